@@ -1,0 +1,53 @@
+"""Every error that the lab raises on purpose: a message, a hint and an exit code."""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_FAIL = 1
+EXIT_USAGE = 2
+EXIT_ENVIRONMENT = 3
+EXIT_INTERRUPTED = 130
+
+
+class LabError(Exception):
+    """Something the user can act on.
+
+    `str(error)` says where, what was got and what is allowed; `hint` says what to do next (may be empty);
+    `exit_code` is the exit status of the command line when this error ends it. Only `lab.cli` prints and exits.
+    """
+
+    exit_code = EXIT_ENVIRONMENT
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(LabError):
+    """Bad arguments, a bad scenario, or nothing to run: exit 2."""
+
+    exit_code = EXIT_USAGE
+
+
+class UnitError(UsageError, ValueError):
+    """A text that is not a quantity of the unit asked for."""
+
+
+class LabEnvironmentError(LabError):
+    """The machine, the engine or an image cannot do what was asked: exit 3."""
+
+
+class EngineError(LabEnvironmentError):
+    """The container engine refused, failed or did not answer."""
+
+
+class AgentError(LabEnvironmentError):
+    """An agent in a container broke, did not answer in time or spoke nonsense."""
+
+
+class WireError(LabEnvironmentError):
+    """The wire could not be impaired as asked, or lost packets by itself."""
+
+
+class DeadlineExceeded(LabError):
+    """The time that was given for something is used up."""
