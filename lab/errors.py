@@ -51,3 +51,7 @@ class WireError(LabEnvironmentError):
 
 class DeadlineExceeded(LabError):
     """The time that was given for something is used up."""
+
+
+class SubnetTaken(EngineError):
+    """The subnet that was asked for overlaps one that is in use: take the next."""

@@ -22,7 +22,9 @@ def _split(text: str, what: str, units: dict[str, int]) -> tuple[Decimal, int]:
         raise UnitError(f"{text!r} is not a {what}: a number and one of {allowed}, like {_EXAMPLES[what]}")
     unit = match["unit"]
     if not unit:
-        raise UnitError(f"{text!r} has no unit: a {what} is a number and one of {allowed}, like {_EXAMPLES[what]}")
+        raise UnitError(
+            f"{text!r} has no unit: a {what} is a number and one of {allowed}, like {_EXAMPLES[what]}"
+        )
     if unit not in units:
         raise UnitError(f"{text!r}: unknown unit {unit!r}: a {what} takes one of {allowed}")
     return Decimal(match["number"]), units[unit]
@@ -47,7 +49,13 @@ def _canonical(value: int, units: dict[str, int]) -> str:
 _DURATIONS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000}
 _RATES = {"bit": 1, "kbit": 1_000, "mbit": 1_000_000, "gbit": 1_000_000_000}
 _SIZES = {"B": 1, "kB": 1_000, "KiB": 1_024, "MB": 1_000_000, "MiB": 1_048_576, "GB": 10**9, "GiB": 2**30}
-_EXAMPLES = {"duration": "5ms or 1.5s", "rate": "10mbit", "size": "64kB or 64KiB", "percentage": "0.5%", "round-trip time": "1.5rtt"}
+_EXAMPLES = {
+    "duration": "5ms or 1.5s",
+    "rate": "10mbit",
+    "size": "64kB or 64KiB",
+    "percentage": "0.5%",
+    "round-trip time": "1.5rtt",
+}
 
 
 @dataclass(frozen=True, order=True, slots=True)
