@@ -13,7 +13,8 @@ class LabError(Exception):
     """Something the user can act on.
 
     `str(error)` says where, what was got and what is allowed; `hint` says what to do next (may be empty);
-    `exit_code` is the exit status of the command line when this error ends it. Only `lab.cli` prints and exits.
+    `exit_code` is the exit status of the command line when this error ends it. Only `lab.cli` prints and
+    exits.
     """
 
     exit_code = EXIT_ENVIRONMENT

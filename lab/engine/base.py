@@ -44,7 +44,8 @@ class NetworkSpec:
 class ContainerSpec:
     """One container on one network.
 
-    With `network` it gets exactly `address` and `mac`; with `join` it shares the network namespace of that container.
+    With `network` it gets exactly `address` and `mac`; with `join` it shares the network namespace of that
+    container.
     stdin is open, no tty. Capabilities: everything dropped, then `capabilities` added.
     """
 

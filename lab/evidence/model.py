@@ -1,0 +1,270 @@
+"""The typed records of one case's evidence, as the agents report them and as `events.jsonl` keeps them.
+
+Times: `*_wall_ns` is CLOCK_REALTIME (comparable with capture stamps and between the hosts of one machine),
+`*_mono_ns` is CLOCK_MONOTONIC (for intervals). Addresses are dotted IPv4 text, ports are integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from lab.link import Direction, Impairment, Link
+
+Json = Any  #: None, bool, int, float, str, list or dict, as JSON has them
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a file something stands; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What is true of a host for the whole case."""
+
+    name: str
+    address: str
+    mac: str
+    link: Link  #: as configured before the first step
+    sysctls: Mapping[str, str]  #: live values, read on the host: net.ipv4.tcp_syn_retries …
+    kernel: str  #: uname -r
+
+
+@dataclass(frozen=True, slots=True)
+class CallError:
+    """Why a call failed. `name` is the errno's name (`ECONNREFUSED`), or `timeout` where the socket's own
+    timeout ended it (errno None), or the exception's class name where it has no errno."""
+
+    name: str
+    errno: int | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One socket call of one step: what went in, what came out, when.
+
+    `data` holds what was received, at most the first 64 KiB; `length` and `sha256` speak of all of it.
+    """
+
+    step: str  #: id of the step
+    host: str
+    process: str
+    call: str  #: the step's `do`: connect, recv, …
+    arguments: Mapping[str, Json]  #: as asked, for display; long data as {length, sha256}
+    socket: str | None  #: name of the socket that was used or made
+    fd: int | None
+    kind: Literal["tcp", "udp"] | None
+    start_mono_ns: int
+    end_mono_ns: int
+    start_wall_ns: int
+    end_wall_ns: int
+    local: Endpoint | None = None  #: getsockname() after the call
+    remote: Endpoint | None = None  #: getpeername() after the call
+    result: Json = None  #: what the call returned, where that is not data: bytes taken, option value …
+    data: bytes | None = None
+    length: int | None = None  #: bytes received, or bytes sent by send, sendall, sendto
+    sha256: str | None = None  #: of the bytes that `length` counts
+    eof: bool = False  #: recv gave b""
+    peer: Endpoint | None = None  #: of accept and recvfrom
+    truncated: bool | None = None  #: of recvfrom: MSG_TRUNC
+    error: CallError | None = None
+    notes: tuple[str, ...] = ()  #: what a reader should know: close() while another thread was in recv …
+
+    @property
+    def elapsed_ns(self) -> int:
+        return self.end_mono_ns - self.start_mono_ns
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One program of a `run` step. `exit_code` is negative for a signal, None where it did not end."""
+
+    step: str
+    host: str
+    command: tuple[str, ...]
+    exit_code: int | None
+    stdout: str
+    stderr: str
+    start_mono_ns: int
+    end_mono_ns: int
+    start_wall_ns: int
+    end_wall_ns: int
+    error: str | None = None  #: why it could not be started, or "timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRecord:
+    """What one TCP socket's application sent and received in all, by the agent's own running hashes."""
+
+    host: str
+    process: str
+    socket: str
+    local: Endpoint
+    remote: Endpoint
+    sent_bytes: int
+    sent_sha256: str
+    received_bytes: int  #: peeked bytes count once
+    received_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateSample:
+    """A socket was first seen in this state at this time (only changes are kept).
+
+    `state` is the kernel's name: ESTABLISHED, SYN_SENT, FIN_WAIT1, TIME_WAIT … and GONE when it is no more.
+    `final` marks the reading after the settling (`when: end`); all others are samples on the way.
+    """
+
+    host: str
+    wall_ns: int
+    kind: Literal["tcp", "udp"]
+    local: Endpoint
+    remote: Endpoint | None  #: None for a listener
+    state: str
+    recv_queue: int
+    send_queue: int
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CounterRecord:
+    """Kernel counters of one host by nstat's names (TcpExtListenOverflows, UdpNoPorts …), before and after
+    the steps."""
+
+    host: str
+    before: Mapping[str, int]
+    after: Mapping[str, int]
+
+    def delta(self, name: str) -> int:
+        return self.after[name] - self.before[name]
+
+
+@dataclass(frozen=True, slots=True)
+class WireEvent:
+    """Something done to the wire: a band or a line in the diagram, and the reason of a loss."""
+
+    wall_ns: int  #: when it held (after the read-back)
+    action: Literal["link", "cut", "restore", "partition", "heal", "drop", "power_off", "power_on"]
+    step: str | None  #: None for what was configured before the first step
+    host: str | None = None
+    direction: Literal["up", "down", "both"] | None = None
+    between: tuple[str, str] | None = None
+    rule: str | None = None  #: of a drop: its id
+    source: str | None = None  #: of a drop: from this host
+    target: str | None = None
+    match: tuple[str, ...] | str | None = None  #: of a drop: syn, ack …, or exact flags
+    count: int | None = None  #: of a drop: how many were asked for
+    impairment: Impairment | None = None  #: of a link: what now holds in that direction
+
+
+@dataclass(frozen=True, slots=True)
+class DropCount:
+    """How often a drop rule, a cut or a partition really dropped, by the wire's counters at the end."""
+
+    rule: str
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCount:
+    """The wire's own counters of one direction of one link at the end, over all its qdiscs."""
+
+    host: str
+    direction: Direction
+    sent_packets: int
+    sent_bytes: int
+    dropped: int  #: loss and full queue together, as tc counts them
+    overlimits: int
+
+
+@dataclass(frozen=True, slots=True)
+class WireFacts:
+    """The wire as it was: which kernel and why, what tc said."""
+
+    kind: Literal["kernel", "uml"]
+    reason: str
+    kernel: str  #: uname -r where tc runs
+    address: str
+    mac: str
+    readback: tuple[Mapping[str, Json], ...] = ()  #: {wall_ns, step, qdiscs: [...]} after every change
+    drops: tuple[DropCount, ...] = ()
+    queues: tuple[QueueCount, ...] = ()
+    commands: tuple[Mapping[str, Json], ...] = ()  #: {program, input, status, output, duration_ms}
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureFacts:
+    """One capture file of one life of a host (`boot` 1, 2 after a power cycle)."""
+
+    host: str
+    boot: int
+    path: str  #: relative to the run folder
+    interface: str
+    received: int  #: by the filter, as tcpdump counts
+    dropped: int  #: by the kernel, as tcpdump counts
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """How one step went. `verdict` of a step without `expect` is PASS when nothing went wrong."""
+
+    step: str
+    do: str
+    place: Place
+    at: str | None
+    start_wall_ns: int
+    end_wall_ns: int
+    start_mono_ns: int
+    end_mono_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far a time may be off: late by max(`late_ns`, `late_share` × expected) + `machine_ns`, early by
+    `early_ns`."""
+
+    late_ns: int = 4_000_000
+    late_share: float = 0.125
+    early_ns: int = 1_000_000
+    machine_ns: int = 0  #: what lab.yml adds for this machine
+
+    def bounds(self, expected_ns: int) -> tuple[int, int]:
+        """The earliest and the latest value that counts as `expected_ns`."""
+        late = max(self.late_ns, round(self.late_share * expected_ns)) + self.machine_ns
+        return max(0, expected_ns - self.early_ns), expected_ns + late
+
+
+@dataclass(frozen=True)
+class Records:
+    """Everything of a case but the packets: the content of `events.jsonl`."""
+
+    hosts: Mapping[str, HostFacts]
+    wire: WireFacts | None
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    steps: tuple[StepRecord, ...] = ()
+    calls: tuple[CallRecord, ...] = ()
+    runs: tuple[RunRecord, ...] = ()
+    streams: tuple[StreamRecord, ...] = ()
+    states: tuple[StateSample, ...] = ()
+    counters: Mapping[str, CounterRecord] = field(default_factory=dict)
+    wire_events: tuple[WireEvent, ...] = ()
+    captures: tuple[CaptureFacts, ...] = ()

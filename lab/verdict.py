@@ -1,0 +1,60 @@
+"""Verdicts: what a step or a check says, with what was expected, what was seen and where to look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from lab.errors import EXIT_ENVIRONMENT, EXIT_FAIL, EXIT_OK
+from lab.evidence.model import Place
+
+
+class Verdict(StrEnum):
+    """PASS, FAIL (a check said no), ERROR (the lab broke or could not impair), SKIP (cannot run here)."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    ERROR = "ERROR"
+    SKIP = "SKIP"
+
+    @staticmethod
+    def of(verdicts: Iterable[Verdict]) -> Verdict:
+        """The verdict of a whole: ERROR wins over FAIL, FAIL over PASS, PASS over SKIP; of nothing: PASS."""
+        seen = set(verdicts)
+        for verdict in (Verdict.ERROR, Verdict.FAIL, Verdict.PASS, Verdict.SKIP):
+            if verdict in seen:
+                return verdict
+        return Verdict.PASS
+
+    @property
+    def exit_code(self) -> int:
+        return {Verdict.ERROR: EXIT_ENVIRONMENT, Verdict.FAIL: EXIT_FAIL}.get(self, EXIT_OK)
+
+
+@dataclass(frozen=True, slots=True)
+class PacketRef:
+    """A packet in a capture file: the host whose capture it is and the frame number there, from 1."""
+
+    host: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was judged: a step's expectation or a check.
+
+    `expected`, `actual`, `tolerance` and `margin` are short texts with units; `margin` says how far `actual`
+    is from the nearest limit (empty where there is no such distance).
+    """
+
+    name: str  #: "handshake", or the step's `do` with what was judged: "connect.elapsed"
+    source: str  #: id of the step, or "checks[3]"
+    place: Place
+    verdict: Verdict
+    expected: str
+    actual: str
+    tolerance: str = ""
+    margin: str = ""
+    reason: str = ""  #: one sentence; required for FAIL, ERROR and SKIP
+    packets: tuple[PacketRef, ...] = ()  #: the packets that decide
