@@ -268,3 +268,21 @@ class Records:
     counters: Mapping[str, CounterRecord] = field(default_factory=dict)
     wire_events: tuple[WireEvent, ...] = ()
     captures: tuple[CaptureFacts, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LinkProof:
+    """Configured against measured, for one direction of one link or, where that cannot be told apart, for the
+    path from one host to another. Texts carry their units."""
+
+    source: str  #: the host that sends
+    target: str | None  #: the host that receives; None for one direction of `source`'s or `direction`'s link
+    direction: Direction | None
+    quantity: Literal["delay", "loss", "rate", "duplicate", "corrupt", "reorder"]
+    configured: str
+    measured: str
+    spread: str  #: delay: "p5 … p95"; loss: "99.9 % interval"
+    samples: int
+    verdict: Literal["ok", "too few", "contradiction", "changed"]  #: changed: the link changed on the way
+    p: float | None = None
+    detail: str = ""

@@ -1,0 +1,116 @@
+"""`result.json`: the one truth about a case, versioned. Every report is a pure function of it and the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from lab.errors import UsageError
+from lab.evidence.model import LinkProof, Place, StreamRecord
+from lab.verdict import Finding, Verdict
+
+RESULT_VERSION = 1
+RESULT_FILE = "result.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """How long one phase of a case took; phases may overlap. Seconds since the case began, and seconds."""
+
+    name: str
+    start: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    tag: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Where the case ran."""
+
+    lab: str  #: version of the lab
+    python: str
+    machine: str  #: x86_64 …
+    kernel: str  #: of the engine's machine
+    engine: str  #: "docker 20.10.24"
+    engine_address: str
+    images: Mapping[str, ImageFacts] = field(default_factory=dict)
+    wire: str = ""  #: kernel or uml
+    wire_reason: str = ""
+    wire_kernel: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorFacts:
+    """Why there is no verdict on the scenario itself: the lab broke, or could not impair."""
+
+    kind: str  #: class of the error: WireError …
+    message: str
+    hint: str = ""
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One case. `findings` are in order: the steps' expectations as they came, then the checks."""
+
+    version: int
+    run: str  #: id of the run, also the label on its containers
+    name: str  #: of the case: timeout[delay=5ms]
+    scenario: str  #: the file as it was given
+    summary: str
+    tags: tuple[str, ...]
+    params: Mapping[str, Any]
+    verdict: Verdict
+    reason: str  #: one sentence for the first thing that went wrong, or why it was skipped; "" for PASS
+    started: str  #: ISO 8601, UTC
+    seconds: float
+    findings: tuple[Finding, ...] = ()
+    error: ErrorFacts | None = None
+    environment: Environment | None = None
+    phases: tuple[Phase, ...] = ()
+    links: tuple[LinkProof, ...] = ()
+    streams: tuple[StreamRecord, ...] = ()
+    captures: tuple[str, ...] = ()  #: pcapng files, relative to the run folder
+    notes: tuple[str, ...] = ()
+
+    @property
+    def first_failure(self) -> Finding | None:
+        """Where it first went wrong."""
+        return next((f for f in self.findings if f.verdict in (Verdict.FAIL, Verdict.ERROR)), None)
+
+
+_ADAPTER: TypeAdapter[Result] = TypeAdapter(Result)
+
+
+def write_result(folder: Path, result: Result) -> Path:
+    """Writes `result.json` into a run folder; its path."""
+    path = folder / RESULT_FILE
+    path.write_bytes(_ADAPTER.dump_json(result, indent=2) + b"\n")
+    return path
+
+
+def read_result(folder: Path) -> Result:
+    """Reads a run folder's `result.json`. Raises `UsageError` where there is none or it is not one."""
+    path = folder / RESULT_FILE
+    if not path.is_file():
+        raise UsageError(
+            f"{folder}: no {RESULT_FILE} in it: not a run folder", hint="look in runs/, or at runs/latest"
+        )
+    try:
+        result = _ADAPTER.validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise UsageError(
+            f"{path}: not a result of version {RESULT_VERSION}: {error.errors()[0]['msg']}"
+        ) from error
+    if result.version != RESULT_VERSION:
+        raise UsageError(f"{path}: version {result.version}, this lab reads {RESULT_VERSION}")
+    return result
