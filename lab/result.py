@@ -1,4 +1,4 @@
-"""`result.json`: the one truth about a case, versioned. Every report is a pure function of it and the evidence."""
+"""`result.json`: the one truth about a case, versioned; every report is a function of it and the evidence."""
 
 from __future__ import annotations
 
