@@ -41,7 +41,7 @@ class Interrupt:
 
     @contextmanager
     def calling(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Within the block, `set` calls `callback` (from the thread that sets); at once if it is set already."""
+        """Within the block `set` calls `callback`, from the thread that sets; at once where it is set already."""
         with self._lock:
             self._callbacks.append(callback)
             late = self.reason is not None
@@ -58,8 +58,8 @@ class Interrupt:
 def signals_set(interrupt: Interrupt) -> Iterator[None]:
     """Within the block SIGINT, SIGTERM and SIGHUP set `interrupt` and do nothing else.
 
-    The handlers are installed even where SIGINT was ignored: a shell without job control starts `&` jobs so, and
-    Python keeps it.
+    The handlers are installed even where SIGINT was ignored: a shell without job control starts `&` jobs so,
+    and Python keeps it.
     """
 
     def handler(number: int, _frame: FrameType | None) -> None:

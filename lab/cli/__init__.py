@@ -1,0 +1,118 @@
+"""The command line: each command in a module of its own, loaded when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from lab import __version__
+from lab.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, LabError
+
+#: name → (module, one line for `lab --help`). Loading all of them costs half a second, the most of it the SDK.
+COMMANDS = {
+    "run": "run scenarios and judge them",
+    "check": "validate scenarios; needs no Docker",
+    "list": "list the cases of scenarios",
+    "matrix": "print a CI job matrix over scenarios",
+    "up": "bring up the hosts of a scenario and leave them standing",
+    "sh": "a shell, or a command, on a host that stands",
+    "down": "take down what `up` or `run --keep` left standing",
+    "report": "draw a stored run again: HTML, diagram, terminal",
+    "recheck": "judge a stored run again, also by other expectations",
+    "pcap": "one merged pcapng of a stored run",
+    "schema": "print the JSON Schema of the scenario format",
+    "compose": "print a scenario's hosts as a Compose file",
+    "doctor": "what this machine can do, and how to mend what is missing",
+    "clean": "remove what dead runs left behind",
+    "engine": "the lab's own Docker engine: up, down, status",
+    "images": "build the images that are missing",
+    "client": "the article's client, by hand",
+    "server": "the article's server, by hand",
+}
+
+
+class LazyGroup(click.Group):
+    """Commands by name; their modules are imported only when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"lab.cli.{cmd_name}_command")
+        command = module.command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from difflib import get_close_matches
+
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise click.UsageError(f"no such command {args[0]!r}{hint}: one of {', '.join(COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lab")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
+    """Socket behaviour across real hosts: one YAML file brings up containers on an impaired network, drives
+    real socket calls, and judges what the calls, the captures and the kernels say."""
+    ctx.obj = {"debug": debug}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line and exits: 0 passed, 1 a check failed, 2 usage, 3 environment, 130 interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    debug = "--debug" in arguments
+    try:
+        code: Any = cli.main(args=arguments, prog_name="lab", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except LabError as error:
+        print_error(error)
+        if debug:
+            traceback.print_exc()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of stdout went away (`| head`): nothing is left to say, and Python must not try at exit.
+        sys.stdout = None  # type: ignore[assignment]
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a bug of the lab, said as such
+        if debug:
+            traceback.print_exc()
+        print(f"lab: internal error: {type(error).__name__}: {error}", file=sys.stderr)
+        if not debug:
+            print("  next: run it again as `lab --debug …` and report the traceback", file=sys.stderr)
+        return EXIT_ENVIRONMENT
+
+
+def print_error(error: LabError) -> None:
+    """An error as the user sees it, plain and unwrapped, on stderr."""
+    for line in str(error).splitlines():
+        print(line if line[:1].isspace() or ":" in line.split(" ")[0] else f"lab: {line}", file=sys.stderr)
+    if error.hint:
+        print(f"  next: {error.hint}", file=sys.stderr)
