@@ -12,7 +12,7 @@ import click
 from lab import __version__
 from lab.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, LabError
 
-#: name → (module, one line for `lab --help`). Loading all of them costs half a second, the most of it the SDK.
+#: name → its line in `lab --help`. Loading all the modules costs half a second, most of it the SDK.
 COMMANDS = {
     "run": "run scenarios and judge them",
     "check": "validate scenarios; needs no Docker",
@@ -76,7 +76,10 @@ def cli(ctx: click.Context, debug: bool) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command line and exits: 0 passed, 1 a check failed, 2 usage, 3 environment, 130 interrupted."""
+    """Runs the command line and exits: 0 passed, 1 a check failed, 2 usage, 3 environment, 130 interrupted.
+
+    `arguments` are those behind `lab`; by default the process's own.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     sys.exit(_run(arguments))
 
@@ -99,7 +102,7 @@ def _run(arguments: list[str]) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader of stdout went away (`| head`): nothing is left to say, and Python must not try at exit.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 0
     except Exception as error:  # noqa: BLE001 - the last line of defence: a bug of the lab, said as such
         if debug:

@@ -41,7 +41,7 @@ class Interrupt:
 
     @contextmanager
     def calling(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Within the block `set` calls `callback`, from the thread that sets; at once where it is set already."""
+        """Within the block `set` calls `callback` from its own thread; at once where it is set already."""
         with self._lock:
             self._callbacks.append(callback)
             late = self.reason is not None
