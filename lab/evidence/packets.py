@@ -1,0 +1,451 @@
+"""Packets of one capture: compact columns, and `Packet` objects made from them on demand.
+
+A capture of a million packets as a million objects would take a gigabyte; as columns it takes 150 MB. Passes
+over a whole capture use the columns, everything else asks for `Packet`s. Payloads stay in the file.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from socket import AF_INET, inet_ntop
+from typing import NamedTuple, overload
+
+from lab.errors import LabError
+from lab.verdict import PacketRef
+
+FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 1, 2, 4, 8, 16, 32, 64, 128
+_FLAG_NAMES = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")
+
+ICMP, TCP, UDP, ICMPV6, ARP = 1, 6, 17, 58, 0x0806
+_PROTOCOLS = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6", ARP: "arp"}
+
+ROW = 96  #: bytes kept of each packet: 2 of filling, 14 Ethernet, 20 IP, 60 transport header
+_IP = 16  #: where the IP header begins in a row; 4-byte aligned so that columns can be cut out by casting
+_L4 = 36
+RESERVED = 0xF0000000  #: address numbers from here on name what is not a plain IPv4 address
+
+
+class CaptureError(LabError):
+    """Nothing can be read from a capture file, or it is not one."""
+
+
+def protocol_name(protocol: int) -> str:
+    """`tcp`, `udp`, `icmp`, `icmpv6`, `arp`, else `ip-47` or `ether-0x88cc`."""
+    known = _PROTOCOLS.get(protocol)
+    if known is not None:
+        return known
+    return f"ip-{protocol}" if protocol < 256 else f"ether-{protocol:#06x}"
+
+
+def flag_names(flags: int) -> tuple[str, ...]:
+    """("SYN", "ACK") …, in the order of the header's bits from the lowest."""
+    return tuple(name for bit, name in enumerate(_FLAG_NAMES) if flags >> bit & 1)
+
+
+def flag_bits(names: Iterable[str]) -> int:
+    """The inverse of `flag_names`; any case, and `syn-ack` as one word too."""
+    bits = 0
+    for word in names:
+        for name in word.upper().split("-"):
+            bits |= 1 << _FLAG_NAMES.index(name)
+    return bits
+
+
+@dataclass(frozen=True, slots=True)
+class TcpOptions:
+    """The options of a TCP header that the lab knows; None where a header has none of that kind."""
+
+    mss: int | None = None
+    window_scale: int | None = None
+    sack_permitted: bool = False
+    sack: tuple[tuple[int, int], ...] = ()  #: left and right edge of each block, raw sequence numbers
+    ts_value: int | None = None
+    ts_echo: int | None = None
+    broken: bool = False  #: a length that does not fit: the rest was not read
+
+    @classmethod
+    def parse(cls, raw: bytes) -> TcpOptions:
+        """From the bytes between the fixed header and the payload. Never raises."""
+        if raw[:4] == b"\x01\x01\x08\x0a" and len(raw) == 12:  # what nearly every segment carries
+            value, echo = struct.unpack_from(">II", raw, 4)
+            return cls(ts_value=value, ts_echo=echo)
+        mss = scale = value = echo = None
+        permitted = broken = False
+        blocks: list[tuple[int, int]] = []
+        at, end = 0, len(raw)
+        while at < end:
+            kind = raw[at]
+            if kind == 0:
+                break
+            if kind == 1:
+                at += 1
+                continue
+            if at + 1 >= end or raw[at + 1] < 2 or at + raw[at + 1] > end:
+                broken = True
+                break
+            body = raw[at + 2 : at + raw[at + 1]]
+            if kind == 2 and len(body) == 2:
+                mss = int.from_bytes(body, "big")
+            elif kind == 3 and len(body) == 1:
+                scale = body[0]
+            elif kind == 4 and not body:
+                permitted = True
+            elif kind == 5 and len(body) % 8 == 0:
+                edges = struct.unpack(f">{len(body) // 4}I", body)
+                blocks.extend(zip(edges[::2], edges[1::2], strict=True))
+            elif kind == 8 and len(body) == 8:
+                value, echo = struct.unpack(">II", body)
+            at += raw[at + 1]
+        return cls(mss, scale, permitted, tuple(blocks), value, echo, broken)
+
+
+@dataclass(frozen=True, slots=True)
+class Quoted:
+    """The beginning of the packet that an ICMP error speaks of."""
+
+    source: str
+    target: str
+    protocol: str
+    sport: int
+    dport: int
+    seq: int  #: of a TCP header, else 0
+    ip_id: int
+
+
+class Packet(NamedTuple):
+    """One packet in one capture. Ports are 0 where the protocol has none; seq, ack, flags and window are 0
+    where it is not TCP. `window` is the raw field; see `Segment.window` for the scaled one."""
+
+    capture: Capture
+    position: int  #: position in `capture`, from 0
+    t_ns: int  #: CLOCK_REALTIME of the capturing host's kernel
+    source: str  #: address as text
+    target: str
+    protocol: str  #: tcp, udp, icmp, icmpv6, arp, else ip-<n> or ether-<type>
+    sport: int
+    dport: int
+    seq: int
+    ack: int
+    flags: int
+    window: int
+    payload_len: int  #: by the headers, also where the capture holds less: TCP and UDP data bytes
+
+    def __repr__(self) -> str:
+        return f"<{self.capture.host}#{self.number} {self.summary}>"
+
+    @property
+    def number(self) -> int:
+        """Frame number in the capture file, from 1, as Wireshark counts."""
+        return self.position + 1
+
+    @property
+    def host(self) -> str:
+        """The host whose capture this is."""
+        return self.capture.host
+
+    @property
+    def ref(self) -> PacketRef:
+        return PacketRef(self.capture.host, self.position + 1)
+
+    @property
+    def boot(self) -> int:
+        """The life of the host in which it was captured, from 1."""
+        return self.capture.boot_of(self.position)
+
+    @property
+    def flag_names(self) -> tuple[str, ...]:
+        return flag_names(self.flags)
+
+    @property
+    def ip_id(self) -> int:
+        return self.capture.ip_id(self.position)
+
+    @property
+    def ttl(self) -> int:
+        return self.capture.ttl(self.position)
+
+    @property
+    def captured(self) -> int:
+        """Bytes of the frame that the capture holds."""
+        return self.capture.captured[self.position]
+
+    @property
+    def length(self) -> int:
+        """Bytes of the frame on the wire."""
+        return self.capture.original[self.position]
+
+    @property
+    def options(self) -> TcpOptions:
+        return TcpOptions.parse(self.capture.option_bytes(self.position))
+
+    @property
+    def icmp_type(self) -> int | None:
+        return self.capture.icmp(self.position)[0]
+
+    @property
+    def icmp_code(self) -> int | None:
+        return self.capture.icmp(self.position)[1]
+
+    @property
+    def quoted(self) -> Quoted | None:
+        """What an ICMP error quotes; None for other packets and where too little was quoted."""
+        from lab.evidence.decode import quoted  # decode needs this module's types
+
+        return quoted(self)
+
+    @property
+    def fragment(self) -> tuple[int, bool] | None:
+        """Offset in bytes and "more follow" of an IP fragment, None for a whole packet."""
+        return self.capture.fragments.get(self.position)
+
+    @property
+    def comment(self) -> str | None:
+        """The packet comment of a pcapng file."""
+        return self.capture.comments.get(self.position)
+
+    def frame(self) -> bytes:
+        """The captured bytes of the frame, read from the file."""
+        return self.capture.frame(self.position)
+
+    def payload(self) -> bytes:
+        """The captured data bytes of TCP and UDP, what follows the IP header otherwise."""
+        return self.capture.payload(self.position)
+
+    @property
+    def summary(self) -> str:
+        """One line for people: `10.0.0.1:5 > 10.0.0.2:80 SYN seq=1 win=64240 len=0`."""
+        if self.protocol == "tcp":
+            flags = ",".join(self.flag_names) or "none"
+            return (
+                f"{self.source}:{self.sport} > {self.target}:{self.dport} {flags}"
+                f" seq={self.seq} ack={self.ack} win={self.window} len={self.payload_len}"
+            )
+        if self.protocol == "udp":
+            return f"{self.source}:{self.sport} > {self.target}:{self.dport} udp len={self.payload_len}"
+        if self.icmp_type is not None:
+            return (
+                f"{self.source} > {self.target} {self.protocol} type={self.icmp_type} code={self.icmp_code}"
+            )
+        return f"{self.source} > {self.target} {self.protocol}"
+
+
+def matches(packet: Packet, match: str | Sequence[str]) -> bool:
+    """Does a packet fit a scenario's `match`? syn, syn-ack, fin, rst, data, ack, any, or a list of exact flags.
+
+    `data` is a TCP or UDP packet with payload; the others but `any` are TCP only.
+    """
+    return flags_match(packet.protocol, packet.flags, packet.payload_len, match)
+
+
+def flags_match(protocol: str, flags: int, payload_len: int, match: str | Sequence[str]) -> bool:
+    """`matches` for one who has only the fields."""
+    if match == "any":
+        return True
+    if match == "data":
+        return payload_len > 0 and protocol in ("tcp", "udp")
+    if protocol != "tcp":
+        return False
+    if not isinstance(match, str):
+        return flags == flag_bits(match)
+    if match == "syn":
+        return flags & (SYN | ACK) == SYN
+    if match == "syn-ack":
+        return flags & (SYN | ACK) == SYN | ACK
+    if match == "fin":
+        return bool(flags & FIN)
+    if match == "rst":
+        return bool(flags & RST)
+    if match == "ack":
+        return flags == ACK and payload_len == 0
+    raise ValueError(f"match {match!r}: syn, syn-ack, fin, rst, data, ack, any or a list of flags")
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """One interface of a pcapng file, or the only one of a pcap file."""
+
+    name: str  #: "" where the file names none
+    link_type: int  #: 1 is Ethernet
+    snap_length: int
+    ticks_per_second: int = 1_000_000
+    offset_s: int = 0  #: added to each stamp (if_tsoffset)
+
+
+@dataclass(eq=False)
+class Capture(Sequence[Packet]):
+    """All packets of one host, in file order. Made by `lab.evidence.reader.read_capture`.
+
+    The columns have one entry a packet. Address numbers become text with `address`.
+    """
+
+    host: str
+    path: Path
+    interfaces: tuple[Interface, ...]
+    truncated: bool  #: the file ends in the middle of a packet or holds rubbish there: read up to that point
+    note: str = ""  #: why it is truncated
+    #: columns
+    t_ns: array[int] = field(default_factory=lambda: array("q"), repr=False)
+    offset: array[int] = field(default_factory=lambda: array("q"), repr=False)  #: of the frame in the file
+    captured: array[int] = field(default_factory=lambda: array("I"), repr=False)
+    original: array[int] = field(default_factory=lambda: array("I"), repr=False)
+    interface: array[int] = field(default_factory=lambda: array("B"), repr=False)
+    source: array[int] = field(default_factory=lambda: array("I"), repr=False)
+    target: array[int] = field(default_factory=lambda: array("I"), repr=False)
+    protocol: array[int] = field(default_factory=lambda: array("H"), repr=False)  #: IP's number or ethertype
+    sport: array[int] = field(default_factory=lambda: array("H"), repr=False)
+    dport: array[int] = field(default_factory=lambda: array("H"), repr=False)
+    seq: array[int] = field(default_factory=lambda: array("I"), repr=False)
+    ack: array[int] = field(default_factory=lambda: array("I"), repr=False)
+    flags: array[int] = field(default_factory=lambda: array("B"), repr=False)
+    window: array[int] = field(default_factory=lambda: array("H"), repr=False)
+    payload_len: array[int] = field(default_factory=lambda: array("I"), repr=False)
+    digest: array[int] = field(default_factory=lambda: array("q"), repr=False)
+    """A hash of the IP packet less TTL and header checksum: equal in two captures of one process for the same
+    packet. Not the same in another process."""
+    rows: bytearray = field(default_factory=bytearray, repr=False)  #: `ROW` bytes a packet
+    other_addresses: dict[int, str] = field(default_factory=dict, repr=False)  #: numbers from RESERVED on
+    fragments: dict[int, tuple[int, bool]] = field(default_factory=dict, repr=False)
+    l3: dict[int, int] = field(default_factory=dict, repr=False)  #: offset of the IP header where not 14
+    l4: dict[int, int] = field(default_factory=dict, repr=False)  #: offset of the transport header, not 34
+    comments: dict[int, str] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.t_ns)
+
+    @overload
+    def __getitem__(self, index: int) -> Packet: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Packet]: ...
+    def __getitem__(self, index: int | slice) -> Packet | list[Packet]:
+        if isinstance(index, slice):
+            return [self._packet(i) for i in range(*index.indices(len(self)))]
+        if index < 0:
+            index += len(self)
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.host}: packet {index + 1} of {len(self)}")
+        return self._packet(index)
+
+    def __iter__(self) -> Iterator[Packet]:
+        return map(
+            Packet,
+            [self] * len(self),
+            range(len(self)),
+            self.t_ns,
+            map(self.address, self.source),
+            map(self.address, self.target),
+            map(protocol_name, self.protocol),
+            self.sport,
+            self.dport,
+            self.seq,
+            self.ack,
+            self.flags,
+            self.window,
+            self.payload_len,
+        )
+
+    def _packet(self, i: int) -> Packet:
+        return Packet(
+            self,
+            i,
+            self.t_ns[i],
+            self.address(self.source[i]),
+            self.address(self.target[i]),
+            protocol_name(self.protocol[i]),
+            self.sport[i],
+            self.dport[i],
+            self.seq[i],
+            self.ack[i],
+            self.flags[i],
+            self.window[i],
+            self.payload_len[i],
+        )
+
+    @cached_property
+    def _texts(self) -> dict[int, str]:
+        return dict(self.other_addresses)
+
+    def address(self, number: int) -> str:
+        """The text of an address number of the `source` and `target` columns."""
+        text = self._texts.get(number)
+        if text is None:
+            text = self._texts[number] = inet_ntop(AF_INET, number.to_bytes(4, "big"))
+        return text
+
+    def number_of(self, address: str) -> int | None:
+        """The address number of a text, None where no packet has it."""
+        return self._numbers.get(address)
+
+    @cached_property
+    def _numbers(self) -> Mapping[str, int]:
+        return {self.address(number): number for number in {*self.source, *self.target}}
+
+    @cached_property
+    def _boots(self) -> tuple[int, ...]:
+        return tuple(boot_of_name(interface.name) for interface in self.interfaces)
+
+    def boot_of(self, index: int) -> int:
+        return self._boots[self.interface[index]]
+
+    def ip_id(self, index: int) -> int:
+        at = index * ROW + _IP + 4
+        return int.from_bytes(self.rows[at : at + 2], "big")
+
+    def ttl(self, index: int) -> int:
+        return self.rows[index * ROW + _IP + 8]
+
+    def icmp(self, index: int) -> tuple[int | None, int | None]:
+        """Type and code of an ICMP or ICMPv6 packet."""
+        if self.protocol[index] not in (ICMP, ICMPV6):
+            return None, None
+        at = index * ROW + _L4
+        return self.rows[at], self.rows[at + 1]
+
+    def option_bytes(self, index: int) -> bytes:
+        """The raw TCP options; b"" for other packets."""
+        if self.protocol[index] != TCP:
+            return b""
+        at = index * ROW + _L4
+        length = (self.rows[at + 12] >> 4) * 4
+        held = self.captured[index] - self.l4.get(index, 34)
+        return bytes(self.rows[at + 20 : at + max(20, min(length, held))])
+
+    def frame(self, index: int) -> bytes:
+        """The captured bytes of one frame, from the file. Raises `CaptureError` if the file has changed."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset[index])
+                data = file.read(self.captured[index])
+        except OSError as error:
+            raise CaptureError(f"{self.path}: frame {index + 1} cannot be read: {error.strerror}") from error
+        if len(data) != self.captured[index]:
+            raise CaptureError(f"{self.path}: frame {index + 1}: the file is shorter than when it was read")
+        return data
+
+    def payload_offset(self, index: int) -> int:
+        """Where the payload begins in the frame."""
+        start = self.l4.get(index, 34)
+        if self.protocol[index] == TCP:
+            start += (self.rows[index * ROW + _L4 + 12] >> 4) * 4
+        elif self.protocol[index] == UDP:
+            start += 8
+        return start
+
+    def payload(self, index: int) -> bytes:
+        start = self.payload_offset(index)
+        return self.frame(index)[start : start + self.payload_len[index]]
+
+
+def interface_name(host: str, boot: int) -> str:
+    """The name of a host's interface in the lab's pcapng files: `server`, `server (boot 2)`."""
+    return host if boot == 1 else f"{host} (boot {boot})"
+
+
+def boot_of_name(name: str) -> int:
+    """The inverse of `interface_name` as to the boot; 1 for any other name."""
+    head, _, tail = name.rpartition(" (boot ")
+    return int(tail[:-1]) if head and tail.endswith(")") and tail[:-1].isdecimal() else 1
