@@ -1,0 +1,47 @@
+"""What the lab says on stderr while it works: plain lines, and one line that is overwritten on a terminal."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TextIO
+
+
+class Progress:
+    """Thread-safe. `line` stays; `status` is shown on a terminal only and gives way to what comes next."""
+
+    def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
+        self._stream = stream or sys.stderr
+        self._quiet = quiet
+        self._lock = threading.Lock()
+        self._live = self._stream.isatty()
+        self._shown = 0
+
+    def line(self, text: str) -> None:
+        if self._quiet:
+            return
+        with self._lock:
+            self._wipe()
+            self._stream.write(text + "\n")
+            self._stream.flush()
+
+    def status(self, text: str) -> None:
+        if self._quiet or not self._live:
+            return
+        with self._lock:
+            self._wipe()
+            text = text[:79]
+            self._stream.write(text)
+            self._stream.flush()
+            self._shown = len(text)
+
+    def clear(self) -> None:
+        """Before stdout is written."""
+        with self._lock:
+            self._wipe()
+            self._stream.flush()
+
+    def _wipe(self) -> None:
+        if self._shown:
+            self._stream.write("\r" + " " * self._shown + "\r")
+            self._shown = 0
