@@ -1,9 +1,10 @@
-"""What a whole `lab run` costs beside the floor: the same containers and network with the bare SDK and threads.
+"""What a whole `lab run` costs beside the floor: the same containers and network with the bare SDK.
 
     .venv/bin/python benchmarks/bringup.py [--rounds 5]
 
-The floor, `handshake` without impairment and `handshake` through the `uml` wire take turns in one run, so that a
-busy machine slows all three alike. Printed are medians with their spread (lowest to highest) and the ratios.
+The floor, `handshake` without impairment and `handshake` through the `uml` wire take turns in one run, so
+that a busy machine slows all three alike. Printed are medians with their spread (lowest to highest) and
+ratios.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 from lab.engine.base import LABEL_BOOT, LABEL_HOST, LABEL_LOCK, LABEL_PID, LABEL_ROLE, LABEL_RUN
 from lab.link import Link
 from lab.scenario.model import Scenario
-from lab.scenario.steps import Drop, LinkStep, Parallel, Step
+from lab.scenario.steps import LinkStep, Parallel, Step
 from lab.site import WireChoice
 
 _WIRE = 2  #: the wire's last octet; .1 is the engine's machine on every bridge

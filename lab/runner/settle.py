@@ -1,4 +1,4 @@
-"""The end of the steps: wait until nothing is in flight, so that what is still on its way is not called lost."""
+"""The end of the steps: wait until nothing is in flight, so that nothing on its way is called lost."""
 
 from __future__ import annotations
 

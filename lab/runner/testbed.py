@@ -208,7 +208,7 @@ def _booting(bed: Testbed, name: str) -> Callable[[], None]:
 
 
 def in_parallel(jobs: Mapping[str, Callable[[], None]]) -> None:
-    """Runs all jobs in threads and waits for all; the first error wins, the others are added to it as notes."""
+    """Runs all jobs in threads and waits for all; raises the first error with the others as its notes."""
     if len(jobs) == 1:
         next(iter(jobs.values()))()
         return
