@@ -1,0 +1,435 @@
+#!/usr/bin/env python3
+"""The server of the article: prints each value it gets and replies OK, until the client is gone.
+
+One file, standard library alone: it also runs inside the lab's hosts as `lab-server`.
+
+    create a socket, give it a port  bind()          fails when the port is taken
+    let clients in                   listen(5)       from now on the kernel completes handshakes by itself
+    take the one who waits longest   accept()
+    limit the waiting                settimeout(10)
+    read, print, reply               recv(1024), sendall(b"OK"), until recv gives b"": the client has closed
+
+The article's server does this for one client after the other, so a second client waits until the first has
+left. The three other ways of serving (--serve thread, fork, event-loop) are the cures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import io
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+PORT = 8001
+BACKLOG = 5
+TIMEOUT = 10.0
+BUFFER = 1024
+REPLY = b"OK"
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+
+# accept() hands on errors of the new connection; the listener is as good as before: see accept(2).
+_LOST_BEFORE_ACCEPT = {errno.ECONNABORTED, errno.EPROTO, errno.EHOSTUNREACH, errno.ENETUNREACH}
+_NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_NO_ROOM_PAUSE = 0.1  # seconds; nothing signals that a descriptor has become free
+
+
+class Stopped(BaseException):
+    """A signal asked the server to end. Not an `Exception`, so that nothing on the way takes it for one."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@dataclass(frozen=True)
+class Options:
+    address: str  #: "" is all addresses
+    port: int
+    backlog: int
+    timeout: float | None  #: seconds of silence after which a client is closed
+    buffer: int
+    serve: str
+    clients: int | None  #: end when so many have been served
+    reuse_address: bool
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "lab-server") -> int:
+    """Run the server; its exit status. `argv` is without the program's name, None is `sys.argv[1:]`."""
+    options = parse(argv, prog)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Live output where it is captured, and no crash where the terminal's encoding lacks a character.
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    try:
+        with signals_end_it():
+            return run(options)
+    except Stopped as stopped:
+        say(f"\nServer stopped by {signal.Signals(stopped.number).name}.")
+        return 128 + stopped.number
+
+
+def parse(argv: Sequence[str] | None, prog: str) -> Options:
+    parser = argparse.ArgumentParser(prog=prog, description="Print what clients send and reply OK.")
+    parser.add_argument("--address", default="", metavar="A", help="name or address (default: all)")
+    parser.add_argument("--port", type=port, default=PORT, help="TCP port, 0: any (default %(default)s)")
+    parser.add_argument(
+        "--backlog", type=at_least(0), default=BACKLOG, metavar="N", help="listen(N) (default %(default)s)"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        default=TIMEOUT,
+        metavar="S",
+        help="seconds that a client may stay silent, or none (default %(default)g)",
+    )
+    parser.add_argument(
+        "--buffer", type=at_least(1), default=BUFFER, metavar="N", help="recv(N) (default %(default)s)"
+    )
+    parser.add_argument(
+        "--serve",
+        choices=list(WAYS),
+        default="sequential",
+        help="one client at a time, a thread or a process for each, or all in one loop (default %(default)s)",
+    )
+    parser.add_argument(
+        "--clients", type=at_least(1), default=None, metavar="N", help="end after N clients (default: never)"
+    )
+    parser.add_argument(
+        "--reuse-address", action="store_true", help="bind although old connections are in TIME_WAIT"
+    )
+    return Options(**vars(parser.parse_args(argv)))
+
+
+def run(options: Options) -> int:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            options.address or "0.0.0.0", options.port, type=socket.SOCK_STREAM
+        )[0]
+        listener = socket.socket(family, kind)
+    except OSError as error:
+        say(f"Socket for {options.address or 'all addresses'} failed: {error.strerror or error}.")
+        return EXIT_FAILED
+    with listener:
+        say("Socket created.")
+        try:
+            if options.reuse_address:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(options.backlog)  # with SO_REUSEADDR two can bind, and the second listen fails
+        except OSError as error:
+            say(f"Bind to {name(address)} failed: {error.strerror or error}.")
+            if error.errno == errno.EADDRINUSE:
+                say("Another program holds the port, or old connections are in TIME_WAIT (--reuse-address).")
+            return EXIT_FAILED
+        say(f"Listening on {name(listener.getsockname())}.")
+        try:
+            WAYS[options.serve](listener, options)
+        except (
+            OSError
+        ) as error:  # of the listener itself: what befalls a client is dealt with where it happens
+            say(f"Server failed: {error.strerror or error}.")
+            return EXIT_FAILED
+    say("Server ends.")
+    return EXIT_OK
+
+
+# --- the four ways of serving -------------------------------------------------------------------------------
+
+
+def sequential(listener: socket.socket, options: Options) -> None:
+    """The article's: while one is served, the others wait in the listener's queue."""
+    for client, peer in clients(listener, options):
+        serve(client, peer, options)
+
+
+def threads(listener: socket.socket, options: Options) -> None:
+    """A thread for each client: all in one process, each blocked in its own recv."""
+    started: list[threading.Thread] = []
+    for client, peer in clients(listener, options):
+        thread = threading.Thread(target=serve, args=(client, peer, options), daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the limit of threads: one client less, not all of them
+            client.close()
+            say(f"Client {peer} is turned away: {error}.")
+            continue
+        started = [t for t in started if t.is_alive()] + [thread]
+    for thread in started:
+        thread.join()
+
+
+def fork(listener: socket.socket, options: Options) -> None:
+    """A process for each client: a crash of one leaves the others alone."""
+    children: set[int] = set()
+    try:
+        for client, peer in clients(listener, options):
+            try:
+                pid = os.fork()
+            except OSError as error:  # the limit of processes: one client less, not all of them
+                client.close()
+                say(f"Client {peer} is turned away: fork failed: {error.strerror}.")
+                continue
+            if pid == 0:
+                serve_as_child(listener, client, peer, options)
+            children.add(pid)
+            client.close()  # the child has its own descriptor; the FIN goes out when the last one closes
+            children -= {child for child in children if os.waitpid(child, os.WNOHANG)[0]}
+        while children:
+            os.waitpid(min(children), 0)
+            children.remove(min(children))
+    finally:
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGTERM)
+
+
+def serve_as_child(listener: socket.socket, client: socket.socket, peer: str, options: Options) -> None:
+    """The child's whole life; does not return."""
+    status = EXIT_FAILED
+    try:
+        listener.close()
+        serve(client, peer, options)
+        status = EXIT_OK
+    except Stopped:
+        pass  # the parent says it, once
+    finally:
+        os._exit(status)  # not sys.exit: what the parent would do at its end is not the child's to do
+
+
+def event_loop(listener: socket.socket, options: Options) -> None:
+    """One thread for all: the kernel says who is ready, and no call ever blocks."""
+    conversations: dict[int, Conversation] = {}
+    listener.setblocking(False)
+    try:
+        with selectors.DefaultSelector() as selector:
+            turn_the_loop(listener, options, selector, conversations)
+    finally:
+        for conversation in conversations.values():
+            conversation.client.close()
+
+
+def turn_the_loop(
+    listener: socket.socket,
+    options: Options,
+    selector: selectors.BaseSelector,
+    conversations: dict[int, Conversation],
+) -> None:
+    left = options.clients
+    selector.register(listener, selectors.EVENT_READ)
+    while conversations or left is None or left > 0:
+        wait = min((c.deadline for c in conversations.values()), default=float("inf")) - time.monotonic()
+        for key, _ in selector.select(None if wait == float("inf") else max(0.0, wait)):
+            if key.fileobj is not listener:
+                conversations[key.fd].step(selector)
+            elif (accepted := accept(listener)) is not None:
+                client, peer = accepted
+                client.setblocking(False)
+                conversations[client.fileno()] = Conversation(client, peer, options)
+                selector.register(client, selectors.EVENT_READ)
+                left = None if left is None else left - 1
+                if left == 0:
+                    selector.unregister(listener)
+        for fd, conversation in list(conversations.items()):
+            if conversation.over():
+                selector.unregister(fd)
+                conversation.client.close()
+                del conversations[fd]
+
+
+WAYS: dict[str, Callable[[socket.socket, Options], None]] = {
+    "sequential": sequential,
+    "thread": threads,
+    "fork": fork,
+    "event-loop": event_loop,
+}
+
+
+# --- one client ---------------------------------------------------------------------------------------------
+
+
+def serve(client: socket.socket, peer: str, options: Options) -> None:
+    """Talk with one client until it leaves, stays silent for too long or its connection breaks."""
+    with client:
+        client.settimeout(options.timeout)
+        doing = "receive"
+        try:
+            while data := client.recv(options.buffer):
+                say(f"Received from {peer}: {shown(data)}")
+                doing = "reply"
+                client.sendall(REPLY)
+                doing = "receive"
+        except OSError as error:  # silent for too long, or the peer has reset the connection
+            say(ending(peer, doing, error, options))
+        else:
+            say(f"Client {peer} has left.")
+
+
+class Conversation:
+    """What `serve` does with one client, cut into steps that never block."""
+
+    def __init__(self, client: socket.socket, peer: str, options: Options) -> None:
+        self.client = client
+        self.peer = peer
+        self._options = options
+        self._unsent = b""
+        self._ended = False
+        self._progress()
+
+    def _progress(self) -> None:
+        limit = self._options.timeout
+        self.deadline = float("inf") if limit is None else time.monotonic() + limit
+
+    def step(self, selector: selectors.BaseSelector) -> None:
+        """The socket is ready: send what waits, else receive. Nothing is read while a reply waits to go out,
+        so a client that does not take its replies cannot fill our memory."""
+        try:
+            if not self._unsent:
+                data = self.client.recv(self._options.buffer)
+                if not data:
+                    say(f"Client {self.peer} has left.")
+                    self._ended = True
+                    return
+                say(f"Received from {self.peer}: {shown(data)}")
+                self._unsent = REPLY
+                self._progress()
+            self._unsent = self._unsent[self.client.send(self._unsent) :]
+            self._progress()
+        except (BlockingIOError, InterruptedError):
+            pass  # not ready after all: the selector will say when
+        except OSError as error:
+            say(ending(self.peer, "reply" if self._unsent else "receive", error, self._options))
+            self._ended = True
+            return
+        selector.modify(self.client, selectors.EVENT_WRITE if self._unsent else selectors.EVENT_READ)
+
+    def over(self) -> bool:
+        """It has ended, or its time is up (which is said here)."""
+        if not self._ended and time.monotonic() >= self.deadline:
+            doing = "reply" if self._unsent else "receive"
+            say(ending(self.peer, doing, TimeoutError("timed out"), self._options))
+            self._ended = True
+        return self._ended
+
+
+def ending(peer: str, doing: str, error: OSError, options: Options) -> str:
+    """How a conversation ended that the client did not end. A socket's own timeout has no errno; the kernel's
+    giving up (ETIMEDOUT) has one."""
+    if isinstance(error, TimeoutError) and error.errno is None:
+        what = "was silent" if doing == "receive" else "took no reply"
+        return f"Client {peer} {what} for {options.timeout:g} s: closed."
+    return f"Client {peer} is lost: {doing} failed: {error.strerror or error}."
+
+
+# --- small things -------------------------------------------------------------------------------------------
+
+
+def clients(listener: socket.socket, options: Options) -> Iterator[tuple[socket.socket, str]]:
+    """Each client as it is accepted, first come first served."""
+    served = 0
+    while options.clients is None or served < options.clients:
+        accepted = accept(listener)
+        if accepted is not None:
+            served += 1
+            yield accepted
+
+
+def accept(listener: socket.socket) -> tuple[socket.socket, str] | None:
+    """The next client and its name; None when there was none after all."""
+    try:
+        client, address = listener.accept()
+    except (BlockingIOError, InterruptedError):
+        return None
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            say(f"Accept failed: {error.strerror}.")
+            time.sleep(_NO_ROOM_PAUSE)
+            return None
+        if error.errno in _LOST_BEFORE_ACCEPT:
+            return None
+        raise
+    say(f"Client {name(address)} connected.")
+    return client, name(address)
+
+
+@contextlib.contextmanager
+def signals_end_it() -> Iterator[None]:
+    """SIGINT and SIGTERM raise `Stopped` where the program happens to be.
+
+    SIGINT by hand too: a shell without job control starts `&` programs with SIGINT ignored, and Python
+    keeps it so. Outside the main thread (a test) Python allows no handlers, and none is needed.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def name(address: tuple[Any, ...]) -> str:
+    host, number = address[:2]
+    return f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
+
+
+def shown(data: bytes) -> str:
+    """Any bytes as one harmless line: what is not printable UTF-8 appears as an escape."""
+    text = data.decode("utf-8", errors="backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def say(text: str) -> None:
+    try:
+        sys.stdout.write(text + "\n")  # one write a line: lines of threads and processes do not mix
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads any more (`lab server | head`): the clients are still there, go on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 65536:
+        raise argparse.ArgumentTypeError(f"{value} is not a port: 0 to 65535")
+    return value
+
+
+def at_least(smallest: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        value = int(text)
+        if value < smallest:
+            raise argparse.ArgumentTypeError(f"{value} is too small: {smallest} or more")
+        return value
+
+    return number
+
+
+def seconds(text: str) -> float | None:
+    if text == "none":
+        return None
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a time to wait: seconds above 0, or none")
+    return value
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
