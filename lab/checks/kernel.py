@@ -1,0 +1,160 @@
+"""What the kernel's own timers will do: the SYN schedule computed from live sysctls, the back-off of data.
+
+Source: net/ipv4/tcp_timer.c of Linux 6.5 and later (`tcp_write_timeout`, `retransmits_timed_out`,
+`tcp_model_timeout`, `tcp_retransmit_timer`); held against runs on Linux 6.18 in the unit tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lab.evidence.model import Tolerance
+
+MS = 1_000_000
+S = 1_000_000_000
+
+INITIAL_RTO_NS = 1 * S  #: TCP_TIMEOUT_INIT, RFC 6298; no sysctl
+RTO_MAX_NS = 120 * S  #: where net.ipv4.tcp_rto_max_ms does not exist
+RTO_MIN_NS = 200 * MS  #: where net.ipv4.tcp_rto_min_us does not exist
+DEFAULT_SYN_RETRIES = 6
+
+SYN_RETRIES = "net.ipv4.tcp_syn_retries"
+SYN_LINEAR = "net.ipv4.tcp_syn_linear_timeouts"
+RTO_MAX = "net.ipv4.tcp_rto_max_ms"
+RTO_MIN = "net.ipv4.tcp_rto_min_us"
+
+#: What the schedules are computed from: a host reads these, where its kernel has them.
+SYSCTLS = (SYN_RETRIES, SYN_LINEAR, RTO_MAX, RTO_MIN)
+
+
+@dataclass(frozen=True, slots=True)
+class SynPlan:
+    """When the kernel sends each SYN that nobody answers, and when connect() gives up, from the first SYN."""
+
+    sends_ns: tuple[int, ...]  #: 0 first
+    gives_up_ns: int
+
+    @property
+    def gaps_ns(self) -> tuple[int, ...]:
+        return tuple(b - a for a, b in zip(self.sends_ns, self.sends_ns[1:], strict=False))
+
+    def bounds(self, tolerance: Tolerance) -> tuple[int, int]:
+        """When connect() may give up: every timer on the way may be late, and is armed by the one before."""
+        steps = (*self.gaps_ns, self.gives_up_ns - self.sends_ns[-1])
+        late = sum(tolerance.bounds(step)[1] - tolerance.machine_ns for step in steps)
+        return max(0, self.gives_up_ns - tolerance.early_ns), late + tolerance.machine_ns
+
+
+@dataclass(frozen=True, slots=True)
+class SynSettings:
+    """What decides the SYN schedule of one socket."""
+
+    retries: int  #: TCP_SYNCNT of the socket, else tcp_syn_retries
+    linear: int  #: tcp_syn_linear_timeouts; 0 where the kernel has none (before 6.5)
+    rto_max_ns: int = RTO_MAX_NS
+    user_timeout_ns: int = 0  #: TCP_USER_TIMEOUT; 0 is none
+
+    @classmethod
+    def of(
+        cls, sysctls: Mapping[str, str], *, syncnt: int | None = None, user_timeout_ns: int = 0
+    ) -> SynSettings:
+        """From a host's live sysctls and the options that were set on the socket."""
+        return cls(
+            syncnt or int(sysctls.get(SYN_RETRIES, DEFAULT_SYN_RETRIES)),
+            int(sysctls.get(SYN_LINEAR, 0)),
+            int(sysctls[RTO_MAX]) * MS if RTO_MAX in sysctls else RTO_MAX_NS,
+            user_timeout_ns,
+        )
+
+    def __str__(self) -> str:
+        text = f"{self.retries} SYN retries, {self.linear} linear timeouts"
+        return text + (f", TCP_USER_TIMEOUT {self.user_timeout_ns // MS} ms" if self.user_timeout_ns else "")
+
+
+def syn_plan(settings: SynSettings) -> SynPlan:
+    """The schedule of a connect() that nothing answers.
+
+    At each timer the kernel gives up if it has retransmitted `retries + linear` times, or if the time that
+    `retries` doublings would take (2^(retries+1) - 1 s) is over, or the user timeout; else it sends again.
+    The timeout doubles after every timer but the first `linear` ones.
+    """
+    limit = settings.user_timeout_ns or _model_timeout(settings)
+    sends = [0]
+    rto = at = INITIAL_RTO_NS
+    while True:
+        resent = len(sends) - 1
+        over = resent > 0 and at >= limit  # never before something was sent again
+        if over or resent >= settings.retries + settings.linear:
+            return SynPlan(tuple(sends), at)
+        sends.append(at)
+        if len(sends) - 1 > settings.linear:
+            rto = min(2 * rto, settings.rto_max_ns)
+        wait = rto
+        if settings.user_timeout_ns:  # the next timer is not later than the user timeout; past it, at once
+            wait = min(rto, max(settings.user_timeout_ns - at, 1 * MS))
+        at += wait
+
+
+def _model_timeout(settings: SynSettings) -> int:
+    """`tcp_model_timeout`: how long the first transmission and `retries` doublings take."""
+    doublings = (settings.rto_max_ns // INITIAL_RTO_NS).bit_length() - 1  # ilog2
+    if settings.retries <= doublings:
+        return (2 ** (settings.retries + 1) - 1) * INITIAL_RTO_NS
+    return (2 ** (doublings + 1) - 1) * INITIAL_RTO_NS + (settings.retries - doublings) * settings.rto_max_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """What the gaps between the transmissions of one data segment say about the kernel's back-off."""
+
+    first: int | None  #: index of the gap that is the RTO itself; None where the gaps fit no back-off
+    bounds_ns: tuple[tuple[int, int], ...]  #: earliest and latest of each gap, by the best reading
+    bad: int | None  #: index of the first gap outside its bounds; None where all hold
+
+
+def backoff(gaps_ns: Sequence[int], sysctls: Mapping[str, str], tolerance: Tolerance) -> Backoff:
+    """Holds gaps of one segment's transmissions against exponential back-off.
+
+    The retransmission timeout (RTO) comes from the round trips that the kernel measured, which no sysctl
+    tells; so it is taken from the gaps: it is at least tcp_rto_min, and each gap after it is twice the last,
+    up to tcp_rto_max. One gap may stand before it: the tail loss probe, which comes no later than the RTO
+    would. A measured RTO may itself be late, so what follows may be that much earlier than its double.
+    """
+    as_rto = _backoff_from(0, gaps_ns, sysctls, tolerance)
+    if as_rto.bad is None or len(gaps_ns) < 3:
+        return as_rto
+    after_probe = _backoff_from(1, gaps_ns, sysctls, tolerance)
+    return after_probe if after_probe.bad is None else as_rto
+
+
+def _backoff_from(
+    first: int, gaps_ns: Sequence[int], sysctls: Mapping[str, str], tolerance: Tolerance
+) -> Backoff:
+    longest = int(sysctls[RTO_MAX]) * MS if RTO_MAX in sysctls else RTO_MAX_NS
+    shortest = int(sysctls[RTO_MIN]) * 1_000 if RTO_MIN in sysctls else RTO_MIN_NS
+    rto = gaps_ns[first]
+    # The true RTO, of which the measured one is a late version.
+    truly = max(
+        shortest,
+        min(rto - tolerance.late_ns, round(rto / (1 + tolerance.late_share))) - tolerance.machine_ns,
+    )
+    bounds: list[tuple[int, int]] = []
+    for index in range(len(gaps_ns)):
+        if index < first:
+            bounds.append((0, tolerance.bounds(rto)[1]))
+        elif index == first:
+            bounds.append((shortest - tolerance.early_ns, tolerance.bounds(longest)[1]))
+        else:
+            factor = 2 ** (index - first)
+            low = tolerance.bounds(min(truly * factor, longest))[0]
+            bounds.append((low, tolerance.bounds(min(rto * factor, longest))[1]))
+    bad = next(
+        (
+            i
+            for i, (gap, (low, high)) in enumerate(zip(gaps_ns, bounds, strict=True))
+            if not low <= gap <= high
+        ),
+        None,
+    )
+    return Backoff(None if bad is not None else first, tuple(bounds), bad)
