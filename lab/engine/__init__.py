@@ -1,0 +1,1 @@
+"""The container engine: its verbs, where it is found, its images, and what is left on it."""

@@ -1,0 +1,243 @@
+"""The images that the containers run: found by the hash of their sources, built where they are missing."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from lab.engine.state import locked, state_dir
+from lab.errors import EngineError, LabEnvironmentError, LabError
+
+Progress = Callable[[str], None]
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+#: How long a registry may take to begin its answer. Where none answers the base is built instead.
+PULL_PATIENCE = 10.0
+#: mmdebstrap takes 27 to 60 s; a slow mirror is given ten minutes and no more.
+BOOTSTRAP_PATIENCE = 600.0
+
+_IGNORED = {"__pycache__", "README.md"}
+
+
+class ImageStore(Protocol):
+    """The verbs of an engine that only building images needs."""
+
+    def image_id(self, image: str) -> str | None: ...
+
+    def pull(self, reference: str, tag: str, *, patience: float) -> None:
+        """Pulls and tags. Raises `EngineError` where the registry is silent for `patience` s."""
+        ...
+
+    def import_image(self, archive: Path, tag: str) -> None:
+        """A root file system (a tar) becomes an image."""
+        ...
+
+    def build(self, context: bytes, tag: str, *, arguments: dict[str, str]) -> None:
+        """Builds the tar's `Dockerfile`. Raises `EngineError` with the end of the build's output."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    name: str  #: "host"
+    tag: str  #: "lab-host:0123456789ab", the hash of its sources
+    id: str  #: "sha256:…"
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    base: Image
+    host: Image
+    wire: Image
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What an image is made from: files of the repository by their path there."""
+
+    name: str
+    files: tuple[tuple[str, Path], ...]
+    folders: tuple[str, ...]
+    on: str  #: tag of the image below, "" for the base
+
+    @property
+    def tag(self) -> str:
+        digest = hashlib.sha256(self.on.encode())
+        for path, file in self.files:
+            content = file.read_bytes()
+            mode = "x" if os.access(file, os.X_OK) else "-"
+            digest.update(f"\n{path}\n{mode}{len(content)}\n".encode())
+            digest.update(content)
+        return f"lab-{self.name}:{digest.hexdigest()[:12]}"
+
+    def context(self) -> bytes:
+        """The build context: the same bytes for the same sources, whoever owns the checkout and whenever."""
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            for folder in self.folders:
+                entry = tarfile.TarInfo(folder)
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+                archive.addfile(entry)
+            for path, file in self.files:
+                name = "Dockerfile" if path.endswith("/Dockerfile") else path
+                content = file.read_bytes()
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                entry.mode = 0o755 if os.access(file, os.X_OK) else 0o644
+                archive.addfile(entry, io.BytesIO(content))
+        return buffer.getvalue()
+
+
+def _files_of(project: Path, folder: str) -> Iterator[tuple[str, Path]]:
+    top = project / folder
+    for file in sorted(top.rglob("*")):
+        inside = file.relative_to(top).parts
+        if not file.is_file() or file.suffix == ".pyc":
+            continue
+        if any(part in _IGNORED or part.startswith(".") for part in inside):
+            continue
+        yield file.relative_to(project).as_posix(), file
+
+
+def _source(project: Path, name: str, folders: Iterable[str], on: str) -> Source:
+    names = tuple(folders)
+    files = tuple(entry for folder in names for entry in _files_of(project, folder))
+    if not files:
+        raise LabEnvironmentError(
+            f"{project / names[0]}: the sources of the image {name!r} are not there",
+            hint="run the lab from a checkout of its repository",
+        )
+    return Source(name, files, names, on)
+
+
+def sources(project: Path = PROJECT) -> tuple[Source, Source, Source]:
+    """Base, host and wire, each with the tag of the one below it in its own hash."""
+    base = _source(project, "base", ["images/base"], "")
+    host = _source(project, "host", ["images/host", "lab/programs"], base.tag)
+    wire = _source(project, "wire", ["images/wire"], base.tag)
+    return base, host, wire
+
+
+def ensure_images(store: ImageStore, progress: Progress, *, project: Path = PROJECT) -> Images:
+    """The three images of this checkout, built where they are missing.
+
+    Safe to call from several runs at once: one builds, the others wait for it. With all images there it
+    costs three look-ups.
+    """
+    base, host, wire = sources(project)
+    found = _present(store, (base, host, wire))
+    if found is None:
+        with locked(state_dir() / "images.lock"):
+            _ensure_base(store, base, progress, project)
+            for source in (host, wire):
+                if store.image_id(source.tag) is None:
+                    progress(f"image {source.tag}: building (Debian packages, about half a minute)")
+                    store.build(source.context(), source.tag, arguments={"BASE": source.on})
+            found = _present(store, (base, host, wire))
+    if found is None:
+        raise EngineError(
+            "the images were built but the engine does not list them", hint="see `docker images`"
+        )
+    return found
+
+
+def present_images(store: ImageStore, *, project: Path = PROJECT) -> list[tuple[str, str | None]]:
+    """Tag and id of each image of this checkout; the id is None where it would have to be built."""
+    return [(source.tag, store.image_id(source.tag)) for source in sources(project)]
+
+
+def _present(store: ImageStore, wanted: Iterable[Source]) -> Images | None:
+    found: list[Image] = []
+    for source in wanted:
+        identity = store.image_id(source.tag)
+        if identity is None:
+            return None
+        found.append(Image(source.name, source.tag, identity))
+    return Images(*found)
+
+
+def _ensure_base(store: ImageStore, base: Source, progress: Progress, project: Path) -> None:
+    if store.image_id(base.tag) is not None:
+        return
+    folder = project / "images" / "base"
+    reference = (folder / "reference").read_text().strip()
+    progress(f"image {base.tag}: pulling {reference}")
+    try:
+        store.pull(reference, base.tag, patience=PULL_PATIENCE)
+    except EngineError as error:
+        progress(f"image {base.tag}: no registry gives {reference} ({_first_line(error)})")
+    else:
+        return
+    progress(f"image {base.tag}: building it from Debian packages with mmdebstrap, about half a minute")
+    with_bootstrap(store, folder / "bootstrap.sh", base.tag)
+
+
+def with_bootstrap(store: ImageStore, script: Path, tag: str) -> None:
+    """Makes the base from Debian's packages on this machine and imports it."""
+    if shutil.which("mmdebstrap") is None:
+        raise LabEnvironmentError(
+            "no registry gives the base image, and mmdebstrap, which would build it, is not installed",
+            hint="as root: apt-get install mmdebstrap debian-archive-keyring",
+        )
+    folder = state_dir() / "build"
+    folder.mkdir(parents=True, exist_ok=True)
+    archive = folder / "base.tar"
+    try:
+        with archive.open("wb") as output:
+            done = subprocess.run(
+                ["/bin/sh", str(script)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.PIPE,
+                timeout=BOOTSTRAP_PATIENCE,
+                check=False,
+            )
+        if done.returncode != 0:
+            tail = done.stderr.decode(errors="replace").strip().splitlines()[-8:]
+            raise LabEnvironmentError(
+                "mmdebstrap failed with exit status {}:\n{}".format(done.returncode, "\n".join(tail)),
+                hint="is a Debian mirror reachable from here? try `apt-get update`",
+            )
+        store.import_image(archive, tag)
+    except subprocess.TimeoutExpired as error:
+        raise LabEnvironmentError(
+            f"mmdebstrap did not end within {BOOTSTRAP_PATIENCE:.0f} s",
+            hint="is a Debian mirror reachable from here? try `apt-get update`",
+        ) from error
+    finally:
+        archive.unlink(missing_ok=True)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]
+
+
+def main() -> int:
+    """`python -m lab.engine.images`: builds what is missing and prints the tags."""
+    from lab.engine.endpoint import configured
+    from lab.engine.store import DockerImages
+
+    try:
+        images = ensure_images(
+            DockerImages(configured(), "1.41"), lambda line: print(line, file=sys.stderr, flush=True)
+        )
+    except LabError as error:
+        print(f"{error}\n{error.hint}".strip(), file=sys.stderr)
+        return error.exit_code
+    for image in (images.base, images.host, images.wire):
+        print(image.tag, image.id)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

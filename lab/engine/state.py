@@ -1,0 +1,39 @@
+"""Where the lab keeps what outlives one command: locks, the private engine, build locks."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def state_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """`$LAB_STATE`, else `/var/lib/lab` for root, else `$XDG_STATE_HOME/lab` (`~/.local/state/lab`).
+
+    Root has one place for the whole machine whatever HOME says, so that a run under sudo and one as root see
+    each other's locks and use the same private engine.
+    """
+    if chosen := environ.get("LAB_STATE"):
+        return Path(chosen)
+    if os.geteuid() == 0:
+        return Path("/var/lib/lab")
+    if xdg := environ.get("XDG_STATE_HOME"):
+        return Path(xdg) / "lab"
+    return Path.home() / ".local" / "state" / "lab"
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds an exclusive lock on a file, waiting for whoever has it.
+
+    The file is left behind: removing it would let two holders lock two different files of one name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
