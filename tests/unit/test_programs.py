@@ -36,9 +36,19 @@ class Serving:
     def __init__(self, listener: socket.socket, said: queue.SimpleQueue[str]) -> None:
         self.port: int = listener.getsockname()[1]
         self._said = said
+        self._talking = 0
 
     def hears(self) -> str:
-        return self._said.get(timeout=ENOUGH)
+        line = self._said.get(timeout=ENOUGH)
+        if line.endswith(" connected."):
+            self._talking += 1
+        elif line.startswith("Client "):
+            self._talking -= 1
+        return line
+
+    def until_all_have_left(self) -> None:
+        while self._talking:
+            self.hears()
 
     def connect(self) -> socket.socket:
         made = socket.create_connection(("127.0.0.1", self.port), ENOUGH)
@@ -60,7 +70,9 @@ def serving(monkeypatch: pytest.MonkeyPatch, way: str, **changes: object) -> Ite
         thread = threading.Thread(target=work, args=(listener,))
         thread.start()
         try:
-            yield Serving(listener, said)
+            srv = Serving(listener, said)
+            yield srv
+            srv.until_all_have_left()
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             thread.join(ENOUGH)
@@ -426,7 +438,7 @@ def test_a_server_that_leaves_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     typed(monkeypatch, b"hello\nmore\n")
-    with replying([b"OK"]) as peer:
+    with replying([b"OK", b""]) as peer:
         assert client.main(["127.0.0.1", str(peer.port)]) == 1
     assert capsys.readouterr().out.endswith("Sent: more\nThe server has closed the connection.\n")
 
