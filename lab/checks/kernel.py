@@ -100,8 +100,8 @@ def _model_timeout(settings: SynSettings) -> int:
     """`tcp_model_timeout`: how long the first transmission and `retries` doublings take."""
     doublings = (settings.rto_max_ns // INITIAL_RTO_NS).bit_length() - 1  # ilog2
     if settings.retries <= doublings:
-        return (2 ** (settings.retries + 1) - 1) * INITIAL_RTO_NS
-    return (2 ** (doublings + 1) - 1) * INITIAL_RTO_NS + (settings.retries - doublings) * settings.rto_max_ns
+        return ((2 << settings.retries) - 1) * INITIAL_RTO_NS
+    return ((2 << doublings) - 1) * INITIAL_RTO_NS + (settings.retries - doublings) * settings.rto_max_ns
 
 
 @dataclass(frozen=True, slots=True)

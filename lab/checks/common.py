@@ -1,0 +1,164 @@
+"""What all checks share: the context, values held against their limits, and findings in one form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from lab.evidence.model import Place, Records, Tolerance
+from lab.evidence.trace import Journey
+from lab.link import Link, round_trip
+from lab.units import Duration
+from lab.verdict import Finding, PacketRef, Verdict
+
+MAX_REFS = 40  #: packets that a finding points at; a million would make no one wiser
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a check needs to know beside the evidence."""
+
+    addresses: Mapping[str, str]  #: host name → address
+    links: Mapping[str, Link]  #: as configured before the first step
+    tolerance: Tolerance
+
+    @classmethod
+    def of(cls, records: Records) -> Context:
+        return cls(
+            {name: facts.address for name, facts in records.hosts.items()},
+            {name: facts.link for name, facts in records.hosts.items()},
+            records.tolerance,
+        )
+
+    def rtt(self, a: str | None, b: str | None) -> Duration | None:
+        """The configured round trip of a pair; None where one of them is no host with a link."""
+        if a is not None and b is not None and a in self.links and b in self.links:
+            return round_trip(self.links[a], self.links[b])
+        return None
+
+    def host_of(self, address: str | None) -> str | None:
+        """The host that has this address."""
+        return next((name for name, known in self.addresses.items() if known == address), None)
+
+
+class HasPlace(Protocol):
+    """A step or a check."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def place(self) -> Place: ...
+
+
+def span(ns: int | float) -> str:
+    """A time for people, with four digits at most: `812 us`, `40.64 ms`, `3.052 s`."""
+    size = abs(ns)
+    if size < 1_000:
+        return f"{ns:.0f} ns"
+    for unit, factor, above in (("us", 1e3, 1e6), ("ms", 1e6, 1e9), ("s", 1e9, float("inf"))):
+        if size < above:
+            value = ns / factor
+            digits = max(0, 3 - len(str(int(abs(value)))))
+            text = f"{value:.{digits}f}"
+            return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {unit}"
+    raise AssertionError  # no finite number gets here
+
+
+def plural(number: int, noun: str, many: str = "") -> str:
+    """`1 packet`, `3 packets`, `no packets`."""
+    word = noun if number == 1 else many or f"{noun}s"
+    return f"{number:,} {word}" if number else f"no {word}"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A value held against its limits."""
+
+    ok: bool
+    expected: str
+    actual: str
+    tolerance: str
+    margin: str
+    reason: str  #: "" where it holds
+
+
+def hold_time(
+    actual_ns: int, expected: str, low_ns: int | None, high_ns: int | None, tolerance: str, what: str
+) -> Held:
+    """A time against the earliest and the latest that counts; None is no limit."""
+    distances = [
+        *([actual_ns - low_ns] if low_ns is not None else []),
+        *([high_ns - actual_ns] if high_ns is not None else []),
+    ]
+    margin = span(min(distances)) if distances else ""
+    took = f"{what} took {span(actual_ns)}"
+    reason = ""
+    if low_ns is not None and actual_ns < low_ns:
+        reason = f"{took}: {span(low_ns - actual_ns)} less than the {span(low_ns)} allowed"
+    elif high_ns is not None and actual_ns > high_ns:
+        reason = f"{took}: {span(actual_ns - high_ns)} more than the {span(high_ns)} allowed"
+    return Held(not reason, expected, span(actual_ns), tolerance, margin, reason)
+
+
+def allowed(low_ns: int, high_ns: int) -> str:
+    """The tolerance of a time that was computed: `39.2 ms … 45 ms`."""
+    return f"{span(low_ns)} … {span(high_ns)}"
+
+
+def refs(journeys: Iterable[Journey]) -> tuple[PacketRef, ...]:
+    """Where to look for these packets: not more than `MAX_REFS`."""
+    found: list[PacketRef] = []
+    for journey in journeys:
+        found.extend(journey.refs)
+        if len(found) >= MAX_REFS:
+            break
+    return tuple(found[:MAX_REFS])
+
+
+def passed(
+    item: HasPlace,
+    name: str,
+    expected: str,
+    actual: str,
+    *,
+    tolerance: str = "",
+    margin: str = "",
+    packets: tuple[PacketRef, ...] = (),
+) -> Finding:
+    return Finding(
+        name, item.id, item.place, Verdict.PASS, expected, actual, tolerance, margin, packets=packets
+    )
+
+
+def failed(
+    item: HasPlace,
+    name: str,
+    expected: str,
+    actual: str,
+    reason: str,
+    *,
+    tolerance: str = "",
+    margin: str = "",
+    packets: tuple[PacketRef, ...] = (),
+) -> Finding:
+    return Finding(
+        name, item.id, item.place, Verdict.FAIL, expected, actual, tolerance, margin, reason, packets
+    )
+
+
+def found(item: HasPlace, name: str, held: Held, packets: tuple[PacketRef, ...] = ()) -> Finding:
+    """The finding of a held value."""
+    verdict = Verdict.PASS if held.ok else Verdict.FAIL
+    return Finding(
+        name,
+        item.id,
+        item.place,
+        verdict,
+        held.expected,
+        held.actual,
+        held.tolerance,
+        held.margin,
+        held.reason,
+        packets,
+    )
