@@ -235,7 +235,7 @@ class Packet(NamedTuple):
 
 
 def matches(packet: Packet, match: str | Sequence[str]) -> bool:
-    """Does a packet fit a scenario's `match`? syn, syn-ack, fin, rst, data, ack, any, or a list of exact flags.
+    """Does a packet fit a scenario's `match`: syn, syn-ack, fin, rst, data, ack, any, or a list of exact flags?
 
     `data` is a TCP or UDP packet with payload; the others but `any` are TCP only.
     """
@@ -274,6 +274,11 @@ class Interface:
     snap_length: int
     ticks_per_second: int = 1_000_000
     offset_s: int = 0  #: added to each stamp (if_tsoffset)
+
+    @property
+    def plain(self) -> bool:
+        """Stamps are nanoseconds of 1970 as they stand in the file."""
+        return self.ticks_per_second == 1_000_000_000 and self.offset_s == 0
 
 
 @dataclass(eq=False)

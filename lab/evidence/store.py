@@ -1,17 +1,31 @@
-"""A run folder's evidence: `events.jsonl` ⇄ `Records`, and the captures under `pcap/`."""
+"""A run folder's evidence: `events.jsonl` ⇄ `Records`, and the captures under `pcap/`.
+
+`events.jsonl` is one JSON object a line, each with its `kind`: first the version, then what holds for the
+whole case, then what happened in order of time. Bytes are written as `{"text": …}` or `{"hex": …}`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import heapq
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from lab.evidence.model import Records
+from pydantic import TypeAdapter, ValidationError
+
+from lab.errors import UsageError
+from lab.evidence import model
+from lab.evidence.model import Json, Records
 from lab.evidence.packets import Capture
+from lab.evidence.reader import read_capture
 from lab.evidence.trace import Trace
 
 EVENTS_FILE = "events.jsonl"
+EVENTS_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -26,16 +40,167 @@ class Evidence:
         return Trace.build(self.captures, self.records)
 
 
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How one kind of line maps to a field of `Records`; without `at` it stands before the timed ones."""
+
+    name: str
+    field: str
+    adapter: TypeAdapter[Any]
+    at: Callable[[Any], int] | None = None
+    shape: str = "tuple"  #: tuple, mapping (by the record's host or name), or one
+
+
+_KINDS = (
+    _Kind("host", "hosts", TypeAdapter(model.HostFacts), shape="mapping"),
+    _Kind("tolerance", "tolerance", TypeAdapter(model.Tolerance), shape="one"),
+    _Kind("wire", "wire", TypeAdapter(model.WireFacts), shape="one"),
+    _Kind("capture", "captures", TypeAdapter(model.CaptureFacts)),
+    _Kind("counters", "counters", TypeAdapter(model.CounterRecord), shape="mapping"),
+    _Kind("stream", "streams", TypeAdapter(model.StreamRecord)),
+    _Kind("step", "steps", TypeAdapter(model.StepRecord), lambda r: r.start_wall_ns),
+    _Kind("wire event", "wire_events", TypeAdapter(model.WireEvent), lambda r: r.wall_ns),
+    _Kind("call", "calls", TypeAdapter(model.CallRecord), lambda r: r.start_wall_ns),
+    _Kind("run", "runs", TypeAdapter(model.RunRecord), lambda r: r.start_wall_ns),
+    _Kind("state", "states", TypeAdapter(model.StateSample), lambda r: r.wall_ns),
+)
+_BY_NAME = {kind.name: kind for kind in _KINDS}
+
+
+def _plain(value: object) -> Json:
+    """What json.dumps cannot write by itself."""
+    if isinstance(value, bytes):
+        text = value.decode("utf-8", "replace")
+        whole = text.encode() == value and (
+            text.isprintable() or not text.strip("\r\n\t").strip() or _is_lines(text)
+        )
+        return {"text": text} if whole else {"hex": value.hex()}
+    if isinstance(value, Decimal):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} in a record: {value!r}")
+
+
+def _is_lines(text: str) -> bool:
+    return all(c.isprintable() or c in "\r\n\t" for c in text)
+
+
+def _bytes(value: Json) -> bytes | None:
+    if value is None:
+        return None
+    return value["text"].encode() if "text" in value else bytes.fromhex(value["hex"])
+
+
+def _records_of(records: Records, kind: _Kind) -> Iterable[Any]:
+    held = getattr(records, kind.field)
+    if kind.shape == "mapping":
+        return list(held.values())
+    if kind.shape == "one":
+        return () if held is None else (held,)
+    return list(held)
+
+
+def _timed(kind: _Kind, records: Iterable[Any]) -> Iterator[tuple[int, int, _Kind, Any]]:
+    """With a time that never goes back, so that merging keeps the order within a kind."""
+    assert kind.at is not None
+    now = 0
+    for record in records:
+        now = max(now, kind.at(record))
+        yield now, _KINDS.index(kind), kind, record
+
+
+def _lines(records: Records) -> Iterator[tuple[_Kind, Any]]:
+    for kind in _KINDS:
+        if kind.at is None:
+            for record in _records_of(records, kind):
+                yield kind, record
+    streams = [_timed(kind, _records_of(records, kind)) for kind in _KINDS if kind.at is not None]
+    for _, _, kind, record in heapq.merge(*streams, key=lambda item: item[:2]):
+        yield kind, record
+
+
 def write_records(folder: Path, records: Records) -> Path:
     """Writes `events.jsonl` into a run folder; its path."""
-    raise NotImplementedError
+    path = folder / EVENTS_FILE
+    with path.open("w", encoding="utf-8") as file:
+        file.write(json.dumps({"kind": "lab events", "version": EVENTS_VERSION}) + "\n")
+        for kind, record in _lines(records):
+            line = {"kind": kind.name, **kind.adapter.dump_python(record)}
+            file.write(json.dumps(line, default=_plain, ensure_ascii=False) + "\n")
+    return path
 
 
 def read_records(folder: Path) -> Records:
-    """Raises `UsageError` where the folder has no `events.jsonl` or it is of another version."""
-    raise NotImplementedError
+    """Raises `UsageError` where the folder has no `events.jsonl`, or it is broken or of another version."""
+    path = folder / EVENTS_FILE
+    try:
+        with path.open(encoding="utf-8") as file:
+            return _assemble(path, file)
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"{folder}: no {EVENTS_FILE} in it: not a run folder", hint="look in runs/, or at runs/latest"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from error
+
+
+def _assemble(path: Path, file: Iterable[str]) -> Records:
+    held: dict[str, list[Any]] = {}
+    for number, text in enumerate(file, 1):
+        try:
+            line = json.loads(text)
+            name = line.pop("kind")
+            if number == 1:
+                _check_version(path, name, line)
+                continue
+            kind = _BY_NAME[name]
+            if "data" in line:
+                line["data"] = _bytes(line["data"])
+            held.setdefault(kind.field, []).append(kind.adapter.validate_python(line))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UsageError(f"{path}:{number}: {name}: {where}: {first['msg']}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"{path}:{number}: not a line of events: {error}") from error
+    if not held:
+        raise UsageError(f"{path}: no events in it")
+    return Records(
+        **{kind.field: _shaped(kind, held.get(kind.field, [])) for kind in _KINDS if _wanted(kind, held)}
+    )
+
+
+def _wanted(kind: _Kind, held: Mapping[str, Sequence[Any]]) -> bool:
+    """A field with a default is left to it where no line speaks of it."""
+    return kind.field in held or kind.field in ("hosts", "wire")
+
+
+def _shaped(kind: _Kind, records: list[Any]) -> Any:
+    if kind.shape == "one":
+        return records[-1] if records else None
+    if kind.shape == "mapping":
+        return {getattr(r, "name", None) or r.host: r for r in records}
+    return tuple(records)
+
+
+def _check_version(path: Path, name: str, line: Mapping[str, Any]) -> None:
+    if name != "lab events":
+        raise UsageError(f"{path}:1: not the events of a run: kind {name!r}, must be 'lab events'")
+    if line.get("version") != EVENTS_VERSION:
+        raise UsageError(f"{path}:1: version {line.get('version')}, this lab reads {EVENTS_VERSION}")
+
+
+def load_captures(folder: Path, records: Records) -> dict[str, Capture]:
+    """The captures that the records name, by host. One file a host, whatever number of boots it holds."""
+    paths: dict[str, str] = {}
+    for facts in records.captures:
+        if paths.setdefault(facts.host, facts.path) != facts.path:
+            raise UsageError(
+                f"{folder}: two capture files of {facts.host}: {paths[facts.host]} and {facts.path}"
+            )
+    return {host: read_capture(folder / path, host) for host, path in paths.items()}
 
 
 def load_evidence(folder: Path) -> Evidence:
-    """The evidence of a stored run; reads the captures at once."""
-    raise NotImplementedError
+    """The evidence of a stored run; reads the captures at once. Raises `UsageError` or `CaptureError`."""
+    records = read_records(folder)
+    return Evidence(records, load_captures(folder, records))

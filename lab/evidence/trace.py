@@ -185,7 +185,8 @@ class Segment:
 class Flow:
     """One conversation: a TCP connection, the datagrams between two UDP ports, or ICMP between two addresses.
 
-    A SYN with another ISN on the same ports begins a new flow. `client` is who sent the SYN, else who sent first.
+    A SYN with another ISN on the same ports begins a new flow. `client` is who sent the SYN, else who sent
+    first.
     """
 
     number: int  #: position in `Trace.flows`

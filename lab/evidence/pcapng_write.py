@@ -1,0 +1,155 @@
+"""Writing of pcapng files: interfaces by name, nanosecond stamps, packet comments.
+
+`convert` makes a host's file of a run folder out of what tcpdump left; `merge` makes one file of all hosts.
+"""
+
+from __future__ import annotations
+
+import heapq
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from lab.evidence.packets import Capture, CaptureError, Interface, interface_name
+from lab.evidence.pcapng import (
+    INTERFACE,
+    OPTION_COMMENT,
+    OPTION_NAME,
+    OPTION_RESOLUTION,
+    PACKET,
+    SECTION,
+)
+from lab.evidence.reader import read_capture
+
+_APPLICATION = 4  #: option shb_userappl
+_LONGEST_OPTION = 65_532  #: a length has 16 bits, and is filled up to 4 bytes
+
+
+class PcapngWriter:
+    """Writes one section, little-endian. A context manager that closes the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: BinaryIO = path.open("wb")
+        self._interfaces = 0
+        body = struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)
+        self._block(SECTION, body + _options([(_APPLICATION, b"lab")]))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _block(self, kind: int, body: bytes) -> None:
+        total = len(body) + 12
+        self._file.write(struct.pack("<II", kind, total) + body + struct.pack("<I", total))
+
+    def interface(self, name: str, link_type: int = 1, snap_length: int = 262_144) -> int:
+        """Describes one more interface; its number."""
+        options = _options([(OPTION_NAME, name.encode()), (OPTION_RESOLUTION, b"\x09")])
+        self._block(INTERFACE, struct.pack("<HHI", link_type, 0, snap_length) + options)
+        self._interfaces += 1
+        return self._interfaces - 1
+
+    def packet(
+        self, interface: int, t_ns: int, frame: bytes, *, length: int | None = None, comment: str = ""
+    ) -> None:
+        """`length` is that on the wire, where it is more than the frame's."""
+        head = struct.pack(
+            "<IIIII",
+            interface,
+            t_ns >> 32,
+            t_ns & 0xFFFFFFFF,
+            len(frame),
+            len(frame) if length is None else length,
+        )
+        options = _options([(OPTION_COMMENT, comment.encode())]) if comment else b""
+        self._block(PACKET, head + _filled(frame) + options)
+
+
+def _filled(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 4)
+
+
+def _options(options: Iterable[tuple[int, bytes]]) -> bytes:
+    written = b"".join(
+        struct.pack("<HH", code, len(cut)) + _filled(cut)
+        for code, value in options
+        for cut in [value[:_LONGEST_OPTION]]
+    )
+    return written + bytes(4)
+
+
+def _frames(capture: Capture, first: int) -> Iterator[tuple[int, int, int, bytes, int]]:
+    """(t_ns, interface, position, frame, length on the wire) of each packet; `first`: number of its interface 0."""
+    try:
+        with capture.path.open("rb") as file:
+            for i, (t_ns, offset, held, length, interface) in enumerate(
+                zip(
+                    capture.t_ns,
+                    capture.offset,
+                    capture.captured,
+                    capture.original,
+                    capture.interface,
+                    strict=True,
+                )
+            ):
+                file.seek(offset)
+                yield t_ns, first + interface, i, file.read(held), length
+    except OSError as error:
+        raise CaptureError(f"{capture.path}: cannot be read: {error.strerror or error}") from error
+
+
+def convert(host: str, boots: Mapping[int, Path], target: Path) -> Capture:
+    """Puts a host's captures, by boot from 1, into one pcapng file; what stands in it.
+
+    Each boot is an interface: `server`, `server (boot 2)`. A capture that is cut is taken up to its last whole
+    packet. Raises `CaptureError` for one of which nothing can be read.
+    """
+    with PcapngWriter(target) as writer:
+        for boot, path in sorted(boots.items()):
+            _copy(read_capture(path, host), interface_name(host, boot), writer)
+    return read_capture(target, host)
+
+
+def _copy(capture: Capture, name: str, writer: PcapngWriter) -> None:
+    known = capture.interfaces or (Interface("", 1, 262_144),)
+    numbers = [writer.interface(name, interface.link_type, interface.snap_length) for interface in known]
+    for t_ns, interface, i, frame, length in _frames(capture, 0):
+        writer.packet(numbers[interface], t_ns, frame, length=length, comment=capture.comments.get(i, ""))
+
+
+def merge(
+    captures: Sequence[Capture], target: Path, comments: Mapping[tuple[str, int], str] | None = None
+) -> None:
+    """One pcapng file of several hosts' captures in order of time, an interface for each host and boot.
+
+    `comments` are added to the packets: by host and frame number.
+    """
+    said = comments or {}
+    with PcapngWriter(target) as writer:
+        firsts: list[int] = []
+        for capture in captures:
+            known = capture.interfaces or (Interface("", 1, 262_144),)
+            numbers = [
+                writer.interface(
+                    interface.name if interface.name.startswith(capture.host) else capture.host,
+                    interface.link_type,
+                    interface.snap_length,
+                )
+                for interface in known
+            ]
+            firsts.append(numbers[0])
+        streams = [_with_host(capture, first) for capture, first in zip(captures, firsts, strict=True)]
+        for t_ns, interface, host, i, frame, length, own in heapq.merge(*streams, key=lambda item: item[:2]):
+            comment = "; ".join(filter(None, (own, said.get((host, i + 1), ""))))
+            writer.packet(interface, t_ns, frame, length=length, comment=comment)
+
+
+def _with_host(capture: Capture, first: int) -> Iterator[tuple[int, int, str, int, bytes, int, str]]:
+    for t_ns, interface, i, frame, length in _frames(capture, first):
+        yield t_ns, interface, capture.host, i, frame, length, capture.comments.get(i, "")

@@ -1,0 +1,212 @@
+"""Reading of a capture file into a `Capture`: pcap or pcapng, told by its first bytes.
+
+The frames are cut into rows of equal length, and each header field of all packets at once is cut out of
+those rows as a strided copy: no Python code runs per field and packet. Frames that do not look alike are
+decoded one by one afterwards.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from pathlib import Path
+from typing import Literal
+
+from lab.evidence.decode import ETHERNET, decode
+from lab.evidence.packets import ICMP, RESERVED, ROW, TCP, UDP, Capture, CaptureError
+from lab.evidence.pcap import is_pcap, read_pcap
+from lab.evidence.pcapng import is_pcapng, read_pcapng
+from lab.evidence.raw import BLOCK, RawFrames, Window
+
+_HEADERS = {TCP: 54, UDP: 42, ICMP: 42}  #: least length of a frame, by the IP protocol
+
+
+def read_capture(path: Path, host: str | None = None) -> Capture:
+    """Reads a whole file; `host` names whose capture it is (default: the file's stem).
+
+    A file that is cut or ends in rubbish is read up to there, with `truncated` and `note` set. Raises
+    `CaptureError` where nothing can be read.
+    """
+    try:
+        with path.open("rb") as file:
+            window = Window(file, file.read(BLOCK))
+            magic = window.data[:4]
+            if window.end == 0:
+                raise CaptureError(f"{path}: empty, not a capture file")
+            if is_pcap(magic):
+                frames = read_pcap(window, str(path))
+            elif is_pcapng(magic):
+                frames = read_pcapng(window, str(path))
+            else:
+                raise CaptureError(f"{path}: begins with {magic.hex()}: neither a pcap nor a pcapng file")
+            capture = Capture(
+                host=path.stem if host is None else host,
+                path=path,
+                interfaces=tuple(frames.interfaces),
+                truncated=bool(frames.note),
+                note=frames.note,
+                t_ns=frames.t_ns,
+                offset=frames.offset,
+                captured=frames.captured,
+                original=frames.original,
+                interface=frames.interface,
+                rows=frames.rows,
+                comments=frames.comments,
+            )
+    except OSError as error:
+        raise CaptureError(f"{path}: cannot be read: {error.strerror or error}") from error
+    _columns(capture, frames)
+    return capture
+
+
+class _Columns:
+    """Cuts columns out of the rows."""
+
+    def __init__(self, rows: bytearray) -> None:
+        self._view = memoryview(rows)
+
+    def bytes_at(self, place: int) -> bytes:
+        return self._view[place::ROW].tobytes()
+
+    def words_at(self, place: int, code: Literal["H", "I"], *, native: bool = False) -> array[int]:
+        """Big-endian numbers at a place aligned to their size; `native` leaves them as they lie."""
+        column = array(code)
+        size = column.itemsize
+        column.frombytes(self._view.cast(code)[place // size :: ROW // size].tobytes())
+        if sys.byteorder == "little" and not native:
+            column.byteswap()
+        return column
+
+
+def _columns(capture: Capture, frames: RawFrames) -> None:
+    count = len(capture.t_ns)
+    if not count:
+        return
+    cut = _Columns(capture.rows)
+    types, lengths, pieces = cut.words_at(14, "H"), cut.words_at(18, "H"), cut.words_at(22, "H")
+    versions, protocols, offsets = cut.bytes_at(16), cut.bytes_at(25), cut.bytes_at(48)
+    capture.source, capture.target = cut.words_at(28, "I"), cut.words_at(32, "I")
+    capture.protocol = array("H", iter(protocols))
+    capture.sport, capture.dport = cut.words_at(36, "H"), cut.words_at(38, "H")
+    capture.seq, capture.ack = cut.words_at(40, "I"), cut.words_at(44, "I")
+    capture.flags, capture.window = array("B", cut.bytes_at(49)), cut.words_at(50, "H")
+    capture.digest = array(
+        "q",
+        map(
+            hash,
+            zip(
+                frames.hashes,
+                cut.words_at(16, "I", native=True),
+                cut.words_at(20, "I", native=True),
+                protocols,
+                strict=True,
+            ),
+        ),
+    )
+    del cut
+    # length of IP and transport header by (protocol, byte 12 of the transport header); 0xFFFF: not plain
+    sizes = [0xFFFF] * 65536
+    for offset in range(256):
+        sizes[UDP << 8 | offset] = 28
+        sizes[ICMP << 8 | offset] = 20
+        if offset >> 4 >= 5:
+            sizes[TCP << 8 | offset] = 20 + (offset >> 4) * 4
+    payloads = array(
+        "i",
+        [
+            length - sizes[protocol << 8 | offset]
+            for length, protocol, offset in zip(lengths, protocols, offsets, strict=True)
+        ],
+    )
+    headers = [_HEADERS.get(protocol, 0) for protocol in range(256)]
+    ethernet = all(interface.link_type == ETHERNET for interface in capture.interfaces)
+    odd = (
+        [
+            i
+            for i, (
+                kind,
+                version,
+                piece,
+                protocol,
+                payload,
+                length,
+                held,
+                original,
+                source,
+                target,
+            ) in enumerate(
+                zip(
+                    types,
+                    versions,
+                    pieces,
+                    protocols,
+                    payloads,
+                    lengths,
+                    capture.captured,
+                    capture.original,
+                    capture.source,
+                    capture.target,
+                    strict=True,
+                )
+            )
+            if payload < 0
+            or kind != 0x0800
+            or version != 0x45
+            or piece & 0x3FFF
+            or source >= RESERVED
+            or target >= RESERVED
+            or held < headers[protocol]
+            or length + 14 != original
+            or held > original
+        ]
+        if ethernet
+        else list(range(count))
+    )
+    capture.payload_len = array("I", map(max, payloads, [0] * count))
+    for i, protocol in enumerate(protocols):
+        if protocol != TCP:
+            capture.seq[i] = capture.ack[i] = capture.flags[i] = capture.window[i] = 0
+            if protocol != UDP:
+                capture.sport[i] = capture.dport[i] = 0
+    _odd(capture, odd)
+
+
+def _odd(capture: Capture, odd: list[int]) -> None:
+    """Decodes one by one what the strided columns could not."""
+    if not odd:
+        return
+    numbers: dict[str, int] = {}
+    with capture.path.open("rb") as file:
+        for i in odd:
+            file.seek(capture.offset[i])
+            frame = file.read(min(capture.captured[i], capture.original[i]))
+            found = decode(frame, capture.interfaces[capture.interface[i]].link_type)
+            capture.rows[i * ROW : (i + 1) * ROW] = found.row
+            capture.protocol[i] = found.protocol
+            capture.source[i] = _number(found.source, numbers, capture)
+            capture.target[i] = _number(found.target, numbers, capture)
+            capture.sport[i], capture.dport[i] = found.sport, found.dport
+            capture.seq[i], capture.ack[i] = found.seq, found.ack
+            capture.flags[i], capture.window[i] = found.flags, found.window
+            capture.payload_len[i] = found.payload_len
+            capture.digest[i] = found.digest
+            if found.l3 != 14:
+                capture.l3[i] = found.l3
+            if found.l4 != 34:
+                capture.l4[i] = found.l4
+            if found.fragment is not None:
+                capture.fragments[i] = found.fragment
+
+
+def _number(address: str, numbers: dict[str, int], capture: Capture) -> int:
+    """The address as itself where it is IPv4, else a reserved number that stands for it."""
+    parts = address.split(".")
+    if len(parts) == 4:
+        number = int.from_bytes(bytes(map(int, parts)), "big")
+        if number < RESERVED:
+            return number
+    number = numbers.get(address, 0)
+    if not number:
+        number = numbers[address] = RESERVED + len(numbers)
+        capture.other_addresses[number] = address
+    return number
