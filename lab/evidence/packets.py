@@ -235,7 +235,7 @@ class Packet(NamedTuple):
 
 
 def matches(packet: Packet, match: str | Sequence[str]) -> bool:
-    """Does a packet fit a scenario's `match`: syn, syn-ack, fin, rst, data, ack, any, or a list of exact flags?
+    """Does a packet fit a scenario's `match`: syn, syn-ack, fin, rst, data, ack, any, or exact flags?
 
     `data` is a TCP or UDP packet with payload; the others but `any` are TCP only.
     """

@@ -85,7 +85,10 @@ def _options(options: Iterable[tuple[int, bytes]]) -> bytes:
 
 
 def _frames(capture: Capture, first: int) -> Iterator[tuple[int, int, int, bytes, int]]:
-    """(t_ns, interface, position, frame, length on the wire) of each packet; `first`: number of its interface 0."""
+    """(t_ns, interface, position, frame, length on the wire) of each packet.
+
+    `first` is the number of its interface 0.
+    """
     try:
         with capture.path.open("rb") as file:
             for i, (t_ns, offset, held, length, interface) in enumerate(
@@ -107,8 +110,8 @@ def _frames(capture: Capture, first: int) -> Iterator[tuple[int, int, int, bytes
 def convert(host: str, boots: Mapping[int, Path], target: Path) -> Capture:
     """Puts a host's captures, by boot from 1, into one pcapng file; what stands in it.
 
-    Each boot is an interface: `server`, `server (boot 2)`. A capture that is cut is taken up to its last whole
-    packet. Raises `CaptureError` for one of which nothing can be read.
+    Each boot is an interface: `server`, `server (boot 2)`. A capture that is cut is taken up to its last
+    whole packet. Raises `CaptureError` for one of which nothing can be read.
     """
     with PcapngWriter(target) as writer:
         for boot, path in sorted(boots.items()):

@@ -26,6 +26,9 @@ from lab.evidence.trace import Trace
 
 EVENTS_FILE = "events.jsonl"
 EVENTS_VERSION = 1
+_OWN_KIND = (
+    "protocol"  #: how the `kind` of a socket (tcp, udp) or of a wire is written, beside the line's own
+)
 
 
 @dataclass(frozen=True)
@@ -71,17 +74,11 @@ def _plain(value: object) -> Json:
     """What json.dumps cannot write by itself."""
     if isinstance(value, bytes):
         text = value.decode("utf-8", "replace")
-        whole = text.encode() == value and (
-            text.isprintable() or not text.strip("\r\n\t").strip() or _is_lines(text)
-        )
+        whole = text.encode() == value and all(c.isprintable() or c in "\r\n\t" for c in text)
         return {"text": text} if whole else {"hex": value.hex()}
     if isinstance(value, Decimal):
         return str(value)
     raise TypeError(f"{type(value).__name__} in a record: {value!r}")
-
-
-def _is_lines(text: str) -> bool:
-    return all(c.isprintable() or c in "\r\n\t" for c in text)
 
 
 def _bytes(value: Json) -> bytes | None:
@@ -121,10 +118,13 @@ def _lines(records: Records) -> Iterator[tuple[_Kind, Any]]:
 def write_records(folder: Path, records: Records) -> Path:
     """Writes `events.jsonl` into a run folder; its path."""
     path = folder / EVENTS_FILE
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8", errors="surrogatepass") as file:
         file.write(json.dumps({"kind": "lab events", "version": EVENTS_VERSION}) + "\n")
         for kind, record in _lines(records):
-            line = {"kind": kind.name, **kind.adapter.dump_python(record)}
+            fields = kind.adapter.dump_python(record, exclude_defaults=True)
+            if "kind" in fields:
+                fields[_OWN_KIND] = fields.pop("kind")
+            line = {"kind": kind.name, **fields}
             file.write(json.dumps(line, default=_plain, ensure_ascii=False) + "\n")
     return path
 
@@ -133,7 +133,7 @@ def read_records(folder: Path) -> Records:
     """Raises `UsageError` where the folder has no `events.jsonl`, or it is broken or of another version."""
     path = folder / EVENTS_FILE
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8", errors="surrogatepass") as file:
             return _assemble(path, file)
     except FileNotFoundError as error:
         raise UsageError(
@@ -153,6 +153,8 @@ def _assemble(path: Path, file: Iterable[str]) -> Records:
                 _check_version(path, name, line)
                 continue
             kind = _BY_NAME[name]
+            if _OWN_KIND in line:
+                line["kind"] = line.pop(_OWN_KIND)
             if "data" in line:
                 line["data"] = _bytes(line["data"])
             held.setdefault(kind.field, []).append(kind.adapter.validate_python(line))
