@@ -1,0 +1,309 @@
+"""The engine's verbs on a Docker engine, through the SDK's low-level client: one request a verb."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import time
+from collections.abc import Mapping, Sequence
+from ipaddress import AddressValueError, IPv4Network, NetmaskValueError
+from typing import Any
+
+from docker.errors import APIError, NotFound
+
+from lab.clock import Deadline
+from lab.engine.base import (
+    ContainerSpec,
+    ContainerState,
+    EngineInfo,
+    ExecResult,
+    NetworkSpec,
+    NetworkState,
+)
+from lab.engine.endpoint import Endpoint
+from lab.engine.store import DockerImages, calling
+from lab.engine.stream import STDERR, STDOUT, DockerStream, Frames, hijack
+from lab.errors import EngineError, SubnetTaken
+
+#: What 20.10 (Debian 12) speaks; 29.0 to 29.2 want 1.44, so the engine's own minimum wins where higher.
+API_VERSION = "1.41"
+#: A local engine answers /version in 1 to 5 ms; one that takes longer than this is stuck.
+ANSWER_PATIENCE = 10.0
+
+
+def connect(endpoint: Endpoint, *, patience: float = ANSWER_PATIENCE) -> DockerEngine:
+    """The engine at an endpoint, asked once who it is. Raises `EngineError` where none answers."""
+    what = f"{endpoint.address} ({endpoint.found})"
+    try:
+        with calling(what):
+            client: Any = endpoint.client(API_VERSION, patience)
+            try:
+                answer: dict[str, Any] = client.version(api_version=False)
+            finally:
+                client.close()
+    except (OSError, ValueError) as error:  # an address that the SDK cannot parse, a certificate not there
+        raise EngineError(f"{what}: {error}", hint="see `docker context ls` and DOCKER_HOST") from error
+    version = max(API_VERSION, str(answer.get("MinAPIVersion") or API_VERSION), key=_numbers)
+    if _numbers(str(answer.get("ApiVersion", "0"))) < _numbers(version):
+        raise EngineError(
+            f"{what}: Docker {answer.get('Version')} speaks API {answer.get('ApiVersion')}, "
+            f"the lab needs {API_VERSION} (Docker 20.10)",
+            hint="install a newer Docker engine",
+        )
+    return DockerEngine(endpoint, version, _info(answer, version, endpoint))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def _info(answer: Mapping[str, Any], version: str, endpoint: Endpoint) -> EngineInfo:
+    system = str((answer.get("Platform") or {}).get("Name") or "")
+    return EngineInfo(
+        name="docker",
+        version=str(answer.get("Version", "")),
+        api_version=version,
+        kernel=str(answer.get("KernelVersion", "")),
+        operating_system=system or f"{answer.get('Os', '')}/{answer.get('Arch', '')}",
+        address=endpoint.address,
+    )
+
+
+class DockerEngine(DockerImages):
+    """`Engine` on Docker 20.10 or newer. The connections are pooled; threads share them."""
+
+    def __init__(self, endpoint: Endpoint, version: str, info: EngineInfo) -> None:
+        super().__init__(endpoint, version)
+        self._info = info
+
+    def close(self) -> None:
+        self._api.close()
+
+    def info(self) -> EngineInfo:
+        return self._info
+
+    def networks(self) -> list[NetworkState]:
+        with calling("list the networks"):
+            listed: list[dict[str, Any]] = self._api.networks()
+        return [
+            NetworkState(item["Id"], item["Name"], item.get("Labels") or {}, _subnets(item))
+            for item in listed
+        ]
+
+    def containers(self, labels: Mapping[str, str | None]) -> list[ContainerState]:
+        wanted = [key if value is None else f"{key}={value}" for key, value in labels.items()]
+        with calling("list the containers"):
+            listed: list[dict[str, Any]] = self._api.containers(all=True, filters={"label": wanted})
+        return [
+            ContainerState(
+                id=item["Id"],
+                name=str((item.get("Names") or [""])[0]).lstrip("/"),
+                running=item["State"] in ("running", "paused", "restarting"),
+                exit_code=_exit_code(item),
+                labels=item.get("Labels") or {},
+                image=item["Image"],
+            )
+            for item in listed
+        ]
+
+    def create_network(self, spec: NetworkSpec) -> str:
+        body = {
+            "Name": spec.name,
+            "Driver": "bridge",
+            "CheckDuplicate": True,
+            "Internal": True,
+            "IPAM": {"Driver": "default", "Config": [{"Subnet": str(spec.subnet)}]},
+            # The engine's machine must not be reachable at the first address.
+            "Options": {"com.docker.network.bridge.inhibit_ipv4": "true"},
+            "Labels": dict(spec.labels),
+        }
+        try:
+            return str(self._post(f"create network {spec.name}", "/networks/create", body)["Id"])
+        except EngineError as error:
+            # "Pool overlaps with other one on this address space", "networks have overlapping IPv4".
+            if "overlap" in str(error).lower():
+                raise SubnetTaken(f"{spec.subnet} is taken: {error}") from error
+            raise
+
+    def remove_network(self, network_id: str) -> None:
+        with calling(f"remove network {network_id[:12]}"):
+            try:
+                self._api.remove_network(network_id)
+            except NotFound:
+                return
+
+    def create(self, spec: ContainerSpec) -> str:
+        path = "/containers/create"
+        answer = self._post(f"create container {spec.name}", path, _container(spec), name=spec.name)
+        return str(answer["Id"])
+
+    def attach(self, container_id: str) -> DockerStream:
+        path = f"/v{self.api_version}/containers/{container_id}/attach?stream=1&stdin=1&stdout=1&stderr=1"
+        connection, rest = hijack(self.endpoint, path)
+        return DockerStream(connection, rest, f"container {container_id[:12]}")
+
+    def start(self, container_id: str) -> None:
+        with calling(f"start container {container_id[:12]}"):
+            self._api.start(container_id)
+
+    def kill(self, container_id: str, signal: str = "KILL") -> None:
+        with calling(f"kill container {container_id[:12]}"):
+            try:
+                self._api.kill(container_id, signal)
+            except NotFound:
+                return
+            except APIError as error:
+                if "not running" not in str(error).lower():
+                    raise
+
+    def wait(self, container_id: str, timeout: float) -> int:
+        with calling(f"wait for container {container_id[:12]} to stop ({timeout:g} s)"):
+            answer = self._api.wait(container_id, timeout=timeout)
+        return int(answer["StatusCode"])
+
+    def remove(self, container_id: str) -> None:
+        with calling(f"remove container {container_id[:12]}"):
+            try:
+                self._api.remove_container(container_id, force=True, v=True)
+            except NotFound:
+                return
+            except APIError as error:
+                if "already in progress" not in str(error).lower():
+                    raise
+                self._gone(container_id)
+
+    def exec(self, container_id: str, argv: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
+        deadline = Deadline.after(timeout, f"run {' '.join(argv)} in container {container_id[:12]}")
+        body = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(argv)}
+        identity = self._post(deadline.what, f"/containers/{container_id}/exec", body)["Id"]
+        connection, rest = hijack(
+            self.endpoint, f"/v{self.api_version}/exec/{identity}/start", {"Detach": False, "Tty": False}
+        )
+        output = {STDOUT: bytearray(), STDERR: bytearray()}
+
+        def recv(size: int) -> bytes:
+            connection.settimeout(max(0.001, deadline.remaining()))
+            return connection.recv(size)
+
+        try:
+            with connection:
+                frames = Frames(recv, rest)
+                while (frame := frames.read()) is not None:
+                    output[STDERR if frame[0] == STDERR else STDOUT] += frame[1]
+        except OSError as error:
+            raise EngineError(f"{deadline.what}: {error} (limit {timeout:g} s)") from error
+        return ExecResult(self._exec_status(identity, deadline), bytes(output[STDOUT]), bytes(output[STDERR]))
+
+    def read_file(self, container_id: str, path: str) -> bytes:
+        what = f"read {path} of container {container_id[:12]}"
+        with calling(what):
+            chunks, _ = self._api.get_archive(container_id, path, chunk_size=1 << 20)
+            # A list of large chunks, joined once: a capture of 200 MB is not copied again and again.
+            archive = io.BytesIO(b"".join(chunks))
+        with tarfile.open(fileobj=archive) as members:
+            for member in members:
+                content = members.extractfile(member) if member.isfile() else None
+                if content is not None:
+                    return content.read()
+        raise EngineError(f"{what}: it is not a file")
+
+    def _post(self, what: str, path: str, body: object, **params: str) -> dict[str, Any]:
+        """A request that the SDK has no thin call for: its own inspects the container after most of them."""
+        with calling(what):
+            answer = self._api._post_json(self._api._url(path), data=body, params=params)
+            result: dict[str, Any] = self._api._result(answer, json=True)
+            return result
+
+    def _gone(self, container_id: str) -> None:
+        """Waits until the removal that someone else began is over."""
+        try:
+            self._api.wait(container_id, timeout=10, condition="removed")
+        except NotFound:
+            return
+
+    def _exec_status(self, identity: str, deadline: Deadline) -> int:
+        """The output ends a moment before the engine knows the exit status; no call waits for it."""
+        while True:
+            with calling(deadline.what):
+                state: dict[str, Any] = self._api.exec_inspect(identity)
+            if not state.get("Running") and state.get("ExitCode") is not None:
+                return int(state["ExitCode"])
+            if deadline.expired():
+                raise EngineError(f"{deadline.what}: out of time")
+            time.sleep(0.002)
+
+
+def _subnets(item: Mapping[str, Any]) -> list[IPv4Network]:
+    found = []
+    for config in (item.get("IPAM") or {}).get("Config") or []:
+        try:
+            found.append(IPv4Network(config["Subnet"]))
+        except (KeyError, AddressValueError, NetmaskValueError):
+            continue  # IPv6, or an address plan without a subnet
+    return found
+
+
+def _exit_code(item: Mapping[str, Any]) -> int | None:
+    """The list says it in words only: "Exited (137) 2 seconds ago"."""
+    status = str(item.get("Status", ""))
+    if item["State"] not in ("exited", "dead") or "(" not in status:
+        return None
+    number = status.partition("(")[2].partition(")")[0]
+    return int(number) if number.isdigit() else None
+
+
+def _container(spec: ContainerSpec) -> dict[str, Any]:
+    """The body of the create call."""
+    host: dict[str, Any] = {
+        "CapDrop": ["ALL"],
+        "CapAdd": list(spec.capabilities),
+        "Sysctls": dict(spec.sysctls),
+        "Tmpfs": dict(spec.tmpfs),
+        "Binds": list(spec.binds),
+        "Devices": [
+            {"PathOnHost": device, "PathInContainer": device, "CgroupPermissions": "rwm"}
+            for device in spec.devices
+        ],
+        "Ulimits": [
+            {"Name": name, "Soft": limit, "Hard": limit} for name, limit in sorted(spec.ulimits.items())
+        ],
+        # What a container writes is read from the attached stream; the engine need not keep it too.
+        "LogConfig": {"Type": "none"},
+    }
+    body: dict[str, Any] = {
+        "Image": spec.image,
+        "Labels": dict(spec.labels),
+        "Env": [f"{name}={value}" for name, value in spec.environment.items()],
+        "AttachStdin": True,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "OpenStdin": True,
+        # When the lab dies the engine closes stdin, and an agent that sees its end ends.
+        "StdinOnce": True,
+        "Tty": False,
+        "HostConfig": host,
+    }
+    if spec.command is not None:
+        body["Cmd"] = list(spec.command)
+    if spec.join is not None:
+        host["NetworkMode"] = f"container:{spec.join}"
+        return body
+    if spec.hostname is not None:
+        body["Hostname"] = spec.hostname
+    if spec.network is None:
+        host["NetworkMode"] = "none"
+        return body
+    host["NetworkMode"] = spec.network
+    # 20.10 forwards outside names out of an internal network; the lab's own names resolve all the same.
+    host["Dns"] = ["127.0.0.1"]
+    endpoint: dict[str, Any] = {}
+    if spec.address is not None:
+        endpoint["IPAMConfig"] = {"IPv4Address": str(spec.address)}
+    if spec.mac is not None:
+        # Both places: before API 1.44 the endpoint's alone is ignored, from then on they must agree.
+        endpoint["MacAddress"] = spec.mac
+        body["MacAddress"] = spec.mac
+    if spec.hostname is not None:
+        endpoint["Aliases"] = [spec.hostname]
+    body["NetworkingConfig"] = {"EndpointsConfig": {spec.network: endpoint}}
+    return body

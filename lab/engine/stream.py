@@ -1,0 +1,184 @@
+"""A container's attached stdin, stdout and stderr over one raw connection to the engine."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Callable
+
+from lab.engine.endpoint import Endpoint
+from lab.errors import EngineError
+
+STDOUT, STDERR = 1, 2
+_STDERR_TAIL = 8 * 1024
+_CHUNK = 64 * 1024
+
+
+def hijack(endpoint: Endpoint, path: str, body: object | None = None) -> tuple[socket.socket, bytes]:
+    """POSTs to the API and takes the connection over; whatever came behind the answer's head comes along.
+
+    The SDK's own way reads through a buffer and hands out the socket below it, which can lose the first
+    bytes of a program that is quick to write.
+    """
+    payload = b"" if body is None else json.dumps(body).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
+    )
+    connection = endpoint.connect()
+    try:
+        connection.sendall(head.encode() + payload)
+        received = b""
+        while b"\r\n\r\n" not in received:
+            chunk = connection.recv(_CHUNK)
+            if not chunk:
+                raise EngineError(f"{path}: the engine closed the connection: {_text(received)}")
+            received += chunk
+        answer, _, rest = received.partition(b"\r\n\r\n")
+        status = answer.split(b" ", 2)[1:2]
+        if status not in ([b"101"], [b"200"]):
+            rest += _body_of(connection, answer, len(rest))
+            raise EngineError(f"{path}: {_text(answer.splitlines()[0])}: {_text(rest)}")
+        connection.settimeout(None)
+    except OSError as error:
+        connection.close()
+        raise EngineError(f"{path}: the engine does not answer: {error}", hint="see `lab doctor`") from error
+    except EngineError:
+        connection.close()
+        raise
+    return connection, rest
+
+
+def _body_of(connection: socket.socket, head: bytes, have: int) -> bytes:
+    """The rest of an error's text, by its Content-Length (0 where none is given)."""
+    length = 0
+    for line in head.splitlines():
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length" and value.strip().isdigit():
+            length = int(value)
+    body = b""
+    while have + len(body) < length and (chunk := connection.recv(_CHUNK)):
+        body += chunk
+    return body
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace").strip()
+
+
+class Frames:
+    """Takes the engine's multiplexed stream apart: 1 byte stream, 3 zero, 4 bytes length, then the data."""
+
+    def __init__(self, recv: Callable[[int], bytes], rest: bytes = b"") -> None:
+        self._recv = recv
+        self._pending = bytearray(rest)
+
+    def read(self) -> tuple[int, bytes] | None:
+        """The next frame, blocking; None at the end. A frame that was cut off is dropped."""
+        if not self._fill(8):
+            return None
+        kind = self._pending[0]
+        length = int.from_bytes(self._pending[4:8], "big")
+        if not self._fill(8 + length):
+            return None
+        data = bytes(self._pending[8 : 8 + length])
+        del self._pending[: 8 + length]
+        return kind, data
+
+    def _fill(self, size: int) -> bool:
+        while len(self._pending) < size:
+            chunk = self._recv(_CHUNK)
+            if not chunk:
+                return False
+            self._pending += chunk
+        return True
+
+
+class DockerStream:
+    """`Stream` on a Docker engine.
+
+    The thread that calls `read_line` reads the socket itself: no thread between, a round trip through `cat`
+    takes about 0.15 ms.
+    """
+
+    def __init__(self, connection: socket.socket, rest: bytes, name: str) -> None:
+        self._connection = connection
+        self._frames = Frames(connection.recv, rest)
+        self._name = name
+        self._line = bytearray()
+        self._searched = 0
+        self._stderr = bytearray()
+        self._ended = False
+        self._writing = threading.Lock()
+        self._reading = threading.Lock()
+
+    def write(self, data: bytes) -> None:
+        with self._writing:
+            if self._ended:
+                raise EngineError(f"{self._name}: the container has ended, nothing can be written to it")
+            try:
+                self._connection.sendall(data)
+            except OSError as error:
+                raise EngineError(f"{self._name}: the container is gone: {error}") from error
+
+    def read_line(self) -> bytes | None:
+        with self._reading:
+            while True:
+                end = self._line.find(b"\n", self._searched)
+                if end >= 0:
+                    line = bytes(self._line[:end])
+                    del self._line[: end + 1]
+                    self._searched = 0
+                    return line
+                self._searched = len(self._line)
+                if self._ended or not self._read_frame():
+                    return self._last_line()
+
+    def stderr_tail(self) -> str:
+        return self._stderr.decode(errors="replace")
+
+    def close(self) -> None:
+        """Ends the connection: the container sees the end of its stdin, a reader the end of the stream."""
+        self._hang_up()
+        # A reader that still sits in recv closes the descriptor itself, when it has woken up.
+        if self._reading.acquire(blocking=False):
+            try:
+                self._connection.close()
+            finally:
+                self._reading.release()
+
+    def _hang_up(self) -> None:
+        """Wakes whoever reads or writes, and lets a writer leave, so that the descriptor can be closed."""
+        self._ended = True
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+        with self._writing:
+            pass
+
+    def _read_frame(self) -> bool:
+        try:
+            frame = self._frames.read()
+        except OSError:
+            frame = None
+        if frame is None:
+            self._hang_up()
+            self._connection.close()
+            return False
+        kind, data = frame
+        if kind == STDERR:
+            self._stderr += data
+            del self._stderr[:-_STDERR_TAIL]
+        else:
+            self._line += data
+        return True
+
+    def _last_line(self) -> bytes | None:
+        """What stands behind the last newline is a line too, once."""
+        if not self._line:
+            return None
+        line = bytes(self._line)
+        self._line.clear()
+        self._searched = 0
+        return line
