@@ -1,0 +1,25 @@
+"""The fake engine does what every engine must do."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+
+import pytest
+
+from lab.engine.base import Engine
+from lab.engine.fake import FakeEngine
+from tests.engine_compliance import EngineCompliance, shell
+
+
+class TestFakeEngine(EngineCompliance):
+    @pytest.fixture
+    def engine(self) -> Engine:
+        return FakeEngine({"lab-test:1": shell})
+
+    @pytest.fixture
+    def image(self) -> str:
+        return "lab-test:1"
+
+    @pytest.fixture
+    def pool(self) -> IPv4Network:
+        return IPv4Network("198.19.0.0/16")
