@@ -1,0 +1,154 @@
+"""The base of every mapping of the format: typed, frozen, strict about keys, with rules between keys.
+
+A rule between keys (`Needs`, `ExactlyOne` …) looks only at which keys are there, so the loader can judge it
+even where a value is wrong. Built by hand, without the loader, a model judges its own rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
+
+T = TypeVar("T")
+
+
+def problem(text: str) -> PydanticCustomError:
+    """A pydantic error whose text is shown as it is."""
+    return PydanticCustomError("lab", "{text}", {"text": text})
+
+
+def shown(value: object) -> str:
+    """A YAML value as an error text shows it: short, on one line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float, Decimal)):
+        return str(value)
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:56]}…{text[-1]}"
+
+
+def _given(value: object) -> object:
+    if value is None:
+        raise problem("nothing is given; leave the key out or give it a value")
+    return value
+
+
+#: A key that may be left out, but not be there with nothing after it.
+Opt = Annotated[T | None, BeforeValidator(_given)]
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Where `key` is, one of `others` must be."""
+
+    key: str
+    others: tuple[str, ...]
+    why: str = ""
+
+    def broken(self, keys: Collection[str]) -> str | None:
+        if self.key not in keys or any(other in keys for other in self.others):
+            return None
+        return f"{self.key} needs {' or '.join(self.others)}" + (f": {self.why}" if self.why else "")
+
+
+@dataclass(frozen=True, slots=True)
+class AtMostOne:
+    """Keys that exclude each other."""
+
+    keys: tuple[str, ...]
+    why: str = ""
+
+    def broken(self, keys: Collection[str]) -> str | None:
+        there = [key for key in self.keys if key in keys]
+        if len(there) <= 1:
+            return None
+        return f"{' and '.join(there)} exclude each other" + (f": {self.why}" if self.why else "")
+
+
+@dataclass(frozen=True, slots=True)
+class AtLeastOne:
+    """One of these keys must be there."""
+
+    keys: tuple[str, ...]
+    why: str = ""
+
+    def broken(self, keys: Collection[str]) -> str | None:
+        if any(key in keys for key in self.keys):
+            return None
+        return f"one of {', '.join(self.keys)} is needed" + (f": {self.why}" if self.why else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Excludes:
+    """Where `key` is, none of `others` may be."""
+
+    key: str
+    others: tuple[str, ...]
+    why: str = ""
+
+    def broken(self, keys: Collection[str]) -> str | None:
+        there = [other for other in self.others if other in keys]
+        if self.key not in keys or not there:
+            return None
+        return f"{', '.join(there)} beside {self.key}" + (f": {self.why}" if self.why else "")
+
+
+Rule = Needs | AtMostOne | AtLeastOne | Excludes
+
+
+@dataclass
+class Seen:
+    """The validation context of the loader: which model judged which mapping, by the mapping's identity."""
+
+    models: dict[int, tuple[dict[str, Any], type[Model]]] = field(default_factory=dict)
+
+
+class Model(BaseModel):
+    """A mapping of the format. A field's trailing underscore is not part of its YAML key: `from_`, `as_`."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        alias_generator=lambda name: name.removesuffix("_"),
+        validate_by_name=True,
+        validate_by_alias=True,
+        ser_json_inf_nan="constants",
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+    @classmethod
+    def keys(cls) -> tuple[str, ...]:
+        """The YAML keys that this mapping may have, in the order of the documentation."""
+        return tuple(info.alias or name for name, info in cls.model_fields.items())
+
+    @classmethod
+    def broken_rules(cls, keys: Collection[str]) -> list[str]:
+        return [text for rule in cls.rules if (text := rule.broken(keys)) is not None]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _note(cls, data: Any, info: ValidationInfo) -> Any:
+        if isinstance(data, cls):
+            return data
+        if not isinstance(data, dict):
+            raise problem(f"{shown(data)} is not a mapping; allowed keys: {', '.join(cls.keys())}")
+        if isinstance(info.context, Seen):
+            info.context.models[id(data)] = (data, cls)
+        else:
+            keys = {str(key).removesuffix("_") for key in data}
+            if broken := cls.broken_rules(keys):
+                raise problem("; ".join(broken))
+        return data

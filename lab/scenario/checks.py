@@ -1,0 +1,206 @@
+"""The checks of a scenario: one class for each `check`, its fields the YAML keys.
+
+`CHECKS` is the table of all of them. How a check is judged is in `lab.checks`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Discriminator, PlainValidator, Tag, TypeAdapter, WithJsonSchema
+
+from lab.evidence.model import Place
+from lab.scenario.base import Opt, problem, shown
+from lab.scenario.element import NOWHERE, Element, union_of
+from lab.scenario.quantities import (
+    CounterName,
+    HostName,
+    Name,
+    Port,
+    Share,
+    SpanText,
+    StateName,
+    one_of,
+)
+from lab.scenario.ranges import Elapsed, Range
+from lab.scenario.values import Match, NonEmpty, Output, Packets, Party
+
+
+class Check(Element):
+    """What every check has."""
+
+    check: str
+
+    @property
+    def id(self) -> str:
+        """`checks[2]`."""
+        return self.path
+
+
+class PairCheck(Check):
+    """A check of what goes between two hosts."""
+
+    host_keys: ClassVar[tuple[str, ...]] = ("from", "to")
+    from_: Party
+    to: Party
+
+
+class HandshakeCheck(PairCheck):
+    """SYN, SYN-ACK and ACK were seen at both ends, in order."""
+
+    check: Literal["handshake"] = "handshake"
+    syn: Opt[Range] = None
+    elapsed: Opt[Elapsed] = None
+
+
+def _segments(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value in (3, 4):
+        return value
+    raise problem(f"{shown(value)}: a close takes 3 or 4 segments")
+
+
+class CloseCheck(PairCheck):
+    """How a connection ended, and who began."""
+
+    check: Literal["close"] = "close"
+    host_keys = ("from", "to", "first")
+    first: Opt[HostName] = None
+    how: Annotated[Literal["fin", "rst"], one_of(("fin", "rst"), "a way to close")]
+    segments: Opt[
+        Annotated[int, PlainValidator(_segments), WithJsonSchema({"type": "integer", "enum": [3, 4]})]
+    ] = None
+
+
+class PacketsCheck(Check):
+    """How many matching packets were sent, were received or were lost."""
+
+    check: Literal["packets"] = "packets"
+    host_keys = ("from", "to")
+    from_: Opt[Party] = None
+    to: Opt[Party] = None
+    match: Packets = Match(word="any")
+    at: Annotated[
+        Literal["sender", "receiver", "lost"], one_of(("sender", "receiver", "lost"), "a place to count")
+    ] = "sender"
+    count: Range
+
+
+class RetransmissionsCheck(PairCheck):
+    check: Literal["retransmissions"] = "retransmissions"
+    count: Range
+
+
+class OneWayCheck(PairCheck):
+    """The median one-way delay."""
+
+    check: Literal["one_way"] = "one_way"
+    delay: Elapsed
+
+
+class LossCheck(PairCheck):
+    """The share of packets lost, by an exact binomial test."""
+
+    check: Literal["loss"] = "loss"
+    rate: Share
+
+
+class ReorderedCheck(PairCheck):
+    check: Literal["reordered"] = "reordered"
+    count: Range
+
+
+class DuplicatedCheck(PairCheck):
+    check: Literal["duplicated"] = "duplicated"
+    count: Range
+
+
+def _kernel(value: object) -> str:
+    if value == "kernel":
+        return "kernel"
+    raise problem(f"{shown(value)} are no gaps: a list like [1s, 2s, 4s], or kernel")
+
+
+_Kernel = Annotated[
+    Literal["kernel"], PlainValidator(_kernel), WithJsonSchema({"type": "string", "const": "kernel"})
+]
+
+
+class ScheduleCheck(PairCheck):
+    """The gaps between the transmissions of one segment: as listed, or as the live sysctls make them."""
+
+    check: Literal["schedule"] = "schedule"
+    match: Annotated[Literal["syn", "data"], one_of(("syn", "data"), "a segment with a schedule")]
+    gaps: Annotated[
+        Annotated[list[SpanText], Tag("<list>")] | Annotated[_Kernel, Tag("<short>")],
+        Discriminator(lambda value: "<list>" if isinstance(value, list) else "<short>"),
+    ]
+
+
+class StateCheck(Check):
+    """A socket was (`ever`) or is (at the `end`) in a state."""
+
+    check: Literal["state"] = "state"
+    host_keys = ("at", "to")
+    at: HostName
+    to: Opt[Party] = None
+    port: Opt[Port] = None
+    state: StateName
+    when: Annotated[Literal["end", "ever"], one_of(("end", "ever"), "a moment")] = "end"
+    count: Opt[Range] = None  #: None: at least one
+
+
+class CounterCheck(Check):
+    """By how much a kernel counter moved over the steps."""
+
+    check: Literal["counter"] = "counter"
+    host_keys = ("at",)
+    at: HostName
+    name: CounterName
+    delta: Range
+
+
+class ServiceCheck(Check):
+    """How a service ended and what it wrote."""
+
+    check: Literal["service"] = "service"
+    host_keys = ("at",)
+    at: HostName
+    service: Opt[Name] = None
+    exit: Opt[Range] = None
+    stdout: Opt[Output] = None
+    stderr: Opt[Output] = None
+
+
+class OrderCheck(Check):
+    """The calls ended in this order."""
+
+    check: Literal["order"] = "order"
+    of: Annotated[list[Name], NonEmpty]
+
+
+class BytesCheck(PairCheck):
+    """What was received is what was sent, byte for byte."""
+
+    check: Literal["bytes"] = "bytes"
+
+
+_CLASSES: tuple[type[Check], ...] = (
+    *(HandshakeCheck, CloseCheck, PacketsCheck, RetransmissionsCheck, OneWayCheck, LossCheck, ReorderedCheck),
+    *(DuplicatedCheck, ScheduleCheck, StateCheck, CounterCheck, ServiceCheck, OrderCheck, BytesCheck),
+)
+
+#: Every `check` and its class, in the order of the documentation.
+CHECKS: dict[str, type[Check]] = {cls.model_fields["check"].default: cls for cls in _CLASSES}
+
+if TYPE_CHECKING:
+    AnyCheck = Check
+else:
+    AnyCheck = union_of(CHECKS, "check")
+_ANY: TypeAdapter[Check] = TypeAdapter(AnyCheck)
+
+
+def parse_check(keys: dict[str, Any], *, place: Place = NOWHERE, path: str = "checks[?]") -> Check:
+    """One check from the keys that YAML gives, for tests and tools. Raises pydantic's ValidationError."""
+    check = _ANY.validate_python(keys)
+    check.placed(place, path)
+    return check

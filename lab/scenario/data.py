@@ -1,0 +1,186 @@
+"""Bytes that are sent and bytes that are expected, as a scenario writes them."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from pydantic import GetCoreSchemaHandler, PlainValidator, WithJsonSchema
+from pydantic_core import CoreSchema, core_schema
+
+from lab.scenario.base import AtLeastOne, AtMostOne, Model, Needs, Opt, Rule, problem, shown
+from lab.scenario.quantities import Bytes, Name, Text, number
+from lab.scenario.ranges import Length, Range, short_or
+
+_LARGEST = 1 << 30  #: 1 GiB: more would not fit beside the lab in a small machine's memory
+_Times = Annotated[
+    int, number(0, _LARGEST, "times"), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": _LARGEST})
+]
+_Seed = Annotated[int, number(-(1 << 62), 1 << 62, "seed"), WithJsonSchema({"type": "integer"})]
+
+
+def _hex(value: object) -> bytes:
+    text = value if isinstance(value, str) else str(value)
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise problem(f'{shown(value)} is not hex: pairs of the digits 0-9 a-f, like "00ff"') from None
+
+
+_HexBytes = Annotated[bytes, PlainValidator(_hex), WithJsonSchema({"type": ["string", "integer"]})]
+
+
+def _sha256(value: object) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-fA-F]{64}", value):
+        return value.lower()
+    raise problem(f"{shown(value)} is not a SHA-256: 64 hex digits")
+
+
+_Sha256 = Annotated[
+    str, PlainValidator(_sha256), WithJsonSchema({"type": "string", "pattern": "^[0-9a-fA-F]{64}$"})
+]
+
+
+class DataForm(Model):
+    """`{hex: "00ff"}`, `{repeat: "x", times: 1000}` or `{random: 1MB, seed: 7}`."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        AtLeastOne(("hex", "repeat", "random"), "or write the text itself"),
+        AtMostOne(("hex", "repeat", "random")),
+        Needs("repeat", ("times",)),
+        Needs("times", ("repeat",)),
+        Needs("seed", ("random",)),
+    )
+    hex: Opt[_HexBytes] = None
+    repeat: Opt[Text] = None
+    times: Opt[_Times] = None
+    random: Opt[Bytes] = None
+    seed: _Seed = 0
+
+
+class DataExpectForm(DataForm):
+    """What data may also be expected to be: `{sha256: …}`, `{same_as: step}` or `{length: n}`."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        AtLeastOne(("hex", "repeat", "random", "sha256", "same_as", "length"), "or write the text itself"),
+        AtMostOne(("hex", "repeat", "random", "sha256", "same_as")),
+        Needs("repeat", ("times",)),
+        Needs("times", ("repeat",)),
+        Needs("seed", ("random",)),
+    )
+    sha256: Opt[_Sha256] = None
+    same_as: Opt[Name] = None
+    length: Opt[Length] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Bytes by their recipe: `unit` repeated `times`, or `random_length` bytes of `random.Random(seed)`."""
+
+    unit: bytes = b""
+    times: int = 1
+    random_length: int | None = None
+    seed: int = 0
+    hex: bool = False  #: written as hex, so shown as hex
+
+    @property
+    def length(self) -> int:
+        return self.random_length if self.random_length is not None else len(self.unit) * self.times
+
+    def bytes(self) -> bytes:
+        """All of it, made anew."""
+        if self.random_length is not None:
+            return random.Random(self.seed).randbytes(self.random_length)
+        return self.unit * self.times
+
+    def sha256(self) -> str:
+        return hashlib.sha256(self.bytes()).hexdigest()
+
+    def recipe(self) -> dict[str, Any]:
+        """JSON for the agent, which makes the bytes itself: `{"hex"}`, `{"hex", "times"}` or
+        `{"random", "seed"}`; `{"text"}` where the bytes are UTF-8."""
+        if self.random_length is not None:
+            return {"random": self.random_length, "seed": self.seed}
+        try:
+            recipe: dict[str, Any] = {"text": self.unit.decode("utf-8")}
+        except UnicodeDecodeError:
+            recipe = {"hex": self.unit.hex()}
+        if self.times == 1:
+            return recipe
+        return {"repeat": recipe["text"], "times": self.times}
+
+    def __str__(self) -> str:
+        if self.random_length is not None:
+            return f"{self.random_length} random bytes (seed {self.seed})"
+        unit = f"hex {self.unit.hex()}" if self.hex else repr(self.unit.decode("utf-8", "backslashreplace"))
+        if len(unit) > 60:
+            unit = f"{unit[:56]}… ({len(self.unit)} bytes)"
+        return unit if self.times == 1 else f"{unit} × {self.times}"
+
+    @classmethod
+    def of_text(cls, text: str) -> Data:
+        return cls(text.encode("utf-8", "surrogatepass"))
+
+    @classmethod
+    def of_form(cls, form: DataForm) -> Data:
+        if form.random is not None:
+            data = cls(random_length=form.random.bytes, seed=form.seed)
+        elif form.repeat is not None:
+            data = cls(form.repeat.encode("utf-8", "surrogatepass"), form.times or 0)
+        else:
+            data = cls(form.hex or b"", hex=True)
+        if data.length > _LARGEST:
+            raise problem(f"{data.length} bytes of data; at most 1GiB is allowed")
+        return data
+
+    @classmethod
+    def _of(cls, value: Any, inner: Callable[[Any], Any]) -> Data:
+        if isinstance(value, cls):
+            return value
+        form = inner(value)
+        return cls.of_form(form) if isinstance(form, DataForm) else cls.of_text(form)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        form = handler.generate_schema(short_or(DataForm, Text))
+        return core_schema.no_info_wrap_validator_function(cls._of, form)
+
+
+@dataclass(frozen=True, slots=True)
+class DataExpect:
+    """What received bytes are to be: exactly `data`, of this `sha256`, the `same_as` another step's, and of
+    this `length`. What is None is not asked for."""
+
+    data: Data | None = None
+    sha256: str | None = None
+    same_as: str | None = None
+    length: Range | None = None
+
+    def __str__(self) -> str:
+        parts = [
+            *([str(self.data)] if self.data is not None else []),
+            *([f"sha256 {self.sha256}"] if self.sha256 is not None else []),
+            *([f"the same as {self.same_as}"] if self.same_as is not None else []),
+            *([f"{self.length} bytes"] if self.length is not None else []),
+        ]
+        return ", ".join(parts)
+
+    @classmethod
+    def _of(cls, value: Any, inner: Callable[[Any], Any]) -> DataExpect:
+        if isinstance(value, cls):
+            return value
+        form = inner(value)
+        if not isinstance(form, DataExpectForm):
+            return cls(Data.of_text(form))
+        given = (form.hex, form.repeat, form.random)
+        data = Data.of_form(form) if any(part is not None for part in given) else None
+        return cls(data, form.sha256, form.same_as, form.length)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        form = handler.generate_schema(short_or(DataExpectForm, Text))
+        return core_schema.no_info_wrap_validator_function(cls._of, form)

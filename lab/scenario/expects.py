@@ -1,0 +1,161 @@
+"""What a step may expect: one class for each kind of outcome, all with the same names for the runner to read.
+
+`Expect` has every key. A subclass allows those that make sense for its calls; the others stay None.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Discriminator, PlainValidator, Tag, WithJsonSchema
+
+from lab.scenario.base import Excludes, Model, Opt, Rule, problem, shown
+from lab.scenario.data import DataExpect
+from lab.scenario.quantities import ErrorName, Flag, number
+from lab.scenario.ranges import Elapsed, Range
+from lab.scenario.values import Output, Party
+
+
+def _onoff(value: object) -> int:
+    if isinstance(value, int) and value in (0, 1):
+        return int(value)
+    raise problem(f"{shown(value)} is not 0 or 1")
+
+
+class Linger(Model):
+    """The value of SO_LINGER."""
+
+    onoff: Annotated[int, PlainValidator(_onoff), WithJsonSchema({"type": ["integer", "boolean"]})]
+    seconds: Annotated[
+        int, number(0, 65535, "seconds"), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 65535})
+    ]
+
+
+def _option_value(value: object) -> int | str:
+    if isinstance(value, (bool, int)):
+        return int(value)
+    if isinstance(value, str):
+        return value
+    raise problem(f"{shown(value)} is not a value of a socket option: a whole number, true, false or text")
+
+
+_PlainOption = Annotated[
+    int | str,
+    PlainValidator(_option_value),
+    WithJsonSchema({"type": ["integer", "boolean", "string"]}),
+]
+
+
+def _option_form(value: Any) -> str:
+    if isinstance(value, (Linger, Range)):
+        return "<linger>" if isinstance(value, Linger) else "<range>"
+    if not isinstance(value, dict):
+        return "<short>"
+    return "<range>" if {"min", "max"} & value.keys() else "<linger>"
+
+
+OptionValue = Annotated[
+    Annotated[Linger, Tag("<linger>")] | Annotated[_PlainOption, Tag("<short>")],
+    Discriminator(lambda value: "<short>" if _option_form(value) == "<short>" else "<linger>"),
+]
+_OptionResult = Annotated[
+    Annotated[Linger, Tag("<linger>")]
+    | Annotated[Range, Tag("<range>")]
+    | Annotated[_PlainOption, Tag("<short>")],
+    Discriminator(_option_form),
+]
+
+
+def _nothing(value: object) -> None:
+    if value is not None:
+        raise problem(f"{shown(value)}: this call returns nothing, so its result can only be null")
+
+
+_Nothing = Annotated[None, PlainValidator(_nothing), WithJsonSchema({"type": "null"})]
+
+
+class Expect(Model):
+    """What a call is to do. None: not asked for; for `result`, where null is a value, see `has_result`."""
+
+    allowed: ClassVar[tuple[str, ...] | None] = None  #: the keys that make sense; None is all
+
+    result: Any = None
+    data: Opt[DataExpect] = None
+    eof: Opt[Flag] = None
+    error: Opt[ErrorName] = None
+    elapsed: Opt[Elapsed] = None
+    peer: Opt[Party] = None
+    truncated: Opt[Flag] = None
+
+    @classmethod
+    def keys(cls) -> tuple[str, ...]:
+        return cls.allowed if cls.allowed is not None else super().keys()
+
+    @property
+    def has_result(self) -> bool:
+        """Whether a result is expected: null is one."""
+        return "result" in self.model_fields_set
+
+
+class PlainExpect(Expect):
+    """Of a call that returns nothing: bind, listen, connect, sendall, close …"""
+
+    allowed = ("result", "error", "elapsed")
+    result: _Nothing = None
+
+
+class CountExpect(Expect):
+    """Of a call that returns how many: send, sendto, and `socket` with a count."""
+
+    allowed = ("result", "error", "elapsed")
+    result: Opt[Range] = None
+
+
+class OptionExpect(Expect):
+    """Of getsockopt."""
+
+    allowed = ("result", "error", "elapsed")
+    result: Opt[_OptionResult] = None
+
+
+class AcceptExpect(Expect):
+    """Of accept."""
+
+    allowed = ("peer", "error", "elapsed")
+
+
+class StreamExpect(Expect):
+    """Of recv, recv_exactly, peek and drain."""
+
+    allowed = ("data", "eof", "error", "elapsed")
+
+
+class DatagramExpect(Expect):
+    """Of recvfrom."""
+
+    allowed = ("data", "peer", "truncated", "error", "elapsed")
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Excludes("error", ("peer", "truncated"), "a call that errs has none"),
+    )
+
+
+class RunExpect(Model):
+    """What a program is to do."""
+
+    exit: Opt[Range] = None
+    stdout: Opt[Output] = None
+    stderr: Opt[Output] = None
+    elapsed: Opt[Elapsed] = None
+
+
+def _awaited(value: Any) -> str:
+    if isinstance(value, RunExpect) or (
+        isinstance(value, dict) and {"exit", "stdout", "stderr"} & value.keys()
+    ):
+        return "<run>"
+    return "<call>"
+
+
+AwaitExpect = Annotated[
+    Annotated[RunExpect, Tag("<run>")] | Annotated[Expect, Tag("<call>")], Discriminator(_awaited)
+]

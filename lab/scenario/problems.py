@@ -1,0 +1,43 @@
+"""Problems of a scenario file: one line each, with its place, and all of a file at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lab.errors import UsageError
+from lab.evidence.model import Place
+
+
+def did_you_mean(value: object, words: Iterable[str]) -> str:
+    """` (did you mean 'connect'?)`, or nothing where no word is near."""
+    if not isinstance(value, str) or not value:
+        return ""
+    by_lower = {word.lower(): word for word in words}
+    near = difflib.get_close_matches(value.lower(), by_lower, n=1, cutoff=0.6)
+    return f" (did you mean {by_lower[near[0]]!r}?)" if near else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: where, what, what is allowed. `path` is like `steps[2].expect.data`."""
+
+    place: Place
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        where = str(self.place) if self.place.line else self.place.file
+        line = f"{where}: {self.path}: {self.text}" if self.path else f"{where}: {self.text}"
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+
+
+class ScenarioProblems(UsageError):
+    """All that is wrong in one or more scenario files; its text has one line for each problem."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(
+            sorted(set(problems), key=lambda p: (p.place.file, p.place.line, p.place.column, p.path, p.text))
+        )
+        super().__init__("\n".join(str(problem) for problem in self.problems))

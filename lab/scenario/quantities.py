@@ -1,0 +1,285 @@
+"""How single values are written: quantities with a unit, numbers, text, names and the kernel's words.
+
+Each is a type for a model's field: what it accepts, what it says of anything else, and its JSON Schema.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
+
+from lab.errors import UnitError
+from lab.scenario.base import problem, shown
+from lab.scenario.problems import did_you_mean
+from lab.scenario.words import (
+    COUNTER_GROUPS,
+    ERRNOS,
+    ERROR_ALIASES,
+    LAB_ERRORS,
+    OPTIONS,
+    SIGNALS,
+    STATE_ALIASES,
+    STATES,
+)
+from lab.units import Duration, Percent, Rate, RoundTrips, Size
+
+Span = Duration | RoundTrips
+
+_NUMBER = r"^[0-9]+(\.[0-9]+)?"
+_DURATION_PATTERN = rf"{_NUMBER}(ns|us|ms|s|m)$"
+_SPAN_PATTERN = rf"{_NUMBER}(ns|us|ms|s|m|rtt)$"
+
+
+# --- quantities -------------------------------------------------------------------------------------------
+
+
+def _unit(parse: Callable[[str], Any], kind: type, value: object) -> Any:
+    """One quantity of `kind` from a YAML value; a bare number is told that it has no unit."""
+    if isinstance(value, kind):
+        return value
+    if isinstance(value, (bool, list, dict)) or value is None:
+        raise problem(str(_try(parse, "?")).replace("'?'", shown(value), 1))
+    text = str(value)
+    result = _try(parse, text)
+    if isinstance(result, UnitError):
+        said = str(result)
+        raise problem(said if isinstance(value, str) else said.replace(repr(text), text, 1))
+    return result
+
+
+def _try(parse: Callable[[str], Any], text: str) -> Any:
+    try:
+        return parse(text)
+    except UnitError as error:
+        return error
+
+
+def parse_duration(value: object) -> Duration:
+    """A duration in a unit of time; a round trip is told that two hosts are needed for it."""
+    if isinstance(value, str) and not isinstance(_try(RoundTrips.parse, value), UnitError):
+        raise problem(
+            f"{value!r}: a round trip is of two hosts, and this is of none or one: "
+            "write a duration, like 5ms or 1.5s"
+        )
+    result: Duration = _unit(Duration.parse, Duration, value)
+    return result
+
+
+def parse_span(value: object) -> Span:
+    """A duration, or a multiple of the round trip of the two hosts that are meant."""
+    if isinstance(value, RoundTrips):
+        return value
+    if isinstance(value, str) and value.strip().endswith("rtt"):
+        trips: RoundTrips = _unit(RoundTrips.parse, RoundTrips, value)
+        return trips
+    result: Duration = _unit(Duration.parse, Duration, value)
+    return result
+
+
+def _parse_rate(value: object) -> Rate:
+    rate: Rate = _unit(Rate.parse, Rate, value)
+    if not rate.bits_per_second:
+        raise problem(f"{shown(value)}: a rate is above 0")
+    return rate
+
+
+def _parse_percent(value: object) -> Percent:
+    percent: Percent = _unit(Percent.parse, Percent, value)
+    return percent
+
+
+def parse_size(value: object) -> Size:
+    if isinstance(value, int) and not isinstance(value, bool) and value < 0:
+        raise problem(f"{value} is below 0: a size is bytes, or like 64kB or 64KiB")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Size(value)
+    size: Size = _unit(Size.parse, Size, value)
+    return size
+
+
+def _text_schema(pattern: str, description: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": pattern, "description": description})
+
+
+Time = Annotated[
+    Duration,
+    PlainValidator(parse_duration),
+    _text_schema(_DURATION_PATTERN, "a duration: 250us, 5ms, 1.5s, 2m"),
+]
+SpanText = Annotated[
+    Span,
+    PlainValidator(parse_span),
+    _text_schema(_SPAN_PATTERN, "a duration (250us, 5ms, 1.5s, 2m) or round trips (1rtt, 1.5rtt)"),
+]
+Bandwidth = Annotated[
+    Rate, PlainValidator(_parse_rate), _text_schema(rf"{_NUMBER}(bit|kbit|mbit|gbit)$", "a rate: 10mbit")
+]
+Share = Annotated[
+    Percent, PlainValidator(_parse_percent), _text_schema(rf"{_NUMBER}%$", "a percentage: 0.5%")
+]
+SIZE_SCHEMA = {
+    "anyOf": [
+        {"type": "integer", "minimum": 0},
+        {"type": "string", "pattern": rf"{_NUMBER}(B|kB|KiB|MB|MiB|GB|GiB)$"},
+    ],
+    "description": "bytes, or 64kB, 1MB (decimal), 64KiB, 1MiB",
+}
+Bytes = Annotated[Size, PlainValidator(parse_size), WithJsonSchema(SIZE_SCHEMA)]
+
+
+# --- numbers, text, words ---------------------------------------------------------------------------------
+
+
+def number(low: int, high: int, what: str) -> Any:
+    """The validator of a whole number from `low` to `high`."""
+    limits = f"from {low} to {high}"
+
+    def check(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            hint = "; take the quotes away" if isinstance(value, str) and value.isdecimal() else ""
+            if isinstance(value, str) and re.fullmatch(r"0[0-9]+", value):
+                hint = " (with a leading zero it is text)"
+            raise problem(f"{shown(value)} is not a number{hint}: {what} is a whole number {limits}")
+        if not low <= value <= high:
+            raise problem(f"{value} is out of range: {what} is a whole number {limits}")
+        return value
+
+    return PlainValidator(check, json_schema_input_type=int)
+
+
+def _whole(low: int, high: int) -> WithJsonSchema:
+    return WithJsonSchema({"type": "integer", "minimum": low, "maximum": high})
+
+
+Port = Annotated[int, number(0, 65535, "a port"), _whole(0, 65535)]
+Count = Annotated[int, number(1, 1_000_000, "a count"), _whole(1, 1_000_000)]
+
+
+def parse_text(value: object) -> str:
+    """Text; a plain number is taken as it is written, so that `data: 42` sends "42"."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
+        return str(value)
+    raise problem(f"{shown(value)} is not text" + ("; put it in quotes" if isinstance(value, bool) else ""))
+
+
+Text = Annotated[
+    str, PlainValidator(parse_text), WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}]})
+]
+
+
+def flag(value: object) -> bool:
+    """true or false; `yes` and `on` are text here."""
+    if isinstance(value, bool):
+        return value
+    raise problem(f"{shown(value)} is not true or false")
+
+
+Flag = Annotated[bool, PlainValidator(flag), WithJsonSchema({"type": "boolean"})]
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str):
+        raise problem(f"{shown(value)} is not a name" + ("; put it in quotes" if value is not None else ""))
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", value):
+        raise problem(f"{shown(value)} is not a name: letters, digits, '_', '-' and '.'")
+    return value
+
+
+Name = Annotated[
+    str,
+    PlainValidator(_name),
+    WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.-]*$"}),
+]
+
+HOST_PATTERN = r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+
+
+def parse_host(value: object) -> str:
+    if not isinstance(value, str):
+        raise problem(f"{shown(value)} is not a host's name")
+    if not re.fullmatch(HOST_PATTERN, value):
+        raise problem(f"{shown(value)} is not a host's name: letters, digits and '-', at most 63")
+    return value
+
+
+HostName = Annotated[
+    str, PlainValidator(parse_host), WithJsonSchema({"type": "string", "pattern": f"^{HOST_PATTERN}$"})
+]
+
+
+def one_of(words: tuple[str, ...], what: str) -> BeforeValidator:
+    """A word of a short list, with a suggestion where it is misspelt. Stands before a Literal."""
+
+    def check(value: object) -> object:
+        if value not in words:
+            raise problem(
+                f"{shown(value)} is not {what}; allowed: {', '.join(words)}{did_you_mean(value, words)}"
+            )
+        return value
+
+    return BeforeValidator(check)
+
+
+def word(allowed: tuple[str, ...], aliases: dict[str, str], what: str, *, listed: bool = True) -> Any:
+    """A word of the kernel, in any spelling of its aliases; gives the canonical one."""
+
+    def check(value: object) -> str:
+        if isinstance(value, str):
+            found = aliases.get(value, value)
+            if found in allowed:
+                return found
+        also = f"; allowed: {', '.join(allowed)}" if listed else ""
+        raise problem(f"{shown(value)} is not {what}{also}{did_you_mean(value, (*allowed, *aliases))}")
+
+    return PlainValidator(check)
+
+
+def _enum(words: tuple[str, ...]) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "enum": sorted(words)})
+
+
+_ERRORS = (*LAB_ERRORS, *sorted(ERRNOS))
+ErrorName = Annotated[
+    str,
+    word(
+        _ERRORS,
+        ERROR_ALIASES,
+        "an error: an errno's name like ECONNREFUSED, or timeout, EOF, killed",
+        listed=False,
+    ),
+    _enum((*_ERRORS, *ERROR_ALIASES)),
+]
+OptionName = Annotated[
+    str,
+    word(tuple(sorted(OPTIONS)), {}, "a socket option of Linux, like SO_LINGER or TCP_NODELAY", listed=False),
+    _enum(tuple(OPTIONS)),
+]
+_STATES = STATE_ALIASES | {
+    name.replace("_", "-"): STATE_ALIASES.get(name, name) for name in (*STATES, *STATE_ALIASES)
+}
+StateName = Annotated[str, word(STATES, _STATES, "a TCP state"), _enum((*STATES, *_STATES))]
+_SIGNALS = {f"SIG{name}": name for name in SIGNALS}
+SignalName = Annotated[str, word(SIGNALS, _SIGNALS, "a signal"), _enum((*SIGNALS, *_SIGNALS))]
+
+
+def _counter(value: object) -> str:
+    groups = "|".join(COUNTER_GROUPS)
+    if isinstance(value, str) and re.fullmatch(rf"({groups})[A-Z0-9][A-Za-z0-9]*", value):
+        return value
+    raise problem(
+        f"{shown(value)} is not a counter's name as nstat has it: "
+        f"{', '.join(COUNTER_GROUPS)} and the counter, like TcpExtListenOverflows"
+    )
+
+
+CounterName = Annotated[
+    str,
+    PlainValidator(_counter),
+    WithJsonSchema({"type": "string", "pattern": f"^({'|'.join(COUNTER_GROUPS)})[A-Z0-9][A-Za-z0-9]*$"}),
+]

@@ -1,0 +1,466 @@
+"""The steps of a scenario: one class for each `do`, its fields the YAML keys.
+
+`STEPS` is the table of all of them. `place` and `id` come from the file by way of the loader.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, PlainValidator, TypeAdapter, WithJsonSchema
+
+from lab.evidence.model import Place
+from lab.link import Impairment
+from lab.scenario.base import AtLeastOne, AtMostOne, Excludes, Needs, Opt, Rule, problem, shown
+from lab.scenario.data import Data
+from lab.scenario.element import NOWHERE, Element, union_of
+from lab.scenario.expects import (
+    AcceptExpect,
+    AwaitExpect,
+    CountExpect,
+    DatagramExpect,
+    OptionExpect,
+    OptionValue,
+    PlainExpect,
+    RunExpect,
+    StreamExpect,
+)
+from lab.scenario.links import LINK_KEYS, SPLIT_RULES, LinkChange, SideKeys
+from lab.scenario.quantities import (
+    Bytes,
+    Count,
+    Flag,
+    HostName,
+    Name,
+    OptionName,
+    Port,
+    SignalName,
+    StateName,
+    Text,
+    Time,
+    number,
+    one_of,
+    parse_duration,
+)
+from lab.scenario.values import (
+    Family,
+    Kind,
+    LocalAddress,
+    NonEmpty,
+    Output,
+    Packets,
+    Target,
+    WireDirection,
+)
+from lab.units import Duration
+
+
+class Step(Element):
+    """What every step has."""
+
+    host_keys: ClassVar[tuple[str, ...]] = ("at",)
+
+    do: str
+    id_: Opt[Name] = None
+
+    @property
+    def id(self) -> str:
+        """Its `id` in the file, or else its path."""
+        return self.id_ or self.path
+
+
+# --- socket calls -----------------------------------------------------------------------------------------
+
+
+class Call(Step):
+    """A socket call at a host, in one of its processes."""
+
+    at: HostName
+    process: Name = "main"
+    timeout: Opt[Time] = None
+    background: Flag = False
+
+
+class PlainCall(Call):
+    expect: Opt[PlainExpect] = None
+
+
+class Socket(Call):
+    """Makes a socket, or `count` of them (named c, c.2, c.3 …; a failure says how many there were)."""
+
+    do: Literal["socket"] = "socket"
+    kind: Kind = "tcp"
+    family: Family = "ipv4"
+    as_: Opt[Name] = None
+    count: Opt[Count] = None
+    expect: Opt[CountExpect] = None
+
+
+class Bind(PlainCall):
+    do: Literal["bind"] = "bind"
+    rules: ClassVar[tuple[Rule, ...]] = (AtMostOne(("on", "as"), "as makes a new socket"),)
+    on: Opt[Name] = None
+    as_: Opt[Name] = None
+    port: Port
+    address: LocalAddress = "any"
+    kind: Opt[Kind] = None
+    family: Opt[Family] = None
+
+
+class Listen(PlainCall):
+    do: Literal["listen"] = "listen"
+    rules: ClassVar[tuple[Rule, ...]] = (
+        AtLeastOne(("on", "port")),
+        Excludes("on", ("port", "address", "family", "as"), "they make a new socket"),
+    )
+    on: Opt[Name] = None
+    port: Opt[Port] = None
+    address: LocalAddress = "any"
+    family: Opt[Family] = None
+    as_: Opt[Name] = None
+    backlog: Annotated[int, number(0, 2**31 - 1, "backlog"), WithJsonSchema({"type": "integer"})] = 5
+
+
+class Accept(Call):
+    do: Literal["accept"] = "accept"
+    on: Name
+    as_: Opt[Name] = None
+    expect: Opt[AcceptExpect] = None
+
+
+class Connect(PlainCall):
+    do: Literal["connect"] = "connect"
+    host_keys = ("at", "to")
+    rules: ClassVar[tuple[Rule, ...]] = (AtMostOne(("on", "as"), "as makes a new socket"),)
+    to: Target
+    as_: Opt[Name] = None
+    on: Opt[Name] = None
+    from_port: Opt[Port] = None
+    kind: Opt[Kind] = None
+    family: Opt[Family] = None
+
+
+class Send(Call):
+    do: Literal["send"] = "send"
+    on: Name
+    data: Data
+    expect: Opt[CountExpect] = None
+
+
+class Sendall(PlainCall):
+    do: Literal["sendall"] = "sendall"
+    on: Name
+    data: Data
+
+
+class Sendto(Call):
+    do: Literal["sendto"] = "sendto"
+    host_keys = ("at", "to")
+    on: Name
+    to: Target
+    data: Data
+    expect: Opt[CountExpect] = None
+
+
+class Receiving(Call):
+    """recv and its kin: at most `size` bytes."""
+
+    on: Name
+    size: Bytes
+    expect: Opt[StreamExpect] = None
+
+
+class Recv(Receiving):
+    do: Literal["recv"] = "recv"
+
+
+class RecvExactly(Receiving):
+    do: Literal["recv_exactly"] = "recv_exactly"
+
+
+class Peek(Receiving):
+    do: Literal["peek"] = "peek"
+
+
+class Recvfrom(Call):
+    do: Literal["recvfrom"] = "recvfrom"
+    on: Name
+    size: Bytes
+    expect: Opt[DatagramExpect] = None
+
+
+class Drain(Call):
+    do: Literal["drain"] = "drain"
+    on: Name
+    expect: Opt[StreamExpect] = None
+
+
+def _settimeout(value: object) -> Duration | None:
+    if value == "none":
+        return None
+    return parse_duration(value)
+
+
+class Settimeout(PlainCall):
+    do: Literal["settimeout"] = "settimeout"
+    on: Name
+    value: Annotated[
+        Duration | None,
+        PlainValidator(_settimeout),
+        WithJsonSchema({"type": "string", "pattern": r"^(none|[0-9]+(\.[0-9]+)?(ns|us|ms|s|m))$"}),
+    ]  #: None (written `none`) blocks for ever, 0 does not block
+
+
+class Setsockopt(PlainCall):
+    do: Literal["setsockopt"] = "setsockopt"
+    on: Name
+    option: OptionName
+    value: OptionValue
+
+
+class Getsockopt(Call):
+    do: Literal["getsockopt"] = "getsockopt"
+    on: Name
+    option: OptionName
+    expect: Opt[OptionExpect] = None
+
+
+class Shutdown(PlainCall):
+    do: Literal["shutdown"] = "shutdown"
+    on: Name
+    how: Annotated[
+        Literal["read", "write", "both"], one_of(("read", "write", "both"), "a way to shut a socket down")
+    ]
+
+
+class Close(PlainCall):
+    do: Literal["close"] = "close"
+    on: Name
+
+
+# --- the wire ---------------------------------------------------------------------------------------------
+
+
+class LinkStep(SideKeys, Step):
+    """Changes a host's link in place; what is not named stays."""
+
+    do: Literal["link"] = "link"
+    host_keys = ("host",)
+    rules: ClassVar[tuple[Rule, ...]] = (
+        *SPLIT_RULES,
+        *LinkChange.rules,
+        AtLeastOne(("up", "down", *LINK_KEYS), "else there is nothing to change"),
+    )
+    host: HostName
+    up: Opt[LinkChange] = None
+    down: Opt[LinkChange] = None
+
+    def changes(self) -> tuple[Impairment | None, Impairment | None]:
+        """What changes up and down; None where a direction stays as it is."""
+        if self.up is None and self.down is None:
+            both = self.impairment()
+            return both, both
+        return (
+            None if self.up is None else self.up.impairment(),
+            None if self.down is None else self.down.impairment(),
+        )
+
+
+class Cut(Step):
+    do: Literal["cut"] = "cut"
+    host_keys = ("host",)
+    host: HostName
+    direction: WireDirection = "both"
+
+
+class Restore(Step):
+    do: Literal["restore"] = "restore"
+    host_keys = ("host",)
+    host: HostName
+    direction: WireDirection = "both"
+
+
+def _two(value: object) -> object:
+    if not isinstance(value, list) or len(value) != 2:
+        raise problem(f"{shown(value)} is not two hosts: [a, b]")
+    if value[0] == value[1]:
+        raise problem(f"{shown(value[0])} twice: a partition is between two hosts")
+    return value
+
+
+Pair = Annotated[list[HostName], BeforeValidator(_two)]
+
+
+class Partition(Step):
+    do: Literal["partition"] = "partition"
+    host_keys = ("between",)
+    between: Pair
+
+
+class Heal(Step):
+    do: Literal["heal"] = "heal"
+    host_keys = ("between",)
+    between: Pair
+
+
+class Drop(Step):
+    """The next `count` matching packets, exactly, do not arrive."""
+
+    do: Literal["drop"] = "drop"
+    host_keys = ("from", "to")
+    from_: HostName
+    to: HostName
+    match: Packets
+    count: Count = 1
+
+
+# --- processes, programs and hosts ------------------------------------------------------------------------
+
+_WHO = ("process", "service", "run")
+
+
+class Kill(Step):
+    """A signal to a process of socket calls (default `main`), a service, or the program of a background
+    `run` step."""
+
+    do: Literal["kill"] = "kill"
+    rules: ClassVar[tuple[Rule, ...]] = (AtMostOne(_WHO),)
+    at: HostName
+    process: Opt[Name] = None
+    service: Opt[Name] = None
+    run: Opt[Name] = None
+    signal: SignalName = "KILL"
+
+
+class Pause(Step):
+    do: Literal["pause"] = "pause"
+    rules: ClassVar[tuple[Rule, ...]] = (AtMostOne(_WHO),)
+    at: HostName
+    process: Opt[Name] = None
+    service: Opt[Name] = None
+    run: Opt[Name] = None
+
+
+class Resume(Step):
+    do: Literal["resume"] = "resume"
+    rules: ClassVar[tuple[Rule, ...]] = (AtMostOne(_WHO),)
+    at: HostName
+    process: Opt[Name] = None
+    service: Opt[Name] = None
+    run: Opt[Name] = None
+
+
+class Power(Step):
+    do: Literal["power"] = "power"
+    at: HostName
+    state: Annotated[Literal["off", "on"], one_of(("off", "on"), "a state of power")]
+
+
+class Start(Step):
+    do: Literal["start"] = "start"
+    at: HostName
+    service: Name
+
+
+class Stop(Step):
+    do: Literal["stop"] = "stop"
+    at: HostName
+    service: Name
+
+
+class Run(Step):
+    """A program at a host, with `stdin` typed into it."""
+
+    do: Literal["run"] = "run"
+    at: HostName
+    command: Annotated[list[Text], NonEmpty]
+    in_: Opt[Name] = None
+    stdin: Opt[Text] = None
+    timeout: Opt[Time] = None
+    background: Flag = False
+    expect: Opt[RunExpect] = None
+
+
+# --- waiting ----------------------------------------------------------------------------------------------
+
+
+class Sleep(Step):
+    do: Literal["sleep"] = "sleep"
+    host_keys = ()
+    for_: Time
+
+
+class WaitFor(Step):
+    do: Literal["wait_for"] = "wait_for"
+    rules: ClassVar[tuple[Rule, ...]] = (
+        AtLeastOne(("listening", "state", "log")),
+        AtMostOne(("listening", "state", "log")),
+        Needs("state", ("port",), "of the socket"),
+        Needs("port", ("state",)),
+        Needs("log", ("service",), "whose log it is"),
+        Needs("service", ("log",)),
+    )
+    at: HostName
+    listening: Opt[Port] = None
+    state: Opt[StateName] = None
+    port: Opt[Port] = None
+    log: Opt[Output] = None
+    service: Opt[Name] = None
+    timeout: Opt[Time] = None
+
+
+class Await(Step):
+    """The end of a background step. Its `id` key names that step; it has no id of its own."""
+
+    do: Literal["await"] = "await"
+    host_keys = ()
+    id_: Name
+    expect: Opt[AwaitExpect] = None
+
+    @property
+    def awaits(self) -> str:
+        """The id of the background step."""
+        return self.id_
+
+    @property
+    def id(self) -> str:
+        return self.path
+
+
+class Parallel(Step):
+    """Steps that start together; it ends when all of them have ended."""
+
+    do: Literal["parallel"] = "parallel"
+    host_keys = ()
+    steps: Annotated[list[InnerStep], NonEmpty]
+
+    def hosts(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(host for step in self.steps for host in step.hosts()))
+
+
+_CLASSES: tuple[type[Step], ...] = (
+    *(Socket, Bind, Listen, Accept, Connect, Send, Sendall, Sendto, Recv, RecvExactly, Peek, Recvfrom, Drain),
+    *(Settimeout, Setsockopt, Getsockopt, Shutdown, Close),
+    *(LinkStep, Cut, Restore, Partition, Heal, Drop),
+    *(Kill, Pause, Resume, Power, Start, Stop, Run, Sleep, WaitFor, Await, Parallel),
+)
+
+#: Every `do` and its class, in the order of the documentation.
+STEPS: dict[str, type[Step]] = {cls.model_fields["do"].default: cls for cls in _CLASSES}
+
+
+if TYPE_CHECKING:
+    InnerStep = Step
+    AnyStep = Step
+else:
+    InnerStep = union_of({name: cls for name, cls in STEPS.items() if name != "parallel"}, "do")
+    AnyStep = union_of(STEPS, "do")
+Parallel.model_rebuild()
+_ANY: TypeAdapter[Step] = TypeAdapter(AnyStep)
+
+
+def parse_step(keys: dict[str, Any], *, place: Place = NOWHERE, path: str = "steps[?]") -> Step:
+    """One step from the keys that YAML gives, for tests and tools. Raises pydantic's ValidationError."""
+    step = _ANY.validate_python(keys)
+    step.placed(place, path)
+    return step

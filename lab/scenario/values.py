@@ -1,0 +1,222 @@
+"""The values that steps and checks share: addresses, packet matches, expected output.
+
+Ranges, elapsed times and data have files of their own and are given here too.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, PlainValidator, WithJsonSchema
+
+from lab.scenario.base import problem, shown
+from lab.scenario.data import Data, DataExpect
+from lab.scenario.problems import did_you_mean
+from lab.scenario.quantities import Span, one_of, parse_host, parse_text
+from lab.scenario.ranges import Elapsed, Range, span_ns
+from lab.scenario.words import FLAGS, MATCHES
+
+__all__ = [
+    "Address",
+    "Data",
+    "DataExpect",
+    "Elapsed",
+    "Family",
+    "Kind",
+    "LocalAddress",
+    "Match",
+    "NonEmpty",
+    "Output",
+    "Packets",
+    "Party",
+    "Range",
+    "Span",
+    "Target",
+    "TextMatch",
+    "WireDirection",
+    "span_ns",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TextMatch:
+    """Output of a program: equal but for newlines at the end, or `/regex/` found somewhere in it."""
+
+    text: str
+    regex: bool
+
+    def holds(self, output: str) -> bool:
+        if self.regex:
+            return re.search(self.text, output, re.MULTILINE) is not None
+        return output.rstrip("\n") == self.text.rstrip("\n")
+
+    def __str__(self) -> str:
+        return f"/{self.text}/" if self.regex else repr(self.text)
+
+
+def _text_match(value: object) -> TextMatch:
+    if isinstance(value, TextMatch):
+        return value
+    text = parse_text(value)
+    if len(text) < 2 or not (text.startswith("/") and text.endswith("/")):
+        return TextMatch(text, regex=False)
+    try:
+        re.compile(text[1:-1])
+    except re.error as error:
+        raise problem(f"{shown(text)} is not a regular expression: {error}") from None
+    return TextMatch(text[1:-1], regex=True)
+
+
+Output = Annotated[
+    TextMatch,
+    PlainValidator(_text_match),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}], "description": "text, or /regex/"}),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host, or an IP address, and a port; without a port where only the host is meant."""
+
+    host: str
+    port: int | None = None
+
+    @property
+    def literal(self) -> bool:
+        """Whether `host` is an IP address and not a host's name."""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return False
+        return True
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port is None else f"{host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str, *, port_needed: bool) -> Address:
+        """`host:port` or `[v6]:port`; only the host too unless `port_needed`. Raises pydantic's error."""
+        match = re.fullmatch(r"(?:\[(?P<v6>[^\]]*)\]|(?P<host>[^:\[\]]+))(?::(?P<port>[^:]*))?", text)
+        if match is None:
+            raise problem(f"{shown(text)} is not an address: host:port or [v6 address]:port")
+        v6, host, port = match["v6"], match["host"], match["port"]
+        if v6 is not None:
+            try:
+                host = str(ipaddress.IPv6Address(v6))
+            except ValueError:
+                raise problem(f"{shown(text)}: {v6!r} is not an IPv6 address") from None
+        elif not cls(host).literal:
+            parse_host(host)
+        if port is None:
+            if port_needed:
+                raise problem(f"{shown(text)} has no port: an address is host:port, like server:8001")
+            return cls(host)
+        if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+            raise problem(f"{shown(text)}: {port!r} is not a port, 1 to 65535")
+        return cls(host, int(port))
+
+
+def _address(value: object) -> Address:
+    if isinstance(value, Address):
+        return value
+    if not isinstance(value, str):
+        raise problem(f"{shown(value)} is not an address: host:port, like server:8001")
+    return Address.parse(value, port_needed=True)
+
+
+def _party(value: object) -> Address:
+    if isinstance(value, Address):
+        return value
+    if not isinstance(value, str):
+        raise problem(f"{shown(value)} is not a host or host:port")
+    return Address.parse(value, port_needed=False)
+
+
+Target = Annotated[
+    Address, PlainValidator(_address), WithJsonSchema({"type": "string", "pattern": ":[0-9]+$"})
+]
+Party = Annotated[
+    Address, PlainValidator(_party), WithJsonSchema({"type": "string", "description": "host, or host:port"})
+]
+
+
+def _local(value: object) -> str:
+    if not isinstance(value, str):
+        raise problem(f"{shown(value)} is not an address: any, a host's name or an IP address")
+    if Address(value).literal:
+        return value
+    return parse_host(value)
+
+
+#: Where a socket is bound: `any`, `localhost`, a host's name or an IP address.
+LocalAddress = Annotated[str, PlainValidator(_local), WithJsonSchema({"type": "string"})]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which packets: a `word` (syn, syn-ack, fin, rst, data, ack, any), or exactly these TCP `flags`."""
+
+    word: str | None = None
+    flags: tuple[str, ...] = ()
+
+    @property
+    def value(self) -> str | tuple[str, ...]:
+        """As the records have it."""
+        return self.flags if self.word is None else self.word
+
+    def __str__(self) -> str:
+        return self.word if self.word is not None else f"[{', '.join(self.flags)}]"
+
+
+def _match(value: object) -> Match:
+    if isinstance(value, Match):
+        return value
+    if isinstance(value, str) and value in MATCHES:
+        return Match(word=value)
+    if isinstance(value, list) and value:
+        flags = [flag.lower() if isinstance(flag, str) else flag for flag in value]
+        for name in flags:
+            if name not in FLAGS:
+                raise problem(f"{shown(name)} is not a TCP flag; allowed: {', '.join(FLAGS)}")
+        if len(set(flags)) != len(flags):
+            raise problem("a flag stands in the list twice")
+        return Match(flags=tuple(name for name in FLAGS if name in flags))
+    raise problem(
+        f"{'an empty list' if value == [] else shown(value)} does not match packets; allowed: "
+        f"{', '.join(MATCHES)}, or a list of TCP flags{did_you_mean(value, MATCHES)}"
+    )
+
+
+Packets = Annotated[
+    Match,
+    PlainValidator(_match),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "enum": list(MATCHES)},
+                {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {"type": "string", "enum": [*FLAGS, *(name.upper() for name in FLAGS)]},
+                },
+            ]
+        }
+    ),
+]
+
+Kind = Annotated[Literal["tcp", "udp"], one_of(("tcp", "udp"), "a kind of socket")]
+Family = Annotated[Literal["ipv4", "ipv6"], one_of(("ipv4", "ipv6"), "an address family")]
+WireDirection = Annotated[Literal["up", "down", "both"], one_of(("up", "down", "both"), "a direction")]
+
+
+def _nonempty(value: list[Any]) -> list[Any]:
+    if not value:
+        raise problem("the list is empty")
+    return value
+
+
+NonEmpty = AfterValidator(_nonempty)
