@@ -60,6 +60,6 @@ def union_of(classes: Mapping[str, type[Model]], key: str) -> Any:
     """The union of these classes, told apart by the value of `key`."""
     members: Any = None
     for name, cls in classes.items():
-        member: Any = Annotated[cls, Tag(f"<{key} {name}>")]  # type: ignore[valid-type]  # a value here
+        member: Any = Annotated[cls, Tag(f"<{key} {name}>")]
         members = member if members is None else members | member
     return Annotated[members, Discriminator(lambda value: tag_of(value, key))]

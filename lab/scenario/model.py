@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import PlainValidator, WithJsonSchema
+from pydantic import Field, PlainValidator, WithJsonSchema
 
 from lab.link import Link, round_trip
 from lab.scenario.base import AtLeastOne, Model, Opt, Rule, problem, shown
@@ -131,18 +131,18 @@ class ScenarioFile(Model):
         Annotated[str, PlainValidator(_label), WithJsonSchema({"type": "string", "pattern": r"^[^/\[\]]+$"})]
     ] = None
     summary: Opt[Text] = None
-    tags: list[Text] = []
+    tags: list[Text] = Field(default_factory=list)
     timeout: Opt[Time] = None
-    requires: list[_Requirement] = []
+    requires: list[_Requirement] = Field(default_factory=list)
     topology: Opt[Text] = None
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
     arp: Annotated[
         Literal["static", "dynamic"], one_of(("static", "dynamic"), "a way to resolve addresses")
     ] = "static"
     alone: Flag = False
-    hosts: dict[HostName, HostKeys] = {}
-    steps: list[AnyStep] = []
-    checks: list[AnyCheck] = []
+    hosts: dict[HostName, HostKeys] = Field(default_factory=dict)
+    steps: list[AnyStep] = Field(default_factory=list)
+    checks: list[AnyCheck] = Field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
