@@ -1,0 +1,63 @@
+"""Which /24 of the pool a run takes: one that no Docker network and no route of this machine uses."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+from lab.engine.base import NetworkState
+
+ROUTES = Path("/proc/net/route")
+
+
+def free_subnets(
+    pool: IPv4Network,
+    networks: Iterable[NetworkState],
+    routes: Iterable[IPv4Network] | None = None,
+    *,
+    new_prefix: int = 24,
+    choose: random.Random | None = None,
+) -> Iterator[IPv4Network]:
+    """The free subnets of the pool, all of them, from a random one on.
+
+    Two runs at once rarely begin at the same one; where they do, `create_network` says `SubnetTaken` to the
+    slower, which goes on with the next. `routes` are this machine's (None: read now); a remote engine has
+    others, but its own networks are in `networks`.
+    """
+    used = [subnet for network in networks for subnet in network.subnets]
+    used += machine_routes() if routes is None else routes
+    used = [subnet for subnet in used if subnet.overlaps(pool)]
+    all_of_pool = list(pool.subnets(new_prefix=max(new_prefix, pool.prefixlen)))
+    begin = (choose or random.SystemRandom()).randrange(len(all_of_pool))
+    for subnet in all_of_pool[begin:] + all_of_pool[:begin]:
+        if not any(subnet.overlaps(other) for other in used):
+            yield subnet
+
+
+def machine_routes(table: Path = ROUTES) -> list[IPv4Network]:
+    """The destinations of this machine's IPv4 routes; none on a system that has no such table.
+
+    Addresses stand there as hexadecimal numbers in the machine's byte order. The default route is left out:
+    it covers everything and says nothing. So is a route wider than a /8, as the two /1 of some VPNs.
+    """
+    try:
+        lines = table.read_text().splitlines()[1:]
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        fields = line.split()
+        if len(fields) < 8:
+            continue
+        destination, mask = (_address(fields[column]) for column in (1, 7))
+        network = IPv4Network((int(destination), bin(int(mask)).count("1")), strict=False)
+        if network.prefixlen >= 8:
+            found.append(network)
+    return found
+
+
+def _address(text: str) -> IPv4Address:
+    return IPv4Address(int.from_bytes(int(text, 16).to_bytes(4, sys.byteorder), "big"))
