@@ -1,0 +1,268 @@
+"""One socket call in progress: its deadline, its stamps, its record."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import hashlib
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from .ledger import Stream
+from .sockets import Address, Named, Sockets
+from .waiting import wait_fd
+
+KEEP = 64 << 10  #: bytes of received data that a record holds
+
+T = TypeVar("T")
+
+
+class TimedOut(Exception):
+    """The socket's own time-out, not the kernel's ETIMEDOUT."""
+
+
+class Cancelled(Exception):
+    """The lab gave the call up."""
+
+
+class EndOfStream(Exception):
+    """The peer closed before all that was wanted had come."""
+
+
+class Received:
+    """What came: the first 64 KiB, and length and hash of all."""
+
+    def __init__(self) -> None:
+        self.head = bytearray()
+        self.length = 0
+        self._hash = hashlib.sha256()
+
+    def add(self, data: bytes | memoryview) -> None:
+        self._hash.update(data)
+        self.length += len(data)
+        if len(self.head) < KEEP:
+            self.head += data[: KEEP - len(self.head)]
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+
+class Call:
+    """What a function of `calls.CALLS` works with. One thread runs it; only `cancel` comes from others."""
+
+    def __init__(
+        self,
+        number: int,
+        name: str,
+        args: dict[str, Any],
+        timeout_ns: int | None,
+        sockets: Sockets,
+        tell_begun: Callable[[Call], None],
+    ) -> None:
+        self.number = number
+        self.name = name
+        self.args = args
+        self.sockets = sockets
+        self._timeout_ns = timeout_ns  # of this call alone; None: the socket's
+        self._tell_begun: Callable[[Call], None] | None = tell_begun
+        self._cancelled = False
+        self._entered: Named | None = None
+        self.used: Named | None = None  #: the socket that the record speaks of
+        self.start_mono = self.start_wall = self.end_mono = self.end_wall = 0
+        self._limit_ns: int | None = None
+        self.until_ns: int | None = None
+        self.blocking = True  #: False: EAGAIN at once
+        # what the record says of the outcome
+        self.result: Any = None
+        self.received: Received | None = None
+        self.sent_bytes: int | None = None
+        self.sent_hash = hashlib.sha256()
+        self.eof = False
+        self.peer: Address | None = None
+        self.truncated: bool | None = None
+        self.error: dict[str, Any] | None = None
+        self.notes: list[str] = []
+
+    # -- the socket and the clock ------------------------------------------------------------------
+
+    def use(self, name: str) -> Named:
+        """The named socket, which stays open till this call ends. EBADF if it was closed."""
+        return self.enter(self.sockets.get(name))
+
+    def enter(self, named: Named) -> Named:
+        self.used = named
+        if not self.sockets.enter(named, self.number, self.name):
+            self.begin()
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        self._entered = named
+        return named
+
+    @property
+    def has_timeout(self) -> bool:
+        """The call itself was given a time-out, which then is the total."""
+        return self._timeout_ns is not None
+
+    def begin(self) -> None:
+        """Stamp the start. Everything that is not the call itself comes before."""
+        timeout = self._timeout_ns
+        if timeout is None and self.used is not None:
+            timeout = self.used.timeout_ns
+        self.blocking = timeout != 0
+        self._limit_ns = timeout
+        self.start_wall = time.time_ns()
+        self.start_mono = time.monotonic_ns()
+        self.restart_timeout()
+
+    def restart_timeout(self) -> None:
+        """The time-out counts from now: each recv() of a drain has the socket's own whole time-out."""
+        self.until_ns = None if not self._limit_ns else time.monotonic_ns() + self._limit_ns
+
+    def stamp(self) -> None:
+        """This may have been the end."""
+        self.end_mono = time.monotonic_ns()
+        self.end_wall = time.time_ns()
+
+    # -- waiting -----------------------------------------------------------------------------------
+
+    def once(self, named: Named, call: Callable[[], T]) -> T:
+        """The non-blocking `call` with the end stamped right behind it. BlockingIOError is EAGAIN."""
+        if named.owed is not None:
+            error, named.owed = named.owed, None
+            self.stamp()
+            raise error
+        try:
+            value = call()
+        except OSError:
+            self.stamp()
+            raise
+        self.stamp()
+        return value
+
+    def attempt(self, named: Named, events: int, call: Callable[[], T]) -> T:
+        """`call` again and again, till it does not say EAGAIN or the time is over."""
+        while True:
+            try:
+                return self.once(named, call)
+            except BlockingIOError:
+                if not self.blocking:
+                    raise
+            self.wait(named, events)
+
+    def wait(self, named: Named, events: int) -> None:
+        """Till the descriptor is ready; raises `TimedOut` or `Cancelled`."""
+        if self._tell_begun is not None:
+            tell, self._tell_begun = self._tell_begun, None
+            tell(self)
+        while True:
+            self.check()
+            if wait_fd(named.fd, events, self.until_ns):
+                self.stamp()
+                return
+
+    def check(self) -> None:
+        """Raise `Cancelled` or `TimedOut` where it is so."""
+        if self._cancelled:
+            self.stamp()
+            raise Cancelled
+        if self.until_ns is not None and time.monotonic_ns() >= self.until_ns:
+            self.stamp()
+            raise TimedOut
+
+    def cancel(self) -> None:
+        """From another thread, which then wakes this call's own."""
+        self._cancelled = True
+
+    # -- what was carried --------------------------------------------------------------------------
+
+    def took(self, named: Named, data: memoryview) -> None:
+        """The kernel took these bytes."""
+        self.sent_bytes = (self.sent_bytes or 0) + len(data)
+        self.sent_hash.update(data)
+        stream = self._stream(named)
+        if stream is not None:
+            stream.sent(data)
+
+    def came(self, named: Named, data: bytes | memoryview, *, peeked: bool = False) -> None:
+        """The kernel gave these bytes."""
+        if self.received is None:
+            self.received = Received()
+        self.received.add(data)
+        if not peeked and (stream := self._stream(named)) is not None:
+            stream.received(data)
+
+    def _stream(self, named: Named) -> Stream | None:
+        return named.stream or self.sockets.stream(named)
+
+    # -- the end -----------------------------------------------------------------------------------
+
+    def run(self, function: Callable[[Call], None]) -> dict[str, Any]:
+        """Make the call; the record of how it went."""
+        try:
+            function(self)
+        except TimedOut:
+            limit = (self._limit_ns or 0) / 1e9
+            self.fail("timeout", None, f"the socket's own time-out of {limit:g} s ran out")
+        except Cancelled:
+            self.fail("cancelled", None, "the lab ended the wait")
+        except EndOfStream as error:
+            self.eof = True
+            self.fail("EOF", None, str(error))
+        except socket.gaierror as error:
+            self.fail("gaierror", None, error.strerror or str(error))
+        except OSError as error:
+            code = error.errno
+            name = errno.errorcode.get(code, type(error).__name__) if code else type(error).__name__
+            self.fail(name, code, error.strerror or str(error))
+        finally:
+            record = self._record()
+            if self._entered is not None:
+                self.sockets.leave(self._entered, self.number)
+        return record
+
+    def fail(self, name: str, code: int | None, message: str) -> None:
+        self.error = {"name": name, "errno": code, "message": message}
+
+    def _record(self) -> dict[str, Any]:
+        if not self.start_mono:
+            self.begin()
+        if not self.end_mono:
+            self.stamp()
+        record: dict[str, Any] = {
+            "start_mono_ns": self.start_mono,
+            "end_mono_ns": self.end_mono,
+            "start_wall_ns": self.start_wall,
+            "end_wall_ns": self.end_wall,
+            "result": self.result,
+            "eof": self.eof,
+            "peer": self.peer,
+            "truncated": self.truncated,
+            "error": self.error,
+            "notes": self.notes,
+        }
+        record.update(self.facts())
+        if self.received is not None:
+            record["data"] = base64.b64encode(self.received.head).decode()
+            record["length"] = self.received.length
+            record["sha256"] = self.received.sha256
+        elif self.sent_bytes is not None:
+            record["length"] = self.sent_bytes
+            record["sha256"] = self.sent_hash.hexdigest()
+        return record
+
+    def facts(self) -> dict[str, Any]:
+        """What is known of the socket now."""
+        named = self.used
+        if named is None:
+            return {"socket": None, "fd": None, "kind": None, "local": None, "remote": None}
+        open_now = named.fd_open
+        return {
+            "socket": named.name,
+            "fd": named.fd,
+            "kind": named.kind,
+            "local": named.local_address() if open_now else named.local,
+            "remote": named.remote_address() if open_now else named.remote,
+        }

@@ -1,0 +1,101 @@
+"""Lines over a descriptor: cut out of what arrives, queued where they cannot be written at once."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from typing import Any
+
+from .loop import Loop
+
+CHUNK = 1 << 18
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """All of `data` to a blocking descriptor."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+class LineReader:
+    """Cuts what a descriptor gives into lines."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._rest = bytearray()
+        self.ended = False
+
+    def take(self) -> list[bytes]:
+        """One read; the whole lines that are there now. Sets `ended` at the end of the stream."""
+        try:
+            data = os.read(self._fd, CHUNK)
+        except BlockingIOError:
+            return []
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            self.ended = True
+            return []
+        self._rest += data
+        if b"\n" not in data:
+            return []
+        *lines, rest = bytes(self._rest).split(b"\n")
+        self._rest = bytearray(rest)
+        return lines
+
+
+class Outbox:
+    """What is to be written to a non-blocking descriptor, in order, without ever blocking the loop.
+
+    A process under SIGSTOP reads nothing: writing to it directly could stop the agent too.
+    """
+
+    def __init__(self, loop: Loop, fd: int, *, close_when_empty: bool = False) -> None:
+        self._loop = loop
+        self._fd = fd
+        self._queue: deque[memoryview] = deque()
+        self._close_when_empty = close_when_empty
+        self._watching = False
+        self.broken = False
+
+    def send(self, data: bytes) -> None:
+        if not self.broken:
+            self._queue.append(memoryview(data))
+            self._flush()
+
+    def _flush(self) -> None:
+        while self._queue:
+            try:
+                written = os.write(self._fd, self._queue[0])
+            except BlockingIOError:
+                break
+            except (BrokenPipeError, ConnectionResetError):
+                self.broken = True
+                self._queue.clear()
+                break
+            self._queue[0] = self._queue[0][written:]
+            if not self._queue[0]:
+                self._queue.popleft()
+        self._watch(bool(self._queue))
+        if not self._queue and self._close_when_empty:
+            self.close()
+
+    def _watch(self, wanted: bool) -> None:
+        if wanted != self._watching:
+            self._watching = wanted
+            self._loop.write(self._fd, self._flush if wanted else None)
+
+    def close(self) -> None:
+        """Forget what is unwritten and close the descriptor."""
+        if self._fd >= 0:
+            self._queue.clear()
+            self._watch(False)
+            os.close(self._fd)
+            self._fd = -1
+            self.broken = True

@@ -1,0 +1,126 @@
+"""Joins the host to the wire: routes, static ARP, MTU, offloads off; and reads all of it back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .tools import ToolFailed, Tools
+
+#: What must be off, so that a packet in a capture, in netem and on the wire is the same thing.
+OFFLOADS = {
+    "tcp-segmentation-offload": "tso",
+    "generic-segmentation-offload": "gso",
+    "generic-receive-offload": "gro",
+    "tx-checksumming": "tx",
+}
+
+
+class NotAsAsked(Exception):
+    """The kernel did not end up as it was told."""
+
+
+class Network:
+    """The host's one interface. Everything is found by MAC or address, never by name."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self.interface = ""
+
+    def find(self, mac: str, address: str) -> str:
+        """Name of the interface with this MAC, or else with this address."""
+        links = json.loads(self._tools.run(["ip", "-j", "addr", "show"]))
+        for link in links:
+            if str(link.get("address", "")).lower() == mac.lower():
+                return str(link["ifname"])
+        for link in links:
+            if any(info.get("local") == address for info in link["addr_info"]):
+                return str(link["ifname"])
+        there = ", ".join(f"{link['ifname']} {link.get('address', '')}" for link in links)
+        raise NotAsAsked(f"no interface has the MAC {mac} or the address {address}; there are: {there}")
+
+    def set_up(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Raises `ToolFailed` or `NotAsAsked`; else the facts as they were read back."""
+        self.interface = name = self.find(args["mac"], args["address"])
+        switches = [word for short in OFFLOADS.values() for word in (short, "off")]
+        self._tools.run(["ethtool", "-K", name, *switches])
+        lines = [f"link set dev {name} up"]
+        if args["mtu"] is not None:
+            lines.append(f"link set dev {name} mtu {args['mtu']}")
+        wire, subnet, own = args["wire_address"], args["subnet"], args["address"]
+        defaults = [route for route in self._routes() if route["dst"] == "default"]
+        lines += ["route del default"] * len(defaults)
+        # First the way to the wire, then everything through it: the second replaces the on-link route.
+        lines.append(f"route replace {wire}/32 dev {name} scope link src {own}")
+        lines.append(f"route replace {subnet} via {wire} dev {name} src {own}")
+        if args["arp"] == "static":
+            lines.append(f"neigh replace {wire} lladdr {args['wire_mac']} dev {name} nud permanent")
+        self._tools.run(["ip", "-batch", "-"], "\n".join(lines) + "\n")
+        return self._read_back(args)
+
+    def _routes(self) -> list[dict[str, Any]]:
+        return list(json.loads(self._tools.run(["ip", "-j", "-4", "route", "show"]) or "[]"))
+
+    def _read_back(self, args: dict[str, Any]) -> dict[str, Any]:
+        name = self.interface
+        facts: dict[str, Any] = {"interface": name, "problems": []}
+        problems: list[str] = facts["problems"]
+        facts["offloads"] = offloads = self._offloads()
+        for feature in OFFLOADS:
+            if offloads.get(feature):
+                problems.append(f"{feature} of {name} is on after it was switched off")
+        routes = self._routes()
+        facts["routes"] = [_route_text(route) for route in routes]
+        wanted = {
+            args["wire_address"]: (None, "the way to the wire"),
+            args["subnet"]: (args["wire_address"], "the way to all other hosts"),
+        }
+        for route in routes:
+            if route["dst"] not in wanted:
+                problems.append(f"there is a route that leads past the wire: {_route_text(route)}")
+        for target, (gateway, what) in wanted.items():
+            if not any(r["dst"] == target and r.get("gateway") == gateway for r in routes):
+                there = "; ".join(facts["routes"]) or "no routes"
+                problems.append(f"{what} ({target}) is missing in: {there}")
+        link = json.loads(self._tools.run(["ip", "-j", "link", "show", "dev", name]))[0]
+        facts["mtu"], facts["mac"] = link["mtu"], link["address"]
+        if args["mtu"] not in (None, link["mtu"]):
+            problems.append(f"the MTU of {name} is {link['mtu']}, not {args['mtu']}")
+        if link["address"].lower() != args["mac"].lower():
+            problems.append(f"the MAC of {name} is {link['address']}, not {args['mac']}")
+        neighbours = json.loads(self._tools.run(["ip", "-j", "neigh", "show", "dev", name]) or "[]")
+        permanent = {n["dst"]: n["lladdr"] for n in neighbours if "PERMANENT" in n["state"]}
+        facts["neighbours"] = permanent
+        wire, mac = args["wire_address"], args["wire_mac"]
+        if args["arp"] == "static" and permanent.get(wire, "").lower() != mac.lower():
+            problems.append(f"no permanent ARP entry {wire} → {mac}; there are: {permanent}")
+        if problems:
+            raise NotAsAsked("; ".join(problems))
+        del facts["problems"]
+        return facts
+
+    def _offloads(self) -> dict[str, bool]:
+        text = self._tools.run(["ethtool", "-k", self.interface])
+        found: dict[str, bool] = {}
+        for line in text.splitlines():
+            feature, _, value = line.partition(":")
+            if feature in OFFLOADS:
+                found[feature] = value.split()[0] == "on"
+        missing = set(OFFLOADS) - set(found)
+        if missing:
+            raise NotAsAsked(f"ethtool -k {self.interface} does not tell of {', '.join(sorted(missing))}")
+        return found
+
+    def down(self) -> None:
+        """The cable and the power at once: nothing is sent any more, no FIN and no RST."""
+        if not self.interface:
+            raise ToolFailed("the host was not set up: its interface is not known")
+        self._tools.run(["ip", "link", "set", "dev", self.interface, "down"])
+
+
+def _route_text(route: dict[str, Any]) -> str:
+    words = [route["dst"]]
+    for key, word in (("gateway", "via"), ("dev", "dev"), ("scope", "scope"), ("prefsrc", "src")):
+        if route.get(key):
+            words += [word, str(route[key])]
+    return " ".join(words)

@@ -1,0 +1,208 @@
+"""The agent's side of the named processes: forks, passes calls on, kills, knows what is pending."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .ledger import Ledger
+from .lines import LineReader, Outbox, encode
+from .loop import Loop
+from .worker import fork_worker
+
+Reply = Callable[[Any], None]
+Refuse = Callable[[str, str], None]
+
+#: What these do to a process by default is not to end it.
+HARMLESS = (signal.SIGSTOP, signal.SIGCONT, signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, signal.SIGPIPE)
+
+
+@dataclass
+class Pending:
+    """A call that has not ended."""
+
+    step: str
+    reply: Reply
+    refuse: Refuse
+    start_mono: int
+    start_wall: int
+    begun: dict[str, Any] = field(default_factory=dict)
+
+    def ended_by(self, name: str, message: str) -> dict[str, Any]:
+        """The record of a call whose process cannot write one."""
+        times = self.begun.get("begun") or {
+            "start_mono_ns": self.start_mono,
+            "start_wall_ns": self.start_wall,
+        }
+        facts = {key: value for key, value in self.begun.items() if key not in ("id", "begun")}
+        return {
+            **facts,
+            **times,
+            "end_mono_ns": time.monotonic_ns(),
+            "end_wall_ns": time.time_ns(),
+            "error": {"name": name, "errno": None, "message": message},
+        }
+
+
+class Process:
+    """One life of a named process."""
+
+    def __init__(self, name: str, open_files: int | None) -> None:
+        self.name = name
+        self.ledger = Ledger()
+        self.pid, self.link = fork_worker(self.ledger, open_files)
+        self.pending: dict[int, Pending] = {}
+        self.streams: list[dict[str, Any]] = []
+        self.alive = True
+        self.stopped = False
+        self.reader = LineReader(self.link.fileno())
+        self.outbox: Outbox | None = None
+
+
+class Processes:
+    """All processes of the host, living and dead (their streams are evidence)."""
+
+    def __init__(self, loop: Loop, moved: Callable[[], None], tell: Callable[[dict[str, Any]], None]) -> None:
+        self._loop = loop
+        self._moved = moved  # a call began or ended: socket states may have changed
+        self._tell = tell
+        self._alive: dict[str, Process] = {}
+        self._all: list[Process] = []
+        self.open_files: int | None = None
+
+    def get(self, name: str) -> Process:
+        """The living process of this name; forked where there is none, after a kill too."""
+        process = self._alive.get(name)
+        if process is None:
+            process = self._alive[name] = Process(name, self.open_files)
+            self._all.append(process)
+            process.outbox = Outbox(self._loop, os.dup(process.link.fileno()))
+            self._loop.read(process.link.fileno(), lambda: self._hear(process))
+            self._loop.child(process.pid, lambda status: self._died(process, status))
+        return process
+
+    def limit(self, open_files: int | None) -> None:
+        """Bound the open files of processes from now on; those that are idle begin anew."""
+        if open_files != self.open_files:
+            self.open_files = open_files
+            for process in list(self._alive.values()):
+                self._signal_and_wait(process, signal.SIGKILL)
+
+    def call(self, number: int, request: dict[str, Any], reply: Reply, refuse: Refuse) -> None:
+        process = self.get(request["process"])
+        process.pending[number] = Pending(request["step"], reply, refuse, time.monotonic_ns(), time.time_ns())
+        message = {
+            "id": number,
+            "call": request["call"],
+            "args": {**request["args"], "step": request["step"]},
+            "timeout_ns": request["timeout_ns"],
+        }
+        assert process.outbox is not None
+        process.outbox.send(encode(message))
+        self._moved()
+
+    def cancel(self, step: str) -> int:
+        """End what waits for this step; how many calls that was."""
+        count = 0
+        for process in self._alive.values():
+            for number, pending in list(process.pending.items()):
+                if pending.step == step:
+                    count += 1
+                    if process.stopped:  # it could not answer
+                        del process.pending[number]
+                        pending.reply(pending.ended_by("cancelled", "the lab ended the wait"))
+                    assert process.outbox is not None
+                    process.outbox.send(encode({"cancel": number}))
+        return count
+
+    def _hear(self, process: Process) -> None:
+        for line in process.reader.take():
+            message = json.loads(line)
+            if "stream" in message:
+                process.streams.append(message["stream"])
+                continue
+            number = message["id"]
+            if "begun" in message:
+                if number in process.pending:
+                    process.pending[number].begun = message
+                    self._tell({"event": "begun", "step": process.pending[number].step})
+                continue
+            pending = process.pending.pop(number, None)
+            if pending is None:  # answered for it while it was stopped
+                continue
+            if "record" in message:
+                pending.reply(message["record"])
+            else:
+                pending.refuse(message["kind"], message["message"])
+            self._moved()
+        if process.reader.ended:
+            self._loop.read(process.link.fileno(), None)
+
+    def _died(self, process: Process, status: int) -> None:
+        """All that it still said has been read when the pending calls get their record."""
+        while not process.reader.ended:
+            self._hear(process)
+        process.alive = False
+        if self._alive.get(process.name) is process:
+            del self._alive[process.name]
+        assert process.outbox is not None
+        process.outbox.close()
+        process.link.close()
+        for pending in process.pending.values():
+            if os.WIFSIGNALED(status):
+                name = signal.Signals(os.WTERMSIG(status)).name
+                pending.reply(pending.ended_by("killed", f"the process was ended by {name}"))
+            else:
+                code = os.waitstatus_to_exitcode(status)
+                pending.refuse("process", f"process {process.name!r} ended by itself, status {code}")
+        process.pending.clear()
+        self._moved()
+
+    def send_signal(self, name: str, number: signal.Signals) -> dict[str, Any]:
+        """Send a signal and wait for what it does. A process that ends is reaped, its sockets closed."""
+        process = self._alive.get(name)
+        if process is None:
+            raise ProcessLookupError(f"no process {name!r} is alive on this host")
+        return self._signal_and_wait(process, number)
+
+    def _signal_and_wait(self, process: Process, number: signal.Signals) -> dict[str, Any]:
+        sent_wall, sent_mono = time.time_ns(), time.monotonic_ns()
+        os.kill(process.pid, number)
+        ended = False
+        if number == signal.SIGSTOP and not process.stopped:
+            _, status = os.waitpid(process.pid, os.WUNTRACED)
+            process.stopped = os.WIFSTOPPED(status)
+            ended = not process.stopped
+        elif number == signal.SIGCONT:
+            process.stopped = False
+        elif number not in HARMLESS and not (process.stopped and number != signal.SIGKILL):
+            _, status = os.waitpid(process.pid, 0)
+            ended = True
+        if ended:
+            self._loop.ended(process.pid, status)
+        return {"wall_ns": sent_wall, "mono_ns": sent_mono, "pid": process.pid, "ended": ended}
+
+    def descriptors(self, name: str) -> int:
+        """How many descriptors the process has open, as an ordinary program has them: its stdin, stdout and
+        stderr count, the agent's channel to it does not."""
+        process = self._alive.get(name)
+        if process is None:
+            raise ProcessLookupError(f"no process {name!r} is alive on this host")
+        return len(os.listdir(f"/proc/{process.pid}/fd")) - 1
+
+    def streams(self) -> list[dict[str, Any]]:
+        """What every TCP stream carried, of dead processes too."""
+        return [
+            {"process": process.name, **stream, **process.ledger.read(stream["slot"])._asdict()}
+            for process in self._all
+            for stream in process.streams
+        ]
+
+    def end(self) -> None:
+        for process in list(self._alive.values()):
+            self._signal_and_wait(process, signal.SIGKILL)

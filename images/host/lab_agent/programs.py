@@ -1,0 +1,145 @@
+"""Programs of `run` steps: the host's own tools, with stdin, a time limit and a bounded output."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .lines import CHUNK, Outbox
+from .loop import Loop, Timer
+from .tools import DEFAULT_SIGNALS
+
+KEEP = 1 << 20  #: bytes of each output; the rest is counted
+
+
+class Output:
+    """One output of a program, up to its end."""
+
+    def __init__(self, loop: Loop, fd: int) -> None:
+        self._loop, self._fd = loop, fd
+        self._data = bytearray()
+        self._more = 0
+        os.set_blocking(fd, False)
+        loop.read(fd, self._hear)
+
+    def _hear(self) -> None:
+        data = os.read(self._fd, CHUNK)
+        if data:
+            room = max(0, KEEP - len(self._data))
+            self._data += data[:room]
+            self._more += len(data[room:])
+        else:
+            self.close()
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            self._loop.read(self._fd, None)
+            os.close(self._fd)
+            self._fd = -1
+
+    @property
+    def open(self) -> bool:
+        return self._fd >= 0
+
+    def drain(self) -> None:
+        """What is there now; then no more (a child of the program may hold the pipe open)."""
+        while self.open:
+            try:
+                self._hear()
+            except BlockingIOError:
+                self.close()
+
+    @property
+    def text(self) -> str:
+        text = bytes(self._data).decode("utf-8", "replace")
+        return text + (f"\n… ({self._more} bytes more)" if self._more else "")
+
+
+class Program:
+    """One program; it leads a process group, all of which ends with it."""
+
+    def __init__(
+        self, loop: Loop, step: str, argv: list[str], stdin: str, done: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self._loop, self.step, self._done = loop, step, done
+        self._error: str | None = None
+        self._status: int | None = None
+        self._timer: Timer | None = None
+        in_read, in_write = os.pipe()
+        out_read, out_write = os.pipe()
+        err_read, err_write = os.pipe()
+        self._start_wall, self._start_mono = time.time_ns(), time.monotonic_ns()
+        self._end_wall = self._end_mono = 0
+        try:
+            self.pid = os.posix_spawnp(
+                argv[0],
+                argv,
+                os.environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, in_read, 0),
+                    (os.POSIX_SPAWN_DUP2, out_write, 1),
+                    (os.POSIX_SPAWN_DUP2, err_write, 2),
+                ],
+                setsigdef=DEFAULT_SIGNALS,
+                setsid=True,
+            )
+        except OSError:
+            for fd in (in_write, out_read, err_read):
+                os.close(fd)
+            raise
+        finally:
+            for fd in (in_read, out_write, err_write):
+                os.close(fd)
+        os.set_blocking(in_write, False)
+        self._stdout = Output(loop, out_read)
+        self._stderr = Output(loop, err_read)
+        self._stdin = Outbox(loop, in_write, close_when_empty=True)
+        self._stdin.send(stdin.encode())
+        loop.child(self.pid, self._ended)
+
+    def limit(self, seconds: float) -> None:
+        self._timer = self._loop.after(seconds, self._too_long)
+
+    def _too_long(self) -> None:
+        self._error = "timeout"
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: signal.Signals) -> bool:
+        """To the program and its children; False where it has ended."""
+        if self._status is not None:
+            return False
+        os.killpg(self.pid, number)
+        return True
+
+    def _ended(self, status: int) -> None:
+        self._end_wall, self._end_mono = time.time_ns(), time.monotonic_ns()
+        self._status = os.waitstatus_to_exitcode(status)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._stdin.close()
+        self._stdout.drain()
+        self._stderr.drain()
+        self._done(
+            {
+                "exit_code": self._status,
+                "stdout": self._stdout.text,
+                "stderr": self._stderr.text,
+                "start_mono_ns": self._start_mono,
+                "end_mono_ns": self._end_mono,
+                "start_wall_ns": self._start_wall,
+                "end_wall_ns": self._end_wall,
+                "error": self._error,
+            }
+        )
+
+    def end(self) -> None:
+        """The program, and what it started and left behind."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        if self._status is None:
+            os.waitpid(self.pid, 0)

@@ -1,0 +1,64 @@
+"""Waiting for one descriptor with a deadline in nanoseconds, without needing a descriptor to be woken by.
+
+select.poll counts milliseconds and select.select no descriptor above 1023, so this is ppoll(2) by ctypes.
+A wait is ended early by a signal that is blocked everywhere but inside ppoll, so it cannot be lost and no
+pipe is needed: a process that has run out of descriptors can still wait and be cancelled.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import select
+import signal
+import time
+
+POLLIN = select.POLLIN
+POLLOUT = select.POLLOUT
+WAKE = signal.SIGRTMAX
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_TIMERSLACK = 29
+
+
+class _PollFd(ctypes.Structure):
+    _fields_ = (("fd", ctypes.c_int), ("events", ctypes.c_short), ("revents", ctypes.c_short))
+
+
+class _TimeSpec(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_ppoll = _libc.ppoll
+_ppoll.argtypes = (ctypes.c_void_p, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_void_p)
+_NO_SIGNALS = ctypes.create_string_buffer(128)  # an empty sigset_t, as large as glibc's
+
+
+def prepare_process() -> None:
+    """Once, before any thread: the wake-up signal is blocked, timers exact, the parent's death ours."""
+    signal.signal(WAKE, _nothing)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [WAKE])
+    _libc.prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)  # ns; inherited by threads. The default is 50 µs
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def wait_fd(fd: int, events: int, until_ns: int | None) -> bool:
+    """Block till `fd` has one of `events`, or an error, or hung up: True; False when woken or out of time.
+
+    `until_ns` is on CLOCK_MONOTONIC; None is for ever.
+    """
+    entry = _PollFd(fd, events, 0)
+    span = None
+    if until_ns is not None:
+        seconds, nanoseconds = divmod(max(0, until_ns - time.monotonic_ns()), 1_000_000_000)
+        span = ctypes.byref(_TimeSpec(seconds, nanoseconds))
+    ready = _ppoll(ctypes.byref(entry), 1, span, ctypes.byref(_NO_SIGNALS))
+    if ready < 0 and (code := ctypes.get_errno()) != errno.EINTR:
+        raise OSError(code, os.strerror(code))
+    return bool(ready > 0)
+
+
+def _nothing(number: int, frame: object) -> None:
+    """A handler, so that the signal interrupts ppoll and does nothing else."""

@@ -1,0 +1,264 @@
+"""One host of a running case: everything the runner asks of the agent in its container."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from lab.channel import AgentRefused, Channel, Event
+from lab.engine.base import Stream
+from lab.errors import AgentError, DeadlineExceeded
+from lab.evidence.model import CallRecord, CaptureFacts, RunRecord, StateSample, StreamRecord
+from lab.host.convert import (
+    call_record,
+    encode_arguments,
+    run_record,
+    state_sample,
+    stream_record,
+)
+from lab.host.specs import (
+    CAPTURE_PATH,
+    CallSpec,
+    HostReadback,
+    HostSetup,
+    Moment,
+    PowerOff,
+    RunSpec,
+)
+
+QUICK = 15.0  #: seconds for what takes milliseconds: only a broken or starved agent needs them
+
+T = TypeVar("T")
+
+
+class Host:
+    """The lab's side of one host agent. Thread-safe.
+
+    Every method raises `AgentError` when the agent is gone, does not answer in time or refuses
+    (`AgentRefused`); a socket call that fails is no error but a record that says so.
+    """
+
+    def __init__(self, stream: Stream, name: str) -> None:
+        self.name = name
+        self._mac = ""
+        self._lock = threading.Lock()
+        self._begun: dict[str, threading.Event] = {}
+        self._channel = Channel(stream, name, on_event=self._hear)
+
+    def wait_ready(self, timeout: float = QUICK) -> None:
+        self._channel.wait_ready(timeout)
+
+    def close(self) -> None:
+        """Ends the agent: it kills what it started and exits. May be called twice."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, op: str, *, timeout: float = QUICK, **args: Any) -> Any:
+        return self._channel.request(op, timeout=timeout, **args)
+
+    # -- the network -------------------------------------------------------------------------------
+
+    def set_up(self, setup: HostSetup, timeout: float = QUICK) -> HostReadback:
+        """Routes, ARP, MTU and offloads as asked, read back and compared; begins to sample socket states."""
+        self._mac = setup.mac
+        raw = self._ask(
+            "set_up",
+            timeout=timeout,
+            subnet=str(setup.subnet),
+            address=str(setup.address),
+            mac=setup.mac,
+            wire_address=str(setup.wire_address),
+            wire_mac=setup.wire_mac,
+            peers={name: str(address) for name, address in setup.peers.items()},
+            arp=setup.arp,
+            mtu=setup.mtu,
+            open_files=setup.open_files,
+            sysctls=list(setup.sysctls),
+        )
+        raw["routes"], raw["commands"] = tuple(raw["routes"]), tuple(raw["commands"])
+        return HostReadback(**raw)
+
+    def power_off(self) -> PowerOff:
+        """The host falls silent: its interface goes down. Kill the container after this."""
+        raw = self._ask("power_off")
+        return PowerOff(
+            Moment(raw["wall_ns"], raw["mono_ns"]),
+            tuple(stream_record(self.name, entry) for entry in raw["streams"]),
+            tuple(state_sample(self.name, entry) for entry in raw["states"]),
+            raw["counters"],
+        )
+
+    # -- the capture -------------------------------------------------------------------------------
+
+    def start_capture(self, snaplen: int = 262144, path: str = CAPTURE_PATH, timeout: float = QUICK) -> None:
+        """Returns when tcpdump captures. `path` is inside the container and not on a tmpfs."""
+        self._ask("start_capture", timeout=timeout, mac=self._mac, path=path, snaplen=snaplen)
+
+    def stop_capture(self, boot: int = 1, timeout: float = QUICK) -> CaptureFacts:
+        """Returns when the file is whole. `path` of the facts is still the one inside the container."""
+        raw = self._ask("stop_capture", timeout=timeout)
+        return CaptureFacts(self.name, boot, raw["path"], raw["interface"], raw["received"], raw["dropped"])
+
+    # -- socket calls ------------------------------------------------------------------------------
+
+    def call(self, spec: CallSpec) -> Future[CallRecord]:
+        """Make a socket call. The future fails only when the agent does; see `begun` and `cancel`."""
+        begun = self._expect(spec.step)
+        future = self._channel.submit(
+            "call",
+            step=spec.step,
+            process=spec.process,
+            call=spec.call,
+            args=encode_arguments(spec.arguments),
+            timeout_ns=None if spec.timeout is None else spec.timeout.ns,
+        )
+        return _then(future, lambda raw: call_record(self.name, spec, raw), begun.set)
+
+    def begun(self, step: str, timeout: float = QUICK) -> None:
+        """Returns when the step's call is blocked in the kernel, or over: then the next step may come."""
+        if not self._expect(step, fresh=False).wait(timeout):
+            raise AgentError(f"{self.name}: the call of {step} has neither begun nor ended in {timeout:g} s")
+
+    def cancel(self, step: str) -> int:
+        """End the step's calls that wait (error `cancelled`) or its program; returns how many there were."""
+        return int(self._ask("cancel", step=step))
+
+    def streams(self) -> list[StreamRecord]:
+        """What each TCP socket carried so far, of closed sockets and dead processes too."""
+        return [stream_record(self.name, raw) for raw in self._ask("streams")]
+
+    def fds(self, process: str = "main") -> int:
+        """Open descriptors of a process: 3 (stdin, stdout, stderr) and its sockets."""
+        return int(self._ask("descriptors", process=process))
+
+    def limit_open_files(self, count: int | None) -> None:
+        """RLIMIT_NOFILE of processes from now on. Those that are alive end, with their sockets."""
+        self._ask("limit", open_files=count)
+
+    def signal(self, process: str, signal: str) -> Moment:
+        """`KILL`, `STOP`, `CONT`, `TERM` …; when it returns the signal has done its work, and a process that
+        it ended is reaped with all its sockets closed. Raises `AgentRefused` where no such process lives."""
+        raw = self._ask("signal", process=process, signal=signal)
+        return Moment(raw["wall_ns"], raw["mono_ns"])
+
+    # -- programs ----------------------------------------------------------------------------------
+
+    def run(self, spec: RunSpec) -> Future[RunRecord]:
+        """Start a program; the future is its end."""
+        future = self._channel.submit(
+            "run",
+            step=spec.step,
+            argv=list(spec.argv),
+            stdin=spec.stdin,
+            timeout_ns=None if spec.timeout is None else spec.timeout.ns,
+        )
+        return _then(future, lambda raw: run_record(self.name, spec, raw))
+
+    def signal_run(self, step: str, signal: str) -> Moment:
+        """Signal the program of a step and its children. Raises `AgentRefused` where it has ended."""
+        raw = self._ask("signal_run", step=step, signal=signal)
+        return Moment(raw["wall_ns"], raw["mono_ns"])
+
+    # -- states and counters -----------------------------------------------------------------------
+
+    def watch(self) -> None:
+        """Sample socket states from now on (`set_up` does it)."""
+        self._ask("watch")
+
+    def wait_for(
+        self,
+        timeout: float,
+        *,
+        listening: int | None = None,
+        state: str | None = None,
+        port: int | None = None,
+        kind: str = "tcp",
+    ) -> Moment:
+        """Till something listens on a port, or a socket with this port at either end is in a state.
+
+        Raises `DeadlineExceeded` with what there was instead.
+        """
+        if (listening is None) == (state is None) or (state is None) != (port is None):
+            raise ValueError("wait_for takes listening, or state and port")
+        wanted = state or ("LISTEN" if kind == "tcp" else "UNCONN")
+        number = listening if listening is not None else port
+        try:
+            raw = self._ask(
+                "wait_for",
+                timeout=timeout + QUICK,
+                kind=kind,
+                state=wanted,
+                port=number,
+                timeout_ns=int(timeout * 1e9),
+            )
+        except AgentRefused as refused:
+            if refused.kind != "timeout":
+                raise
+            goal = f"no {kind} socket in {wanted} with port {number}"
+            raise DeadlineExceeded(f"{self.name}: {goal} within {timeout:g} s: {refused}") from refused
+        return Moment(raw["wall_ns"], raw["mono_ns"])
+
+    def counters(self) -> dict[str, int]:
+        """By nstat's names: TcpExtListenOverflows, UdpNoPorts …"""
+        return dict(self._ask("counters"))
+
+    def sysctls(self, names: Sequence[str]) -> dict[str, str]:
+        """Live values; names that the kernel does not have are left out."""
+        return dict(self._ask("sysctls", names=list(names)))
+
+    def states(self) -> list[StateSample]:
+        """Every change of a socket's state so far."""
+        return [state_sample(self.name, raw) for raw in self._ask("states")]
+
+    def final_states(self) -> list[StateSample]:
+        """Every socket as it is now, marked `final`."""
+        return [state_sample(self.name, raw) for raw in self._ask("final_states")]
+
+    def quiet_ns(self) -> int:
+        """For how long none of the host's interfaces has seen a packet, to within 10 ms."""
+        return int(self._ask("quiet"))
+
+    # -- inside ------------------------------------------------------------------------------------
+
+    def _expect(self, step: str, *, fresh: bool = True) -> threading.Event:
+        with self._lock:
+            if fresh or step not in self._begun:
+                self._begun[step] = threading.Event()
+            return self._begun[step]
+
+    def _hear(self, event: Event) -> None:
+        if event.get("event") == "begun":
+            self._expect(event["step"], fresh=False).set()
+
+
+def _then(
+    source: Future[Any], convert: Callable[[Mapping[str, Any]], T], at_end: Callable[[], None] | None = None
+) -> Future[T]:
+    """A future of the converted value."""
+    target: Future[T] = Future()
+    target.set_running_or_notify_cancel()
+
+    def done(finished: Future[Any]) -> None:
+        error = finished.exception()
+        try:
+            if error is not None:
+                target.set_exception(error)
+            else:
+                target.set_result(convert(finished.result()))
+        except (KeyError, TypeError, ValueError) as nonsense:
+            target.set_exception(AgentError(f"the agent's reply makes no sense: {nonsense!r}"))
+        if at_end is not None:
+            at_end()
+
+    source.add_done_callback(done)
+    return target

@@ -1,0 +1,123 @@
+"""What goes into a host agent and comes back, where it is not a record of the evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from typing import Literal
+
+from lab.evidence.model import Json, StateSample, StreamRecord
+from lab.units import Duration
+
+#: Where a capture is kept inside the container: on its overlay, so that the engine can read it out.
+CAPTURE_PATH = "/var/lib/lab/capture.pcap"
+
+#: Sysctls that the evidence of every host holds (`gaps: kernel` is computed from them); absent ones are left
+#: out.
+SYSCTLS = (
+    "net.core.rmem_default",
+    "net.core.rmem_max",
+    "net.core.somaxconn",
+    "net.core.wmem_default",
+    "net.core.wmem_max",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.tcp_abort_on_overflow",
+    "net.ipv4.tcp_congestion_control",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_max_syn_backlog",
+    "net.ipv4.tcp_orphan_retries",
+    "net.ipv4.tcp_retries1",
+    "net.ipv4.tcp_retries2",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_rto_max_ms",
+    "net.ipv4.tcp_rto_min_us",
+    "net.ipv4.tcp_sack",
+    "net.ipv4.tcp_syn_linear_timeouts",
+    "net.ipv4.tcp_syn_retries",
+    "net.ipv4.tcp_synack_retries",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.tcp_timestamps",
+    "net.ipv4.tcp_tw_reuse",
+    "net.ipv4.tcp_window_scaling",
+    "net.ipv4.tcp_wmem",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HostSetup:
+    """How a host is joined to the wire. `peers` are the names that its calls may use."""
+
+    subnet: IPv4Network
+    address: IPv4Address
+    mac: str
+    wire_address: IPv4Address
+    wire_mac: str
+    peers: Mapping[str, IPv4Address] = field(default_factory=dict)
+    arp: Literal["static", "dynamic"] = "static"
+    mtu: int | None = None  #: None leaves it
+    open_files: int | None = None  #: RLIMIT_NOFILE of the processes that make calls; None: the container's
+    sysctls: Sequence[str] = SYSCTLS  #: to read, not to set
+
+
+@dataclass(frozen=True, slots=True)
+class HostReadback:
+    """What is true after the set-up, as the kernel tells it. A difference to `HostSetup` was an error."""
+
+    interface: str
+    mac: str
+    mtu: int
+    offloads: Mapping[str, bool]  #: feature of `ethtool -k` → on; all False
+    routes: tuple[str, ...]  #: every IPv4 route of the host
+    neighbours: Mapping[str, str]  #: permanent ARP entries: address → MAC
+    sysctls: Mapping[str, str]
+    kernel: str
+    commands: tuple[Mapping[str, Json], ...]  #: {program, input, status, output, duration_ms}
+
+
+@dataclass(frozen=True, slots=True)
+class CallSpec:
+    """One socket call of a step.
+
+    `arguments` are the YAML keys of the step (on, as, to, port, size, data, option, value, …). `Duration` and
+    `Size` may stand as they are; `to` is "host:port" or (host, port); `data` is a text or the recipe of one:
+    {text}, {hex}, {repeat, times}, {random: bytes, seed}. `value` of settimeout is a `Duration` or None.
+    `timeout` None is the socket's own. `socket` may have `count`: that many, named as0, as1, …
+    """
+
+    step: str
+    call: str
+    arguments: Mapping[str, Json] = field(default_factory=dict)
+    process: str = "main"
+    timeout: Duration | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """One program on the host, by its own tools. Past `timeout` it is killed: error "timeout"."""
+
+    step: str
+    argv: Sequence[str]
+    stdin: str = ""
+    timeout: Duration | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When something was so, on both clocks."""
+
+    wall_ns: int
+    mono_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class PowerOff:
+    """The last that is known of a host: read after its interface went down, before its kernel is killed."""
+
+    moment: Moment  #: just before the interface went down
+    streams: tuple[StreamRecord, ...]
+    states: tuple[StateSample, ...]
+    counters: Mapping[str, int]
