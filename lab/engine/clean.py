@@ -143,7 +143,7 @@ def alive(labels: Mapping[str, str]) -> bool:
 
 def owner(labels: Mapping[str, str]) -> Owner:
     path = _lock_of(labels)
-    if path is None or labels.get(LABEL_MACHINE) != machine():
+    if path is None or labels.get(LABEL_MACHINE, machine()) != machine():
         return Owner.UNKNOWN
     if labels.get(LABEL_BOOT) != boot_id():
         return Owner.DEAD

@@ -4,13 +4,39 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network
+from itertools import islice
 from pathlib import Path
 
-from lab.engine.base import NetworkState
+from lab.engine.base import Engine, NetworkSpec, NetworkState
+from lab.errors import EngineError, LabEnvironmentError, SubnetTaken
 
 ROUTES = Path("/proc/net/route")
+
+#: So many runs may be faster than this one, each time, before it gives up.
+_TRIES = 20
+
+
+def create_in_free_subnet(
+    engine: Engine,
+    pool: IPv4Network,
+    spec: Callable[[IPv4Network], NetworkSpec],
+    routes: Iterable[IPv4Network] | None = None,
+) -> tuple[str, IPv4Network]:
+    """A network of `spec(subnet)` in the next free /24 of the pool; its id and its subnet."""
+    taken: EngineError | None = None
+    for subnet in islice(free_subnets(pool, engine.networks(), routes), _TRIES):
+        try:
+            return engine.create_network(spec(subnet)), subnet
+        except SubnetTaken as error:
+            taken = error
+    if taken is not None:
+        raise taken
+    raise LabEnvironmentError(
+        f"no /24 of the pool {pool} is free: Docker networks or routes of this machine use all of it",
+        hint="`lab clean` removes what dead runs left; another pool can be named in lab.yml",
+    )
 
 
 def free_subnets(
