@@ -1,1 +1,79 @@
-"""Pure judgement of a case's evidence: the checks of a scenario, and what its steps expect."""
+"""Pure judgement of a case's evidence: the checks of a scenario, and what its steps expect.
+
+`JUDGES` is the table of all checks: the model of `lab.scenario.checks` and the function that judges it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lab.checks.common import Context
+from lab.checks.connection import judge_close, judge_handshake
+from lab.checks.data import judge_bytes
+from lab.checks.host import judge_counter, judge_order, judge_state
+from lab.checks.schedule import judge_schedule
+from lab.checks.wire import (
+    judge_duplicated,
+    judge_loss,
+    judge_one_way,
+    judge_packets,
+    judge_reordered,
+    judge_retransmissions,
+)
+from lab.evidence.store import Evidence
+from lab.scenario.checks import (
+    BytesCheck,
+    Check,
+    CloseCheck,
+    CounterCheck,
+    DuplicatedCheck,
+    HandshakeCheck,
+    LossCheck,
+    OneWayCheck,
+    OrderCheck,
+    PacketsCheck,
+    ReorderedCheck,
+    RetransmissionsCheck,
+    ScheduleCheck,
+    StateCheck,
+)
+from lab.verdict import Finding, Verdict
+
+#: A judge takes its own kind of check, the evidence and the context.
+Judge = Callable[[Any, Evidence, Context], Finding]
+
+JUDGES: Mapping[type[Check], Judge] = {
+    HandshakeCheck: judge_handshake,
+    CloseCheck: judge_close,
+    PacketsCheck: judge_packets,
+    RetransmissionsCheck: judge_retransmissions,
+    OneWayCheck: judge_one_way,
+    LossCheck: judge_loss,
+    ReorderedCheck: judge_reordered,
+    DuplicatedCheck: judge_duplicated,
+    ScheduleCheck: judge_schedule,
+    StateCheck: judge_state,
+    CounterCheck: judge_counter,
+    OrderCheck: judge_order,
+    BytesCheck: judge_bytes,
+}
+
+
+def judge(check: Check, evidence: Evidence, context: Context) -> Finding:
+    """What the evidence says of one check. One that no judge knows is an ERROR, never a pass."""
+    known = JUDGES.get(type(check))
+    if known is None:
+        reason = f"this lab cannot judge the check {check.check!r} yet"
+        return Finding(
+            check.check, check.id, check.place, Verdict.ERROR, check.check, "not judged", reason=reason
+        )
+    return known(check, evidence, context)
+
+
+def judge_all(
+    checks: Sequence[Check], evidence: Evidence, context: Context | None = None
+) -> tuple[Finding, ...]:
+    """One finding for each check, in order; the context is that of the evidence's own records."""
+    known = context or Context.of(evidence.records)
+    return tuple(judge(check, evidence, known) for check in checks)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from lab.evidence.model import Place, Records, Tolerance
 from lab.evidence.trace import Journey
 from lab.link import Link, round_trip
+from lab.scenario.ranges import Range
 from lab.units import Duration
 from lab.verdict import Finding, PacketRef, Verdict
 
@@ -82,6 +83,10 @@ class Held:
     margin: str
     reason: str  #: "" where it holds
 
+    def because(self, reason: str) -> Held:
+        """The same with another reason."""
+        return replace(self, reason=reason)
+
 
 def hold_time(
     actual_ns: int, expected: str, low_ns: int | None, high_ns: int | None, tolerance: str, what: str
@@ -99,6 +104,21 @@ def hold_time(
     elif high_ns is not None and actual_ns > high_ns:
         reason = f"{took}: {span(actual_ns - high_ns)} more than the {span(high_ns)} allowed"
     return Held(not reason, expected, span(actual_ns), tolerance, margin, reason)
+
+
+def hold_count(wanted: Range, count: int, what: str) -> Held:
+    """A count against its limits; `what` is many: "SYNs sent"."""
+    distances = [
+        *([count - wanted.min] if wanted.min is not None else []),
+        *([wanted.max - count] if wanted.max is not None else []),
+    ]
+    holds = wanted.holds(count)
+    reason = "" if holds else f"{what}: {count:,}, and not {wanted}"
+    exact = wanted.exact is not None
+    margin = "" if exact and holds else f"{min(distances):+,d}"
+    return Held(
+        holds, str(wanted), f"{count:,}", "none" if exact else "none beside the limits", margin, reason
+    )
 
 
 def allowed(low_ns: int, high_ns: int) -> str:
@@ -147,16 +167,23 @@ def failed(
     )
 
 
-def found(item: HasPlace, name: str, held: Held, packets: tuple[PacketRef, ...] = ()) -> Finding:
-    """The finding of a held value."""
-    verdict = Verdict.PASS if held.ok else Verdict.FAIL
+def found(
+    item: HasPlace,
+    name: str,
+    held: Held,
+    packets: tuple[PacketRef, ...] = (),
+    *,
+    expected: str | None = None,
+    actual: str | None = None,
+) -> Finding:
+    """The finding of a held value; `expected` and `actual` say it in other words."""
     return Finding(
         name,
         item.id,
         item.place,
-        verdict,
-        held.expected,
-        held.actual,
+        Verdict.PASS if held.ok else Verdict.FAIL,
+        held.expected if expected is None else expected,
+        held.actual if actual is None else actual,
         held.tolerance,
         held.margin,
         held.reason,

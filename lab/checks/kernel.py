@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from lab.evidence.model import Tolerance
 
@@ -37,7 +38,7 @@ class SynPlan:
 
     @property
     def gaps_ns(self) -> tuple[int, ...]:
-        return tuple(b - a for a, b in zip(self.sends_ns, self.sends_ns[1:], strict=False))
+        return tuple(b - a for a, b in pairwise(self.sends_ns))
 
     def bounds(self, tolerance: Tolerance) -> tuple[int, int]:
         """When connect() may give up: every timer on the way may be late, and is armed by the one before."""

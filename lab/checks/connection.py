@@ -1,0 +1,231 @@
+"""The checks of whole connections: `handshake` and `close`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from lab.checks.common import Context, failed, passed, plural, refs, span
+from lab.checks.expect import hold_elapsed
+from lab.checks.flows import Pair, none_there
+from lab.evidence.packets import ACK, RST, SYN, Packet
+from lab.evidence.store import Evidence
+from lab.evidence.trace import Close, Flow, Journey
+from lab.scenario.checks import CloseCheck, HandshakeCheck
+from lab.verdict import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """What one connection says to a check."""
+
+    flow: Flow
+    actual: str
+    reason: str  #: "" where it holds
+    journeys: tuple[Journey, ...]
+    tolerance: str = ""
+    margin: str = ""
+
+
+def _said(check: HandshakeCheck | CloseCheck, name: str, expected: str, judged: list[_Judged]) -> Finding:
+    """All connections that are meant must hold: the first that does not is what is said."""
+    bad = next((one for one in judged if one.reason), None)
+    one = bad or judged[0]
+    actual, reason = one.actual, one.reason
+    if len(judged) > 1:
+        holding = sum(not each.reason for each in judged)
+        actual = f"{actual} ({one.flow.name}; {holding} of {len(judged)} connections hold)"
+        reason = f"{one.flow.name}: {reason}"
+    packets = refs(one.journeys)
+    if bad is None:
+        return passed(
+            check, name, expected, actual, tolerance=one.tolerance, margin=one.margin, packets=packets
+        )
+    return failed(
+        check, name, expected, actual, reason, tolerance=one.tolerance, margin=one.margin, packets=packets
+    )
+
+
+# --- handshake --------------------------------------------------------------------------------------------
+
+
+def judge_handshake(check: HandshakeCheck, evidence: Evidence, context: Context) -> Finding:
+    """SYN, SYN-ACK and ACK, each seen at both ends, in order; how many SYNs; how long.
+
+    Every connection that `from` tried to open to `to` must hold. The third packet is the first that arrived
+    of those which acknowledge the SYN-ACK: where the first ACK was lost, data or a second ACK completes the
+    handshake as well. `elapsed` counts from the first SYN until the handshake is done: at `from` that is when
+    it sends the third packet (one round trip: connect() returns), at `to` when that packet arrives (one and a
+    half: accept() can return). The time of one of the two must hold, and both are said.
+    """
+    expected = "SYN, SYN-ACK, ACK at both ends, in order"
+    if check.syn is not None:
+        expected += f"; SYNs sent: {check.syn}"
+    if check.elapsed is not None:
+        expected += f"; in {check.elapsed}"
+    pair = Pair.of(check.from_, check.to, context)
+    flows = pair.connections(evidence)
+    if not flows:
+        return failed(check, "handshake", expected, "no connection", none_there(pair, evidence))
+    return _said(check, "handshake", expected, [_handshake(check, flow, context) for flow in flows])
+
+
+def _handshake(check: HandshakeCheck, flow: Flow, context: Context) -> _Judged:
+    shake = flow.handshake
+    syns = len(shake.syn)
+    client, server = flow.client.host, flow.server.host
+    if not shake.syn:
+        return _Judged(flow, "no SYN", f"{client} sent no SYN: the capture begins later", ())
+    said = plural(syns, "SYN")
+    syn = _both_ends(shake.syn)
+    if syn is None:
+        return _Judged(flow, said, f"no SYN reached {server}", shake.syn)
+    if not shake.syn_ack:
+        refused = next((j for j in flow.close.rst if j.source == server), None)
+        if refused is not None:
+            reason = f"{server} answered the SYN with RST: the connection was refused"
+            return _Judged(flow, f"{said}, RST", reason, (*shake.syn, refused))
+        return _Judged(flow, f"{said}, no SYN-ACK", f"{server} never answered the SYN", shake.syn)
+    said += f", {plural(len(shake.syn_ack), 'SYN-ACK')}"
+    syn_ack = _both_ends(shake.syn_ack)
+    if syn_ack is None:
+        reason = f"no SYN-ACK of {server} reached {client}"
+        return _Judged(flow, said, reason, (*shake.syn, *shake.syn_ack))
+    third = _third(flow)
+    if third is None:
+        reason = f"no ACK of {client} reached {server} after the SYN-ACK: the handshake has no third packet"
+        return _Judged(flow, f"{said}, no ACK", reason, (*shake.syn, *shake.syn_ack))
+    packets = (syn, syn_ack, third)
+    if not _in_order(syn, syn_ack, third):
+        return _Judged(flow, f"{said}, ACK", "the three packets were not seen in order", packets)
+    took_from, took_to = _times(shake.syn[0], third)
+    actual = f"{said}, ACK; {span(took_from)} at {client}, {span(took_to)} at {server}"
+    judged = _Judged(flow, actual, "", packets)
+    if check.syn is not None and not check.syn.holds(syns):
+        reason = f"{client} sent {plural(syns, 'SYN')}, and not {check.syn}"
+        return replace(judged, reason=reason, journeys=shake.syn)
+    if check.elapsed is None:
+        return judged
+    rtt = context.rtt(client, server)
+    holds = [
+        hold_elapsed(check.elapsed, took, rtt, context.tolerance, f"the handshake (at {host})")
+        for host, took in ((client, took_from), (server, took_to))
+    ]
+    best = next((held for held in holds if held.ok), holds[0])
+    return replace(judged, reason=best.reason, tolerance=best.tolerance, margin=best.margin)
+
+
+def _both_ends(journeys: tuple[Journey, ...]) -> Journey | None:
+    """The first transmission that was seen to leave and to arrive."""
+    return next((j for j in journeys if j.sent is not None and j.received is not None), None)
+
+
+def _third(flow: Flow) -> Journey | None:
+    """The client's first segment that acknowledges the SYN-ACK and arrived."""
+    for segment in flow.segments():
+        journey = segment.journey
+        if segment.from_client and journey.sent is not None and journey.received is not None:
+            flags = journey.packet.flags
+            if flags & ACK and not flags & (SYN | RST) and segment.ack >= 1:
+                return journey
+    return None
+
+
+def _in_order(syn: Journey, syn_ack: Journey, third: Journey) -> bool:
+    """At each end by that end's own capture: what was sent in answer left after what it answers came."""
+    at_server = _ns(syn.received) <= _ns(syn_ack.sent) <= _ns(third.received)
+    at_client = _ns(syn.sent) <= _ns(syn_ack.received) <= _ns(third.sent)
+    return at_server and at_client
+
+
+def _times(first_syn: Journey, third: Journey) -> tuple[int, int]:
+    """From the first SYN to the third packet: when it left, and when it arrived."""
+    begin = first_syn.packet.t_ns
+    return _ns(third.sent) - begin, _ns(third.received) - begin
+
+
+def _ns(packet: Packet | None) -> int:
+    """The stamp of a packet that was chosen because it was seen."""
+    assert packet is not None
+    return packet.t_ns
+
+
+# --- close ------------------------------------------------------------------------------------------------
+
+
+def judge_close(check: CloseCheck, evidence: Evidence, context: Context) -> Finding:
+    """How the connections from `from` to `to` ended, who began, and in how many segments.
+
+    Every connection that was established must hold; one that never was has nothing to close and is judged
+    only where there is no other. A reset after an orderly close was complete does not undo it.
+    """
+    expected = {"fin": "both FINs sent, both acknowledged", "rst": "a reset"}[check.how]
+    if check.first is not None:
+        expected += f"; {check.first} first"
+    if check.segments is not None:
+        expected += f"; {check.segments} segments"
+    pair = Pair.of(check.from_, check.to, context)
+    flows = pair.connections(evidence)
+    if not flows:
+        return failed(check, "close", expected, "no connection", none_there(pair, evidence))
+    established = [flow for flow in flows if _third(flow) is not None or flow.close.fin_client]
+    return _said(check, "close", expected, [_close(check, flow) for flow in established or flows])
+
+
+def _close(check: CloseCheck, flow: Flow) -> _Judged:
+    close = flow.close
+    how = _how(close)
+    actual = _closed(flow, close, how)
+    packets = _closing(close)
+    judged = _Judged(flow, actual, "", packets)
+    if how != check.how:
+        return replace(judged, reason=_why_not(check, flow, close, how))
+    if check.first is not None and close.first != check.first:
+        begun = f"{close.first} closed first" if close.first else "it is not known who closed first"
+        return replace(judged, reason=f"{begun}, and not {check.first}")
+    if check.segments is not None and close.segments != check.segments:
+        took = "an unknown number of" if close.segments is None else str(close.segments)
+        return replace(judged, reason=f"the close took {took} segments, and not {check.segments}")
+    return judged
+
+
+def _how(close: Close) -> str:
+    """`fin`, `rst` or `open`: a reset counts only if the close by FIN was not complete before it."""
+    acks = (close.ack_of_client, close.ack_of_server)
+    if close.fin_client and close.fin_server and acks[0] is not None and acks[1] is not None:
+        done = max(acks[0].packet.t_ns, acks[1].packet.t_ns)
+        if all(reset.packet.t_ns > done for reset in close.rst):
+            return "fin"
+    return "rst" if close.rst else "open"
+
+
+def _closing(close: Close) -> tuple[Journey, ...]:
+    """The packets that decide, in order of time."""
+    single = [j for j in (close.ack_of_client, close.ack_of_server) if j is not None]
+    packets = {j.number: j for j in (*close.fin_client, *close.fin_server, *single, *close.rst)}
+    return tuple(packets[number] for number in sorted(packets))
+
+
+def _closed(flow: Flow, close: Close, how: str) -> str:
+    parts = [{"fin": "closed by FIN", "rst": "reset", "open": "not closed"}[how]]
+    if close.first is not None:
+        parts.append(f"{close.first} first")
+    if how == "fin" and close.segments is not None:
+        parts.append(f"{close.segments} segments")
+    if how == "rst":
+        parts.append(f"RST by {close.rst[0].source}")
+    return ", ".join(parts)
+
+
+def _why_not(check: CloseCheck, flow: Flow, close: Close, how: str) -> str:
+    client, server = flow.client.host, flow.server.host
+    if how == "rst":
+        return f"{close.rst[0].source} reset the connection, so it was not closed by two acknowledged FINs"
+    if check.how == "rst":
+        return "neither side sent a reset" + (": it was closed by FIN on both sides" if how == "fin" else "")
+    if not close.fin_client and not close.fin_server:
+        return "neither side sent a FIN: the connection was still open when the captures ended"
+    for fins, host in ((close.fin_client, client), (close.fin_server, server)):
+        if not fins:
+            return f"{host} never sent a FIN: its side was still open when the captures ended"
+    unacked = server if close.ack_of_server is None else client
+    return f"the FIN of {unacked} was never acknowledged"

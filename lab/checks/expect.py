@@ -1,0 +1,298 @@
+"""Judges what a step expects against what its call or program did. Pure: live and in `recheck` alike."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Protocol
+
+from lab.checks.common import HasPlace, Held, allowed, failed, found, hold_time, passed, span
+from lab.evidence.model import CallRecord, RunRecord, Tolerance
+from lab.scenario.base import Model
+from lab.scenario.expects import Expect, RunExpect
+from lab.scenario.values import Address, DataExpect, Elapsed, Range
+from lab.scenario.words import ERROR_ALIASES
+from lab.units import Duration
+from lab.verdict import Finding
+
+NOBODY: Mapping[str, str] = MappingProxyType({})
+_EMPTY = hashlib.sha256(b"").hexdigest()
+
+
+class Expecting(HasPlace, Protocol):
+    """A step that may expect something of a call: the call itself, or the `await` of it."""
+
+    @property
+    def expect(self) -> Expect | RunExpect | None: ...
+
+
+def judge_call(
+    step: Expecting,
+    record: CallRecord,
+    *,
+    rtt: Duration | None,
+    tolerance: Tolerance,
+    calls: Mapping[str, CallRecord],
+    addresses: Mapping[str, str] = NOBODY,
+    error_elsewhere: bool = False,
+) -> tuple[Finding, ...]:
+    """One finding for each key of `expect`; and one for an error that was not expected.
+
+    `rtt` is the configured round trip of the two hosts that talk, for times in `rtt`; `calls` holds the
+    records of all steps so far, for `same_as`; `addresses` the hosts' addresses by name, for `peer`.
+    `error_elsewhere`: another step (a background call and its `await`) says which error is expected.
+    A call that went as it should and expects nothing gives no finding.
+    """
+    expect = step.expect if isinstance(step.expect, Expect) else Expect()
+    findings = _error(step, record, expect.error, error_elsewhere)
+    if expect.elapsed is not None:
+        held = hold_elapsed(expect.elapsed, record.elapsed_ns, rtt, tolerance, f"{record.call}()")
+        findings.append(found(step, f"{record.call}.elapsed", held))
+    if record.error is not None and expect.error is None and not error_elsewhere:
+        return tuple(findings)  # there is no result, no data: one failure is said once
+    if expect.has_result:
+        findings.append(_result(step, record, expect.result))
+    if expect.data is not None:
+        findings.append(_data(step, record, expect.data, calls))
+    if expect.eof is not None:
+        findings.append(_eof(step, record, expect.eof))
+    if expect.peer is not None:
+        findings.append(_peer(step, record, expect.peer, addresses))
+    if expect.truncated is not None:
+        findings.append(_truncated(step, record, expect.truncated))
+    return tuple(findings)
+
+
+def hold_elapsed(
+    elapsed: Elapsed, actual_ns: int, rtt: Duration | None, tolerance: Tolerance, what: str
+) -> Held:
+    """A measured time against `elapsed` of a step or a check."""
+    if elapsed.needs_rtt and rtt is None:
+        reason = (
+            f"{what}: {elapsed} needs the two hosts that talk, and this one has no known peer; "
+            "write the time in ms instead"
+        )
+        return Held(False, str(elapsed), span(actual_ns), "", "", reason)
+    low, high = elapsed.bounds(tolerance, rtt)
+    text = str(elapsed)
+    if elapsed.needs_rtt and rtt is not None:
+        text += f" (1rtt is {rtt} here)"
+    if elapsed.exact is not None and low is not None and high is not None:
+        return hold_time(
+            actual_ns, text, low, high, f"{allowed(low, high)} ({tolerance_text(tolerance)})", what
+        )
+    return hold_time(actual_ns, text, low, high, "none beside the limits as written", what)
+
+
+def tolerance_text(tolerance: Tolerance) -> str:
+    """The rule in words: `late by max(4 ms, 12.5 %), early by 1 ms`."""
+    late = f"late by max({span(tolerance.late_ns)}, {tolerance.late_share * 100:g} %)"
+    machine = f" + {span(tolerance.machine_ns)} for this machine" if tolerance.machine_ns else ""
+    return f"{late}{machine}, early by {span(tolerance.early_ns)}"
+
+
+def _error(step: Expecting, record: CallRecord, wanted: str | None, elsewhere: bool) -> list[Finding]:
+    call = record.call
+    name = f"{call}.error"
+    if record.error is None:
+        if wanted is None:
+            return []
+        reason = f"{call}() was to fail with {wanted}, and did not fail"
+        return [failed(step, name, wanted, "no error", reason)]
+    errno = "" if record.error.errno is None else f" (errno {record.error.errno})"
+    actual = f"{record.error.name}{errno}: {record.error.message}".rstrip(": ")
+    if wanted is None:
+        if elsewhere:
+            return []
+        reason = f"{call}() failed with {record.error.name}, and no error was expected"
+        return [failed(step, name, "no error", actual, reason)]
+    if _canonical(record.error.name) != _canonical(wanted):
+        reason = f"{call}() failed with {record.error.name}, and {wanted} was expected"
+        return [failed(step, name, wanted, actual, reason)]
+    return [passed(step, name, wanted, actual)]
+
+
+def _canonical(error: str) -> str:
+    return ERROR_ALIASES.get(error, error)
+
+
+def _result(step: Expecting, record: CallRecord, wanted: object) -> Finding:
+    name = f"{record.call}.result"
+    got = record.result
+    if isinstance(wanted, Range):
+        same = isinstance(got, int) and wanted.holds(got)
+    elif isinstance(wanted, Model):
+        same = bool(wanted.model_dump() == got)
+    else:
+        same = bool(wanted == got)
+    expected, actual = _json(wanted.model_dump() if isinstance(wanted, Model) else wanted), _json(got)
+    if same:
+        return passed(step, name, expected, actual)
+    return failed(step, name, expected, actual, f"{record.call}() returned {actual}, and not {expected}")
+
+
+def _json(value: object) -> str:
+    return "nothing" if value is None else str(value)
+
+
+def _data(
+    step: Expecting, record: CallRecord, wanted: DataExpect, calls: Mapping[str, CallRecord]
+) -> Finding:
+    name = f"{record.call}.data"
+    expected, actual = str(wanted), describe_data(record)
+    reason = _data_differs(record, wanted, calls)
+    if not reason:
+        return passed(step, name, expected, actual)
+    return failed(step, name, expected, actual, f"{record.call}(): {reason}")
+
+
+def _data_differs(record: CallRecord, wanted: DataExpect, calls: Mapping[str, CallRecord]) -> str:
+    """Why the data is not as wanted; "" where it is."""
+    if record.length is None:
+        return "no data came"
+    sha256 = record.sha256 or (_EMPTY if record.length == 0 else "")
+    if wanted.length is not None and not wanted.length.holds(record.length):
+        return f"{record.length:,} bytes came, and not {wanted.length}"
+    if wanted.data is not None and wanted.data.sha256() != sha256:
+        return _difference(wanted.data.bytes(), record)
+    if wanted.sha256 is not None and wanted.sha256.lower() != sha256:
+        return f"the data's sha256 is {sha256[:16]}…, and not {wanted.sha256[:16]}…"
+    if wanted.same_as is not None:
+        other = calls.get(wanted.same_as)
+        if other is None or other.length is None or (other.sha256 is None and other.length > 0):
+            return f"step {wanted.same_as} handled no data to compare with"
+        if other.length != record.length:
+            return f"{record.length:,} bytes came, and {other.length:,} in step {wanted.same_as}"
+        if (other.sha256 or _EMPTY) != sha256:
+            return (
+                f"{record.length:,} bytes came, as in step {wanted.same_as}, but they are not the same bytes"
+            )
+    return ""
+
+
+def _difference(wanted: bytes, record: CallRecord) -> str:
+    """The first byte that differs, as far as the record holds the data."""
+    got = record.data or b""
+    at = next((i for i, (a, b) in enumerate(zip(wanted, got, strict=False)) if a != b), None)
+    lengths = f"{record.length:,} bytes came and {len(wanted):,} were expected"
+    if at is not None:
+        here = f"the first difference is at byte {at}: {got[at : at + 8]!r}, and not {wanted[at : at + 8]!r}"
+        return here if record.length == len(wanted) else f"{lengths}; {here}"
+    if record.length != len(wanted):
+        return lengths
+    return f"{record.length:,} bytes came as expected, but they differ beyond byte {len(got):,}"
+
+
+def describe_data(record: CallRecord) -> str:
+    """What came, for people: its text where it is short, its length always."""
+    if record.length is None:
+        return "no data"
+    if record.length == 0:
+        return "0 bytes"
+    noun = "byte" if record.length == 1 else "bytes"
+    if record.data is not None and len(record.data) == record.length <= 60:
+        return f"{_readable(record.data)} ({record.length} {noun})"
+    digest = f", sha256 {record.sha256[:16]}…" if record.sha256 else ""
+    head = f"{_readable(record.data[:40])}…" if record.data else ""
+    return f"{head} ({record.length:,} {noun}{digest})".strip()
+
+
+def _readable(data: bytes) -> str:
+    try:
+        return repr(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        return f"hex {data.hex()}"
+
+
+def _eof(step: Expecting, record: CallRecord, wanted: bool) -> Finding:
+    name = f"{record.call}.eof"
+    words = {True: "the end of the stream", False: "not the end of the stream"}
+    if record.eof == wanted:
+        return passed(step, name, words[wanted], words[record.eof])
+    got = f"{record.call}() gave {describe_data(record)}" if wanted else f'{record.call}() gave b""'
+    reason = f"{got}: the peer has {'not ' if wanted else ''}closed its side"
+    return failed(step, name, words[wanted], words[record.eof], reason)
+
+
+def _peer(step: Expecting, record: CallRecord, wanted: Address, addresses: Mapping[str, str]) -> Finding:
+    name = f"{record.call}.peer"
+    names = {address: host for host, address in addresses.items()}
+    if record.peer is None:
+        return failed(step, name, str(wanted), "no peer", f"{record.call}() told no peer")
+    got = record.peer
+    actual = str(got) + (f" ({names[got.address]})" if got.address in names else "")
+    address = wanted.host if wanted.literal else addresses.get(wanted.host)
+    if got.address == address and wanted.port in (None, got.port):
+        return passed(step, name, str(wanted), actual)
+    return failed(step, name, str(wanted), actual, f"{record.call}(): the peer is {actual}, and not {wanted}")
+
+
+def _truncated(step: Expecting, record: CallRecord, wanted: bool) -> Finding:
+    name = f"{record.call}.truncated"
+    words = {True: "truncated", False: "whole", None: "not told"}
+    expected, actual = words[wanted], words[record.truncated]
+    if record.truncated == wanted:
+        return passed(step, name, expected, actual)
+    return failed(
+        step, name, expected, actual, f"{record.call}(): the datagram was {actual}, and not {expected}"
+    )
+
+
+def judge_run(
+    step: Expecting,
+    record: RunRecord,
+    *,
+    rtt: Duration | None = None,
+    tolerance: Tolerance | None = None,
+) -> tuple[Finding, ...]:
+    """One finding for each key of `expect`; and one for a program that could not start or did not end.
+
+    Text is equal but for newlines at the end (a program's last line has one, a scenario's text has none);
+    `/regex/` is found anywhere.
+    """
+    program = record.command[0] if record.command else "the program"
+    if record.error is not None:
+        what = "ran out of time" if record.error == "timeout" else f"did not run: {record.error}"
+        return (failed(step, "run.error", "a program that runs", record.error, f"{program} {what}"),)
+    expect = step.expect
+    if isinstance(expect, Expect):  # an `await` that asks for `elapsed` alone does not tell what it awaits
+        expect = RunExpect(elapsed=expect.elapsed)
+    if expect is None:
+        return ()
+    findings: list[Finding] = []
+    if expect.exit is not None:
+        findings.append(_exit(step, record, expect.exit))
+    if expect.elapsed is not None:
+        took = record.end_mono_ns - record.start_mono_ns
+        held = hold_elapsed(expect.elapsed, took, rtt, tolerance or Tolerance(), program)
+        findings.append(found(step, "run.elapsed", held))
+    for name, wanted, output in (
+        ("stdout", expect.stdout, record.stdout),
+        ("stderr", expect.stderr, record.stderr),
+    ):
+        if wanted is None:
+            continue
+        actual = _output(output)
+        if wanted.holds(output):
+            findings.append(passed(step, f"run.{name}", str(wanted), actual))
+        else:
+            differs = "holds nothing that matches" if wanted.regex else "is not"
+            reason = f"{name} {differs} {wanted}"
+            findings.append(failed(step, f"run.{name}", str(wanted), actual, reason))
+    return tuple(findings)
+
+
+def _exit(step: Expecting, record: RunRecord, wanted: Range) -> Finding:
+    code = record.exit_code
+    actual = "it did not end" if code is None else str(code) if code >= 0 else f"killed by signal {-code}"
+    if code is not None and wanted.holds(code):
+        return passed(step, "run.exit", str(wanted), actual)
+    tail = record.stderr.strip().splitlines()[-1:]
+    said = f"; its last line of stderr: {tail[0][:120]}" if tail else ""
+    return failed(step, "run.exit", str(wanted), actual, f"exit status: {actual}, and not {wanted}{said}")
+
+
+def _output(text: str) -> str:
+    shown = repr(text.rstrip("\n"))
+    return shown if len(shown) <= 200 else f"{shown[:190]}… ({len(text):,} characters)"

@@ -1,0 +1,115 @@
+"""Which packets and connections a check's `from` and `to` mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lab.checks.common import Context
+from lab.evidence.store import Evidence
+from lab.evidence.trace import WIRE, Fate, Flow, Journey, Trace
+from lab.scenario.values import Address, Match
+
+RULES = ("drop", "cut", "partition", "power off")  #: causes of a loss that a step asked for by name
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One party of a check as the trace names it. `host` None is any; WIRE with `address` is no lab host."""
+
+    host: str | None
+    port: int | None = None
+    address: str | None = None  #: of a literal address that is not a host's
+
+    def __str__(self) -> str:
+        name = self.address or self.host or "any host"
+        return name if self.port is None else f"{name}:{self.port}"
+
+
+def side(party: Address | None, context: Context) -> Side:
+    """A party by name or by address; None is any."""
+    if party is None:
+        return Side(None)
+    if not party.literal:
+        return Side(party.host, party.port)
+    host = context.host_of(party.host)
+    return Side(host, party.port) if host else Side(WIRE, party.port, party.host)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """From one side to the other."""
+
+    source: Side
+    target: Side
+
+    @classmethod
+    def of(cls, source: Address | None, target: Address | None, context: Context) -> Pair:
+        return cls(side(source, context), side(target, context))
+
+    def __str__(self) -> str:
+        return f"from {self.source} to {self.target}"
+
+    @property
+    def back(self) -> Pair:
+        return Pair(self.target, self.source)
+
+    def journeys(
+        self,
+        trace: Trace,
+        match: Match = Match(word="any"),  # noqa: B008  # frozen
+        *,
+        fate: Fate | None = None,
+        protocol: str | None = None,
+    ) -> Iterator[Journey]:
+        """The packets of this direction that match, in order of time."""
+        for journey in trace.select(
+            self.source.host,
+            self.target.host,
+            match.value,
+            sport=self.source.port,
+            dport=self.target.port,
+            fate=fate,
+            protocol=protocol,
+        ):
+            if self.source.address and journey.packet.source != self.source.address:
+                continue
+            if self.target.address and journey.packet.target != self.target.address:
+                continue
+            yield journey
+
+    def connections(self, evidence: Evidence) -> list[Flow]:
+        """The TCP connections that `source` opened to `target`, by time of the first packet."""
+        if self.source.host is None or self.target.host is None:
+            return []
+        flows = evidence.trace.flow_between(
+            self.source.host, self.target.host, sport=self.source.port, dport=self.target.port
+        )
+        return [
+            flow
+            for flow in flows
+            if self.source.address in (None, flow.client.address)
+            and self.target.address in (None, flow.server.address)
+        ]
+
+
+def none_there(pair: Pair, evidence: Evidence) -> str:
+    """Why there is no connection to judge, with what there is instead."""
+    if not evidence.captures:
+        return "there are no captures of this run, so no packet can be judged"
+    reason = f"the captures hold no TCP connection {pair}"
+    if pair.back.connections(evidence):
+        return f"{reason}; there is one {pair.back}: are `from` and `to` the right way round?"
+    hosts = Pair(Side(pair.source.host), Side(pair.target.host))
+    others = hosts.connections(evidence)
+    if others:
+        ports = sorted({flow.server.port for flow in others})
+        return f"{reason}; those between the two hosts go to port {', '.join(map(str, ports))}"
+    return reason
+
+
+def no_packets(pair: Pair, evidence: Evidence, what: str = "packet") -> str:
+    """Why there is no packet to judge."""
+    if not evidence.captures:
+        return "there are no captures of this run, so no packet can be judged"
+    return f"the captures hold no {what} {pair}: there is nothing to judge"
