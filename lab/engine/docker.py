@@ -75,6 +75,7 @@ class DockerEngine(DockerImages):
     def __init__(self, endpoint: Endpoint, version: str, info: EngineInfo) -> None:
         super().__init__(endpoint, version)
         self._info = info
+        self._network_names: dict[str, str] = {}
 
     def close(self) -> None:
         self._api.close()
@@ -118,12 +119,14 @@ class DockerEngine(DockerImages):
             "Labels": dict(spec.labels),
         }
         try:
-            return str(self._post(f"create network {spec.name}", "/networks/create", body)["Id"])
+            identity = str(self._post(f"create network {spec.name}", "/networks/create", body)["Id"])
         except EngineError as error:
             # "Pool overlaps with other one on this address space", "networks have overlapping IPv4".
             if "overlap" in str(error).lower():
                 raise SubnetTaken(f"{spec.subnet} is taken: {error}") from error
             raise
+        self._network_names[identity] = spec.name
+        return identity
 
     def remove_network(self, network_id: str) -> None:
         with calling(f"remove network {network_id[:12]}"):
@@ -133,8 +136,9 @@ class DockerEngine(DockerImages):
                 return
 
     def create(self, spec: ContainerSpec) -> str:
-        path = "/containers/create"
-        answer = self._post(f"create container {spec.name}", path, _container(spec), name=spec.name)
+        network = self._network_name(spec.network) if spec.network is not None else None
+        body = _container(spec, network)
+        answer = self._post(f"create container {spec.name}", "/containers/create", body, name=spec.name)
         return str(answer["Id"])
 
     def attach(self, container_id: str) -> DockerStream:
@@ -214,6 +218,15 @@ class DockerEngine(DockerImages):
             result: dict[str, Any] = self._api._result(answer, json=True)
             return result
 
+    def _network_name(self, identity: str) -> str:
+        """20.10 gives a container its MAC only where it is told the network by name, not by id."""
+        name = self._network_names.get(identity)
+        if name is None:
+            with calling(f"look up network {identity[:12]}"):
+                name = str(self._api.inspect_network(identity)["Name"])
+            self._network_names[identity] = name
+        return name
+
     def _gone(self, container_id: str) -> None:
         """Waits until the removal that someone else began is over."""
         try:
@@ -252,8 +265,8 @@ def _exit_code(item: Mapping[str, Any]) -> int | None:
     return int(number) if number.isdigit() else None
 
 
-def _container(spec: ContainerSpec) -> dict[str, Any]:
-    """The body of the create call."""
+def _container(spec: ContainerSpec, network: str | None) -> dict[str, Any]:
+    """The body of the create call; `network` is the name of the spec's network."""
     host: dict[str, Any] = {
         "CapDrop": ["ALL"],
         "CapAdd": list(spec.capabilities),
@@ -290,10 +303,10 @@ def _container(spec: ContainerSpec) -> dict[str, Any]:
         return body
     if spec.hostname is not None:
         body["Hostname"] = spec.hostname
-    if spec.network is None:
+    if network is None:
         host["NetworkMode"] = "none"
         return body
-    host["NetworkMode"] = spec.network
+    host["NetworkMode"] = network
     # 20.10 forwards outside names out of an internal network; the lab's own names resolve all the same.
     host["Dns"] = ["127.0.0.1"]
     endpoint: dict[str, Any] = {}
@@ -305,5 +318,5 @@ def _container(spec: ContainerSpec) -> dict[str, Any]:
         body["MacAddress"] = spec.mac
     if spec.hostname is not None:
         endpoint["Aliases"] = [spec.hostname]
-    body["NetworkingConfig"] = {"EndpointsConfig": {spec.network: endpoint}}
+    body["NetworkingConfig"] = {"EndpointsConfig": {network: endpoint}}
     return body

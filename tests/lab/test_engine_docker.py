@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
@@ -48,6 +48,19 @@ def started(engine: DockerEngine, spec: ContainerSpec) -> str:
     return identity
 
 
+@pytest.fixture
+def attached(request: pytest.FixtureRequest) -> Callable[[DockerEngine, ContainerSpec], str]:
+    """Starts a container whose first process reads stdin, and holds that open to the end of the test."""
+
+    def start(engine: DockerEngine, spec: ContainerSpec) -> str:
+        container = engine.create(spec)
+        request.addfinalizer(engine.attach(container).close)
+        engine.start(container)
+        return container
+
+    return start
+
+
 def said(engine: DockerEngine, container: str, *argv: str) -> str:
     done = engine.exec(container, argv)
     assert done.exit_code == 0, done.stderr.decode()
@@ -59,7 +72,10 @@ def named(name: str) -> str:
 
 
 def test_address_mac_names_and_capabilities_are_as_asked(
-    engine: DockerEngine, images: Images, network: tuple[str, IPv4Network]
+    engine: DockerEngine,
+    images: Images,
+    network: tuple[str, IPv4Network],
+    attached: Callable[[DockerEngine, ContainerSpec], str],
 ) -> None:
     identity, subnet = network
     address, mac = IPv4Address(subnet[10]), "02:c6:12:07:00:0a"
@@ -77,9 +93,7 @@ def test_address_mac_names_and_capabilities_are_as_asked(
         environment={"COLOUR": "red"},
         tmpfs={"/scratch": "size=1m"},
     )
-    container = engine.create(spec)
-    stream = engine.attach(container)
-    engine.start(container)
+    container = attached(engine, spec)
     (link,) = [
         entry
         for entry in json.loads(said(engine, container, "ip", "-j", "-4", "addr"))
@@ -112,7 +126,6 @@ def test_address_mac_names_and_capabilities_are_as_asked(
     assert said(engine, container, "getent", "hosts", "beta").split()[0] == str(subnet[11])
     assert said(engine, other, "cat", "/etc/hostname").strip() == "beta"
     assert "CapEff:\t0000000000000000" in said(engine, other, "cat", "/proc/self/status")
-    stream.close()
 
 
 def test_a_joined_container_shares_the_network_and_nothing_else(
@@ -139,7 +152,10 @@ def test_a_joined_container_shares_the_network_and_nothing_else(
 
 
 def test_the_engines_machine_is_not_at_the_first_address(
-    engine: DockerEngine, images: Images, network: tuple[str, IPv4Network]
+    engine: DockerEngine,
+    images: Images,
+    network: tuple[str, IPv4Network],
+    attached: Callable[[DockerEngine, ContainerSpec], str],
 ) -> None:
     identity, subnet = network
     spec = ContainerSpec(
@@ -150,12 +166,9 @@ def test_the_engines_machine_is_not_at_the_first_address(
         address=IPv4Address(subnet[10]),
         capabilities=["NET_RAW"],
     )
-    container = engine.create(spec)
-    stream = engine.attach(container)
-    engine.start(container)
+    container = attached(engine, spec)
     assert engine.exec(container, ["ping", "-c", "1", "-W", "1", str(subnet[10])]).exit_code == 0
     assert engine.exec(container, ["ping", "-c", "1", "-W", "1", str(subnet[1])]).exit_code == 1
-    stream.close()
 
 
 def test_a_round_trip_is_fast_enough_for_socket_calls(engine: DockerEngine, images: Images) -> None:
