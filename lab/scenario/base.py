@@ -130,7 +130,7 @@ class Model(BaseModel):
     rules: ClassVar[tuple[Rule, ...]] = ()
 
     @classmethod
-    def keys(cls) -> tuple[str, ...]:
+    def yaml_keys(cls) -> tuple[str, ...]:
         """The YAML keys that this mapping may have, in the order of the documentation."""
         return tuple(info.alias or name for name, info in cls.model_fields.items())
 
@@ -138,17 +138,28 @@ class Model(BaseModel):
     def broken_rules(cls, keys: Collection[str]) -> list[str]:
         return [text for rule in cls.rules if (text := rule.broken(keys)) is not None]
 
+    @classmethod
+    def senseless(cls, keys: Collection[str]) -> list[tuple[str, str]]:
+        """Keys that a base class knows and this one has no use for, each with what to say of it."""
+        known = {info.alias or name for name, info in cls.model_fields.items()}
+        allowed = cls.yaml_keys()
+        return [
+            (key, f"{key} makes no sense here; allowed: {', '.join(allowed)}")
+            for key in keys
+            if key in known and key not in allowed
+        ]
+
     @model_validator(mode="before")
     @classmethod
     def _note(cls, data: Any, info: ValidationInfo) -> Any:
         if isinstance(data, cls):
             return data
         if not isinstance(data, dict):
-            raise problem(f"{shown(data)} is not a mapping; allowed keys: {', '.join(cls.keys())}")
+            raise problem(f"{shown(data)} is not a mapping; allowed keys: {', '.join(cls.yaml_keys())}")
         if isinstance(info.context, Seen):
             info.context.models[id(data)] = (data, cls)
         else:
             keys = {str(key).removesuffix("_") for key in data}
-            if broken := cls.broken_rules(keys):
+            if broken := cls.broken_rules(keys) + [text for _, text in cls.senseless(keys)]:
                 raise problem("; ".join(broken))
         return data

@@ -88,8 +88,8 @@ class Expect(Model):
     truncated: Opt[Flag] = None
 
     @classmethod
-    def keys(cls) -> tuple[str, ...]:
-        return cls.allowed if cls.allowed is not None else super().keys()
+    def yaml_keys(cls) -> tuple[str, ...]:
+        return cls.allowed if cls.allowed is not None else super().yaml_keys()
 
     @property
     def has_result(self) -> bool:

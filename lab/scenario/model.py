@@ -60,6 +60,9 @@ class Ulimits(Model):
         ]
     ] = None
 
+    def limits(self) -> dict[str, int]:
+        return {} if self.nofile is None else {"nofile": self.nofile}
+
 
 class Ready(Model):
     """When a service counts as started."""

@@ -10,13 +10,19 @@ from lab.errors import UsageError
 from lab.evidence.model import Place
 
 
-def did_you_mean(value: object, words: Iterable[str]) -> str:
-    """` (did you mean 'connect'?)`, or nothing where no word is near."""
+def nearest(value: object, words: Iterable[str]) -> str | None:
+    """The word that was probably meant, if one is near."""
     if not isinstance(value, str) or not value:
-        return ""
+        return None
     by_lower = {word.lower(): word for word in words}
     near = difflib.get_close_matches(value.lower(), by_lower, n=1, cutoff=0.6)
-    return f" (did you mean {by_lower[near[0]]!r}?)" if near else ""
+    return by_lower[near[0]] if near else None
+
+
+def did_you_mean(value: object, words: Iterable[str]) -> str:
+    """` (did you mean 'connect'?)`, or nothing where no word is near."""
+    near = nearest(value, words)
+    return f" (did you mean {near!r}?)" if near is not None else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,286 @@
+"""A scenario file, or many, to typed cases; or all that is wrong with them at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lab.errors import UsageError
+from lab.evidence.model import Place
+from lab.link import UNIMPAIRED, Impairment
+from lab.scenario import params as sweeps
+from lab.scenario import tree
+from lab.scenario.checks import Check
+from lab.scenario.element import Element
+from lab.scenario.links import LINK_KEYS, SIDE_RULES
+from lab.scenario.locate import Locator, all_places
+from lab.scenario.model import OWN_PAIR, HostSpec, Scenario, ScenarioFile, Topology
+from lab.scenario.params import Param
+from lab.scenario.problems import Problem, ScenarioProblems, did_you_mean
+from lab.scenario.references import check_names
+from lab.scenario.steps import LinkStep, Parallel, Step
+from lab.scenario.topology import Hosts, merged, read_topology
+from lab.scenario.validate import validate
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run of a scenario: one combination of its parameters."""
+
+    name: str  #: `timeout`, or `timeout[delay=5ms,loss=1%]`
+    scenario: Scenario
+    path: Path
+    source_text: str = field(repr=False)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    places: Mapping[str, Place] = field(default_factory=dict, repr=False)  #: of every value, by its path
+
+    def place(self, path: str) -> Place:
+        """Where `steps[3].expect.elapsed` stands; of a value that is not there, what stands around it."""
+        while path and path not in self.places:
+            path = path[: max(path.rfind("."), path.rfind("["), 0)]
+        return self.places[path]
+
+
+def load(path: str | Path, *, params: Mapping[str, str] | None = None) -> list[Case]:
+    """The cases of one file. `params` restricts parameters, each to one value, written as in YAML.
+
+    Raises `ScenarioProblems` with all that is wrong, `UsageError` where a parameter is not the file's.
+    """
+    file = _File(Path(path), params or {})
+    cases = file.read()
+    if file.problems:
+        raise ScenarioProblems(file.problems)
+    _unknown_params(params or {}, file.sweep)
+    return cases
+
+
+def load_all(paths: Sequence[str | Path], *, params: Mapping[str, str] | None = None) -> list[Case]:
+    """The cases of files and folders (recursive, `*.yml` and `*.yaml`, sorted), each file once.
+
+    Raises `ScenarioProblems` with the problems of all files, `UsageError` where there is nothing to run.
+    """
+    given = params or {}
+    files = [_File(path, given) for path in find(paths)]
+    cases = [case for file in files for case in file.read()]
+    problems = [problem for file in files for problem in file.problems]
+    if problems:
+        raise ScenarioProblems(problems)
+    _unknown_params(given, {name: values for file in files for name, values in file.sweep.items()})
+    if not cases:
+        raise UsageError(f"no scenario in {', '.join(str(path) for path in paths) or 'nothing'}")
+    return cases
+
+
+def _unknown_params(given: Mapping[str, str], sweep: Mapping[str, list[Param]]) -> None:
+    for name in given:
+        if name not in sweep:
+            known = f"the parameters are {', '.join(sweep)}" if sweep else "no file has parameters"
+            raise UsageError(f"--param {name}: no such parameter; {known}{did_you_mean(name, sweep)}")
+
+
+def find(paths: Iterable[str | Path]) -> list[Path]:
+    """The scenario files of files and folders, each once. In a folder, a Compose file is not a scenario."""
+    found: dict[Path, Path] = {}
+    for given in map(Path, paths):
+        for path in sorted(_walk(given)) if given.is_dir() else [given]:
+            found.setdefault(path.resolve(), path)
+    return list(found.values())
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = Path(place, name)
+            if path.suffix in (".yml", ".yaml") and not name.startswith(".") and not _is_compose(path):
+                yield path
+
+
+def _is_compose(path: Path) -> bool:
+    """Whether a file is a topology: it has `services` and no `lab`."""
+    try:
+        root, _ = tree.parse(tree.read_text(path, str(path)), str(path))
+    except tree.Unreadable:
+        return False
+    return isinstance(root, tree.Mapping) and "services" in root.entries and "lab" not in root.entries
+
+
+def select(cases: Iterable[Case], keyword: str | None = None, tags: Iterable[str] = ()) -> list[Case]:
+    """The cases whose name contains `keyword` (upper and lower case alike) and that have one of `tags`;
+    what is not asked for selects all."""
+    wanted = set(tags)
+    return [
+        case
+        for case in cases
+        if (keyword is None or keyword.lower() in case.name.lower())
+        and (not wanted or wanted & set(case.scenario.tags))
+    ]
+
+
+class _File:
+    """Reads one file; what is wrong gathers in `problems`."""
+
+    def __init__(self, path: Path, params: Mapping[str, str]) -> None:
+        self.path = path
+        self.shown = str(path)
+        self.params = params
+        self.sweep: dict[str, list[Param]] = {}
+        self.problems: list[Problem] = []
+        self.quiet: set[Place] = set()
+        self.topologies: dict[str, Hosts] = {}
+        self.text = ""
+
+    def read(self) -> list[Case]:
+        root = self._root()
+        if root is None:
+            return []
+        keys = {key: entry for key, entry in root.entries.items() if not key.startswith("x-")}
+        kept = tree.Mapping(root.place, {k: e for k, e in keys.items() if k != "params"}, root.size)
+        self.sweep = sweeps.read_sweep(keys["params"].node if "params" in keys else None, self.problems)
+        self.problems += sweeps.check_references(kept, self.sweep, "", self.quiet)
+        wrong_sweep = any(problem.path.startswith("params") for problem in self.problems)
+        locator, places = Locator(root), all_places(root)
+        cases: list[Case] = []
+        combinations = sweeps.cases(sweeps.override(self.sweep, self.params))
+        for values in [next(combinations, {})] if wrong_sweep else combinations:
+            scenario = self._scenario(kept, locator, values)
+            if scenario is not None:
+                label = ",".join(f"{name}={param.label}" for name, param in values.items())
+                cases.append(
+                    Case(
+                        f"{scenario.name}[{label}]" if label else scenario.name,
+                        scenario,
+                        self.path,
+                        self.text,
+                        {name: param.value for name, param in values.items()},
+                        places,
+                    )
+                )
+        return cases
+
+    def _root(self) -> tree.Mapping | None:
+        try:
+            self.text = tree.read_text(self.path, self.shown)
+            root, problems = tree.parse(self.text, self.shown)
+        except tree.Unreadable as error:
+            self.problems.append(error.problem)
+            return None
+        self.problems += problems
+        if isinstance(root, tree.Mapping):
+            return root
+        empty = root is None or (isinstance(root, tree.Scalar) and root.value is None)
+        place = root.place if root is not None else Place(self.shown, 1, 1)
+        what = "the file is empty" if empty else "not a mapping"
+        self.problems.append(Problem(place, "", f"{what}; a scenario begins with lab: 1"))
+        return None
+
+    def _scenario(self, root: tree.Mapping, locator: Locator, values: Mapping[str, Param]) -> Scenario | None:
+        """One case. Its problems are added but for those at a place and path where another case has one."""
+        filled = sweeps.fill(root, values)
+        model, found = validate(ScenarioFile, filled, locator)
+        topology = filled.data.get("topology")
+        hosts: Hosts | None = None
+        if isinstance(topology, str):
+            hosts = self._topology(topology, locator.at(("topology",), ""))
+            found += hosts.problems
+        elif topology is None:
+            hosts = Hosts({name: HostSpec(name) for name in OWN_PAIR}, ())
+        own = filled.data.get("hosts")
+        more = list(own) if isinstance(own, dict) else []
+        known = None if hosts is None or hosts.hosts is None else list(dict.fromkeys([*hosts.hosts, *more]))
+        found += check_names(filled.data, known, locator)
+        if model is not None and hosts is not None and hosts.hosts is not None:
+            scenario = self._typed(model, hosts.hosts, locator)
+            found += _links_over_time(scenario)
+        else:
+            scenario = None
+        said = {(problem.place, problem.path) for problem in self.problems}
+        case = ", ".join(f"{name}={param.label}" for name, param in values.items())
+        for problem in dict.fromkeys(found):
+            if (problem.place, problem.path) not in said and problem.place not in self.quiet:
+                swept = problem.place in self._swept(root)
+                text = f"{problem.text} (with {case})" if case and swept else problem.text
+                self.problems.append(Problem(problem.place, problem.path, text))
+        return scenario if not found else None
+
+    def _swept(self, root: tree.Mapping) -> set[Place]:
+        """The places of the values into which a parameter is put."""
+        if not hasattr(self, "_swept_places"):
+            self._swept_places = {place for place, node in _scalars(root) if "${" in node.text}
+        return self._swept_places
+
+    def _topology(self, name: str, asked: Problem) -> Hosts:
+        if name not in self.topologies:
+            path = self.path.parent / name
+            self.topologies[name] = read_topology(path, os.path.normpath(path), asked)
+        return self.topologies[name]
+
+    def _typed(self, model: ScenarioFile, base: Mapping[str, HostSpec], locator: Locator) -> Scenario:
+        for index, step in enumerate(model.steps):
+            _place(step, ("steps", index), locator)
+            if isinstance(step, Parallel):
+                for inner, one in enumerate(step.steps):
+                    _place(one, ("steps", index, "steps", inner), locator)
+        for index, check in enumerate(model.checks):
+            _place(check, ("checks", index), locator)
+        names = dict.fromkeys([*base, *model.hosts])
+        return Scenario(
+            name=model.name or self.path.stem,
+            hosts={name: merged(name, base.get(name), model.hosts.get(name)) for name in names},
+            steps=tuple(model.steps),
+            checks=tuple(model.checks),
+            summary=model.summary or "",
+            tags=tuple(model.tags),
+            timeout=model.timeout,
+            requires=tuple(model.requires),
+            topology=None if model.topology is None else Topology(model.topology, tuple(base)),
+            arp=model.arp,
+            alone=model.alone,
+        )
+
+
+def _scalars(node: tree.Node) -> Iterator[tuple[Place, tree.Scalar]]:
+    if isinstance(node, tree.Scalar):
+        yield node.place, node
+        return
+    children = node.items if isinstance(node, tree.Sequence) else [e.node for e in node.entries.values()]
+    for child in children:
+        yield from _scalars(child)
+
+
+def _place(element: Element, path: tuple[str | int, ...], locator: Locator) -> None:
+    problem = locator.at(path, "")
+    element.placed(problem.place, problem.path)
+
+
+def _links_over_time(scenario: Scenario) -> Iterator[Problem]:
+    """Changes of links that make no sense with what the link is by then: jitter without a delay …"""
+    sides: dict[tuple[str, str], Impairment] = {}
+    for host in scenario.hosts.values():
+        sides[host.name, "up"], sides[host.name, "down"] = host.link.up, host.link.down
+    for step in _flat(scenario.steps):
+        if not isinstance(step, LinkStep):
+            continue
+        told: set[str] = set()
+        for way, change in zip(("up", "down"), step.changes(), strict=True):
+            if change is None:
+                continue
+            side = sides.get((step.host, way), UNIMPAIRED).changed(change)
+            sides[step.host, way] = side
+            keys = {key for key in LINK_KEYS if getattr(side, key) is not None}
+            told |= {text for rule in SIDE_RULES if (text := rule.broken(keys)) is not None}
+        for text in sorted(told):
+            yield Problem(step.place, step.path, f"{text}; {step.host}'s link has none by then")
+
+
+def _flat(steps: Iterable[Step]) -> Iterator[Step]:
+    for step in steps:
+        yield step
+        if isinstance(step, Parallel):
+            yield from step.steps
+
+
+__all__ = ["Case", "Check", "ScenarioProblems", "find", "load", "load_all", "select"]

@@ -1,0 +1,219 @@
+"""Parameters: the cases of a sweep, and `${x}` put into values."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lab.errors import UsageError
+from lab.evidence.model import Place
+from lab.scenario import tree
+from lab.scenario.problems import Problem, did_you_mean
+
+MAX_CASES = 1000
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>[^}]*)\}?")
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """One value of one parameter: how it stands in a case's name, and what it is."""
+
+    label: str
+    value: Any
+
+
+Values = Mapping[str, Param]
+
+
+@dataclass
+class Filled:
+    """A tree as plain Python values with the parameters put in. `paths` tells where each mapping stands."""
+
+    data: Any
+    paths: dict[int, tuple[str | int, ...]] = field(default_factory=dict)
+
+
+def plain_data(node: tree.Node) -> Any:
+    """The Python values of a tree, as they stand."""
+    return fill(node, None).data
+
+
+def fill(node: tree.Node, values: Values | None) -> Filled:
+    """The Python values of a tree with `values` put in; without any, `${x}` stays as it is."""
+    filled = Filled(None)
+    filled.data = _fill(node, values, (), filled.paths)
+    return filled
+
+
+def _fill(
+    node: tree.Node,
+    values: Values | None,
+    path: tuple[str | int, ...],
+    paths: dict[int, tuple[str | int, ...]],
+) -> Any:
+    if isinstance(node, tree.Scalar):
+        if values is None or not isinstance(node.value, str) or "${" not in node.value:
+            return node.value
+        return _put_in(node.value, values, path, paths)
+    if isinstance(node, tree.Sequence):
+        return [_fill(item, values, (*path, index), paths) for index, item in enumerate(node.items)]
+    mapping = {key: _fill(entry.node, values, (*path, key), paths) for key, entry in node.entries.items()}
+    paths[id(mapping)] = path
+    return mapping
+
+
+def _put_in(
+    text: str, values: Values, path: tuple[str | int, ...], paths: dict[int, tuple[str | int, ...]]
+) -> Any:
+    whole = _REFERENCE.fullmatch(text)
+    if whole is not None and whole["name"] in values:
+        return _copy(values[whole["name"]].value, path, paths)
+
+    def replaced(match: re.Match[str]) -> str:
+        if match["name"] is None:
+            return "${"
+        param = values.get(match["name"])
+        return match[0] if param is None else param.label
+
+    return _REFERENCE.sub(replaced, text)
+
+
+def _copy(value: Any, path: tuple[str | int, ...], paths: dict[int, tuple[str | int, ...]]) -> Any:
+    """Fresh containers: each place in the filled tree has an object of its own. All of them stand where the
+    parameter is put in."""
+    if isinstance(value, list):
+        return [_copy(one, path, paths) for one in value]
+    if not isinstance(value, dict):
+        return value
+    mapping = {key: _copy(one, path, paths) for key, one in value.items()}
+    paths[id(mapping)] = path
+    return mapping
+
+
+def _label(node: tree.Node) -> str:
+    if isinstance(node, tree.Scalar):
+        return node.text if node.value is not None else "null"
+    if isinstance(node, tree.Sequence):
+        return f"[{', '.join(_label(item) for item in node.items)}]"
+    return f"{{{', '.join(f'{key}: {_label(entry.node)}' for key, entry in node.entries.items())}}}"
+
+
+def read_sweep(node: tree.Node | None, problems: list[Problem]) -> dict[str, list[Param]]:
+    """The parameters of a file with their values; what is wrong is added to `problems`."""
+    if node is None:
+        return {}
+    if not isinstance(node, tree.Mapping):
+        problems.append(Problem(node.place, "params", "not a mapping; params is like {delay: [5ms, 100ms]}"))
+        return {}
+    sweep: dict[str, list[Param]] = {}
+    for name, entry in node.entries.items():
+        path = f"params.{name}"
+        if not _NAME.fullmatch(name):
+            text = f"{name!r} is not a name of a parameter: letters, digits, '_' and '-'"
+            problems.append(Problem(entry.place, path, text))
+            continue
+        items = entry.node.items if isinstance(entry.node, tree.Sequence) else (entry.node,)
+        if not items:
+            problems.append(Problem(entry.node.place, path, "the list is empty; give one value or more"))
+        values: list[Param] = []
+        for index, item in enumerate(items):
+            param = Param(_label(item), plain_data(item))
+            where = f"{path}[{index}]" if isinstance(entry.node, tree.Sequence) else path
+            if param.value is None:
+                problems.append(Problem(item.place, where, "a parameter needs a value"))
+            elif any(param.label == other.label for other in values):
+                problems.append(Problem(item.place, where, f"{param.label!r} stands in the list twice"))
+            elif any(_REFERENCE.search(text) for text in _texts(param.value)):
+                problems.append(Problem(item.place, where, "a parameter cannot be made of parameters"))
+            values.append(param)
+        sweep[name] = values
+    number = math.prod(len(values) for values in sweep.values())
+    if number > MAX_CASES:
+        problems.append(
+            Problem(node.place, "params", f"the sweep has {number} cases; at most {MAX_CASES} are allowed")
+        )
+    return sweep
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from _texts(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
+
+
+def override(sweep: dict[str, list[Param]], given: Mapping[str, str]) -> dict[str, list[Param]]:
+    """The sweep with each parameter of `given` restricted to that one value. Names that are not in the sweep
+    are left to the caller. Raises `UsageError` where a value is not YAML."""
+    result = dict(sweep)
+    for name, text in given.items():
+        if name not in sweep:
+            continue
+        value = _given_value(name, text)
+        listed = [p for p in sweep[name] if type(p.value) is type(value.value) and p.value == value.value]
+        result[name] = listed[:1] or [value]
+    return result
+
+
+def _given_value(name: str, text: str) -> Param:
+    if text[:1] not in ("[", "{", '"', "'"):
+        return Param(text, tree.plain(text))
+    try:
+        node, problems = tree.parse(text, f"--param {name}")
+    except tree.Unreadable as error:
+        raise UsageError(str(error.problem)) from None
+    if problems or node is None:
+        raise UsageError("\n".join(str(problem) for problem in problems) or f"--param {name}: no value")
+    return Param(_label(node), plain_data(node))
+
+
+def cases(sweep: Mapping[str, list[Param]]) -> Iterator[dict[str, Param]]:
+    """Every combination; the last parameter changes fastest."""
+    for combination in itertools.product(*sweep.values()):
+        yield dict(zip(sweep, combination, strict=True))
+
+
+def check_references(
+    node: tree.Node, sweep: Mapping[str, list[Param]], path: str, quiet: set[Place]
+) -> Iterator[Problem]:
+    """What is wrong with the `${x}` in a tree. The place of each wrong one is added to `quiet`: whatever else
+    would be said of it follows from this."""
+    if isinstance(node, tree.Sequence):
+        for index, item in enumerate(node.items):
+            yield from check_references(item, sweep, f"{path}[{index}]", quiet)
+    elif isinstance(node, tree.Mapping):
+        for key, entry in node.entries.items():
+            yield from check_references(entry.node, sweep, f"{path}.{key}" if path else key, quiet)
+    elif isinstance(node.value, str):
+        for match in _REFERENCE.finditer(node.value):
+            text = _wrong_reference(match, node.value, sweep)
+            if text:
+                quiet.add(node.place)
+                yield Problem(node.place, path, text)
+
+
+def _wrong_reference(match: re.Match[str], whole: str, sweep: Mapping[str, list[Param]]) -> str:
+    name = match["name"]
+    if name is None:
+        return ""
+    if not match[0].endswith("}"):
+        return "'${' without '}'; for the text itself write '$${'"
+    if name not in sweep:
+        known = f"params has {', '.join(sweep)}" if sweep else "the file has no params"
+        return (
+            f"'${{{name}}}' is not a parameter; {known}{did_you_mean(name, sweep)}; "
+            f"for the text itself write '$${{{name}}}'"
+        )
+    if match[0] != whole and any(isinstance(param.value, (dict, list)) for param in sweep[name]):
+        return f"'${{{name}}}' is a list or a mapping and cannot be put into a text"
+    return ""

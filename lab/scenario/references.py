@@ -1,0 +1,322 @@
+"""Names that are used in a scenario and must be somewhere: hosts, sockets, processes, step ids.
+
+Judged on the filled data before any model, so a wrong value elsewhere hides nothing. What is misspelt is
+taken as it was meant, so that one slip is said once.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from lab.scenario.base import Model, shown
+from lab.scenario.checks import CHECKS, Check
+from lab.scenario.expects import Expect, RunExpect
+from lab.scenario.locate import Locator, Path
+from lab.scenario.problems import Problem, did_you_mean, nearest
+from lab.scenario.steps import STEPS, Bind, Call, Connect, Listen, Sendto, Socket, Step
+
+_HOST = re.compile(r"([^:\[\]]+)(?::|\Z)")
+_WITH_DATA = ("recv", "recv_exactly", "peek", "recvfrom", "drain", "send", "sendall", "sendto")
+
+
+def check_names(data: Any, hosts: Iterable[str] | None, locator: Locator) -> list[Problem]:
+    """All names of a file that dangle. `hosts` are the hosts that exist, None where that is not known."""
+    if not isinstance(data, dict):
+        return []
+    names = _Names(None if hosts is None else tuple(hosts), locator)
+    names.steps(data.get("steps"))
+    names.checks(data.get("checks"))
+    return names.problems
+
+
+@dataclass
+class _Item:
+    """One step or check as raw keys, with the class that it is or was probably meant to be."""
+
+    path: Path
+    keys: dict[str, Any]
+    cls: type[Step] | type[Check] | None
+
+    def get(self, key: str) -> Any:
+        """The value of a key, or of a misspelt key that is nearest to it."""
+        actual = self.key(key)
+        return None if actual is None else self.keys[actual]
+
+    def key(self, key: str) -> str | None:
+        if key in self.keys:
+            return key
+        allowed = self.cls.yaml_keys() if self.cls is not None else ()
+        for other in self.keys:
+            if other not in allowed and nearest(other, allowed) == key:
+                return other
+        return None
+
+    def text(self, key: str) -> str | None:
+        value = self.get(key)
+        return value if isinstance(value, str) else None
+
+
+@dataclass
+class _Known:
+    """A step with an id."""
+
+    path: Path
+    do: str | None
+    at: str | None
+    background: bool
+    awaited: Path | None = None
+
+
+@dataclass
+class _Names:
+    hosts: tuple[str, ...] | None
+    locator: Locator
+    problems: list[Problem] = field(default_factory=list)
+    ids: dict[str, _Known] = field(default_factory=dict)
+    sockets: dict[tuple[str, str], dict[str, str | None]] = field(default_factory=dict)  #: name → kind
+    processes: set[tuple[str, str]] = field(default_factory=set)
+    later: list[Callable[[], None]] = field(default_factory=list)
+
+    def say(self, path: Path, text: str) -> None:
+        self.problems.append(self.locator.at(path, text))
+
+    # --- steps --------------------------------------------------------------------------------------------
+
+    def steps(self, raw: Any) -> None:
+        for item in _items(raw, ("steps",), STEPS, "do"):
+            self.step(item)
+            if item.keys.get("do") == "parallel":
+                inner = list(_items(item.get("steps"), (*item.path, "steps"), STEPS, "do"))
+                # None of them may use what another of them makes: which comes first is left open.
+                makes = [maker for one in inner if (maker := self.step(one, together=True)) is not None]
+                for make in makes:
+                    make()
+        for check in self.later:
+            check()
+
+    def step(self, item: _Item, *, together: bool = False) -> Callable[[], None] | None:
+        """Judges one step in its order. With `together` its new socket is made by calling the result."""
+        cls = item.cls
+        at = self.the_hosts(item, cls.host_keys if cls is not None else ("at",))
+        if cls is None or not issubclass(cls, Step):
+            return None
+        self.step_id(item, at)
+        if issubclass(cls, Call):
+            process = item.text("process") or "main"
+            self.processes.add((at or "", process))
+            self.call(item, cls, self.sockets.setdefault((at or "", process), {}))
+            if together:
+                made = self.sockets[at or "", process]
+                return lambda: self.make(item, made)
+            self.make(item, self.sockets[at or "", process])
+        elif item.keys.get("do") in ("kill", "pause", "resume"):
+            self.target(item, at)
+        elif item.keys.get("do") == "await":
+            self.awaited(item)
+        return None
+
+    def step_id(self, item: _Item, at: str | None) -> None:
+        name = item.text("id")
+        background = item.get("background") is True
+        if item.keys.get("do") == "await":
+            return
+        if background and item.get("id") is None:
+            self.say(item.path, "id is missing: a background step needs one, so that it can be awaited")
+        if name is None:
+            return
+        path = (*item.path, item.key("id") or "id")
+        if name in self.ids:
+            first = self.locator.at(self.ids[name].path, "").place.line
+            self.say(path, f"id {name!r} stands twice; the first is in line {first}")
+        else:
+            do = item.keys.get("do")
+            self.ids[name] = _Known(item.path, do if isinstance(do, str) else None, at, background)
+
+    def call(self, item: _Item, cls: type[Call], sockets: dict[str, str | None]) -> None:
+        on = item.text("on")
+        if on is not None and on not in sockets:
+            there = f"{item.text('at') or '?'}, process {item.text('process') or 'main'}"
+            has = f"it has {', '.join(sockets)}" if sockets else "it has none yet"
+            self.say(
+                (*item.path, item.key("on") or "on"),
+                f"no socket {on!r} at {there} before this step; {has}{did_you_mean(on, sockets)}",
+            )
+        kind = item.text("kind")
+        if on is not None and kind in ("tcp", "udp") and sockets.get(on) not in (None, kind):
+            self.say((*item.path, "kind"), f"socket {on!r} is {sockets[on]}, not {kind}")
+        address = item.text("address")
+        if issubclass(cls, (Bind, Listen)) and address not in (None, "any", "localhost"):
+            self.host(address, (*item.path, "address"), literal=True)
+        self.expected(item)
+
+    def expected(self, item: _Item) -> None:
+        expect = item.get("expect")
+        if not isinstance(expect, dict):
+            return
+        path = (*item.path, item.key("expect") or "expect")
+        if isinstance(expect.get("peer"), str):
+            self.host(expect["peer"], (*path, "peer"))
+        data = expect.get("data")
+        if isinstance(data, dict) and isinstance(data.get("same_as"), str):
+            where, name = (*path, "data", "same_as"), data["same_as"]
+            self.later.append(lambda: self.has_data(where, name))
+
+    def has_data(self, path: Path, name: str) -> None:
+        known = self.known_step(path, name, self.ids)
+        if known is not None and known.do in STEPS and known.do not in _WITH_DATA:
+            self.say(path, f"step {name!r} is a {known.do} and has no data; allowed: {', '.join(_WITH_DATA)}")
+
+    def make(self, item: _Item, sockets: dict[str, str | None]) -> None:
+        name = item.text("as")
+        if name is None:
+            return
+        kind = item.text("kind") or ("tcp" if item.cls in (Socket, Bind, Listen, Connect) else None)
+        count = item.get("count")
+        if item.cls is Socket and isinstance(count, int):
+            sockets.update({f"{name}.{number}": kind for number in range(1, min(count, 10_000) + 1)})
+        else:
+            sockets[name] = kind
+
+    def target(self, item: _Item, at: str | None) -> None:
+        process, run = item.text("process"), item.text("run")
+        if process is not None and process != "main" and (at or "", process) not in self.processes:
+            there = [name for host, name in self.processes if host == at]
+            self.say(
+                (*item.path, "process"),
+                f"no step before this one has a process {process!r} at {at}"
+                f"{did_you_mean(process, [*there, 'main'])}",
+            )
+        if run is not None:
+            runs = {name: one for name, one in self.ids.items() if one.do == "run" and one.background}
+            known = self.known_step((*item.path, "run"), run, runs, "background run before this step")
+            if known is not None and at is not None and known.at != at:
+                self.say((*item.path, "run"), f"{run!r} runs at {known.at}, not at {at}")
+
+    def awaited(self, item: _Item) -> None:
+        name = item.text("id")
+        if name is None:
+            return
+        path = (*item.path, "id")
+        before = {name: one for name, one in self.ids.items() if one.background}
+        known = self.known_step(path, name, before, "background step before this one")
+        if known is None:
+            return
+        if known.awaited is not None:
+            first = self.locator.at(known.awaited, "").place.line
+            self.say(path, f"{name!r} is awaited already, in line {first}")
+        known.awaited = item.path
+        self.expected(item)
+        self.awaited_expect(item, known)
+
+    def awaited_expect(self, item: _Item, known: _Known) -> None:
+        """The keys of an await's `expect` are those of the step that it awaits."""
+        expect = item.get("expect")
+        cls = STEPS.get(known.do or "")
+        if not isinstance(expect, dict) or cls is None or "expect" not in cls.model_fields:
+            return
+        allowed = _expect_keys(cls)
+        for key in expect:
+            if key not in allowed and key in (*Expect.yaml_keys(), *RunExpect.yaml_keys()):
+                self.problems.append(
+                    self.locator.at_key(
+                        (*item.path, "expect", key),
+                        f"{key} makes no sense for {known.do}; allowed: {', '.join(allowed)}",
+                    )
+                )
+
+    # --- checks -------------------------------------------------------------------------------------------
+
+    def checks(self, raw: Any) -> None:
+        for item in _items(raw, ("checks",), CHECKS, "check"):
+            self.the_hosts(item, item.cls.host_keys if item.cls is not None else ("at", "from", "to"))
+            check = item.keys.get("check")
+            if check == "order":
+                self.order(item)
+            elif check == "close" and isinstance(first := item.text("first"), str):
+                ends = [_host_of(item.text(key)) for key in ("from", "to")]
+                if None not in ends and first not in ends and self.is_host(first):
+                    text = f"{first!r} is no end of this connection; allowed: {ends[0]}, {ends[1]}"
+                    self.say((*item.path, item.key("first") or "first"), text)
+
+    def order(self, item: _Item) -> None:
+        of = item.get("of")
+        if not isinstance(of, list):
+            return
+        if len(of) == 1:
+            self.say((*item.path, "of"), "an order is of two steps or more")
+        for index, name in enumerate(of):
+            if isinstance(name, str):
+                self.known_step((*item.path, item.key("of") or "of", index), name, self.ids)
+                if name in of[:index]:
+                    self.say((*item.path, "of", index), f"{name!r} stands in the order twice")
+
+    # --- names --------------------------------------------------------------------------------------------
+
+    def known_step(
+        self, path: Path, name: str, known: dict[str, _Known], what: str = "step"
+    ) -> _Known | None:
+        if name in known:
+            return known[name]
+        has = f"allowed: {', '.join(known)}" if known else "there is none"
+        self.say(path, f"no {what} has the id {name!r}; {has}{did_you_mean(name, known)}")
+        return None
+
+    def is_host(self, name: str) -> bool:
+        return self.hosts is None or name in self.hosts
+
+    def the_hosts(self, item: _Item, keys: tuple[str, ...]) -> str | None:
+        """Judges all hosts that an item names; gives the one of `at`, as it was probably meant."""
+        for key in keys:
+            value = item.get(key)
+            path = (*item.path, item.key(key) or key)
+            for index, one in enumerate(value if isinstance(value, list) else [value]):
+                if isinstance(one, str):
+                    where = (*path, index) if isinstance(value, list) else path
+                    self.host(one, where, literal=item.cls in (Connect, Sendto) and key == "to")
+        at = item.text("at")
+        if at is None or self.hosts is None or at in self.hosts:
+            return at
+        return nearest(at, self.hosts) or at
+
+    def host(self, text: str | None, path: Path, *, literal: bool = False) -> None:
+        name = _host_of(text)
+        if self.hosts is None or name is None or name in self.hosts or (literal and _is_ip(name)):
+            return
+        self.say(
+            path, f"no host {shown(name)}; allowed: {', '.join(self.hosts)}{did_you_mean(name, self.hosts)}"
+        )
+
+
+def _host_of(text: str | None) -> str | None:
+    match = _HOST.match(text) if text is not None else None
+    return match[1] if match is not None else None
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _items(raw: Any, path: Path, table: Any, key: str) -> Iterator[_Item]:
+    for index, keys in enumerate(raw if isinstance(raw, list) else ()):
+        if isinstance(keys, dict):
+            name = keys.get(key)
+            meant = nearest(name, table)
+            cls = (table.get(name) if isinstance(name, str) else None) or (table[meant] if meant else None)
+            yield _Item((*path, index), keys, cls)
+
+
+def _expect_keys(cls: type[Step]) -> tuple[str, ...]:
+    """The keys that a step's `expect` may have."""
+    annotation = cls.model_fields["expect"].annotation
+    for arg in get_args(annotation):
+        if isinstance(arg, type) and issubclass(arg, Model):
+            return arg.yaml_keys()
+    return ()

@@ -1,0 +1,65 @@
+"""What the format has and this lab cannot do yet: one table, checked by the loader.
+
+The models, the schema and the documentation know all of it. To switch something on, take its name out of
+`NOT_YET`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from lab.scenario.base import Model
+from lab.scenario.checks import ServiceCheck
+from lab.scenario.model import HostKeys
+from lab.scenario.steps import Start, Step, Stop
+
+SERVICES = "services (programs of your own in a host's network)"
+IPV6 = "IPv6"
+
+#: What is refused as not yet supported.
+NOT_YET = frozenset({SERVICES, IPV6})
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A use of a feature: a key of some models, where its value is such."""
+
+    feature: str
+    models: tuple[type[Model], ...]
+    key: str
+    when: Callable[[Any], bool] = lambda value: True
+
+
+def _v6(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("[")
+
+
+def _bare_v6(value: Any) -> bool:
+    return isinstance(value, str) and value.count(":") >= 2
+
+
+USES = (
+    Use(SERVICES, (HostKeys, Step, ServiceCheck), "service"),
+    Use(SERVICES, (Start, Stop), "do"),
+    Use(SERVICES, (ServiceCheck,), "check"),
+    Use(SERVICES, (Step,), "in"),
+    Use(SERVICES, (Step,), "log"),
+    Use(IPV6, (Step,), "family", lambda value: value == "ipv6"),
+    Use(IPV6, (Model,), "to", _v6),
+    Use(IPV6, (Model,), "from", _v6),
+    Use(IPV6, (Step,), "address", _bare_v6),
+)
+
+
+def not_yet(model: type[Model], keys: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The keys of one mapping that use what is not supported yet, each with what to say of it."""
+    for use in USES:
+        if use.feature in NOT_YET and issubclass(model, use.models) and use.key in keys:
+            value = keys[use.key]
+            if use.when(value):
+                shown = f"{use.key}: {value}" if isinstance(value, str) else use.key
+                yield use.key, f"{shown} is not yet supported: {use.feature}"
+                if use.key in ("do", "check"):
+                    return  # one line says it; its other keys add nothing

@@ -1,0 +1,241 @@
+"""YAML to a tree of values that know their places, with the few scalar types of the format.
+
+Plain scalars are true, false, null and decimal numbers without a leading zero; all else is text. Keys are
+text, and none may stand twice. `<<` merges mappings, the mapping's own keys win. What a hostile file could
+blow up is bounded: its size, its depth, and what its aliases expand to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab.evidence.model import Place
+from lab.scenario.problems import Problem
+
+MAX_BYTES = 4 << 20
+MAX_DEPTH = 60
+MAX_VALUES = 100_000  #: after aliases are expanded
+
+_DECIMAL = re.compile(r"-?[1-9][0-9]{0,39}|0|-?(?:0|[1-9][0-9]{0,39})\.[0-9]{1,40}")
+_WORDS = {"true": True, "false": False, "null": None, "": None}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scalar:
+    """A single value; `text` is how it stands in the file."""
+
+    place: Place
+    value: bool | int | Decimal | str | None
+    text: str
+    size: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sequence:
+    place: Place
+    items: tuple[Node, ...]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One key of a mapping: where the key stands, and its value."""
+
+    place: Place
+    node: Node
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mapping:
+    place: Place
+    entries: dict[str, Entry]
+    size: int
+
+
+Node = Scalar | Sequence | Mapping
+
+
+def plain(text: str) -> bool | int | Decimal | str | None:
+    """The value of a plain scalar."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _DECIMAL.fullmatch(text):
+        return Decimal(text) if "." in text else int(text)
+    return text
+
+
+class Unreadable(Exception):
+    """The file cannot be read any further; what is wrong is in `problem`."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+def read_text(path: Path, shown: str) -> str:
+    """The text of a file. Raises `Unreadable` where it is not there or not text."""
+    nowhere = Place(shown, 0, 0)
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise Unreadable(Problem(nowhere, "", "no such file")) from None
+    except IsADirectoryError:
+        raise Unreadable(Problem(nowhere, "", "a folder, not a file")) from None
+    except OSError as error:
+        raise Unreadable(Problem(nowhere, "", f"cannot be read: {error.strerror}")) from None
+    if len(raw) > MAX_BYTES:
+        raise Unreadable(
+            Problem(nowhere, "", f"{len(raw)} bytes; a scenario file has at most {MAX_BYTES} bytes")
+        )
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start]
+        column = len(before) - (before.rfind(b"\n") + 1) + 1
+        place = Place(shown, before.count(b"\n") + 1, column)
+        raise Unreadable(
+            Problem(place, "", f"byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8 text")
+        ) from None
+
+
+def parse(text: str, file: str) -> tuple[Node | None, list[Problem]]:
+    """The tree of a YAML text (None of an empty one) and what is wrong with its keys and aliases.
+
+    Raises `Unreadable` where it is not YAML at all or goes beyond the bounds.
+    """
+    try:
+        events: Iterator[Any] = iter(list(yaml.parse(text, Loader=_FAST)))
+    except yaml.YAMLError:
+        # libyaml's words for what is wrong differ from PyYAML's; the latter's are shown on every machine.
+        events = yaml.parse(text, Loader=yaml.SafeLoader)
+    builder = _Builder(file)
+    try:
+        return builder.build(events), builder.problems
+    except yaml.MarkedYAMLError as error:
+        raise Unreadable(_not_yaml(error, file)) from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        column = error.position - (text.rfind("\n", 0, error.position) + 1) + 1
+        what = f"character U+{ord(str(error.character)):04X} is not allowed in YAML"
+        raise Unreadable(Problem(Place(file, line, column), "", what)) from None
+
+
+_FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _not_yaml(error: yaml.MarkedYAMLError, file: str) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    place = Place(file, mark.line + 1, mark.column + 1) if mark is not None else Place(file, 1, 1)
+    said = " ".join(part for part in (error.context, error.problem) if part)
+    if "'\\t'" in said:
+        said += "; YAML is indented with spaces, not tabs"
+    return Problem(place, "", f"not YAML: {said}")
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A sequence or mapping whose end has not come yet; `nodes` of a mapping are keys and values in turn."""
+
+    place: Place
+    mapping: bool
+    anchor: str | None
+    nodes: list[Node] = field(default_factory=list)
+
+
+class _Builder:
+    """Builds the tree from parser events, so that depth and aliases are bounded and keys keep places."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.problems: list[Problem] = []
+        self.anchors: dict[str, Node] = {}
+        self.stack: list[_Frame] = []
+        self.root: Node | None = None
+        self.documents = 0
+
+    def build(self, events: Iterator[Any]) -> Node | None:
+        for event in events:
+            mark = event.start_mark
+            place = Place(self.file, mark.line + 1, mark.column + 1) if mark else Place(self.file, 1, 1)
+            if isinstance(event, yaml.DocumentStartEvent):
+                self.documents += 1
+                if self.documents > 1:
+                    raise Unreadable(Problem(place, "", "a second document; a file holds one scenario"))
+            elif isinstance(event, yaml.AliasEvent):
+                self._add(self._alias(event.anchor or "", place), None)
+            elif isinstance(event, yaml.ScalarEvent):
+                self._add(self._scalar(event, place), event.anchor)
+            elif isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
+                self._tag(event.tag, place)
+                if len(self.stack) >= MAX_DEPTH:
+                    raise Unreadable(Problem(place, "", f"nested deeper than {MAX_DEPTH} levels"))
+                mapping = isinstance(event, yaml.MappingStartEvent)
+                self.stack.append(_Frame(place, mapping, event.anchor))
+            elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
+                frame = self.stack.pop()
+                node = self._mapping(frame) if frame.mapping else self._sequence(frame)
+                self._add(node, frame.anchor)
+        return self.root
+
+    def _add(self, node: Node, anchor: str | None) -> None:
+        if node.size > MAX_VALUES:
+            raise Unreadable(Problem(node.place, "", f"aliases expand to more than {MAX_VALUES} values"))
+        if anchor is not None:
+            self.anchors[anchor] = node
+        if self.stack:
+            self.stack[-1].nodes.append(node)
+        else:
+            self.root = node
+
+    def _alias(self, name: str, place: Place) -> Node:
+        if any(frame.anchor == name for frame in self.stack):
+            raise Unreadable(Problem(place, "", f"alias *{name} stands inside what it is an alias of"))
+        if name not in self.anchors:
+            raise Unreadable(Problem(place, "", f"alias *{name} has no anchor &{name} before it"))
+        return self.anchors[name]
+
+    def _tag(self, tag: str | None, place: Place) -> None:
+        if tag not in (None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"):
+            self.problems.append(Problem(place, "", f"tag {tag} is not allowed; a scenario has no tags"))
+
+    def _scalar(self, event: Any, place: Place) -> Scalar:
+        if event.tag == "tag:yaml.org,2002:str" or event.style:
+            value: Any = event.value
+        else:
+            value = plain(event.value)
+        if event.tag not in (None, "!", "tag:yaml.org,2002:str"):
+            text = f"tag {event.tag} is not allowed; a scenario has no tags (for text, use quotes)"
+            self.problems.append(Problem(place, "", text))
+        return Scalar(place, value, event.value)
+
+    def _sequence(self, frame: _Frame) -> Sequence:
+        return Sequence(frame.place, tuple(frame.nodes), 1 + sum(node.size for node in frame.nodes))
+
+    def _mapping(self, frame: _Frame) -> Mapping:
+        entries: dict[str, Entry] = {}
+        merged: list[Node] = []
+        for key, node in zip(frame.nodes[::2], frame.nodes[1::2], strict=True):
+            if not isinstance(key, Scalar):
+                self.problems.append(Problem(key.place, "", "a key is text, not a list or a mapping"))
+            elif key.text == "<<" and not merged:
+                merged = list(node.items) if isinstance(node, Sequence) else [node]
+            elif key.text in entries or key.text == "<<":
+                first = entries[key.text].place.line if key.text in entries else frame.place.line
+                text = f"key {key.text!r} stands twice in this mapping, first in line {first}"
+                self.problems.append(Problem(key.place, key.text, text))
+            else:
+                entries[key.text] = Entry(key.place, node)
+        for part in merged:
+            if not isinstance(part, Mapping):
+                self.problems.append(Problem(part.place, "<<", "only a mapping can be merged"))
+                continue
+            for name, entry in part.entries.items():
+                entries.setdefault(name, entry)
+        return Mapping(frame.place, entries, 1 + sum(entry.node.size + 1 for entry in entries.values()))
