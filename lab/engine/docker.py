@@ -34,6 +34,9 @@ ANSWER_PATIENCE = 10.0
 def connect(endpoint: Endpoint, *, patience: float = ANSWER_PATIENCE) -> DockerEngine:
     """The engine at an endpoint, asked once who it is. Raises `EngineError` where none answers."""
     what = f"{endpoint.address} ({endpoint.found})"
+    if endpoint.address.startswith("unix:"):
+        # The SDK's words for a socket that is not there are long, and it leaves its own open.
+        endpoint.connect(patience).close()
     try:
         with calling(what):
             client: Any = endpoint.client(API_VERSION, patience)

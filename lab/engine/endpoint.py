@@ -38,6 +38,7 @@ class Endpoint:
     address: str  #: "unix:///var/run/docker.sock", "tcp://host:2376", "ssh://user@host"
     found: str  #: "DOCKER_HOST", "docker context remote", "the default socket", "the lab's own engine"
     tls: TlsFiles | None = None
+    named: bool = True  #: someone chose it; False for the default socket, in whose place another may be used
 
     def client(self, version: str, timeout: float) -> APIClient:
         """An SDK client. It connects with its first request, not before."""
@@ -69,8 +70,10 @@ class Endpoint:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return plain if self.tls is None else _wrapped(plain, self.tls, parts.hostname or "")
         except OSError as error:
+            reason = error.strerror or str(error)
             raise EngineError(
-                f"{self.address}: cannot connect to the engine: {error}", hint="see `lab doctor`"
+                f"{self.address} ({self.found}): cannot connect to the engine: {reason}",
+                hint="see `lab doctor`",
             ) from error
 
 
@@ -118,7 +121,7 @@ def configured(environ: Mapping[str, str] = os.environ) -> Endpoint:
         return Endpoint(host, "DOCKER_HOST", _tls_of_environment(environ, config))
     name = environ.get("DOCKER_CONTEXT") or _current_context(config)
     if name in ("", "default"):
-        return Endpoint(DEFAULT_ADDRESS, "the default socket")
+        return Endpoint(DEFAULT_ADDRESS, "the default socket", named=False)
     return _context(config, name)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lab.clock import SYSTEM_CLOCK, Clock, Deadline
 from lab.engine.docker import DockerEngine, connect
-from lab.engine.endpoint import DEFAULT_ADDRESS, Endpoint, configured
+from lab.engine.endpoint import Endpoint, configured
 from lab.engine.state import locked, state_dir
 from lab.errors import EngineError, LabEnvironmentError
 
@@ -268,24 +268,25 @@ def _hint(log: str) -> str:
 def find_engine(
     progress: Progress = lambda line: None,
     *,
+    address: str | None = None,
     environ: Mapping[str, str] = os.environ,
     private: PrivateEngine | None = None,
     start: bool = True,
 ) -> DockerEngine:
     """The engine that this run uses.
 
-    One that answers is used as it is: DOCKER_HOST, docker context, default socket. Else the lab's own,
-    which is started where dockerd is installed and we are root (unless `start` is False). Else an error with
-    the one line to run. An engine that the user named is never replaced by another.
+    One that answers is used as it is: `address` (lab.yml's), DOCKER_HOST, the docker context, the default
+    socket. Else the lab's own, which is started where dockerd is installed and we are root (unless `start` is
+    False). Else an error with the one line to run. An engine that was named is never replaced by another.
     """
-    endpoint = configured(environ)
+    endpoint = Endpoint(address, "lab.yml") if address else configured(environ)
     try:
         return connect(endpoint)
     except EngineError as error:
-        if endpoint.address != DEFAULT_ADDRESS:
+        if endpoint.named:
             raise EngineError(
-                f"the engine that {endpoint.found} names does not answer: {error}",
-                hint="start it, or unset DOCKER_HOST and DOCKER_CONTEXT to use another",
+                f"the engine that was asked for does not answer: {error}",
+                hint=f"start it, or take it out of {endpoint.found} to use another",
             ) from error
         refused = error
     own = private if private is not None else PrivateEngine()
