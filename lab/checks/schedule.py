@@ -22,6 +22,7 @@ from lab.evidence.trace import Flow, Journey
 from lab.scenario.checks import ScheduleCheck
 from lab.scenario.ranges import span_ns
 from lab.scenario.values import Match
+from lab.units import RoundTrips
 from lab.verdict import Finding
 
 
@@ -51,10 +52,11 @@ def judge_schedule(check: ScheduleCheck, evidence: Evidence, context: Context) -
         what = "SYN" if check.match == "syn" else "packet with data"
         return failed(check, "schedule", expected, "no packet", no_packets(pair, evidence, what))
     if check.gaps != "kernel":
-        wanted = [
-            context.tolerance.bounds(span_ns(gap, context.rtt(pair.source.host, pair.target.host)))
-            for gap in check.gaps
-        ]
+        rtt = context.rtt(pair.source.host, pair.target.host)
+        if rtt is None and any(isinstance(gap, RoundTrips) for gap in check.gaps):
+            reason = f"a gap in rtt needs two hosts of the lab; {pair.target} is none: write it in ms"
+            return failed(check, "schedule", expected, _gaps_text(series.gaps_ns), reason)
+        wanted = [context.tolerance.bounds(span_ns(gap, rtt)) for gap in check.gaps]
         return _judge(check, series, wanted, len(wanted), expected, context)
     if check.match == "syn":
         return _kernel_syn(check, series, evidence, context)
