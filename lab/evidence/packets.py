@@ -400,6 +400,11 @@ class Capture(Sequence[Packet]):
         at = index * ROW + _IP + 4
         return int.from_bytes(self.rows[at : at + 2], "big")
 
+    def ip_payload(self, index: int) -> int:
+        """Bytes behind the IP header of a packet with a plain IP header, by its length field."""
+        at = index * ROW + _IP
+        return max(0, int.from_bytes(self.rows[at + 2 : at + 4], "big") - (self.rows[at] & 15) * 4)
+
     def ttl(self, index: int) -> int:
         return self.rows[index * ROW + _IP + 8]
 

@@ -180,8 +180,11 @@ def _odd(capture: Capture, odd: list[int]) -> None:
         for i in odd:
             file.seek(capture.offset[i])
             frame = file.read(min(capture.captured[i], capture.original[i]))
-            found = decode(frame, capture.interfaces[capture.interface[i]].link_type)
+            link = capture.interfaces[capture.interface[i]].link_type
+            found = decode(frame, link)
             capture.rows[i * ROW : (i + 1) * ROW] = found.row
+            if link == ETHERNET and len(frame) >= 14:
+                capture.rows[i * ROW + 2 : i * ROW + 16] = frame[:14]
             capture.protocol[i] = found.protocol
             capture.source[i] = _number(found.source, numbers, capture)
             capture.target[i] = _number(found.target, numbers, capture)

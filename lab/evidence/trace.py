@@ -1,259 +1,104 @@
 """The story of the packets: what each host sent, what became of it, and the flows it belongs to.
 
-`Trace.build(captures, records)` matches two or more captures on one clock. Everything in it is made lazily
-and kept; journeys are made on demand from columns, so that a million packets fit in memory.
+Everything in a `Trace` is made when first asked for, and kept; journeys are made on demand from columns, so
+that a million packets fit in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Literal, NamedTuple
+from functools import cached_property
 
+from lab.evidence import journeys as columns
+from lab.evidence.flows import Flow, find_flows
+from lab.evidence.journeys import FATES, Journeys
+from lab.evidence.losses import Losses
+from lab.evidence.marks import MARKS, RESENT, Marks, mark
+from lab.evidence.match import NOBODY, Matching, match
 from lab.evidence.model import Records
-from lab.evidence.packets import Capture, Packet
-from lab.verdict import PacketRef
+from lab.evidence.packets import Capture, flags_match, protocol_name
+from lab.evidence.types import (
+    RETRANSMISSIONS,
+    WIRE,
+    ByteStream,
+    Cause,
+    Close,
+    End,
+    Fate,
+    Handshake,
+    Journey,
+    Mark,
+    Point,
+    Segment,
+)
 
-WIRE = "wire"  #: as a journey's source or target: the address is not a host's
-
-Mark = Literal[
-    "",
-    "retransmission",
-    "fast retransmission",
-    "spurious retransmission",
-    "out of order",
-    "keep-alive",
-    "keep-alive ack",
-    "zero window probe",
-    "zero window probe ack",
-    "duplicate ack",
-    "window update",
-    "zero window",
+__all__ = [
+    "RETRANSMISSIONS",
+    "WIRE",
+    "ByteStream",
+    "Cause",
+    "Close",
+    "End",
+    "Fate",
+    "Flow",
+    "Handshake",
+    "Journey",
+    "Mark",
+    "Point",
+    "Segment",
+    "Trace",
 ]
-"""What Wireshark calls a segment, from the sender's own capture. The first three are retransmissions."""
-
-RETRANSMISSIONS = ("retransmission", "fast retransmission", "spurious retransmission")
 
 
-class Fate(StrEnum):
-    """What became of a packet that a host sent."""
-
-    RECEIVED = "received"
-    CORRUPTED = "corrupted"  #: received with a flipped bit
-    LOST = "lost"
-    IN_FLIGHT = "in flight"  #: the captures ended before it could arrive
-    UNKNOWN = "unknown"  #: one of the two hosts has no capture, or it came from the wire itself
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """Why a packet was lost. `kind` "unexplained" means that nothing in the records explains it."""
-
-    kind: Literal[
-        "drop", "cut", "partition", "power off", "loss", "queue", "corrupt", "mtu", "capture", "unexplained"
-    ]
-    text: str  #: for people: "dropped by rule drop-1 (steps[3])", "loss 5% on server.down", …
-    rule: str | None = None  #: of a drop
-    step: str | None = None  #: id of the step that caused it, None where it was so from the beginning
-
-
-class Journey(NamedTuple):
-    """One packet from one host to another. Not every part is always there: see `fate`."""
-
-    number: int  #: position in `Trace.journeys`, in order of time
-    source: str  #: name of the host, or WIRE
-    target: str
-    sent: Packet | None  #: in the sender's capture
-    received: Packet | None  #: first arrival in the target's capture
-    copies: tuple[Packet, ...]  #: later arrivals of the same packet: duplicates made by the network
-    fate: Fate
-    reordered: (
-        bool  #: arrived after a packet that was sent later (RFC 4737: a sent order above it came first)
-    )
-    cause: Cause | None  #: of a loss
-    flow: int | None  #: position in `Trace.flows`
-    mark: Mark  #: of a TCP segment
-    retransmits: int | None  #: the `number` of the journey whose bytes this one sends again
-
-    @property
-    def packet(self) -> Packet:
-        """The packet as sent where that is known, else as received."""
-        packet = self.sent or self.received
-        assert packet is not None
-        return packet
-
-    @property
-    def delay_ns(self) -> int | None:
-        """One-way delay, None where it did not arrive or was not seen to be sent."""
-        if self.sent is None or self.received is None:
-            return None
-        return self.received.t_ns - self.sent.t_ns
-
-    @property
-    def is_retransmission(self) -> bool:
-        return self.mark in RETRANSMISSIONS
-
-    @property
-    def refs(self) -> tuple[PacketRef, ...]:
-        """Where to look: sent, received, copies."""
-        return tuple(p.ref for p in (self.sent, self.received, *self.copies) if p is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """One end of a flow."""
-
-    host: str  #: name, or WIRE
-    address: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class Handshake:
-    """The three-way handshake. Each tuple holds every transmission, in order of time.
-
-    `ack` is the client's first segment with ACK and no SYN after a SYN-ACK (it may carry data).
-    """
-
-    syn: tuple[Journey, ...]
-    syn_ack: tuple[Journey, ...]
-    ack: Journey | None
-
-    @property
-    def complete(self) -> bool:
-        """SYN, SYN-ACK and ACK each arrived."""
-        return (
-            any(j.received for j in self.syn)
-            and any(j.received for j in self.syn_ack)
-            and self.ack is not None
-            and self.ack.received is not None
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """How a flow ended. `client` and `server` are the flow's ends."""
-
-    fin_client: tuple[Journey, ...]  #: every transmission of the client's FIN
-    fin_server: tuple[Journey, ...]
-    ack_of_client: Journey | None  #: first segment by which the server acknowledges the client's FIN
-    ack_of_server: Journey | None
-    rst: tuple[Journey, ...]  #: by either side, in order of time
-    first: str | None  #: host whose FIN or RST was sent first, by the senders' clocks
-    segments: (
-        int | None
-    )  #: distinct segments of a close by FIN: 3 where a FIN carried the other's ACK, else 4
-
-    @property
-    def how(self) -> Literal["fin", "rst", "open"]:
-        """`fin`: both FINs were sent and both acknowledged; `rst`: a reset was sent; else `open`."""
-        if self.rst:
-            return "rst"
-        both = self.fin_client and self.fin_server and self.ack_of_client and self.ack_of_server
-        return "fin" if both else "open"
-
-
-@dataclass(frozen=True, slots=True)
-class ByteStream:
-    """The bytes of one direction of a TCP flow, reassembled from one capture."""
-
-    host: str  #: whose capture
-    length: int  #: contiguous bytes from the first
-    sha256: str  #: of those
-    complete: bool  #: no byte is missing below the highest seen, and the capture holds all of each packet
-
-
-class Point(NamedTuple):
-    """A point of a plot: t_ns is CLOCK_REALTIME."""
-
-    t_ns: int
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A TCP segment of a flow with what the flow adds to it."""
-
-    journey: Journey
-    from_client: bool
-    seq: int  #: relative: the SYN is 0, the first byte of data 1
-    ack: int  #: relative to the other side's ISN; 0 without ACK
-    window: int | None  #: scaled bytes; None where the handshake was not seen, so that the scale is unknown
-
-
-class Flow:
-    """One conversation: a TCP connection, the datagrams between two UDP ports, or ICMP between two addresses.
-
-    A SYN with another ISN on the same ports begins a new flow. `client` is who sent the SYN, else who sent
-    first.
-    """
-
-    number: int  #: position in `Trace.flows`
-    protocol: str
-    client: End
-    server: End
-    start_ns: int
-    end_ns: int
-
-    @property
-    def name(self) -> str:
-        """`client:40000 → server:8001`."""
-        return f"{self.client.host}:{self.client.port} → {self.server.host}:{self.server.port}"
-
-    def journeys(self) -> Sequence[Journey]:
-        """All packets of the flow, both ways, in order of time."""
-        raise NotImplementedError
-
-    def segments(self) -> Iterator[Segment]:
-        """The journeys of a TCP flow with relative sequence numbers and scaled windows."""
-        raise NotImplementedError
-
-    def relative(self, packet: Packet) -> tuple[int, int]:
-        """Relative sequence and acknowledgement number of a packet of this flow."""
-        raise NotImplementedError
-
-    @property
-    def handshake(self) -> Handshake:
-        raise NotImplementedError
-
-    @property
-    def close(self) -> Close:
-        raise NotImplementedError
-
-    def stream(self, source: str, at: str) -> ByteStream:
-        """The bytes that host `source` sent, as the capture of host `at` holds them."""
-        raise NotImplementedError
-
-    def rtt(self, host: str) -> list[Point]:
-        """Round-trip samples at `host` in ns: data (or SYN, FIN) sent once to its acknowledgement (Karn)."""
-        raise NotImplementedError
-
-    def throughput(self, source: str, bucket_ns: int) -> list[Point]:
-        """New payload bytes of `source` that arrived in each bucket, in bit/s."""
-        raise NotImplementedError
-
-    def outstanding(self, source: str) -> list[Point]:
-        """Bytes sent and not yet acknowledged, as the sender's own capture shows them."""
-        raise NotImplementedError
-
-
+@dataclass(eq=False)
 class Trace:
     """All captures of a case, matched."""
 
-    captures: Mapping[str, Capture]
+    captures: Mapping[str, Capture]  #: by host name
     records: Records
-    end_ns: int  #: the last moment of which the captures tell
 
     @classmethod
     def build(cls, captures: Mapping[str, Capture], records: Records) -> Trace:
-        """Captures by host name. Cheap: the work is done when first asked for."""
-        raise NotImplementedError
+        """Cheap: the work is done when first asked for."""
+        return cls(captures, records)
+
+    @cached_property
+    def end_ns(self) -> int:
+        """The last moment of which the captures tell: they ran at least as long as states were read."""
+        return max(
+            (
+                *(max(capture.t_ns) for capture in self.captures.values() if len(capture)),
+                *(sample.wall_ns for sample in self.records.states if sample.final),
+                *(step.end_wall_ns for step in self.records.steps),
+            ),
+            default=0,
+        )
+
+    @cached_property
+    def marks(self) -> Mapping[str, Marks]:
+        """What each TCP segment is, by host, one entry a packet of the host's capture."""
+        return {name: mark(capture) for name, capture in self.captures.items()}
+
+    @cached_property
+    def matching(self) -> Matching:
+        return match(self.captures, self.records.hosts)
+
+    @cached_property
+    def _journeys(self) -> Journeys:
+        losses = Losses(self.records, self.end_ns)
+        return columns.build(self.matching, self.captures, self.marks, losses)
+
+    @cached_property
+    def flows(self) -> Sequence[Flow]:
+        """TCP connections and other conversations, in order of their first packet."""
+        return find_flows(self._journeys)
 
     @property
-    def journeys(self) -> Sequence[Journey]:
-        """Every packet that a host sent, and those from the wire itself, in order of time (lazy sequence)."""
-        raise NotImplementedError
+    def journeys(self) -> Journeys:
+        """Every packet that a host sent, and those from the wire itself, in order of time; a lazy sequence."""
+        assert self.flows is not None  # makes them: a journey knows its flow
+        return self._journeys
 
     def select(
         self,
@@ -270,7 +115,9 @@ class Trace:
 
         `match` as in a scenario. Frames that are not IP (ARP) are left out unless `protocol` asks for them.
         """
-        raise NotImplementedError
+        everything = self.journeys
+        for i in self._numbers(source, target, match, sport, dport, fate, protocol):
+            yield everything[i]
 
     def count(
         self,
@@ -284,19 +131,107 @@ class Trace:
         protocol: str | None = None,
     ) -> int:
         """How many `select` gives, without making them."""
-        raise NotImplementedError
+        return sum(1 for _ in self._numbers(source, target, match, sport, dport, fate, protocol))
 
-    @property
-    def flows(self) -> Sequence[Flow]:
-        """By time of the first packet."""
-        raise NotImplementedError
+    def _numbers(
+        self,
+        source: str | None,
+        target: str | None,
+        match: str | Sequence[str],
+        sport: int | None,
+        dport: int | None,
+        fate: Fate | None,
+        protocol: str | None,
+    ) -> Iterator[int]:
+        everything = self.journeys
+        from_, to = self._host(source), self._host(target)
+        wanted = None if fate is None else FATES.index(fate)
+        fits = _filter(match, protocol)
+        for i, (sender, receiver, sent, received, outcome) in enumerate(
+            zip(
+                everything.source,
+                everything.target,
+                everything.sent,
+                everything.received,
+                everything.fate,
+                strict=True,
+            )
+        ):
+            if (
+                (from_ is not None and sender != from_)
+                or (to is not None and receiver != to)
+                or (wanted is not None and outcome != wanted)
+            ):
+                continue
+            capture = everything.captures[sender if sent >= 0 else receiver]
+            position = sent if sent >= 0 else received
+            assert capture is not None
+            if (
+                (sport is None or capture.sport[position] == sport)
+                and (dport is None or capture.dport[position] == dport)
+                and fits(capture, position)
+            ):
+                yield i
+
+    def _host(self, name: str | None) -> int | None:
+        """A host's number, None for any. Raises `ValueError` for a name that is no host's."""
+        if name is None:
+            return None
+        if name == WIRE:
+            return NOBODY
+        hosts = self._journeys.hosts
+        if name not in hosts:
+            raise ValueError(f"{name!r} is not a host: {', '.join(hosts) or 'there are none'}")
+        return hosts.index(name)
 
     def flow_between(
         self, source: str, target: str, *, sport: int | None = None, dport: int | None = None
     ) -> list[Flow]:
         """TCP flows whose client is on host `source` and whose server is on `target`."""
-        raise NotImplementedError
+        return [
+            flow
+            for flow in self.flows
+            if flow.protocol == "tcp"
+            and (flow.client.host, flow.server.host) == (source, target)
+            and sport in (None, flow.client.port)
+            and dport in (None, flow.server.port)
+        ]
+
+    def retransmissions(self, source: str | None = None, target: str | None = None) -> list[Journey]:
+        """The segments that sent bytes (or SYN, FIN) again."""
+        everything = self.journeys
+        from_, to = self._host(source), self._host(target)
+        return [
+            everything[i]
+            for i, code in enumerate(everything.mark)
+            if code in RESENT and from_ in (None, everything.source[i]) and to in (None, everything.target[i])
+        ]
 
     def unexplained(self) -> list[Journey]:
-        """Lost packets that nothing in the records explains: the wire was overloaded."""
-        raise NotImplementedError
+        """Lost packets that nothing in the records explains: the wire, or a capture, was overloaded."""
+        everything = self.journeys
+        return [
+            everything[i]
+            for i, cause in sorted(everything.causes.items())
+            if cause.kind in ("unexplained", "capture")
+        ]
+
+
+def wireshark_counts(marks: Marks) -> dict[str, int]:
+    """How many packets of a capture Wireshark would give each name, of those that occur."""
+    return {name: count for code, name in enumerate(MARKS) if code and (count := marks.wireshark.count(code))}
+
+
+def _filter(match: str | Sequence[str], protocol: str | None) -> Callable[[Capture, int], bool]:
+    def fits(capture: Capture, position: int) -> bool:
+        number = capture.protocol[position]
+        if protocol is None:
+            if number > 255:
+                return False
+        elif protocol_name(number) != protocol:
+            return False
+        return match == "any" or flags_match(
+            protocol_name(number), capture.flags[position], capture.payload_len[position], match
+        )
+
+    return fits

@@ -1,0 +1,425 @@
+"""Flows: TCP connections and other conversations, with their handshake, close, bytes and measurements."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import overload
+
+from lab.evidence.journeys import Journeys
+from lab.evidence.match import NOBODY
+from lab.evidence.packets import ACK, FIN, ICMP, ICMPV6, RST, SYN, TCP, UDP, Capture, Packet, protocol_name
+from lab.evidence.streams import reassemble
+from lab.evidence.types import WIRE, ByteStream, Close, End, Handshake, Journey, Point, Segment
+
+_ALL, _HALF = (1 << 32) - 1, 1 << 31
+_NS = 1_000_000_000
+
+
+@dataclass(eq=False)
+class Flow(Sequence[Journey]):
+    """One conversation: a TCP connection, the datagrams between two UDP ports, or ICMP between two addresses.
+
+    As a sequence: its journeys, both ways, in order of time. A SYN with another ISN on the same ports begins
+    a new flow. `client` is who sent the SYN, else who sent first. ICMP errors belong to the flow they speak of.
+    """
+
+    number: int  #: position in `Trace.flows`
+    protocol: str  #: tcp, udp, icmp …
+    client: End
+    server: End
+    client_isn: int | None  #: of the SYN; where none was seen, one below the first sequence number
+    all_journeys: Journeys = field(repr=False)
+    numbers: array[int] = field(repr=False)  #: of its journeys, in order of time
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> Journey: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Journey]: ...
+    def __getitem__(self, index: int | slice) -> Journey | list[Journey]:
+        if isinstance(index, slice):
+            return [self.all_journeys[i] for i in self.numbers[index]]
+        return self.all_journeys[self.numbers[index]]
+
+    @property
+    def name(self) -> str:
+        """`client:40000 → server:8001`; without ports where there are none."""
+        ends = (f"{end.host}:{end.port}" if end.port else end.host for end in (self.client, self.server))
+        return " → ".join(ends)
+
+    @property
+    def start_ns(self) -> int:
+        return self.all_journeys.t_ns[self.numbers[0]]
+
+    @property
+    def end_ns(self) -> int:
+        return self.all_journeys.t_ns[self.numbers[-1]]
+
+    def journeys(self) -> Sequence[Journey]:
+        """All packets of the flow, both ways, in order of time (this very object)."""
+        return self
+
+    def _from_client(self, capture: Capture, position: int) -> bool:
+        return (
+            capture.sport[position] == self.client.port
+            and capture.address(capture.source[position]) == self.client.address
+        )
+
+    def reopened(self, capture: Capture, position: int) -> bool:
+        """Is this SYN of the client the first of another connection? (One of the server's own, on the same
+        ports, is a simultaneous open.)"""
+        return self._from_client(capture, position) and capture.seq[position] != self.client_isn
+
+    @cached_property
+    def _seen(self) -> list[tuple[int, Capture, int, bool]]:
+        """(journey, capture, position, from the client) of the flow's own packets, in order of time."""
+        seen: list[tuple[int, Capture, int, bool]] = []
+        for number in self.numbers:
+            capture, position = self.all_journeys.seen(number)
+            if protocol_name(capture.protocol[position]) == self.protocol:
+                seen.append((number, capture, position, self._from_client(capture, position)))
+        return seen
+
+    @cached_property
+    def _isn(self) -> tuple[int | None, int | None]:
+        """First sequence numbers of client and server."""
+        server: int | None = None
+        first_ack: int | None = None
+        first_seq: int | None = None
+        for _, capture, position, from_client in self._seen:
+            if from_client:
+                if first_ack is None and capture.flags[position] & (ACK | RST) == ACK:
+                    first_ack = capture.ack[position]
+            elif capture.flags[position] & SYN:
+                server = capture.seq[position]
+                break
+            elif first_seq is None and not capture.flags[position] & RST:
+                first_seq = capture.seq[position]
+        if server is None and first_ack is not None:
+            server = first_ack - 1 & _ALL
+        if server is None and first_seq is not None:
+            server = first_seq - 1 & _ALL
+        return self.client_isn, server
+
+    @cached_property
+    def _scales(self) -> tuple[int, int] | None:
+        """Window scales of client and server; None where the handshake was not seen."""
+        client: int | None = None
+        for _, capture, position, from_client in self._seen:
+            if capture.flags[position] & SYN:
+                scale = capture[position].options.window_scale
+                if from_client:
+                    client = -1 if scale is None else scale
+                elif client is not None:
+                    return (0, 0) if client < 0 or scale is None else (client, scale)
+        return None
+
+    def relative(self, packet: Packet) -> tuple[int, int]:
+        """Relative sequence and acknowledgement number (0 without ACK) of a packet of this flow."""
+        return self._relative(
+            packet.capture, packet.position, self._from_client(packet.capture, packet.position)
+        )
+
+    def _relative(self, capture: Capture, position: int, from_client: bool) -> tuple[int, int]:
+        client, server = self._isn
+        own, other = (client, server) if from_client else (server, client)
+        seq = capture.seq[position] - own & _ALL if own is not None else 0
+        acks = capture.flags[position] & ACK and other is not None
+        return seq, capture.ack[position] - (other or 0) & _ALL if acks else 0
+
+    def segments(self) -> Iterator[Segment]:
+        """The journeys of a TCP flow with relative sequence numbers and scaled windows."""
+        scales = self._scales
+        for number, capture, position, from_client in self._seen:
+            seq, ack = self._relative(capture, position, from_client)
+            window: int | None = capture.window[position]
+            if not capture.flags[position] & SYN:
+                window = None if scales is None else capture.window[position] << scales[not from_client]
+            yield Segment(self.all_journeys[number], from_client, seq, ack, window)
+
+    def _with_flags(self, wanted: int) -> list[tuple[int, Capture, int, bool]]:
+        return [item for item in self._seen if item[1].flags[item[2]] & wanted]
+
+    @cached_property
+    def handshake(self) -> Handshake:
+        syn: list[Journey] = []
+        syn_ack: list[Journey] = []
+        for number, capture, position, _ in self._with_flags(SYN):
+            (syn_ack if capture.flags[position] & ACK else syn).append(self.all_journeys[number])
+        return Handshake(tuple(syn), tuple(syn_ack), self._third(bool(syn_ack)))
+
+    def _third(self, answered: bool) -> Journey | None:
+        """The client's first ACK without SYN that acknowledges the SYN-ACK, by its number."""
+        server = self._isn[1]
+        if not answered or server is None:
+            return None
+        for number, capture, position, from_client in self._seen:
+            flags = capture.flags[position]
+            if (
+                from_client
+                and flags & (SYN | ACK | RST) == ACK
+                and 0 < (capture.ack[position] - server & _ALL) < _HALF
+            ):
+                return self.all_journeys[number]
+        return None
+
+    @cached_property
+    def close(self) -> Close:
+        fins: tuple[list[Journey], list[Journey]] = ([], [])
+        ends: list[int | None] = [None, None]  # what acknowledges the FIN of client and server
+        carried = 0  # FINs whose first transmission acknowledges the other's FIN
+        acks: list[Journey | None] = [None, None]
+        resets: list[Journey] = []
+        first: str | None = None
+        for number, capture, position, from_client in self._seen:
+            flags = capture.flags[position]
+            side = 0 if from_client else 1
+            if flags & RST:
+                resets.append(self.all_journeys[number])
+                first = first or self._host(from_client)
+                continue
+            other = ends[1 - side]
+            covers = (
+                flags & ACK
+                and other is not None
+                and acks[1 - side] is None
+                and (capture.ack[position] - other & _ALL) < _HALF
+            )
+            if covers:
+                acks[1 - side] = self.all_journeys[number]
+                if flags & FIN and not fins[side]:
+                    carried += 1
+            if flags & FIN:
+                if ends[side] is None:
+                    ends[side] = capture.seq[position] + capture.payload_len[position] + 1 & _ALL
+                fins[side].append(self.all_journeys[number])
+                first = first or self._host(from_client)
+        whole = fins[0] and fins[1] and acks[0] is not None and acks[1] is not None
+        return Close(
+            tuple(fins[0]),
+            tuple(fins[1]),
+            acks[0],
+            acks[1],
+            tuple(resets),
+            first,
+            4 - carried if whole else None,
+        )
+
+    def _host(self, from_client: bool) -> str:
+        return self.client.host if from_client else self.server.host
+
+    def _is_client(self, host: str) -> bool:
+        if host not in (self.client.host, self.server.host):
+            raise ValueError(f"{host!r} is not an end of {self.name}")
+        return host == self.client.host
+
+    def _at(self, host: str) -> Iterator[tuple[Capture, int, bool]]:
+        """(capture, position, from the client) of the flow's packets as one end's capture has them, in its
+        order, copies too."""
+        everything = self.all_journeys
+        number = everything.hosts.index(host) if host in everything.hosts else NOBODY
+        capture = everything.captures[number] if number >= 0 else None
+        if capture is None:
+            return
+        positions: list[int] = []
+        for i in self.numbers:
+            if everything.source[i] == number:
+                positions.append(everything.sent[i])
+            elif everything.target[i] == number:
+                positions.append(everything.received[i])
+                positions.extend(everything.copies.get(i, ()))
+        for position in sorted(p for p in positions if p >= 0):
+            if protocol_name(capture.protocol[position]) == self.protocol:
+                yield capture, position, self._from_client(capture, position)
+
+    def stream(self, source: str, at: str) -> ByteStream:
+        """The bytes that host `source` sent, as the capture of host `at` holds them."""
+        wanted = self._is_client(source)
+        isn = self._isn[0 if wanted else 1]
+        items = [(c, p) for c, p, from_client in self._at(at) if from_client == wanted]
+        if not items or isn is None:
+            return ByteStream(at, 0, _NOTHING, True)
+        return reassemble(items[0][0], (position for _, position in items), isn)
+
+    def rtt(self, host: str) -> list[Point]:
+        """Round-trip samples at `host` in ns, each when its ACK came: from what used up sequence numbers and
+        was sent once (Karn), to the first ACK that covers it."""
+        own_side = self._is_client(host)
+        points: list[Point] = []
+        waiting: deque[tuple[int, int]] = deque()  # end of the segment, when it was sent
+        highest: int | None = None
+        for capture, position, from_client in self._at(host):
+            flags, t_ns = capture.flags[position], capture.t_ns[position]
+            if from_client == own_side:
+                used = capture.payload_len[position] + (1 if flags & (SYN | FIN) else 0)
+                if not used:
+                    continue
+                seq = capture.seq[position]
+                end = seq + used & _ALL
+                if highest is not None and (seq - highest & _ALL) >= _HALF:
+                    # sent again: an ACK of this or of anything behind it may be of either
+                    waiting = deque(item for item in waiting if (item[0] - seq - 1 & _ALL) >= _HALF)
+                    continue
+                highest = end
+                waiting.append((end, t_ns))
+            elif flags & ACK:
+                sent_ns = -1
+                while waiting and (capture.ack[position] - waiting[0][0] & _ALL) < _HALF:
+                    sent_ns = waiting.popleft()[1]
+                if sent_ns >= 0:
+                    points.append(Point(t_ns, t_ns - sent_ns))
+        return points
+
+    def throughput(self, source: str, bucket_ns: int) -> list[Point]:
+        """Bytes of `source` that came new to the other end, in bit/s, for each bucket from the flow's start
+        on, at the bucket's beginning. Where the other end has no capture: that left the source."""
+        from_source = self._is_client(source)
+        other = self.server.host if from_source else self.client.host
+        items = list(self._at(other)) or list(self._at(source))
+        counts: dict[int, int] = {}
+        highest: int | None = None
+        for capture, position, from_client in items:
+            length = capture.payload_len[position]
+            if from_client != from_source or not length:
+                continue
+            end = capture.seq[position] + length & _ALL
+            new = length if highest is None else min(length, (end - highest + _HALF & _ALL) - _HALF)
+            if new > 0 or self.protocol != "tcp":
+                highest = end
+                bucket = (capture.t_ns[position] - self.start_ns) // bucket_ns
+                counts[bucket] = counts.get(bucket, 0) + (new if self.protocol == "tcp" else length)
+        last = max(counts, default=-1)
+        return [
+            Point(self.start_ns + bucket * bucket_ns, counts.get(bucket, 0) * 8 * _NS / bucket_ns)
+            for bucket in range(last + 1)
+        ]
+
+    def outstanding(self, source: str) -> list[Point]:
+        """Bytes sent and not yet acknowledged, after each change, as the sender's own capture shows them."""
+        own_side = self._is_client(source)
+        points: list[Point] = []
+        sent: int | None = None
+        acked: int | None = None
+        for capture, position, from_client in self._at(source):
+            flags = capture.flags[position]
+            if from_client == own_side:
+                used = capture.payload_len[position] + (1 if flags & (SYN | FIN) else 0)
+                end = capture.seq[position] + used & _ALL
+                if not used or (sent is not None and (end - sent - 1 & _ALL) >= _HALF):
+                    continue
+                sent = end
+                acked = capture.seq[position] if acked is None else acked
+            elif flags & ACK and acked is not None and 0 < (capture.ack[position] - acked & _ALL) < _HALF:
+                acked = capture.ack[position]
+            else:
+                continue
+            if sent is not None and acked is not None:
+                points.append(Point(capture.t_ns[position], max(0, (sent - acked + _HALF & _ALL) - _HALF)))
+        return points
+
+
+_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  #: SHA-256 of no bytes
+
+
+def find_flows(journeys: Journeys) -> list[Flow]:
+    """Sorts the journeys into flows and fills in `journeys.flow`."""
+    flows: list[Flow] = []
+    current: dict[tuple[int, str, str, int, int], int] = {}
+    by_numbers: list[dict[tuple[int, int, int, int, int], int]] = [{} for _ in journeys.hosts]
+    members: list[array[int]] = []
+    late: list[int] = []
+    column = journeys.flow
+    for i, (source, target, sent, received) in enumerate(
+        zip(journeys.source, journeys.target, journeys.sent, journeys.received, strict=True)
+    ):
+        host, position = (source, sent) if sent >= 0 else (target, received)
+        capture = journeys.captures[host]
+        assert capture is not None
+        protocol = capture.protocol[position]
+        if protocol in (ICMP, ICMPV6):
+            late.append(i)
+            continue
+        if protocol > 255 or position in capture.fragments:
+            continue
+        numbers = (
+            protocol,
+            capture.source[position],
+            capture.target[position],
+            capture.sport[position],
+            capture.dport[position],
+        )
+        opening = protocol == TCP and capture.flags[position] & (SYN | ACK) == SYN
+        known = by_numbers[host].get(numbers)
+        if known is not None and not (opening and flows[known].reopened(capture, position)):
+            column[i] = known
+            members[known].append(i)
+            continue
+        packet = capture[position]
+        there = (protocol, packet.source, packet.target, packet.sport, packet.dport)
+        back = (protocol, packet.target, packet.source, packet.dport, packet.sport)
+        found = current.get(there)
+        if found is None or (opening and flows[found].reopened(capture, position)):
+            found = len(flows)
+            flows.append(_new_flow(found, packet, journeys, source, target))
+            members.append(flows[found].numbers)
+            current[there] = current[back] = found
+            for cache in by_numbers:
+                cache.clear()
+        by_numbers[host][numbers] = found
+        column[i] = found
+        members[found].append(i)
+    for i in late:
+        _place_icmp(i, journeys, flows, current)
+    for flow in {column[i] for i in late if column[i] >= 0}:
+        flows[flow].numbers = array("i", sorted(flows[flow].numbers))
+    return flows
+
+
+def _name(journeys: Journeys, number: int) -> str:
+    return journeys.hosts[number] if number >= 0 else WIRE
+
+
+def _new_flow(number: int, packet: Packet, journeys: Journeys, source: int, target: int) -> Flow:
+    """Its first packet tells who is the client: who sends a SYN or is sent a SYN-ACK, else who is first."""
+    ends = [
+        End(_name(journeys, source), packet.source, packet.sport),
+        End(_name(journeys, target), packet.target, packet.dport),
+    ]
+    isn: int | None = (
+        packet.seq - (0 if packet.flags & SYN else 1) & _ALL if packet.protocol == "tcp" else None
+    )
+    if packet.protocol == "tcp" and packet.flags & (SYN | ACK) == SYN | ACK:
+        ends.reverse()
+        isn = packet.ack - 1 & _ALL
+    return Flow(number, packet.protocol, ends[0], ends[1], isn, journeys, array("i"))
+
+
+def _place_icmp(
+    i: int,
+    journeys: Journeys,
+    flows: list[Flow],
+    current: dict[tuple[int, str, str, int, int], int],
+) -> None:
+    capture, position = journeys.seen(i)
+    packet = capture[position]
+    quoted = packet.quoted
+    found: int | None = None
+    if quoted is not None:
+        number = {"tcp": TCP, "udp": UDP}.get(quoted.protocol, ICMP)
+        found = current.get((number, quoted.source, quoted.target, quoted.sport, quoted.dport))
+    if found is None:
+        protocol = capture.protocol[position]
+        found = current.get((protocol, packet.source, packet.target, 0, 0))
+        if found is None:
+            found = len(flows)
+            flows.append(_new_flow(found, packet, journeys, journeys.source[i], journeys.target[i]))
+            current[protocol, packet.source, packet.target, 0, 0] = found
+            current[protocol, packet.target, packet.source, 0, 0] = found
+    journeys.flow[i] = found
+    flows[found].numbers.append(i)

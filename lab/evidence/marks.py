@@ -1,0 +1,214 @@
+"""What each TCP segment of a capture is: new, sent again, out of order, a probe, a duplicate ACK.
+
+Two answers. `wireshark` gives the names by the conditions of the Wireshark User's Guide ("TCP Analysis"), so
+that counts can be held against tshark's, whoever captured. `truth` is about the packets that the capturing
+host sent itself: what its own stack sends below the highest sequence number is a retransmission, never out of
+order.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+from lab.evidence.packets import ACK, FIN, RST, SYN, TCP, Capture
+from lab.evidence.types import Mark
+
+MARKS: tuple[Mark, ...] = (
+    "",
+    "retransmission",
+    "fast retransmission",
+    "spurious retransmission",
+    "out of order",
+    "keep-alive",
+    "keep-alive ack",
+    "zero window probe",
+    "zero window probe ack",
+    "duplicate ack",
+    "window update",
+    "zero window",
+)
+(
+    NONE,
+    RETRANSMISSION,
+    FAST_RETRANSMISSION,
+    SPURIOUS_RETRANSMISSION,
+    OUT_OF_ORDER,
+    KEEP_ALIVE,
+    KEEP_ALIVE_ACK,
+    ZERO_WINDOW_PROBE,
+    ZERO_WINDOW_PROBE_ACK,
+    DUPLICATE_ACK,
+    WINDOW_UPDATE,
+    ZERO_WINDOW,
+) = range(len(MARKS))
+RESENT = (RETRANSMISSION, FAST_RETRANSMISSION, SPURIOUS_RETRANSMISSION)
+_FAST_NS = 20_000_000  #: a fast retransmission follows the last ACK within this
+_OUT_OF_ORDER_NS = 3_000_000  #: out of order within this, where the handshake gives no round-trip time
+_HALF, _ALL = 1 << 31, (1 << 32) - 1
+_NO_DATA = SYN | FIN | RST
+
+
+@dataclass
+class Marks:
+    """One entry a packet of the capture."""
+
+    wireshark: bytearray  #: index into MARKS
+    truth: bytearray  #: the same, right for what the capturing host sent
+    resends: dict[int, int] = field(default_factory=dict)
+    """Position of a packet that sends bytes again → position of the packet that sent them first."""
+
+
+class _Direction:
+    """What is known of one sender of a connection."""
+
+    __slots__ = (
+        "ack",
+        "ack_ns",
+        "base",
+        "duplicates",
+        "last",
+        "next",
+        "next_ns",
+        "positions",
+        "starts",
+        "window",
+    )
+
+    def __init__(self) -> None:
+        self.base: int | None = None  #: first sequence number
+        self.next: int | None = None  #: highest end of a segment, counted on from `base` without wrapping
+        self.next_ns = 0
+        self.ack = 0  #: of the last segment
+        self.ack_ns = 0  #: time of the last segment
+        self.window = -1
+        self.duplicates = 0
+        self.last = NONE  #: mark of the last segment
+        self.starts: array[int] = array("q")  #: where each segment with new bytes began …
+        self.positions: array[int] = array("i")  #: … and which packet it was
+
+
+class _Connection:
+    __slots__ = ("rtt_ns", "syn_ns")
+
+    def __init__(self) -> None:
+        self.syn_ns = 0  #: of the last SYN
+        self.rtt_ns = 0  #: from the last SYN to the first ACK behind it
+
+
+def mark(capture: Capture) -> Marks:
+    """Marks every TCP segment of a capture."""
+    count = len(capture)
+    marks = Marks(bytearray(count), bytearray(count))
+    states: dict[tuple[int, int, int, int], tuple[_Direction, _Direction, _Connection]] = {}
+    wireshark, truth, resends = marks.wireshark, marks.truth, marks.resends
+    for i, (protocol, source, target, sport, dport, seq, ack, flags, window, length, t_ns) in enumerate(
+        zip(
+            capture.protocol,
+            capture.source,
+            capture.target,
+            capture.sport,
+            capture.dport,
+            capture.seq,
+            capture.ack,
+            capture.flags,
+            capture.window,
+            capture.payload_len,
+            capture.t_ns,
+            strict=True,
+        )
+    ):
+        if protocol != TCP:
+            continue
+        state = states.get((source, target, sport, dport))
+        if state is None or (
+            flags & (SYN | ACK) == SYN and state[0].base is not None and state[0].base != seq
+        ):
+            forward, reverse, connection = _Direction(), _Direction(), _Connection()
+            states[source, target, sport, dport] = forward, reverse, connection
+            states[target, source, dport, sport] = reverse, forward, connection
+        else:
+            forward, reverse, connection = state
+
+        if forward.base is None:
+            forward.base = seq
+        known = forward.next
+        if known is None:
+            start = seq - forward.base
+        else:  # the nearest number to the highest known that `seq` can stand for
+            start = known + ((seq - forward.base - known + _HALF) & _ALL) - _HALF
+        if flags & SYN:
+            if not flags & ACK:
+                connection.syn_ns = t_ns
+        elif flags & ACK and not connection.rtt_ns and connection.syn_ns:
+            connection.rtt_ns = t_ns - connection.syn_ns
+
+        found = NONE
+        real = NONE
+        if length == 1 and start == known and reverse.window == 0:
+            found = real = ZERO_WINDOW_PROBE
+        else:
+            if not flags & _NO_DATA:
+                if not window:
+                    found = ZERO_WINDOW
+                if known is not None:
+                    if length <= 1 and start == known - 1:
+                        found = KEEP_ALIVE
+                    elif not length and start == known and ack == forward.ack:
+                        if window == forward.window:
+                            if not window:
+                                if reverse.last == ZERO_WINDOW_PROBE:
+                                    found = ZERO_WINDOW_PROBE_ACK
+                            elif reverse.last == KEEP_ALIVE:
+                                found = KEEP_ALIVE_ACK
+                            else:
+                                found = DUPLICATE_ACK
+                                forward.duplicates += 1
+                        elif window:
+                            found = WINDOW_UPDATE
+            real = found
+        if ack != forward.ack:
+            forward.duplicates = 0
+        if (length or flags & (SYN | FIN)) and found != ZERO_WINDOW_PROBE:
+            advanced = known is None or start >= known
+            old = length > 0 and reverse.ack != 0 and (reverse.ack - seq - length) & _ALL < _HALF
+            if not advanced or old:
+                first = bisect_right(forward.starts, start) - 1
+                if found == KEEP_ALIVE:
+                    if reverse.window == 0:
+                        real = ZERO_WINDOW_PROBE
+                    elif length and not old:
+                        real = RETRANSMISSION  # one byte sent again looks like a keep-alive
+                elif old:
+                    found = real = SPURIOUS_RETRANSMISSION
+                elif length > 1 and known is not None and start == known - 1:
+                    real = RETRANSMISSION  # Wireshark takes the byte before for a window probe
+                elif reverse.duplicates >= 2 and reverse.ack == seq and t_ns - reverse.ack_ns < _FAST_NS:
+                    found = real = FAST_RETRANSMISSION
+                else:
+                    end = start + length + (1 if flags & (SYN | FIN) else 0)
+                    near = t_ns - forward.next_ns < (connection.rtt_ns or _OUT_OF_ORDER_NS)
+                    found = OUT_OF_ORDER if near and end != known else RETRANSMISSION
+                    real = RETRANSMISSION
+                if real in RESENT and first >= 0:
+                    resends[i] = forward.positions[first]
+        elif found == KEEP_ALIVE and reverse.window == 0:
+            real = ZERO_WINDOW_PROBE
+        if found:
+            wireshark[i] = found
+            truth[i] = real
+
+        if found != ZERO_WINDOW_PROBE:
+            after = start + length + (1 if flags & (SYN | FIN) else 0)
+            if known is None or after > known:
+                forward.next = after
+                forward.next_ns = t_ns
+                if length or flags & (SYN | FIN):
+                    forward.starts.append(start)
+                    forward.positions.append(i)
+        forward.window = window
+        forward.ack = ack
+        forward.ack_ns = t_ns
+        forward.last = found
+    return marks

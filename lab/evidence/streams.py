@@ -1,0 +1,66 @@
+"""The bytes of one direction of a TCP connection, put together again from one capture."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Iterable
+from typing import BinaryIO
+
+from lab.evidence.packets import FIN, SYN, Capture, CaptureError
+from lab.evidence.types import ByteStream
+
+_ALL, _HALF = (1 << 32) - 1, 1 << 31
+
+
+def reassemble(capture: Capture, positions: Iterable[int], isn: int) -> ByteStream:
+    """From the packets of one direction, in order of the capture. `isn` is the SYN's sequence number.
+
+    Bytes that arrive early are remembered by where they stand in the file, so nothing but the hash is held.
+    """
+    try:
+        with capture.path.open("rb") as file:
+            return _reassemble(capture, positions, isn, file)
+    except OSError as error:
+        raise CaptureError(f"{capture.path}: cannot be read: {error.strerror or error}") from error
+
+
+def _reassemble(capture: Capture, positions: Iterable[int], isn: int, file: BinaryIO) -> ByteStream:
+    digest = hashlib.sha256()
+    expected = 0  # offset of the next byte from the first of the stream
+    highest = 0
+    whole = True
+    early: list[tuple[int, int]] = []
+    for position in positions:
+        length = capture.payload_len[position]
+        if not length or capture.flags[position] & (SYN | FIN) == SYN | FIN:
+            continue
+        start = capture.seq[position] - isn - 1 + (1 if capture.flags[position] & SYN else 0)
+        offset = expected + ((start - expected + _HALF) & _ALL) - _HALF
+        end = offset + length
+        highest = max(highest, end)
+        if end <= expected:
+            continue
+        if offset > expected:
+            heapq.heappush(early, (offset, position))
+            continue
+        whole &= _take(capture, position, expected - offset, file, digest.update)
+        expected = end
+        while early and early[0][0] <= expected:
+            offset, position = heapq.heappop(early)
+            end = offset + capture.payload_len[position]
+            if end > expected:
+                whole &= _take(capture, position, expected - offset, file, digest.update)
+                expected = end
+    return ByteStream(capture.host, expected, digest.hexdigest(), whole and expected == highest)
+
+
+def _take(capture: Capture, position: int, skip: int, file: BinaryIO, update: object) -> bool:
+    """Hashes a packet's payload from byte `skip` on; False if the capture does not hold all of it."""
+    begin = capture.payload_offset(position)
+    file.seek(capture.offset[position] + begin + skip)
+    wanted = capture.payload_len[position] - skip
+    data = file.read(min(wanted, max(0, capture.captured[position] - begin - skip)))
+    assert callable(update)
+    update(data)
+    return len(data) == wanted

@@ -1,0 +1,129 @@
+"""What held on the wire at which time, out of the wire's events: impairments, cuts, partitions, power.
+
+An event's moment is the end of the change; it may have taken effect at any time since its step began. So a
+band that could have dropped a packet is taken as wide as it can have been.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lab.evidence.model import Records, WireEvent
+from lab.link import UNIMPAIRED, Direction, Impairment
+
+EVER = (1 << 63) - 1
+_BEFORE_NS = 500_000_000  #: how long a change can have taken where its step is not recorded
+_JITTER = {None: 1, "uniform": 1, "normal": 4, "pareto": 8, "paretonormal": 6}
+"""How many times the jitter a delay can be off: the ends of netem's tables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A time in which something held, as wide as it can have been. `what` names the event that began it."""
+
+    begin_ns: int
+    end_ns: int
+    what: WireEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """One direction of one link from `begin_ns` on, in force for sure from `sure_ns` on."""
+
+    begin_ns: int
+    sure_ns: int
+    impairment: Impairment
+    step: str | None
+
+
+def longest_ns(*sides: Impairment) -> int:
+    """The longest delay that these, in series, give a packet that finds no queue."""
+    total = 0
+    for side in sides:
+        jitter = 0 if side.jitter is None else side.jitter.ns * _JITTER[side.distribution]
+        total += (0 if side.delay is None else side.delay.ns) + jitter
+    return total
+
+
+class Timeline:
+    """Answers what held when."""
+
+    def __init__(self, records: Records) -> None:
+        starts = {step.step: step.start_wall_ns for step in records.steps}
+        self.cuts: dict[tuple[str, Direction], list[Band]] = defaultdict(list)
+        self.partitions: dict[frozenset[str], list[Band]] = defaultdict(list)
+        self.off: dict[str, list[Band]] = defaultdict(list)
+        self.drops: list[Band] = []
+        self._holds: dict[tuple[str, Direction], list[Hold]] = {}
+        for name, facts in records.hosts.items():
+            self._holds[name, "up"] = [Hold(0, 0, facts.link.up, None)]
+            self._holds[name, "down"] = [Hold(0, 0, facts.link.down, None)]
+        for event in sorted(records.wire_events, key=lambda e: e.wall_ns):
+            self._take(event, starts.get(event.step or "", event.wall_ns - _BEFORE_NS))
+        self._times = {key: [hold.begin_ns for hold in holds] for key, holds in self._holds.items()}
+
+    def _take(self, event: WireEvent, begin: int) -> None:
+        begin = min(begin, event.wall_ns)
+        if event.action == "link" and event.host is not None and event.impairment is not None:
+            for direction in _directions(event.direction):
+                holds = self._holds.setdefault((event.host, direction), [Hold(0, 0, UNIMPAIRED, None)])
+                if event.step is None:
+                    holds[:] = [Hold(0, 0, event.impairment, None)]  # so from before the first packet
+                else:
+                    begin = max(begin, holds[-1].sure_ns)
+                    holds.append(Hold(begin, event.wall_ns, event.impairment, event.step))
+        elif event.action in ("cut", "restore") and event.host is not None:
+            for direction in _directions(event.direction):
+                _switch(self.cuts[event.host, direction], event, begin, on=event.action == "cut")
+        elif event.action in ("partition", "heal") and event.between is not None:
+            _switch(self.partitions[frozenset(event.between)], event, begin, on=event.action == "partition")
+        elif event.action in ("power_off", "power_on") and event.host is not None:
+            _switch(self.off[event.host], event, begin, on=event.action == "power_off")
+        elif event.action == "drop":
+            self.drops.append(Band(begin, EVER, event))
+
+    def hold(self, host: str, direction: Direction, at_ns: int) -> Hold:
+        """What was configured in one direction of a host's link at a time."""
+        key = (host, direction)
+        times = self._times.get(key)
+        if not times:
+            return Hold(0, 0, UNIMPAIRED, None)
+        return self._holds[key][max(0, bisect_right(times, at_ns) - 1)]
+
+    def holds(self, host: str, direction: Direction) -> Iterable[Hold]:
+        """All that was ever configured in one direction of a host's link, in order."""
+        return self._holds.get((host, direction), ())
+
+    def around(self, host: str, direction: Direction, begin_ns: int, end_ns: int) -> list[Impairment]:
+        """All that can have held at some time in between: a change may take a while to be in force."""
+        key = (host, direction)
+        times = self._times.get(key)
+        if not times:
+            return [UNIMPAIRED]
+        holds = self._holds[key]
+        last = max(0, bisect_right(times, end_ns) - 1)
+        first = max(0, bisect_right(times, begin_ns) - 1)
+        while first > 0 and holds[first].sure_ns > begin_ns:
+            first -= 1
+        return [hold.impairment for hold in holds[first : last + 1]]
+
+
+def _directions(direction: str | None) -> tuple[Direction, ...]:
+    if direction == "up":
+        return ("up",)
+    return ("down",) if direction == "down" else ("up", "down")
+
+
+def _switch(bands: list[Band], event: WireEvent, begin: int, *, on: bool) -> None:
+    if on:
+        bands.append(Band(begin, EVER, event))
+    elif bands and bands[-1].end_ns == EVER:
+        bands[-1] = Band(bands[-1].begin_ns, event.wall_ns, bands[-1].what)
+
+
+def overlapping(bands: Iterable[Band], begin_ns: int, end_ns: int) -> Band | None:
+    """The first band that overlaps a time."""
+    return next((b for b in bands if b.begin_ns <= end_ns and b.end_ns >= begin_ns), None)

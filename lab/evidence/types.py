@@ -1,0 +1,176 @@
+"""The words in which the story of the packets is told: journeys, fates, causes, handshakes, closes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+from lab.evidence.packets import Packet
+from lab.verdict import PacketRef
+
+WIRE = "wire"  #: as a journey's source or target: the address is not a host's
+
+Mark = Literal[
+    "",
+    "retransmission",
+    "fast retransmission",
+    "spurious retransmission",
+    "out of order",
+    "keep-alive",
+    "keep-alive ack",
+    "zero window probe",
+    "zero window probe ack",
+    "duplicate ack",
+    "window update",
+    "zero window",
+]
+"""What a segment is, in Wireshark's words, by the sender's own capture."""
+
+RETRANSMISSIONS = ("retransmission", "fast retransmission", "spurious retransmission")
+
+
+class Fate(StrEnum):
+    """What became of a packet that a host sent."""
+
+    RECEIVED = "received"
+    CORRUPTED = "corrupted"  #: received with a flipped bit
+    LOST = "lost"
+    IN_FLIGHT = "in flight"  #: the captures ended before it could arrive
+    UNKNOWN = "unknown"  #: one of the two hosts has no capture, or it came from the wire itself
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a packet was lost. `kind` "unexplained" means that nothing in the records explains it."""
+
+    kind: Literal[
+        "drop", "cut", "partition", "power off", "loss", "queue", "corrupt", "mtu", "capture", "unexplained"
+    ]
+    text: str  #: for people: "dropped by rule drop-1 (steps[3])", "loss 5% on server.down", …
+    rule: str | None = None  #: of a drop
+    step: str | None = None  #: id of the step that caused it, None where it was so from the beginning
+
+
+class Journey(NamedTuple):
+    """One packet from one host to another. Not every part is always there: see `fate`."""
+
+    number: int  #: position in `Trace.journeys`, in order of time
+    source: str  #: name of the host, or WIRE
+    target: str
+    sent: Packet | None  #: in the sender's capture
+    received: Packet | None  #: first arrival in the target's capture
+    copies: tuple[Packet, ...]  #: later arrivals of the same packet: duplicates made by the network
+    fate: Fate
+    reordered: (
+        bool  #: arrived after a packet that was sent later (RFC 4737: a sent order above it came first)
+    )
+    cause: Cause | None  #: of a loss
+    flow: int | None  #: position in `Trace.flows`
+    mark: Mark  #: of a TCP segment
+    retransmits: int | None  #: the `number` of the journey whose bytes this one sends again
+
+    @property
+    def packet(self) -> Packet:
+        """The packet as sent where that is known, else as received."""
+        packet = self.sent or self.received
+        assert packet is not None
+        return packet
+
+    @property
+    def delay_ns(self) -> int | None:
+        """One-way delay, None where it did not arrive or was not seen to be sent."""
+        if self.sent is None or self.received is None:
+            return None
+        return self.received.t_ns - self.sent.t_ns
+
+    @property
+    def is_retransmission(self) -> bool:
+        return self.mark in RETRANSMISSIONS
+
+    @property
+    def refs(self) -> tuple[PacketRef, ...]:
+        """Where to look: sent, received, copies."""
+        return tuple(p.ref for p in (self.sent, self.received, *self.copies) if p is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a flow."""
+
+    host: str  #: name, or WIRE
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """The three-way handshake. Each tuple holds every transmission, in order of time.
+
+    `ack` is the client's first segment with ACK and no SYN after a SYN-ACK (it may carry data).
+    """
+
+    syn: tuple[Journey, ...]
+    syn_ack: tuple[Journey, ...]
+    ack: Journey | None
+
+    @property
+    def complete(self) -> bool:
+        """SYN, SYN-ACK and ACK each arrived."""
+        return (
+            any(j.received for j in self.syn)
+            and any(j.received for j in self.syn_ack)
+            and self.ack is not None
+            and self.ack.received is not None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """How a flow ended. `client` and `server` are the flow's ends."""
+
+    fin_client: tuple[Journey, ...]  #: every transmission of the client's FIN
+    fin_server: tuple[Journey, ...]
+    ack_of_client: Journey | None  #: first segment by which the server acknowledges the client's FIN
+    ack_of_server: Journey | None
+    rst: tuple[Journey, ...]  #: by either side, in order of time
+    first: str | None  #: host whose FIN or RST was sent first, by the senders' clocks
+    segments: (
+        int | None
+    )  #: distinct segments of a close by FIN: 3 where a FIN carried the other's ACK, else 4
+
+    @property
+    def how(self) -> Literal["fin", "rst", "open"]:
+        """`fin`: both FINs were sent and both acknowledged; `rst`: a reset was sent; else `open`."""
+        if self.rst:
+            return "rst"
+        both = self.fin_client and self.fin_server and self.ack_of_client and self.ack_of_server
+        return "fin" if both else "open"
+
+
+@dataclass(frozen=True, slots=True)
+class ByteStream:
+    """The bytes of one direction of a TCP flow, reassembled from one capture."""
+
+    host: str  #: whose capture
+    length: int  #: contiguous bytes from the first
+    sha256: str  #: of those
+    complete: bool  #: no byte is missing below the highest seen, and the capture holds all of each packet
+
+
+class Point(NamedTuple):
+    """A point of a plot: t_ns is CLOCK_REALTIME."""
+
+    t_ns: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A TCP segment of a flow with what the flow adds to it."""
+
+    journey: Journey
+    from_client: bool
+    seq: int  #: relative: the SYN is 0, the first byte of data 1
+    ack: int  #: relative to the other side's ISN; 0 without ACK
+    window: int | None  #: scaled bytes; None where the handshake was not seen, so that the scale is unknown
