@@ -44,12 +44,16 @@ class Case:
         return self.places[path]
 
 
-def load(path: str | Path, *, params: Mapping[str, str] | None = None) -> list[Case]:
+def load(
+    path: str | Path, *, params: Mapping[str, str] | None = None, topology: Path | None = None
+) -> list[Case]:
     """The cases of one file. `params` restricts parameters, each to one value, written as in YAML.
+
+    `topology` is read in place of the file that the scenario names, of a stored run for example.
 
     Raises `ScenarioProblems` with all that is wrong, `UsageError` where a parameter is not the file's.
     """
-    file = _File(Path(path), params or {})
+    file = _File(Path(path), params or {}, topology)
     cases = file.read()
     if file.problems:
         raise ScenarioProblems(file.problems)
@@ -123,8 +127,9 @@ def select(cases: Iterable[Case], keyword: str | None = None, tags: Iterable[str
 class _File:
     """Reads one file; what is wrong gathers in `problems`."""
 
-    def __init__(self, path: Path, params: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, params: Mapping[str, str], topology: Path | None = None) -> None:
         self.path = path
+        self.topology_path = topology
         self.shown = str(path)
         self.params = params
         self.sweep: dict[str, list[Param]] = {}
@@ -214,7 +219,7 @@ class _File:
 
     def _topology(self, name: str, asked: Problem) -> Hosts:
         if name not in self.topologies:
-            path = self.path.parent / name
+            path = self.topology_path or self.path.parent / name
             self.topologies[name] = read_topology(path, os.path.normpath(path), asked)
         return self.topologies[name]
 

@@ -1,0 +1,129 @@
+"""Judges a stored run again, by its own scenario or by another's expectations. Needs no engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lab.errors import UsageError
+from lab.evidence.store import Evidence, load_evidence
+from lab.judge import judge_case, told_live
+from lab.result import Result, read_result
+from lab.scenario.load import Case, load
+from lab.scenario.model import HostSpec, Scenario
+from lab.scenario.steps import Parallel, Step
+from lab.verdict import Finding, Verdict
+
+SCENARIO_FILE = "scenario.yml"  #: the scenario as it was run, in the run folder
+TOPOLOGY_FILE = "topology.yml"  #: its topology, where it names one
+
+
+def recheck(folder: Path, scenario: Scenario | None = None) -> Result:
+    """A new result of the run in `folder`, by `scenario` or by the one that was run.
+
+    What the lab said of itself stays: a run that ended in ERROR or SKIP has no verdict on its scenario, and
+    gets none here. Nothing is written. Raises `UsageError` where it is no run folder or the scenario differs
+    in more than expectations and checks.
+    """
+    stored = read_result(folder)
+    own = stored_case(folder, stored).scenario
+    if scenario is not None:
+        check_same_but_expectations(own, scenario)
+    if stored.verdict is Verdict.SKIP:
+        return stored
+    return judge_again(stored, own if scenario is None else scenario, load_evidence(folder))
+
+
+def recheck_file(folder: Path, path: Path) -> Result:
+    """`recheck` by the case of another file that has the run's parameters."""
+    stored = read_result(folder)
+    return recheck(folder, _case_of(load(path), stored.params, str(path)).scenario)
+
+
+def judge_again(stored: Result, scenario: Scenario, evidence: Evidence) -> Result:
+    """The result with its findings made anew; the pure part of `recheck`."""
+    findings = judge_case(scenario, evidence, told_live(stored.findings, scenario))
+    verdict = Verdict.of(finding.verdict for finding in findings)
+    if stored.error is not None:
+        return replace(stored, findings=findings)
+    return replace(stored, findings=findings, verdict=verdict, reason=_reason(findings))
+
+
+def _reason(findings: Sequence[Finding]) -> str:
+    first = next((f for f in findings if f.verdict in (Verdict.FAIL, Verdict.ERROR)), None)
+    return "" if first is None else f"{first.place}: {first.reason}"
+
+
+def stored_case(folder: Path, stored: Result | None = None) -> Case:
+    """The case that was run, from the run folder's copy of its scenario."""
+    known = stored or read_result(folder)
+    path = folder / SCENARIO_FILE
+    if not path.is_file():
+        raise UsageError(f"{folder}: no {SCENARIO_FILE} in it: not a whole run folder")
+    return _case_of(load(path, topology=_topology(folder, known)), known.params, str(path))
+
+
+def _topology(folder: Path, stored: Result) -> Path | None:
+    """The run's own copy of its topology, else the file that the scenario named from where it lay."""
+    copy = folder / TOPOLOGY_FILE
+    if copy.is_file():
+        return copy
+    content = yaml.safe_load((folder / SCENARIO_FILE).read_text(encoding="utf-8"))
+    name = content.get("topology") if isinstance(content, dict) else None
+    return Path(stored.scenario).parent / name if isinstance(name, str) else None
+
+
+def _case_of(cases: Sequence[Case], params: Mapping[str, Any], where: str) -> Case:
+    """The case with these parameters."""
+    wanted = {name: str(value) for name, value in params.items()}
+    for case in cases:
+        if {name: str(value) for name, value in case.params.items()} == wanted:
+            return case
+    shown = ", ".join(f"{name}={value}" for name, value in wanted.items()) or "no parameters"
+    raise UsageError(
+        f"{where}: it has no case with {shown}, as the run has",
+        hint="the params of the file must hold the run's own",
+    )
+
+
+def check_same_but_expectations(stored: Scenario, other: Scenario) -> None:
+    """Raises `UsageError` with every difference that is neither an expectation nor a check."""
+    differences = [*_hosts_differ(stored.hosts, other.hosts), *_steps_differ(stored.steps, other.steps)]
+    if stored.arp != other.arp:
+        differences.append(f"arp: {other.arp}, and the run had {stored.arp}")
+    if differences:
+        raise UsageError(
+            "\n".join(differences),
+            hint="recheck judges what was run: only expectations and checks may differ; "
+            "run the scenario to see what it does",
+        )
+
+
+def _hosts_differ(stored: Mapping[str, HostSpec], other: Mapping[str, HostSpec]) -> Iterator[str]:
+    for name in dict.fromkeys((*stored, *other)):
+        if name not in other or name not in stored:
+            yield f"hosts.{name}: {'not in this file' if name in stored else 'not in the run'}"
+        elif stored[name] != other[name]:
+            yield f"hosts.{name}: not as in the run"
+
+
+def _steps_differ(stored: Sequence[Step], other: Sequence[Step]) -> Iterator[str]:
+    for mine, theirs in zip(stored, other, strict=False):
+        if isinstance(mine, Parallel) and isinstance(theirs, Parallel):
+            yield from _steps_differ(mine.steps, theirs.steps)
+        elif mine.do != theirs.do:
+            yield f"{theirs.place}: {theirs.path}: {theirs.do}, and the run has {mine.do} there"
+        elif _acts(mine) != _acts(theirs):
+            keys = [key for key in _acts(theirs) if _acts(theirs)[key] != _acts(mine).get(key)]
+            yield f"{theirs.place}: {theirs.path}: {theirs.do}: {', '.join(keys)} not as in the run"
+    if len(stored) != len(other):
+        yield f"{len(other)} steps, and the run has {len(stored)}"
+
+
+def _acts(step: Step) -> dict[str, Any]:
+    """What a step does: all of it but what it expects."""
+    return {name: value for name, value in step if name != "expect"}
