@@ -224,16 +224,18 @@ def _first_line(error: Exception) -> str:
 
 def main() -> int:
     """`python -m lab.engine.images`: builds what is missing and prints the tags."""
-    from lab.engine.endpoint import configured
-    from lab.engine.store import DockerImages
+    from lab.engine.private import find_engine
+
+    def progress(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
 
     try:
-        images = ensure_images(
-            DockerImages(configured(), "1.41"), lambda line: print(line, file=sys.stderr, flush=True)
-        )
+        engine = find_engine(progress)
+        images = ensure_images(engine, progress)
     except LabError as error:
         print(f"{error}\n{error.hint}".strip(), file=sys.stderr)
         return error.exit_code
+    engine.close()
     for image in (images.base, images.host, images.wire):
         print(image.tag, image.id)
     return 0

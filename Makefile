@@ -1,0 +1,44 @@
+# `make run` and `make test` do everything on a fresh Debian or Ubuntu: virtual environment, packages,
+# Docker engine, images, then the job. What is there already is left alone.
+PYTHON := .venv/bin/python
+SCENARIO ?= scenarios/timeout.yml
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint lab images clean
+
+help:
+	@echo 'make run          set up what is missing, then run one scenario (SCENARIO=$(SCENARIO))'
+	@echo 'make test         set up what is missing, then ruff, mypy and all tests, on real containers too'
+	@echo 'make check        ruff, mypy and the tests that need no Docker'
+	@echo 'make images       build the images that are missing'
+	@echo 'make clean        remove what dead runs left, and stop the engine that the lab started'
+
+run: .venv/run.stamp lab
+	$(PYTHON) -m lab run $(SCENARIO)
+
+# With the engine set up, a test that finds none is broken: it fails instead of being skipped.
+test: .venv/dev.stamp lab lint
+	LAB_REQUIRE_DOCKER=1 $(PYTHON) -m pytest
+
+check: .venv/dev.stamp lint
+	$(PYTHON) -m pytest tests/unit tests/golden
+
+lint: .venv/dev.stamp
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+lab images: .venv/run.stamp
+	@tools/setup.sh lab
+
+clean: .venv/run.stamp
+	$(PYTHON) -m lab clean
+	$(PYTHON) -m lab engine down
+
+.venv/run.stamp: requirements/run.txt pyproject.toml
+	@tools/setup.sh venv run
+	@touch $@
+
+.venv/dev.stamp: requirements/dev.txt requirements/run.txt pyproject.toml
+	@tools/setup.sh venv dev
+	@touch .venv/run.stamp $@
