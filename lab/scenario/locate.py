@@ -7,17 +7,9 @@ from dataclasses import dataclass
 
 from lab.evidence.model import Place
 from lab.scenario import tree
-from lab.scenario.problems import Problem
+from lab.scenario.problems import Problem, path_text
 
 Path = tuple[str | int, ...]
-
-
-def path_text(path: Iterable[str | int]) -> str:
-    """`steps[2].expect.elapsed`."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,14 @@ def did_you_mean(value: object, words: Iterable[str]) -> str:
     return f" (did you mean {near!r}?)" if near is not None else ""
 
 
+def path_text(path: Iterable[str | int]) -> str:
+    """`steps[2].expect.elapsed`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong: where, what, what is allowed. `path` is like `steps[2].expect.data`."""

@@ -97,6 +97,9 @@ def parse_size(value: object) -> Size:
         raise problem(f"{value} is below 0: a size is bytes, or like 64kB or 64KiB")
     if isinstance(value, int) and not isinstance(value, bool):
         return Size(value)
+    if isinstance(value, str) and value.strip().isdecimal():
+        zero = "with a leading zero it is text" if value.startswith("0") else "take the quotes away"
+        raise problem(f"{shown(value)} is not a number ({zero}): a size is bytes, or like 64kB or 64KiB")
     size: Size = _unit(Size.parse, Size, value)
     return size
 

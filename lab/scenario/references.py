@@ -140,7 +140,7 @@ class _Names:
         on = item.text("on")
         if on is not None and on not in sockets:
             there = f"{item.text('at') or '?'}, process {item.text('process') or 'main'}"
-            has = f"it has {', '.join(sockets)}" if sockets else "it has none yet"
+            has = f"it has {few(sockets)}" if sockets else "it has none yet"
             self.say(
                 (*item.path, item.key("on") or "on"),
                 f"no socket {on!r} at {there} before this step; {has}{did_you_mean(on, sockets)}",
@@ -177,7 +177,7 @@ class _Names:
         kind = item.text("kind") or ("tcp" if item.cls in (Socket, Bind, Listen, Connect) else None)
         count = item.get("count")
         if item.cls is Socket and isinstance(count, int):
-            sockets.update({f"{name}.{number}": kind for number in range(1, min(count, 10_000) + 1)})
+            sockets.update({f"{name}{number}": kind for number in range(min(count, 10_000))})
         else:
             sockets[name] = kind
 
@@ -261,7 +261,7 @@ class _Names:
     ) -> _Known | None:
         if name in known:
             return known[name]
-        has = f"allowed: {', '.join(known)}" if known else "there is none"
+        has = f"allowed: {few(known)}" if known else "there is none"
         self.say(path, f"no {what} has the id {name!r}; {has}{did_you_mean(name, known)}")
         return None
 
@@ -289,6 +289,12 @@ class _Names:
         self.say(
             path, f"no host {shown(name)}; allowed: {', '.join(self.hosts)}{did_you_mean(name, self.hosts)}"
         )
+
+
+def few(names: Iterable[str]) -> str:
+    """Names for an error text, not too many."""
+    listed = list(names)
+    return ", ".join(listed if len(listed) <= 12 else [*listed[:10], "…", listed[-1]])
 
 
 def _host_of(text: str | None) -> str | None:

@@ -86,9 +86,10 @@ class PlainCall(Call):
 
 
 class Socket(Call):
-    """Makes a socket, or `count` of them (named c, c.2, c.3 …; a failure says how many there were)."""
+    """Makes a socket, or `count` of them, named `as`0, `as`1 …; the result says how many were made."""
 
     do: Literal["socket"] = "socket"
+    rules: ClassVar[tuple[Rule, ...]] = (Needs("count", ("as",), "they are named after it: c0, c1 …"),)
     kind: Kind = "tcp"
     family: Family = "ipv4"
     as_: Opt[Name] = None
@@ -288,7 +289,11 @@ def _two(value: object) -> object:
     return value
 
 
-Pair = Annotated[list[HostName], BeforeValidator(_two)]
+Pair = Annotated[
+    list[HostName],
+    BeforeValidator(_two),
+    WithJsonSchema({"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2}),
+]
 
 
 class Partition(Step):

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from lab.evidence.model import Place
-from lab.scenario.problems import Problem
+from lab.scenario.problems import Problem, path_text
 
 MAX_BYTES = 4 << 20
 MAX_DEPTH = 60
@@ -184,6 +184,16 @@ class _Builder:
                 self._add(node, frame.anchor)
         return self.root
 
+    def _path(self, key: str) -> str:
+        """The path of a key of the mapping that has just ended."""
+        path: list[str | int] = []
+        for frame in self.stack:
+            if not frame.mapping:
+                path.append(len(frame.nodes))
+            elif frame.nodes and len(frame.nodes) % 2 and isinstance(last := frame.nodes[-1], Scalar):
+                path.append(last.text)
+        return path_text([*path, key])
+
     def _add(self, node: Node, anchor: str | None) -> None:
         if node.size > MAX_VALUES:
             raise Unreadable(Problem(node.place, "", f"aliases expand to more than {MAX_VALUES} values"))
@@ -229,12 +239,12 @@ class _Builder:
             elif key.text in entries or key.text == "<<":
                 first = entries[key.text].place.line if key.text in entries else frame.place.line
                 text = f"key {key.text!r} stands twice in this mapping, first in line {first}"
-                self.problems.append(Problem(key.place, key.text, text))
+                self.problems.append(Problem(key.place, self._path(key.text), text))
             else:
                 entries[key.text] = Entry(key.place, node)
         for part in merged:
             if not isinstance(part, Mapping):
-                self.problems.append(Problem(part.place, "<<", "only a mapping can be merged"))
+                self.problems.append(Problem(part.place, self._path("<<"), "only a mapping can be merged"))
                 continue
             for name, entry in part.entries.items():
                 entries.setdefault(name, entry)

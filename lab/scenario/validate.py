@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from lab.scenario.base import Model, Seen, shown
 from lab.scenario.checks import CHECKS
-from lab.scenario.locate import Locator, Path, path_text
+from lab.scenario.locate import Locator, Path
 from lab.scenario.params import Filled
-from lab.scenario.problems import Problem, did_you_mean, nearest
+from lab.scenario.problems import Problem, did_you_mean, nearest, path_text
 from lab.scenario.steps import STEPS
 from lab.scenario.support import not_yet
 

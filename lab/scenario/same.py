@@ -1,0 +1,80 @@
+"""Whether a stored run can be judged by another scenario: the two may differ in what they expect alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from lab.scenario.model import Scenario
+from lab.scenario.steps import Await, Parallel, Step
+
+#: What says how a case was run, beside its steps and hosts. Name, summary, tags and `alone` do not.
+_HOW = ("timeout", "requires", "arp")
+
+
+def same_but_expectations(a: Scenario, b: Scenario) -> list[str]:
+    """All differences of `b` from `a` but those in the steps' `expect`, in checks and in words about the
+    scenario; each a line with the place in `b`. Empty: a run of `a` can be judged by `b`."""
+    return list(_differences(a, b))
+
+
+def _differences(a: Scenario, b: Scenario) -> Iterator[str]:
+    for name in _HOW:
+        yield from _changed(name, getattr(a, name), getattr(b, name))
+    for name in dict.fromkeys([*a.hosts, *b.hosts]):
+        if name in a.hosts and name in b.hosts:
+            yield from _changed(f"hosts.{name}", a.hosts[name], b.hosts[name])
+        elif name in b.hosts:
+            yield f"hosts.{name}: not a host of the stored scenario"
+        elif name in a.used_hosts:
+            yield f"hosts.{name}: a host of the stored scenario, not of this one"
+    stored = set(a.used_hosts)
+    for check in b.checks:
+        for host in check.hosts():
+            if host in b.hosts and host not in stored:
+                yield f"{check.place}: {check.path}: host {host} took no part in the stored run"
+    yield from _steps(a.steps, b.steps)
+
+
+def _steps(a: tuple[Step, ...] | list[Step], b: tuple[Step, ...] | list[Step]) -> Iterator[str]:
+    for old, new in zip(a, b, strict=False):
+        where = f"{new.place}: {new.path}"
+        if old.do != new.do:
+            yield f"{where}.do: {new.do} here, {old.do} in the stored scenario"
+            continue
+        for name in type(old).model_fields:
+            if name == "expect" or (name == "steps" and isinstance(old, Parallel)):
+                continue
+            if name == "id_" and not isinstance(old, Await) and old.id_ != new.id_:
+                yield f"{where}.id: {new.id} here, {old.id} in the stored scenario"
+                continue
+            key = name.removesuffix("_")
+            for line in _changed(key, getattr(old, name), getattr(new, name)):
+                yield f"{where}.{line}"
+        if isinstance(old, Parallel) and isinstance(new, Parallel):
+            yield from _steps(old.steps, new.steps)
+    for extra in b[len(a) :]:
+        yield f"{extra.place}: {extra.path}: {extra.do} is not a step of the stored scenario"
+    for missing in a[len(b) :]:
+        yield f"{missing.path}: {missing.do} is a step of the stored scenario, not of this one"
+
+
+def _changed(path: str, old: Any, new: Any) -> Iterator[str]:
+    """What differs, as deep as dataclasses go: `hosts.client.link.up.delay: 6ms here, 5ms …`."""
+    if old == new:
+        return
+    if (
+        is_dataclass(old)
+        and type(old) is type(new)
+        and not isinstance(old, type)
+        and type(old).__str__ is object.__str__
+    ):
+        for field in fields(old):
+            yield from _changed(f"{path}.{field.name}", getattr(old, field.name), getattr(new, field.name))
+    else:
+        yield f"{path}: {_word(new)} here, {_word(old)} in the stored scenario"
+
+
+def _word(value: Any) -> str:
+    return "nothing" if value is None or value == () else str(value)
