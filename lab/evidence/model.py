@@ -194,6 +194,7 @@ class QueueCount:
     sent_bytes: int
     dropped: int  #: loss and full queue together, as tc counts them
     overlimits: int
+    queue_full: int = 0  #: of `dropped`: those that found the queue full
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,7 @@ class WireFacts:
     drops: tuple[DropCount, ...] = ()
     queues: tuple[QueueCount, ...] = ()
     commands: tuple[Mapping[str, Json], ...] = ()  #: {program, input, status, output, duration_ms}
+    overruns: Mapping[str, int] = field(default_factory=dict)  #: where → packets that the wire lost unasked
 
 
 @dataclass(frozen=True, slots=True)

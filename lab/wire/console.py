@@ -1,0 +1,180 @@
+"""The line protocol with the wire's container: one request at a time, over the container's stdin and stdout.
+
+`tc` and `ip` are each one process that lives as long as the wire and reads line by line (`-force -batch -`).
+An answer has no end of its own, so every request ends with a line that makes a known one: to tc and ip an
+object that they do not know, to a shell an echo. Which line failed they say by its number.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lab.clock import SYSTEM_CLOCK, Clock, Deadline
+from lab.engine.base import Stream
+from lab.errors import EngineError, WireError
+
+#: `tc` and `ip`; `sh`: a shell in the kernel that impairs; `out`: the container's shell, outside of it.
+Tool = Literal["tc", "ip", "sh", "out"]
+
+_FAILED = re.compile(r"Command failed -:(?P<line>\d+)\s*$")
+_HINT = "look at the wire's last output; `lab doctor` says what this machine can do"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What one request printed, how it ended and how long it took.
+
+    `failed` holds the indexes of the lines that tc or ip refused; `status` is the exit status of the last
+    line (1 where any was refused).
+    """
+
+    tool: Tool
+    lines: tuple[str, ...]
+    output: tuple[str, ...]
+    failed: tuple[int, ...]
+    status: int
+    begin_wall_ns: int
+    end_wall_ns: int
+    duration_ms: float
+
+    def json(self) -> list[Any]:
+        """The one JSON document (a list) that the request printed."""
+        text = "\n".join(self.output)
+        try:
+            found = json.loads(text or "[]")
+        except json.JSONDecodeError as error:
+            raise WireError(f"{self.tool} {self.lines[-1]}: answered no JSON: {text[:300]!r}") from error
+        return found if isinstance(found, list) else [found]
+
+
+class Console:
+    """Requests to the wire and its announcements (`wire hello`, `wire ready`). Thread-safe."""
+
+    def __init__(self, stream: Stream, name: str = "wire", clock: Clock = SYSTEM_CLOCK) -> None:
+        self._stream = stream
+        self._name = name
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._number = 0
+        self._sent = {"tc": 0, "ip": 0}
+        self._last: list[str] = []
+        self._dead: str | None = None
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, name=f"{name}-console", daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        try:
+            while (line := self._stream.read_line()) is not None:
+                self._lines.put(line.decode(errors="replace").rstrip("\r"))
+        except EngineError as error:
+            self._dead = str(error)
+        self._lines.put(None)
+
+    def announced(self, word: str, deadline: Deadline) -> str:
+        """Waits for the line `wire WORD …` and gives what is behind the word."""
+        with self._lock:
+            while True:
+                line = self._next(deadline, f"`wire {word}`")
+                if line == f"wire {word}" or line.startswith(f"wire {word} "):
+                    return line.removeprefix(f"wire {word}").strip()
+
+    def request(self, tool: Tool, lines: Sequence[str], deadline: Deadline) -> Reply:
+        """Sends lines to a tool and waits for all that they print. A refused line does not raise here."""
+        with self._lock:
+            self._number += 1
+            begin_wall, begin = self._clock.wall_ns(), self._clock.monotonic_ns()
+            first = self._sent.get(tool, 0) + 1
+            text = list(lines)
+            if tool in self._sent:
+                text.append(f"end{self._number}")
+                self._sent[tool] += len(text)
+            else:
+                text[-1] += f'; echo "wire end {self._number} $?"'
+            try:
+                self._stream.write("".join(f"{tool} {line}\n" for line in text).encode())
+            except EngineError as error:
+                raise self._gone(f"{tool} {lines[0]}", str(error)) from error
+            what = f"{tool} {lines[0]}" + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
+            if tool in self._sent:
+                output, failed = self._until_unknown(tool, first, len(lines), deadline, what)
+                status = 1 if failed else 0
+            else:
+                output, status = self._until_echo(deadline, what)
+                failed = ()
+            return Reply(
+                tool=tool,
+                lines=tuple(lines),
+                output=tuple(output),
+                failed=failed,
+                status=status,
+                begin_wall_ns=begin_wall,
+                end_wall_ns=self._clock.wall_ns(),
+                duration_ms=(self._clock.monotonic_ns() - begin) / 1e6,
+            )
+
+    def _until_unknown(
+        self, tool: str, first: int, count: int, deadline: Deadline, what: str
+    ) -> tuple[list[str], tuple[int, ...]]:
+        """Up to the refusal of the line that no tc and no ip knows."""
+        output: list[str] = []
+        failed: list[int] = []
+        end = f'Object "end{self._number}" is unknown, '
+        while True:
+            line = self._next(deadline, what)
+            if line.startswith(end):
+                continue  # its "Command failed" follows, and is the end
+            if match := _FAILED.match(line):
+                at = int(match["line"]) - first
+                if at == count:
+                    return output, tuple(failed)
+                if not 0 <= at < count:
+                    raise WireError(
+                        f"{self._name}: {what}: {tool} refused line {match['line']}, none of these",
+                        hint=_HINT,
+                    )
+                failed.append(at)
+                continue
+            output.append(line)
+
+    def _until_echo(self, deadline: Deadline, what: str) -> tuple[list[str], int]:
+        output: list[str] = []
+        end = f"wire end {self._number} "
+        while True:
+            line = self._next(deadline, what)
+            if line.startswith(end):
+                return output, int(line.removeprefix(end))
+            output.append(line)
+
+    def _next(self, deadline: Deadline, what: str) -> str:
+        try:
+            line = self._lines.get(timeout=deadline.timeout())
+        except queue.Empty:
+            raise self._gone(what, f"no answer in time ({deadline.what})") from None
+        if line is None:
+            self._lines.put(None)  # whoever asks next learns it too
+            raise self._gone(what, self._dead or "its container ended")
+        self._last = [*self._last[-19:], line]
+        if line.startswith("wire failed "):
+            raise self._gone(what, line.removeprefix("wire failed "))
+        if line.startswith("wire dead "):
+            raise self._gone(what, f"user-mode Linux ended with status {line.removeprefix('wire dead ')}")
+        return line
+
+    def _gone(self, what: str, why: str) -> WireError:
+        last = [*self._last, *self._stream.stderr_tail().splitlines()][-20:]
+        tail = "\n".join(f"  {line}" for line in last)
+        return WireError(
+            f"{self._name}: {what}: {why}" + (f"\nits last output:\n{tail}" if tail else ""), hint=_HINT
+        )
+
+    def close(self) -> None:
+        """Ends the wire: its container's stdin is closed. May be called twice."""
+        self._stream.close()
+        self._reader.join(timeout=5.0)

@@ -1,0 +1,59 @@
+"""How a wire's container must be made: what it may do, what it is given, which kernel it is to choose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+from typing import Literal
+
+from lab.engine.base import ContainerSpec
+
+Kind = Literal["auto", "kernel", "uml"]
+
+CAPABILITIES = ("NET_ADMIN", "NET_RAW")
+
+#: Without it `kernel` is all that is left; user-mode Linux is at the other end of a tap.
+TUN = "/dev/net/tun"
+
+#: For a wire in the machine's kernel: inside a container /proc/sys is read-only. `uml-init.sh` sets the same.
+#: rp_filter: a packet comes in by the interface that its answer leaves by, there is nothing to check.
+#: icmp_ratelimit: a router that says "fragmentation needed" once a second makes path MTU discovery a lottery.
+SYSCTLS: Mapping[str, str] = {
+    "net.ipv4.ip_forward": "1",
+    "net.ipv4.conf.all.send_redirects": "0",
+    "net.ipv4.conf.default.send_redirects": "0",
+    "net.ipv4.conf.all.rp_filter": "0",
+    "net.ipv4.conf.default.rp_filter": "0",
+    "net.ipv4.icmp_ratelimit": "0",
+}
+
+#: Its memory is a file that it executes from: Docker's own /dev/shm is noexec and 64 MB. Only what is used is
+#: taken: 45 MB at rest.
+TMPFS: Mapping[str, str] = {"/run/lab": "exec,mode=0700,size=1g"}
+
+
+def wire_container(
+    *,
+    name: str,
+    image: str,
+    labels: Mapping[str, str],
+    network: str,
+    address: IPv4Address,
+    mac: str,
+    kind: Kind = "auto",
+    tun: bool = True,
+) -> ContainerSpec:
+    """The container of a wire. `tun`: whether the engine's machine has /dev/net/tun to give."""
+    return ContainerSpec(
+        name=name,
+        image=image,
+        labels=labels,
+        command=(kind,),
+        network=network,
+        address=address,
+        mac=mac,
+        capabilities=CAPABILITIES,
+        devices=(TUN,) if tun and kind != "kernel" else (),
+        sysctls=SYSCTLS,
+        tmpfs=TMPFS,
+    )

@@ -1,0 +1,131 @@
+"""The router that the wire is, in ip's words: its address, its devices, its neighbours, its links' MTU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any, Literal
+
+from lab.link import Link
+from lab.wire.tc import Port
+
+Json = Any
+
+#: Routing tables of the senders whose way is narrower than the interface: this and the host's number.
+_TABLE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class WireSetup:
+    """Everything that the wire has to know before the first packet."""
+
+    subnet: IPv4Network
+    address: IPv4Address  #: the wire's own
+    mac: str
+    hosts: Mapping[str, tuple[IPv4Address, str]]  #: name → address, MAC
+    links: Mapping[str, Link] = field(default_factory=dict)  #: a host that is not here is not impaired
+    arp: Literal["static", "dynamic"] = "static"
+    drops: bool = False  #: loads what `drop` needs now (0.1 s), not at the first one
+
+    def number(self, host: str) -> int:
+        """The host's place in the subnet: 10 for 198.18.7.10."""
+        return int(self.hosts[host][0]) - int(self.subnet.network_address)
+
+    def ports(self) -> list[Port]:
+        """Both directions of every host."""
+        return [
+            Port(host, address, direction, f"{direction}{self.number(host)}")
+            for host, (address, _) in self.hosts.items()
+            for direction in ("up", "down")
+        ]
+
+
+def set_up_lines(device: str, setup: WireSetup) -> list[str]:
+    """The wire's address, a device for every port, and who is where.
+
+    The default route goes: what is for no host of the lab has no way out. Neighbours are fixed unless the
+    scenario studies ARP; then host and wire ask each other, unimpaired.
+    """
+    lines = [
+        f"addr replace {setup.address}/{setup.subnet.prefixlen} dev {device}",
+        f"link set {device} up",
+        "route flush exact default",
+    ]
+    for port in setup.ports():
+        lines += [f"link add {port.device} type ifb", f"link set {port.device} up"]
+    if setup.arp == "static":
+        lines += [
+            f"neigh replace {address} lladdr {mac} dev {device} nud permanent"
+            for address, mac in setup.hosts.values()
+        ]
+    return lines
+
+
+def narrowest(source: Link, target: Link) -> int | None:
+    """MTU of the way from one host to another; None: that of the interface."""
+    given = [side.mtu for side in (source.up, target.down) if side.mtu is not None]
+    return min(given, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class MtuRoute:
+    """Packets from `source` to `target` may have `mtu` bytes; what is larger is refused as a router does it:
+    fragmented, or answered with "fragmentation needed"."""
+
+    table: int
+    source: IPv4Address
+    target: IPv4Address
+    mtu: int
+
+    def lines(self, device: str, known: Iterable[int]) -> list[str]:
+        """`known`: tables that have their rule already."""
+        rule = [] if self.table in known else [f"rule add from {self.source}/32 lookup {self.table}"]
+        return [
+            f"route replace {self.target}/32 dev {device} table {self.table} mtu lock {self.mtu}",
+            *rule,
+        ]
+
+
+def mtu_routes(setup: WireSetup, links: Mapping[str, Link]) -> list[MtuRoute]:
+    """One for every ordered pair of hosts with a narrow way between them."""
+    return [
+        MtuRoute(_TABLE + setup.number(source), setup.hosts[source][0], setup.hosts[target][0], mtu)
+        for source in setup.hosts
+        for target in setup.hosts
+        if source != target
+        and (mtu := narrowest(links.get(source, Link()), links.get(target, Link()))) is not None
+    ]
+
+
+def mtu_differences(
+    asked: Sequence[MtuRoute], routes: Mapping[int, Sequence[Mapping[str, Json]]]
+) -> list[str]:
+    """Where the routes that ip shows, by table, are not those that were asked for."""
+    wrong = []
+    for route in asked:
+        got = next(
+            (_mtu(found) for found in routes.get(route.table, ()) if found.get("dst") == str(route.target)),
+            None,
+        )
+        if got != route.mtu:
+            wrong.append(f"mtu from {route.source} to {route.target}: asked {route.mtu}, got {got or 'none'}")
+    return wrong
+
+
+def _mtu(route: Mapping[str, Json]) -> int | None:
+    metrics = route.get("metrics") or []
+    return next((int(metric["mtu"]) for metric in metrics if "mtu" in metric), None)
+
+
+def interface_drops(links: Iterable[Mapping[str, Json]], where: str) -> dict[str, int]:
+    """Packets that an interface lost, from `ip -s link`: `where/name rx` or `tx` → packets, those above 0."""
+    found = {}
+    for link in links:
+        stats = link.get("stats64") or link.get("stats") or {}
+        for side in ("rx", "tx"):
+            counts = stats.get(side) or {}
+            lost = sum(int(counts.get(key, 0)) for key in ("dropped", "errors", "over_errors"))
+            if lost:
+                found[f"{where}/{link['ifname']} {side}"] = lost
+    return found

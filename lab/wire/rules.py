@@ -1,0 +1,233 @@
+"""Exact drops: the next n packets from a to b that match, as rules for iptables-restore.
+
+What a rule looks at, in this order: source and destination; a small BPF program (marked by the ingress filter
+as having come in after the rule was made, flags, payload); a token bucket that starts with n tokens.
+
+The bucket is `hashlimit` and not `limit` because iptables-legacy writes the whole table anew for every rule
+that is added, which gives every other rule's `limit` its tokens back (a rule that was used up would drop
+again); a hashlimit bucket has a name and outlives that. It holds one day's worth of tokens at most
+(2^64 credits), so n tokens mean n a day: one token comes back after 24 h / n. Ten to a rule keeps it exact
+for 2.4 hours; more than ten are several rules.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from lab.errors import WireError
+
+Match = str | tuple[str, ...]  #: syn, syn-ack, fin, rst, data, ack, any; or the exact list of flags
+
+MATCHES = ("syn", "syn-ack", "fin", "rst", "data", "ack", "any")
+FLAGS: Mapping[str, int] = {
+    "fin": 0x01,
+    "syn": 0x02,
+    "rst": 0x04,
+    "psh": 0x08,
+    "ack": 0x10,
+    "urg": 0x20,
+    "ece": 0x40,
+    "cwr": 0x80,
+}
+_CLASSIC = 0x3F  #: without the two of ECN
+
+#: Tokens of one rule.
+PER_RULE = 10
+#: Rules of one drop: the chain is walked for every packet.
+LARGEST_COUNT = 10_000
+
+_TCP, _UDP = 6, 17
+
+# Classic BPF, as `struct sock_filter` has it.
+_LD_W, _LD_H, _LD_B = 0x20, 0x28, 0x30  # A = packet[k]
+_LD_B_IND = 0x50  # A = packet[X + k]
+_LDX_MSH = 0xB1  # X = 4 * (packet[k] & 15): the length of the IP header
+_ST, _LDX_MEM = 0x02, 0x61  # M[k] = A, X = M[k]
+_SUB_X, _AND_K, _RSH_K = 0x1C, 0x54, 0x74
+_LD_K = 0x00  # A = k
+_JA, _JEQ, _JGT, _JGE, _JSET = 0x05, 0x15, 0x25, 0x35, 0x45
+_RET = 0x06
+#: Where the kernel keeps the packet's mark for a BPF program: SKF_AD_OFF + SKF_AD_MARK.
+_MARK = 0xFFFFF000 + 20
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    code: int
+    jt: int
+    jf: int
+    k: int
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.jt} {self.jf} {self.k}"
+
+
+class _Assembler:
+    """Instructions with named places to jump to; `yes` and `no` are the two ends."""
+
+    def __init__(self) -> None:
+        self._lines: list[tuple[int, int, str, str]] = []
+        self._labels: dict[str, int] = {}
+
+    def do(self, code: int, k: int = 0) -> None:
+        self._lines.append((code, k, "", ""))
+
+    def jump(self, code: int, k: int, *, true: str = "", false: str = "") -> None:
+        """On to the next line where no label is given."""
+        self._lines.append((code, k, true, false))
+
+    def label(self, name: str) -> None:
+        self._labels[name] = len(self._lines)
+
+    def program(self) -> tuple[Instruction, ...]:
+        end = len(self._lines)
+        labels = self._labels | {"yes": end, "no": end + 1}
+        return (
+            *(self._resolved(at, labels) for at in range(end)),
+            Instruction(_RET, 0, 0, 1),
+            Instruction(_RET, 0, 0, 0),
+        )
+
+    def _resolved(self, at: int, labels: Mapping[str, int]) -> Instruction:
+        code, k, true, false = self._lines[at]
+        if code == _JA:
+            return Instruction(code, 0, 0, labels[true] - at - 1)
+        jt, jf = (labels[label] - at - 1 if label else 0 for label in (true, false))
+        return Instruction(code, jt, jf, k)
+
+
+def normal(match: str | Sequence[str]) -> Match:
+    """The match in one form, flags in the order of the header. Raises `WireError` for what is no match."""
+    if isinstance(match, str):
+        if match not in MATCHES:
+            raise WireError(f"{match!r} is not a match: {', '.join(MATCHES)} or a list of flags")
+        return match
+    wrong = [flag for flag in match if flag.lower() not in FLAGS]
+    if wrong or not match:
+        raise WireError(f"{list(match)!r} is not a list of TCP flags: they are {', '.join(FLAGS)}")
+    given = {flag.lower() for flag in match}
+    return tuple(flag for flag in FLAGS if flag in given)
+
+
+def program(match: Match, mark: int) -> tuple[Instruction, ...]:
+    """A BPF program over an IPv4 packet: 1 where the packet carries at least `mark` and matches.
+
+    Of a fragmented packet only the first piece has a TCP header to look at; `any` takes every piece.
+    """
+    code = _Assembler()
+    code.do(_LD_W, _MARK)
+    code.jump(_JGE, mark, false="no")
+    if match != "any":
+        code.do(_LD_H, 6)
+        code.jump(_JSET, 0x1FFF, true="no")
+        code.do(_LDX_MSH, 0)
+        code.do(_LD_B, 9)
+        if match == "data":
+            _data(code)
+        else:
+            code.jump(_JEQ, _TCP, false="no")
+            code.do(_LD_B_IND, 13)
+            _flags(code, match)
+    return code.program()
+
+
+def _flags(code: _Assembler, match: Match) -> None:
+    """With the flags in A."""
+    if match in ("syn", "syn-ack"):
+        code.do(_AND_K, FLAGS["syn"] | FLAGS["ack"])
+        code.jump(_JEQ, FLAGS["syn"] | (FLAGS["ack"] if match == "syn-ack" else 0), false="no")
+    elif match in ("fin", "rst"):
+        code.jump(_JSET, FLAGS[str(match)], false="no")
+    elif match == "ack":
+        code.do(_AND_K, _CLASSIC)
+        code.jump(_JEQ, FLAGS["ack"], false="no")
+        _tcp_header(code)
+        _payload(code)
+        code.jump(_JGT, 0, true="no")
+    else:
+        code.jump(_JEQ, sum(FLAGS[flag] for flag in match), false="no")
+
+
+def _data(code: _Assembler) -> None:
+    """Payload in TCP or UDP, with the protocol in A."""
+    code.jump(_JEQ, _TCP, true="tcp")
+    code.jump(_JEQ, _UDP, false="no")
+    code.do(_LD_K, 8)
+    code.do(_ST, 0)
+    code.jump(_JA, 0, true="payload")
+    code.label("tcp")
+    _tcp_header(code)
+    code.label("payload")
+    _payload(code)
+    code.jump(_JGT, 0, false="no")
+
+
+def _tcp_header(code: _Assembler) -> None:
+    """M[0] = bytes of the TCP header, with X the length of the IP header."""
+    code.do(_LD_B_IND, 12)
+    code.do(_AND_K, 0xF0)
+    code.do(_RSH_K, 2)  # 4 * (offset >> 4)
+    code.do(_ST, 0)
+
+
+def _payload(code: _Assembler) -> None:
+    """A = bytes behind the two headers."""
+    code.do(_LD_H, 2)
+    code.do(_SUB_X)
+    code.do(_LDX_MEM, 0)
+    code.do(_SUB_X)
+
+
+@dataclass(frozen=True, slots=True)
+class DropRule:
+    """The next `count` packets from `source` to `target` that match are dropped."""
+
+    mark: int  #: from 1; names the rule, and the packets that came in after it was made
+    source: IPv4Address
+    target: IPv4Address
+    match: Match
+    count: int
+
+    @property
+    def id(self) -> str:
+        return f"drop{self.mark}"
+
+    def lines(self) -> list[str]:
+        """For iptables-restore, without table and COMMIT."""
+        if not 1 <= self.count <= LARGEST_COUNT:
+            raise WireError(f"drop of {self.count} packets: 1 to {LARGEST_COUNT:,} can be counted")
+        bytecode = program(self.match, self.mark)
+        text = ",".join([str(len(bytecode)), *map(str, bytecode)])
+        found: list[str] = []
+        left = self.count
+        while left > 0:
+            part = min(left, PER_RULE)
+            left -= part
+            found.append(
+                f'-A FORWARD -s {self.source}/32 -d {self.target}/32 -m bpf --bytecode "{text}"'
+                f" -m hashlimit --hashlimit-upto {part}/day --hashlimit-burst {part}"
+                f" --hashlimit-name lab-{self.mark}-{len(found)} --hashlimit-htable-expire 2000000000 -j DROP"
+            )
+        return found
+
+
+def restore_input(rules: Iterable[DropRule]) -> list[str]:
+    """For iptables-restore --noflush: added behind the rules that are there, which keep their counts."""
+    return ["*filter", *(line for rule in rules for line in rule.lines()), "COMMIT"]
+
+
+_COUNTED = re.compile(r"\[(?P<packets>\d+):\d+\] -A FORWARD .*--hashlimit-name lab-(?P<mark>\d+)-\d+ ")
+
+
+def dropped(saved: Iterable[str]) -> dict[int, int]:
+    """Packets dropped by each rule's mark, from the lines of `iptables-save -c`. A rule that never fired is
+    there with 0."""
+    found: dict[int, int] = {}
+    for line in saved:
+        if match := _COUNTED.match(line):
+            mark = int(match["mark"])
+            found[mark] = found.get(mark, 0) + int(match["packets"])
+    return found

@@ -1,0 +1,369 @@
+"""The only place with tc's words: an Impairment becomes tc's text, and tc's JSON is held against it.
+
+Every direction of every host's link is a device of its own (an ifb, `up10` and `down10` for the host whose
+address ends in .10) with one netem as its root. netem refuses `duplicate` beside another netem in one tree,
+so no tree here ever has two. Where `burst` is asked for, a tbf below the netem shapes in its place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Any
+
+from lab.errors import WireError
+from lab.link import Direction, Impairment
+from lab.units import Duration, Percent
+
+Json = Any
+
+#: Packets a queue holds where the scenario does not say: netem's own 1,000 drops at speed, and 32 MB of one
+#: TCP window (tcp_rmem's largest today) are 22,000 packets.
+DEFAULT_LIMIT = 50_000
+
+#: Of a frame that carries a full IP packet of 1,500 bytes. netem and tbf count the Ethernet header.
+FRAME = 1_514
+
+NETEM_HANDLE = "1:"
+TBF_HANDLE = "10:"
+
+#: Priorities of the filters on the wire's interface: the smallest is looked at first.
+PRIO_REDIRECTS = 1
+PRIO_CUT = 10
+PRIO_PARTITION = 100
+PRIO_MARK = 10_000
+PRIO_LINK = 20_000
+PRIO_REST = 30_000
+
+#: tc prints JSON numbers with six significant digits.
+_PRINTED = 6e-6
+#: tc prints whole microseconds, cut off, of netem's ticks of 64 ns.
+_TIME = 1.1e-6
+#: netem keeps a probability as a share of 2^32 - 1.
+_PROBABILITY = 1 / (2**32 - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One direction of one host's link in the wire."""
+
+    host: str
+    address: IPv4Address
+    direction: Direction
+    device: str
+
+    @property
+    def hook(self) -> str:
+        """Where its packets are caught: on their way into the router, or out of it."""
+        return "ingress" if self.direction == "up" else "egress"
+
+    @property
+    def match(self) -> str:
+        side = "src" if self.direction == "up" else "dst"
+        return f"match ip {side} {self.address}/32"
+
+    def __str__(self) -> str:
+        return f"link of {self.host}, {self.direction}"
+
+
+def _percent(value: Percent | None) -> str:
+    return str(value) if value is not None else "0%"
+
+
+def _duration(value: Duration | None) -> str:
+    """Whole microseconds: tc before 6.7 takes no finer time for netem."""
+    return f"{round(value.ns / 1_000) if value is not None else 0}us"
+
+
+def problems(asked: Impairment) -> list[str]:
+    """What tc could not do, in the scenario's words; empty where all is well."""
+    found = []
+    if asked.loss is not None and asked.gemodel is not None:
+        found.append("loss and gemodel are two models of one thing: give one of them")
+    if _on(asked.reorder) and not _on(asked.delay):
+        found.append("reorder needs delay: a packet overtakes those that wait")
+    if asked.gap is not None and not _on(asked.reorder):
+        found.append("gap needs reorder")
+    if asked.burst is not None and not _on(asked.rate):
+        found.append("burst needs rate")
+    if asked.distribution not in (None, "uniform") and not _on(asked.jitter):
+        found.append("distribution needs jitter")
+    if asked.burst is not None and asked.burst.bytes < (asked.mtu or 1_500) + 14:
+        found.append(f"burst {asked.burst} is less than one packet: no full packet would ever pass")
+    return found
+
+
+def _on(value: Duration | Percent | Any | None) -> bool:
+    """Given, and not zero."""
+    if isinstance(value, Duration):
+        return value.ns > 0
+    if isinstance(value, Percent):
+        return value.percent > 0
+    return value is not None
+
+
+def netem(asked: Impairment) -> str:
+    """The whole of netem's options. All is said every time: what a `change` leaves out, netem keeps."""
+    words = [f"limit {asked.limit or DEFAULT_LIMIT}"]
+    words.append(f"delay {_duration(asked.delay)} {_duration(asked.jitter)} {_percent(asked.correlation)}")
+    if asked.distribution is not None and _on(asked.jitter):
+        words.append(f"distribution {asked.distribution}")
+    if asked.gemodel is not None:
+        model = asked.gemodel
+        words.append(f"loss gemodel {model.p} {model.r} {model.one_minus_h} {model.one_minus_k}")
+    else:
+        words.append(f"loss random {_percent(asked.loss)} {_percent(asked.loss_correlation)}")
+    words.append(f"duplicate {_percent(asked.duplicate)}")
+    words.append(f"corrupt {_percent(asked.corrupt)}")
+    if _on(asked.reorder):
+        words.append(f"reorder {_percent(asked.reorder)} {_percent(asked.reorder_correlation)}")
+        if asked.gap is not None:
+            words.append(f"gap {asked.gap}")
+    rate = asked.rate.bits_per_second if asked.rate is not None and asked.burst is None else 0
+    words.append(f"rate {rate}bit")
+    return " ".join(words)
+
+
+def tbf(asked: Impairment) -> str:
+    """tbf's options, where `burst` is given. Its own queue is never shorter than netem's `limit`."""
+    assert asked.rate is not None
+    assert asked.burst is not None
+    limit = min((asked.limit or DEFAULT_LIMIT) * FRAME, 2**31)
+    return f"rate {asked.rate.bits_per_second}bit burst {asked.burst.bytes}b limit {limit}b"
+
+
+def link_lines(port: Port, asked: Impairment, *, verb: str) -> list[str]:
+    """Lines that make (`verb` add) or change in place (`verb` change) one direction of a link.
+
+    `change` and `replace` of the same kind keep what is queued; a root that is deleted drops it.
+    """
+    if wrong := problems(asked):
+        raise WireError(f"{port}: {'; '.join(wrong)}")
+    lines = [f"qdisc {verb} dev {port.device} root handle {NETEM_HANDLE} netem {netem(asked)}"]
+    if asked.burst is not None:
+        lines.append(
+            f"qdisc replace dev {port.device} parent {NETEM_HANDLE}1 handle {TBF_HANDLE} tbf {tbf(asked)}"
+        )
+    return lines
+
+
+def interface_lines(device: str) -> list[str]:
+    """The hooks of the wire's interface and what never passes it.
+
+    Redirects: the sysctl that stops them is read-only in a container. What goes to no host of the lab: the
+    wire forwards between them only. IPv6: nobody here routes it, and it would count as dropped by the
+    interface.
+    """
+    return [
+        f"qdisc add dev {device} root handle {NETEM_HANDLE} pfifo limit {DEFAULT_LIMIT}",
+        f"qdisc add dev {device} clsact",
+        f"filter add dev {device} egress protocol ip prio {PRIO_REDIRECTS} u32"
+        " match ip protocol 1 0xff match icmp type 5 0xff action drop",
+        f"filter add dev {device} egress protocol ip prio {PRIO_REST} u32 match u32 0 0 action drop",
+        f"filter add dev {device} ingress protocol ipv6 prio {PRIO_REST + 1} u32 match u32 0 0 action drop",
+    ]
+
+
+def port_filter(device: str, port: Port) -> str:
+    """Sends the packets of one direction through its device."""
+    return (
+        f"filter add dev {device} {port.hook} protocol ip prio {PRIO_LINK} u32 {port.match}"
+        f" action mirred egress redirect dev {port.device}"
+    )
+
+
+def counter_line(index: int) -> str:
+    """A drop that counts, and goes on existing when no filter uses it any more."""
+    return f"actions add action drop index {index}"
+
+
+def drop_filter(device: str, hook: str, prio: int, match: str, index: int) -> str:
+    return f"filter add dev {device} {hook} protocol ip prio {prio} u32 {match} action gact index {index}"
+
+
+def delete_filter(device: str, hook: str, prio: int) -> str:
+    return f"filter del dev {device} {hook} protocol ip prio {prio}"
+
+
+def between(source: IPv4Address, target: IPv4Address) -> str:
+    return f"match ip src {source}/32 match ip dst {target}/32"
+
+
+def mark_filter(device: str, source: IPv4Address, target: IPv4Address, mark: int) -> str:
+    """Marks what comes in from now on, so that a drop rule spares what was under way when it was made.
+
+    Marks grow. Each has a filter of its own, looked at after those before it, so the largest wins.
+    """
+    return (
+        f"filter add dev {device} ingress protocol ip prio {PRIO_MARK + mark} u32"
+        f" {between(source, target)} action skbedit mark {mark} continue"
+    )
+
+
+# What tc says back ------------------------------------------------------------------------------------------
+
+
+def qdisc(qdiscs: Sequence[Mapping[str, Json]], device: str, kind: str) -> Mapping[str, Json] | None:
+    """The qdisc of this kind on this device; None where there is none."""
+    for found in qdiscs:
+        if found.get("dev") == device and found.get("kind") == kind:
+            return found
+    return None
+
+
+def _close(got: float, asked: float, step: float = 0.0) -> bool:
+    return math.isclose(got, asked, rel_tol=_PRINTED, abs_tol=step)
+
+
+def differences(port: Port, asked: Impairment, qdiscs: Sequence[Mapping[str, Json]]) -> list[str]:
+    """Where the kernel's own account of a link is not what was asked: `what: asked …, got …`.
+
+    To the precision of tc and netem: microseconds, probabilities as shares of 2^32, rates in whole bytes per
+    second; tc prints six digits. The distribution's table is not in it: the kernel does not give it back.
+    """
+    root = qdisc(qdiscs, port.device, "netem")
+    if root is None or not root.get("root"):
+        return [f"netem: asked on {port.device}, got none"]
+    found = _Options(root.get("options") or {})
+    wrong = _Comparison()
+    wrong.exact("limit", asked.limit or DEFAULT_LIMIT, found.number("limit"))
+    delay, jitter = _seconds(asked.delay), _seconds(asked.jitter)
+    wrong.near("delay", delay, found.number("delay", "delay"), _TIME, "s")
+    wrong.near("jitter", jitter, found.number("delay", "jitter"), _TIME, "s")
+    if jitter:
+        wrong.share("correlation", asked.correlation, found.number("delay", "correlation"))
+    _compare_loss(wrong, asked, found)
+    wrong.share("duplicate", asked.duplicate, found.number("duplicate", "duplicate"))
+    wrong.share("corrupt", asked.corrupt, found.number("corrupt", "corrupt"))
+    reordering = bool(found.number("gap"))  # without a gap netem keeps the numbers and does nothing
+    wrong.share("reorder", asked.reorder, found.number("reorder", "reorder") if reordering else 0.0)
+    if _on(asked.reorder):
+        wrong.share("reorder_correlation", asked.reorder_correlation, found.number("reorder", "correlation"))
+        wrong.exact("gap", asked.gap or 1, found.number("gap"))
+    rate = asked.rate.bits_per_second // 8 if asked.rate is not None else 0
+    wrong.exact("rate", 0 if asked.burst is not None else rate, found.number("rate", "rate"), " B/s")
+    shaper = qdisc(qdiscs, port.device, "tbf")
+    if asked.burst is not None:
+        options = _Options((shaper or {}).get("options") or {})
+        wrong.exact("rate", rate, options.number("rate"), " B/s")
+        # tbf keeps the burst as a time in steps of 64 ns.
+        wrong.near("burst", asked.burst.bytes, options.number("burst"), 1 + rate * 64e-9, "B")
+    elif shaper is not None:
+        wrong.found.append("burst: asked none, got a tbf")
+    return wrong.found
+
+
+def _seconds(value: Duration | None) -> float:
+    return value.seconds if value is not None else 0.0
+
+
+def _compare_loss(wrong: _Comparison, asked: Impairment, found: _Options) -> None:
+    if asked.gemodel is not None:
+        wrong.share("gemodel.p", asked.gemodel.p, found.number("loss-gemodel", "p"))
+        wrong.share("gemodel.r", asked.gemodel.r, found.number("loss-gemodel", "r"))
+        wrong.share("gemodel.one_minus_h", asked.gemodel.one_minus_h, found.number("loss-gemodel", "1-h"))
+        wrong.share("gemodel.one_minus_k", asked.gemodel.one_minus_k, found.number("loss-gemodel", "1-k"))
+        return
+    if found.has("loss-gemodel"):
+        wrong.found.append("gemodel: asked none, got one")
+    wrong.share("loss", asked.loss, found.number("loss-random", "loss"))
+    if _on(asked.loss):
+        wrong.share("loss_correlation", asked.loss_correlation, found.number("loss-random", "correlation"))
+
+
+class _Options:
+    """tc's JSON options of one qdisc; what is not said is 0."""
+
+    def __init__(self, options: Mapping[str, Json]) -> None:
+        self._options = options
+
+    def has(self, key: str) -> bool:
+        return key in self._options
+
+    def number(self, *path: str) -> float:
+        value: Json = self._options
+        for key in path:
+            value = value.get(key, 0) if isinstance(value, Mapping) else 0
+        return float(value) if isinstance(value, int | float) else 0.0
+
+
+class _Comparison:
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def _differs(self, what: str, asked: str, got: str) -> None:
+        self.found.append(f"{what}: asked {asked}, got {got}")
+
+    def exact(self, what: str, asked: float, got: float, unit: str = "") -> None:
+        if not _close(got, asked):
+            self._differs(what, f"{asked:.10g}{unit}", f"{got:.10g}{unit}")
+
+    def near(self, what: str, asked: float, got: float, step: float, unit: str) -> None:
+        if not _close(got, asked, step):
+            self._differs(what, f"{asked:.10g}{unit}", f"{got:.10g}{unit}")
+
+    def share(self, what: str, asked: Percent | None, got: float) -> None:
+        want = asked.fraction if asked is not None else 0.0
+        if not _close(got, want, _PROBABILITY):
+            self._differs(what, _percent(asked), f"{got * 100:.10g}%")
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """What one qdisc has counted and holds."""
+
+    packets: int
+    bytes: int
+    dropped: int
+    waiting: int  #: packets
+
+
+def queued(found: Mapping[str, Json]) -> Queued:
+    return Queued(
+        packets=int(found.get("packets", 0)),
+        bytes=int(found.get("bytes", 0)),
+        dropped=int(found.get("drops", 0)),
+        waiting=int(found.get("qlen", 0)),
+    )
+
+
+def redirected(filters: Sequence[Mapping[str, Json]]) -> dict[str, int]:
+    """Packets that found a device's queue full, by device.
+
+    mirred counts as `overlimits` what the queue refused; a packet that netem lost on purpose was accepted.
+    """
+    full: dict[str, int] = {}
+    for action in _actions(filters):
+        if action.get("kind") == "mirred" and (device := action.get("to_dev")):
+            full[device] = full.get(device, 0) + int((action.get("stats") or {}).get("overlimits", 0))
+    return full
+
+
+def counted(actions: Sequence[Mapping[str, Json]]) -> dict[int, int]:
+    """Packets that each drop action dropped, by its index."""
+    return {
+        int(action["index"]): int((action.get("stats") or {}).get("drops", 0))
+        for action in _flat(actions)
+        if "index" in action
+    }
+
+
+def filter_indexes(filters: Sequence[Mapping[str, Json]]) -> dict[int, int]:
+    """Index of the drop action in use, by the filter's priority."""
+    return {
+        int(entry["pref"]): int(action["index"])
+        for entry in filters
+        for action in (entry.get("options") or {}).get("actions", [])
+        if action.get("kind") == "gact" and "index" in action
+    }
+
+
+def _actions(filters: Sequence[Mapping[str, Json]]) -> list[Mapping[str, Json]]:
+    return [action for entry in filters for action in (entry.get("options") or {}).get("actions", [])]
+
+
+def _flat(actions: Sequence[Mapping[str, Json]]) -> list[Mapping[str, Json]]:
+    """`tc -j actions list` gives [{"total acts": n}, {"actions": […]}]."""
+    return [action for entry in actions for action in entry.get("actions", [])]
