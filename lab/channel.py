@@ -91,8 +91,8 @@ class Channel:
     def close(self) -> None:
         """End the channel: the agent sees the end of its stdin and exits. May be called twice."""
         self._closing = True
-        self._stream.close()
         self._end("the lab closed the channel")
+        self._stream.close()
         if threading.current_thread() is not self._reader:
             self._reader.join(timeout=5)
 

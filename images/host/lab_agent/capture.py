@@ -10,6 +10,7 @@ from typing import Any
 
 from .loop import Loop, Timer
 from .tools import DEFAULT_SIGNALS
+from .unprivileged import spawn
 
 #: Kernel buffer in KiB. In immediate mode each slot is as large as the MTU with the offloads off, so this is
 #: 20,000 packets: 0.3 s of what the wire can carry at most.
@@ -19,10 +20,6 @@ STOP_TIMEOUT = 10.0
 _COUNTS = re.compile(
     rb"(\d+) packets? captured.*?(\d+) packets? received by filter.*?(\d+) packets? dropped by kernel", re.S
 )
-
-
-class CaptureProblem(Exception):
-    """tcpdump did not start, or did not end as it should."""
 
 
 class Capture:
@@ -52,25 +49,8 @@ class Capture:
         self._ready, self._failed = ready, failed
         self._fd, write = os.pipe()
         os.set_blocking(self._fd, False)
-        actions = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_DUP2, write, 2),
-        ]
-        try:
-            self._pid = os.posix_spawnp(
-                self._argv[0],
-                self._argv,
-                {**os.environ, "LC_ALL": "C"},
-                file_actions=actions,
-                setsigdef=DEFAULT_SIGNALS,
-                setpgroup=0,
-            )
-        except FileNotFoundError as error:
-            os.close(self._fd)
-            raise CaptureProblem("tcpdump is not installed on this host") from error
-        finally:
-            os.close(write)
+        self._pid = spawn(self._argv, write, DEFAULT_SIGNALS)
+        os.close(write)
         self._loop.read(self._fd, self._hear)
         self._loop.child(self._pid, self._ended)
 

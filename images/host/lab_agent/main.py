@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .capture import Capture, CaptureProblem
+from .capture import Capture
 from .counters import read_counters, read_sysctls
 from .lines import LineReader, encode, write_all
 from .loop import Loop
@@ -92,7 +92,7 @@ class Agent:
             value = handler(number, request)
         except Refused as refused:
             self._refuse(number, refused.kind, str(refused))
-        except (ToolFailed, NotAsAsked, CaptureProblem) as problem:
+        except (ToolFailed, NotAsAsked) as problem:
             self._refuse(number, "set_up", str(problem))
         except OSError as error:
             self._refuse(number, "os", str(error))

@@ -18,6 +18,7 @@ from .sockdiag import Seen, SockDiag
 PERIOD = 0.010
 WAITING_PERIOD = 0.002  #: while someone waits for a state
 AT_LEAST_NS = 100_000_000
+DOCKERS_RESOLVER = "127.0.0.11"  #: its sockets are in every namespace and are not the lab's
 AFTER_CALL = 0.001  #: the second look after a call began: SYN_SENT and the like are there by then
 
 Key = tuple[str, tuple[str, int], tuple[str, int] | None, bytes]
@@ -93,7 +94,8 @@ class Sampler:
     def _list(self) -> list[Seen]:
         # TCP6 and UDP6 in use, counting dual-stack listeners; 0 spares half of the work.
         counts = os.pread(self._counts_fds[1], 4096, 0)
-        return self._diag.dump(ipv6=b"TCP6: inuse 0\n" not in counts or b"UDP6: inuse 0\n" not in counts)
+        found = self._diag.dump(ipv6=b"TCP6: inuse 0\n" not in counts or b"UDP6: inuse 0\n" not in counts)
+        return [seen for seen in found if seen.local[0] != DOCKERS_RESOLVER]
 
     def look(self) -> None:
         """List the sockets and keep what changed."""

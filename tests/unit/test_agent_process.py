@@ -1,0 +1,193 @@
+"""Processes of the agent that are killed, paused and cancelled; programs; states; the agent's own end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from lab.channel import AgentRefused
+from lab.errors import AgentError, DeadlineExceeded
+from lab.host import CallSpec, Host, RunSpec
+from lab.units import Duration
+from tests.unit.agent_process import PipeStream
+from tests.unit.test_agent_calls import PATIENCE, Caller, caller, host
+
+__all__ = ["caller", "host"]  # the fixtures
+
+
+def test_kill_ends_pending_calls_and_the_kernel_closes_the_sockets(caller: Caller) -> None:
+    port = caller.listen()
+    far = Caller(caller.host)
+    far.process = "victim"
+    far.ok("connect", to=f"127.0.0.1:{port}", as_="c")
+    caller.ok("accept", on="srv", as_="s")
+    far.ok("sendall", on="c", data="all there is")
+    _, pending = far.begin("recv", on="c", size=1)
+    caller.host.signal("victim", "KILL")
+    record = pending.result(PATIENCE)
+    assert record.error is not None
+    assert (record.error.name, record.socket, record.kind) == ("killed", "c", "tcp")
+    assert "SIGKILL" in record.error.message
+    assert record.end_mono_ns > record.start_mono_ns
+    assert caller.ok("recv", on="s", size=99).data == b"all there is"
+    assert caller.ok("recv", on="s", size=99).eof  # the FIN of the kernel
+    mine = [stream for stream in caller.host.streams() if stream.process == "victim"]
+    assert mine[-1].sent_bytes == 12  # known after the death
+    with pytest.raises(AgentRefused, match="no process 'victim' is alive"):
+        caller.host.signal("victim", "KILL")
+    assert far.ok("socket", as_="c").fd == 3  # a new life, with nothing of the old one
+
+
+def test_no_other_process_holds_the_sockets_of_a_killed_one(caller: Caller) -> None:
+    """A process forked after a connection was made must not keep it from being closed."""
+    port = caller.listen()
+    victim, bystander = Caller(caller.host), Caller(caller.host)
+    victim.process, bystander.process = "victim", "bystander"
+    victim.ok("connect", to=f"127.0.0.1:{port}", as_="c")
+    bystander.ok("socket", as_="any")
+    caller.ok("accept", on="srv", as_="s")
+    caller.host.signal("victim", "KILL")
+    assert caller.ok("recv", on="s", size=1, timeout="1s").eof
+
+
+def test_a_signal_that_terminates(caller: Caller) -> None:
+    caller.listen()
+    _, pending = caller.begin("accept", on="srv", as_="s")
+    caller.host.signal("main", "TERM")
+    assert "SIGTERM" in pending.result(PATIENCE).error.message
+    with pytest.raises(AgentRefused, match="'NONSENSE' is not a signal"):
+        caller.host.signal("main", "NONSENSE")
+
+
+def test_a_paused_process_makes_no_calls_till_it_goes_on(caller: Caller) -> None:
+    caller.pair()
+    step, pending = caller.begin("recv", on="s", size=5)
+    caller.host.signal("main", "STOP")
+    spec = caller.spec("getsockopt", {"on": "c", "option": "SO_TYPE"}, None)
+    waiting = caller.host.call(spec)
+    caller.host.counters()  # a whole round trip later …
+    assert not waiting.done()
+    assert caller.host.cancel(step) == 1  # … and still it can be given up
+    assert pending.result(PATIENCE).error.name == "cancelled"
+    caller.host.signal("main", "CONT")
+    assert waiting.result(PATIENCE).result == 1
+
+
+def test_cancel_what_is_not_there(caller: Caller) -> None:
+    assert caller.host.cancel("steps[99]") == 0
+
+
+def test_begun_needs_a_call(caller: Caller) -> None:
+    with pytest.raises(AgentError, match="has neither begun nor ended"):
+        caller.host.begun("nonesuch", 0.001)
+
+
+def test_programs(host: Host) -> None:
+    text = "line\n" * 30_000  # more than a pipe holds
+    record = host.run(RunSpec("cat", ["sh", "-c", "cat; echo no >&2; exit 3"], stdin=text)).result(PATIENCE)
+    assert (record.exit_code, record.stdout, record.stderr, record.error) == (3, text, "no\n", None)
+    late = host.run(RunSpec("late", ["sleep", "60"], timeout=Duration.parse("10ms"))).result(PATIENCE)
+    assert (late.exit_code, late.error) == (-signal.SIGKILL, "timeout")
+    missing = host.run(RunSpec("missing", ["nonesuch-program"])).result(PATIENCE)
+    assert missing.exit_code is None
+    assert missing.error == "nonesuch-program could not be started: No such file or directory"
+
+
+def test_a_program_in_the_background_is_signalled_and_cancelled(host: Host) -> None:
+    one = host.run(RunSpec("one", ["sleep", "60"]))
+    host.signal_run("one", "TERM")
+    assert one.result(PATIENCE).exit_code == -signal.SIGTERM
+    with pytest.raises(AgentRefused, match="'one' has ended already"):
+        host.signal_run("one", "TERM")
+    with pytest.raises(AgentRefused, match="no program was started by step 'two'"):
+        host.signal_run("two", "TERM")
+    two = host.run(RunSpec("two", ["sleep", "60"]))
+    assert host.cancel("two") == 1
+    assert two.result(PATIENCE).exit_code == -signal.SIGKILL
+
+
+def test_states_counters_and_sysctls(caller: Caller) -> None:
+    host = caller.host
+    host.watch()
+    before = host.counters()
+    port = caller.pair()
+    assert host.wait_for(1, listening=port).wall_ns > 0
+    host.wait_for(1, state="ESTABLISHED", port=port)
+    assert host.counters()["TcpActiveOpens"] > before["TcpActiveOpens"]
+    caller.ok("close", on="c")
+    host.wait_for(1, state="FIN_WAIT2", port=port)
+    caller.ok("close", on="s")
+    host.wait_for(1, state="TIME_WAIT", port=port)
+    seen = [
+        s.state for s in host.states() if s.remote is not None and s.remote.port == port and s.kind == "tcp"
+    ]
+    assert seen[0] == "ESTABLISHED"
+    assert seen[-1] == "TIME_WAIT"
+    final = [s for s in host.final_states() if s.local.port == port and s.state == "LISTEN"]
+    assert len(final) == 1
+    assert final[0].final
+    assert host.sysctls(["net.ipv4.tcp_syn_retries", "net.no.such"]).keys() == {"net.ipv4.tcp_syn_retries"}
+
+
+def test_an_accept_queue_is_seen_to_grow(caller: Caller) -> None:
+    caller.host.watch()
+    port = caller.listen()
+    caller.ok("connect", to=f"127.0.0.1:{port}", as_="c")
+    queues = [s.recv_queue for s in caller.host.states() if s.local.port == port and s.state == "LISTEN"]
+    assert queues == [0, 1]
+
+
+def test_waiting_for_a_state_that_does_not_come(caller: Caller) -> None:
+    with pytest.raises(DeadlineExceeded, match=r"h: no tcp socket in LISTEN with port 1 within 0.01 s"):
+        caller.host.wait_for(0.01, listening=1)
+
+
+def test_requests_that_cannot_be(host: Host) -> None:
+    with pytest.raises(AgentRefused, match="the host was not set up"):
+        host.start_capture()
+    with pytest.raises(AgentRefused, match="no capture was started"):
+        host.stop_capture()
+    with pytest.raises(AgentRefused, match="the host was not set up"):
+        host.power_off()
+
+
+@pytest.fixture
+def own() -> Iterator[tuple[Host, PipeStream]]:
+    """An agent that a test may kill."""
+    stream = PipeStream()
+    with Host(stream, "h") as host:
+        host.wait_ready()
+        yield host, stream
+    stream.release()
+
+
+def test_the_end_of_stdin_ends_everything(own: tuple[Host, PipeStream]) -> None:
+    host, stream = own
+    pids = f"/proc/{stream.process.pid}/task/{stream.process.pid}/children"
+    future = host.run(RunSpec("program", ["sleep", "60"]))
+    host.signal("main", "CONT")  # a round trip: the program has started
+    with open(pids, encoding="ascii") as file:
+        children = [int(pid) for pid in file.read().split()]
+    assert len(children) == 2
+    host.close()
+    assert stream.process.returncode == 0
+    for pid in children:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    with pytest.raises(AgentError, match="the lab closed the channel"):
+        future.result(PATIENCE)
+
+
+def test_a_dead_agent_is_an_error_with_its_last_words() -> None:
+    ready = 'print(\'{"event":"ready"}\', flush=True)'
+    code = f"import sys; {ready}; sys.stdin.readline(); raise SystemExit('ouch')"
+    stream = PipeStream([sys.executable, "-S", "-E", "-c", code])
+    with Host(stream, "server") as host:
+        host.wait_ready()
+        with pytest.raises(AgentError, match=r"(?s)^server: call: the agent is gone.*ouch"):
+            host.call(CallSpec("a", "socket", {"as": "x"})).result(PATIENCE)
+    stream.release()
