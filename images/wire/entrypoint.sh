@@ -145,7 +145,7 @@ boot_uml() {
         taskset -c "$cpu" linux.uml mem="${LAB_WIRE_MEMORY:-512M}" umid=wire uml_dir="$run" \
             root=/dev/root rootfstype=hostfs rw init="$here/uml-init.sh" \
             con=null con0=fd:0,fd:1 con1=fd:4,fd:8 con2=fd:5,fd:9 stderr=1 quiet loglevel=1 \
-            lpj=35000000 selinux=0 audit=0 panic=-1 noreboot \
+            lpj=35000000 ifb.numifbs=0 selinux=0 audit=0 panic=-1 noreboot \
             initcall_blacklist=raid6_select_algo,init_zswap,strp_dev_init,init_btrfs_fs,init_jfs_fs,init_xfs_fs,pty_init,crypto_algapi_init \
             "vec0:transport=tap,ifname=labtap,depth=256,gro=0,mac=$mac" \
             "LAB_DEV=$dev" "LAB_MTU=$mtu" "TC_LIB_DIR=$TC_LIB_DIR" \

@@ -37,6 +37,9 @@ PRIO_MARK = 10_000
 PRIO_LINK = 20_000
 PRIO_REST = 30_000
 
+#: Indexes of the drop actions that count; the kernel numbers those of other filters from 1.
+FIRST_COUNTER = 1_000
+
 #: tc prints JSON numbers with six significant digits.
 _PRINTED = 6e-6
 #: tc prints whole microseconds, cut off, of netem's ticks of 64 ns.

@@ -56,8 +56,8 @@ class Wire:
     """The wire, over the stream of its container. Thread-safe.
 
     Whatever could not be applied exactly as asked raises `WireError` naming the link, what was asked and what
-    the kernel says it has. An event's moment is on the clock of the lab's machine, once the read-back is there:
-    1 to 5 ms after the request was written.
+    the kernel says it has. An event's moment is on the clock of the lab's machine, when the read-back is
+    there: 1 to 5 ms after the request was written.
     """
 
     def __init__(self, stream: Stream, name: str = "wire", *, clock: Clock = SYSTEM_CLOCK) -> None:
@@ -349,7 +349,7 @@ class Wire:
 
     def _block(self, rule: str, hook: str, prio: int, match: str) -> _Block:
         if rule not in self._blocks:
-            block = _Block(rule, len(self._blocks) + 1, hook, prio, match, set())
+            block = _Block(rule, tc.FIRST_COUNTER + len(self._blocks), hook, prio, match, set())
             self._run("tc", [tc.counter_line(block.index)])
             self._blocks[rule] = block
         return self._blocks[rule]
