@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .loop import Loop, Timer
@@ -33,14 +33,18 @@ class Wait:
         self.port = port
         self.done = done
 
-    def holds(self, seen: Seen) -> bool:
-        """A listener by its own port; any other state by the port of either end."""
-        if seen.kind != self.kind or seen.state != self.state:
-            return False
-        ports = [seen.local[1]]
-        if seen.remote is not None:
-            ports.append(seen.remote[1])
-        return self.port in ports
+    def holds(self, there: Iterable[Seen]) -> bool:
+        """A listener by its own port; any other state by the port of either end.
+
+        A closed socket is in none of the kernel's tables: CLOSE is that no connection of the port is left.
+        """
+        if self.state == "CLOSE":
+            return not any(self._is_about(seen) and seen.state != "LISTEN" for seen in there)
+        return any(self._is_about(seen) and seen.state == self.state for seen in there)
+
+    def _is_about(self, seen: Seen) -> bool:
+        ports = (seen.local[1], seen.remote[1] if seen.remote else None)
+        return seen.kind == self.kind and self.port in ports
 
 
 class Sampler:
@@ -119,7 +123,7 @@ class Sampler:
             else:
                 self._missing.pop(key, None)
         self._last = current
-        for wait in [w for w in self._waits if any(w.holds(seen) for seen in found)]:
+        for wait in [w for w in self._waits if w.holds(current.values())]:
             self._waits.remove(wait)
             wait.done({"wall_ns": now_wall, "mono_ns": self._listed_ns})
 
