@@ -1,0 +1,86 @@
+"""The diagram as Mermaid `sequenceDiagram` text, for Markdown pages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from lab.report.diagram.events import Became, Done, Entered, Many, Received, Returned, Sent, Silence, events
+from lab.report.diagram.model import Diagram, Packet
+from lab.report.text import clean, moment, nanoseconds
+
+#: What would end a line or begin something in Mermaid: written as its entity.
+_SPECIAL = re.compile(r"[;#<>{}%&\"]")
+
+
+def render(diagram: Diagram) -> str:
+    """Hosts are participants, packets are messages, calls, states and wire events are notes."""
+    return "\n".join(["sequenceDiagram", *(f"    {line}" for line in _lines(diagram))]) + "\n"
+
+
+def _lines(diagram: Diagram) -> Iterator[str]:
+    ids = {host.name: f"h{n}" for n, host in enumerate(diagram.hosts)}
+    for name, key in ids.items():
+        yield f"participant {key} as {_text(name)}"
+    if not ids:
+        return
+    first, last = next(iter(ids.values())), list(ids.values())[-1]
+    over = first if first == last else f"{first},{last}"
+    story = list(events(diagram))
+    short: set[str] = set()
+    for event, following in zip(story, [*story[1:], None], strict=True):
+        at = moment(event.t_ns)
+        match event:
+            case Sent(_, packet):
+                yield from _message(packet, ids, at)
+            case Received(_, packet, copy):
+                if packet.sent_ns is None:
+                    yield from _message(packet, ids, at)
+                elif copy and packet.target in ids:
+                    yield f"Note over {ids[packet.target]}: {at} a copy of {_text(packet.label)} arrives"
+            case Many(_, bundle):
+                source, target = ids.get(bundle.source), ids.get(bundle.target)
+                if source and target:
+                    detail = f"{bundle.label}, {bundle.detail}".strip(", ")
+                    yield f"{source}->>{target}: {at} {_text(detail)}"
+            case Entered(_, call) if isinstance(following, Returned) and following.call is call:
+                short.add(call.key)
+            case Entered(_, call):
+                yield f"Note over {ids[call.host]}: {at} {_text(call.title)}"
+            case Returned(_, call):
+                failed = " FAIL" if call.failed else ""
+                name = call.title if call.key in short else call.title.split("(")[0]
+                yield f"Note over {ids[call.host]}: {at} {_text(f'{name} {call.outcome}')}{failed}"
+            case Became(_, state):
+                if state.host in ids:
+                    yield f"Note over {ids[state.host]}: {at} {_text(state.label)}"
+            case Done(_, band):
+                yield f"Note over {over}: {at} {_text(band.text)}"
+            case Silence(_, ns):
+                yield f"Note over {over}: … {nanoseconds(ns)} in which nothing happens …"
+    for sentence in diagram.omitted:
+        yield f"Note over {over}: {_text(sentence)}"
+
+
+def _message(packet: Packet, ids: dict[str, str], at: str) -> Iterator[str]:
+    text = " ".join(part for part in (packet.label, packet.payload, packet.note) if part)
+    source, target = ids.get(packet.source), ids.get(packet.target)
+    if source is None or target is None:
+        here = source or target
+        if here is not None:
+            way = "to" if source else "from"
+            yield f"Note over {here}: {at} {way} the wire: {_text(text)}"
+        return
+    if packet.stops_at_wire:
+        why = f"{packet.fate}: {packet.cause}" if packet.cause else packet.fate
+        yield f"{source}-x{target}: {at} {_text(f'{text} ({why})')}"
+        return
+    arrow = "-->>" if packet.kind == "ack" else "->>"
+    took = ""
+    if packet.sent_ns is not None and packet.received_ns is not None:
+        took = f" (+{nanoseconds(packet.received_ns - packet.sent_ns)})"
+    yield f"{source}{arrow}{target}: {at} {_text(text)}{took}"
+
+
+def _text(text: str) -> str:
+    return _SPECIAL.sub(lambda match: f"#{ord(match[0])};", clean(text))

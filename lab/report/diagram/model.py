@@ -1,0 +1,154 @@
+"""What a sequence diagram shows, free of evidence files and of drawing: hosts, calls, states, packets, bands.
+
+All times are nanoseconds since the zero of the case (the start of its first step); they may be negative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+PacketKind = Literal["syn", "data", "ack", "fin", "rst", "udp", "icmp", "arp", "other"]
+Fate = Literal["received", "corrupted", "lost", "in flight", "unknown"]
+
+WIRE = "wire"  #: source or target of a packet that the wire itself made or swallowed
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    name: str
+    address: str = ""
+    link: tuple[str, ...] = ()  #: what its access link was configured to do: "up 20ms, loss 5%"
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    number: int
+    name: str  #: client:40000 → server:8001
+    protocol: str
+    packets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call, or one program, from entry to return. `end_ns` None: it had not returned at the end."""
+
+    key: str
+    host: str
+    title: str  #: "c.connect(server:8001)"
+    outcome: str  #: "= 5 B", "ETIMEDOUT"
+    start_ns: int
+    end_ns: int | None
+    process: str = "main"
+    is_error: bool = False  #: the call returned an error, expected or not
+    failed: bool = False  #: judged FAIL
+    step: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A span of one socket's life in one TCP state."""
+
+    host: str
+    socket: str  #: "10.0.0.10:40000 → 10.0.0.11:8001": spans of one socket share it
+    label: str  #: ESTABLISHED …
+    start_ns: int
+    end_ns: int | None
+    listener: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One packet. At least one of `sent_ns` and `received_ns` is known."""
+
+    key: int
+    source: str
+    target: str
+    sent_ns: int | None
+    received_ns: int | None
+    kind: PacketKind
+    label: str  #: "PSH,ACK seq=1 ack=1 len=11"
+    fate: Fate = "received"
+    flow: int | None = None
+    cause: str = ""  #: of a loss: "dropped by rule drop-1 (steps[3])"
+    note: str = ""  #: "retransmission", "out of order", "duplicate ack" …
+    retransmits: int | None = None  #: key of the packet whose bytes it sends again
+    copies_ns: tuple[int, ...] = ()  #: arrivals of duplicates that the network made
+    payload: str = ""  #: short preview of printable data
+    decisive: bool = False  #: a check that failed points at it
+    length: int = 0  #: payload bytes
+    fields: Mapping[str, str] = field(default_factory=dict)  #: all there is to say, for the details
+
+    @property
+    def start_ns(self) -> int:
+        return self.sent_ns if self.sent_ns is not None else self.received_ns or 0
+
+    @property
+    def stops_at_wire(self) -> bool:
+        return self.fate in ("lost", "in flight") or self.received_ns is None
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Packets of one flow in one direction that are drawn as one: nothing special happened to them, or there
+    are too many of them."""
+
+    key: str
+    source: str
+    target: str
+    flow: int | None
+    kind: PacketKind
+    packets: int
+    bytes: int
+    first_sent_ns: int
+    last_sent_ns: int
+    first_received_ns: int | None
+    last_received_ns: int | None
+    lost: int = 0
+    retransmitted: int = 0
+    seq: tuple[int, int] | None = None  #: relative: first byte, and the one after the last
+
+    @property
+    def label(self) -> str:
+        what = {"data": "segments", "ack": "ACKs", "udp": "datagrams"}.get(self.kind, "packets")
+        return f"{self.packets:,} {what}"
+
+    @property
+    def detail(self) -> str:
+        parts = [f"{self.bytes:,} B"] if self.bytes else []
+        if self.seq is not None and self.bytes:
+            parts.append(f"seq {self.seq[0]:,}–{self.seq[1]:,}")
+        if self.lost:
+            parts.append(f"{self.lost:,} lost")
+        if self.retransmitted:
+            parts.append(f"{self.retransmitted:,} sent again")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Something done to the wire. `end_ns` None: a moment; else it held for so long."""
+
+    kind: Literal["link", "cut", "partition", "drop", "power"]
+    text: str
+    start_ns: int
+    end_ns: int | None = None
+    hosts: tuple[str, ...] = ()
+    step: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagram:
+    title: str
+    hosts: tuple[Host, ...]  #: from left to right
+    flows: tuple[Flow, ...] = ()
+    calls: tuple[Call, ...] = ()
+    states: tuple[State, ...] = ()
+    packets: tuple[Packet, ...] = ()  #: in order of time
+    bundles: tuple[Bundle, ...] = ()
+    bands: tuple[Band, ...] = ()
+    end_ns: int = 0
+    total_packets: int = 0  #: of the evidence, drawn or not
+    omitted: tuple[str, ...] = ()  #: sentences: what is not drawn, and where to find it

@@ -1,0 +1,227 @@
+"""Evidence → `Diagram`: what is drawn, in what order, and what is only counted.
+
+A short case is drawn packet by packet. In a long one, runs of packets to which nothing special happened become
+bundles, and what still does not fit is counted in them: never more than `Budget` shapes, and the diagram says
+what it does not show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import permutations
+
+from lab.evidence.model import CallRecord, Records, StateSample, WireEvent
+from lab.evidence.store import Evidence
+from lab.report.diagram import words
+from lab.report.diagram.bundling import Budget, gather
+from lab.report.diagram.lanes import spread
+from lab.report.diagram.model import WIRE, Band, Call, Diagram, Flow, Host, State
+from lab.report.text import count
+from lab.verdict import Finding, Verdict
+
+_CALLS_SIDE_BY_SIDE = 4
+_CALLS = 240
+_STATES = 240
+_FLOWS = 60
+
+
+def diagram_of(
+    evidence: Evidence, *, title: str = "", findings: Sequence[Finding] = (), budget: Budget | None = None
+) -> Diagram:
+    """The whole story. `findings` mark the calls that failed and the packets that a failed check points at."""
+    records = evidence.records
+    zero = zero_ns(evidence)
+    decisive = {
+        (ref.host, ref.number)
+        for finding in findings
+        if finding.verdict in (Verdict.FAIL, Verdict.ERROR)
+        for ref in finding.packets
+    }
+    failed = {f.source for f in findings if f.verdict in (Verdict.FAIL, Verdict.ERROR)}
+    gathered = gather(evidence.trace, zero, decisive, budget or Budget())
+    calls, hidden_calls = _calls(records, zero, failed)
+    end = max(
+        [evidence.trace.end_ns - zero, gathered.end_ns]
+        + [c.end_wall_ns - zero for c in records.calls]
+        + [s.end_wall_ns - zero for s in records.steps]
+    )
+    states = _states(records.states, zero, end)
+    omitted = list(gathered.omitted)
+    if hidden_calls:
+        omitted.append(f"{count(hidden_calls, 'call')} not drawn: see the table of calls")
+    if len(states) > _STATES:
+        omitted.append(f"{count(len(states) - _STATES, 'state')} not drawn: see the table of states")
+    return Diagram(
+        title=title,
+        hosts=_hosts(records, gathered.between),
+        flows=tuple(
+            Flow(f.number, f.name, f.protocol, gathered.flow_packets.get(f.number, 0))
+            for f in evidence.trace.flows[:_FLOWS]
+        ),
+        calls=calls,
+        states=tuple(states[:_STATES]),
+        packets=gathered.packets,
+        bundles=gathered.bundles,
+        bands=tuple(_bands(records.wire_events, zero)),
+        end_ns=end,
+        total_packets=gathered.total,
+        omitted=tuple(omitted),
+    )
+
+
+def zero_ns(evidence: Evidence) -> int:
+    """CLOCK_REALTIME of the zero of all times in the reports: the start of the first step, else of anything."""
+    records = evidence.records
+    starts = [step.start_wall_ns for step in records.steps] or [c.start_wall_ns for c in records.calls]
+    if not starts:
+        starts = [capture.t_ns[0] for capture in evidence.captures.values() if len(capture)]
+    return min(starts, default=0)
+
+
+def _hosts(records: Records, between: dict[tuple[str, str], int]) -> tuple[Host, ...]:
+    """From left to right so that the fewest arrows pass behind a third host; else as the topology has them."""
+    names = list(records.hosts)
+    best = names
+    if 2 < len(names) <= 7:
+
+        def crossings(order: Sequence[str]) -> int:
+            at = {name: i for i, name in enumerate(order)}
+            return sum(
+                n * (abs(at[a] - at[b]) - 1)
+                for (a, b), n in between.items()
+                if a in at and b in at and a != b
+            )
+
+        best = list(min(permutations(names), key=crossings))
+    return tuple(
+        Host(name, records.hosts[name].address, words.link(records.hosts[name].link)) for name in best
+    )
+
+
+def _calls(records: Records, zero: int, failed: set[str]) -> tuple[tuple[Call, ...], int]:
+    calls = [_call(i, call, zero, failed) for i, call in enumerate(records.calls)]
+    for i, run in enumerate(records.runs):
+        calls.append(
+            Call(
+                key=f"r{i}",
+                host=run.host,
+                title=words.run_title(run),
+                outcome=words.run_outcome(run),
+                start_ns=run.start_wall_ns - zero,
+                end_ns=None if run.exit_code is None and not run.error else run.end_wall_ns - zero,
+                is_error=bool(run.error or run.exit_code),
+                failed=run.step in failed,
+                step=run.step,
+            )
+        )
+    calls.sort(key=lambda call: (call.start_ns, call.key))
+    drawn: list[Call] = []
+    for host in records.hosts:
+        own = [call for call in calls if call.host == host]
+        far = max((c.end_ns or c.start_ns for c in own), default=0) + 1
+        lanes = spread([(c.start_ns, far if c.end_ns is None else c.end_ns) for c in own[: 4 * _CALLS]])
+        drawn += [c for c, lane in zip(own, lanes, strict=False) if lane < _CALLS_SIDE_BY_SIDE]
+    drawn.sort(key=lambda call: (not call.failed, call.start_ns))
+    kept = sorted(drawn[:_CALLS], key=lambda call: (call.start_ns, call.key))
+    return tuple(kept), len(calls) - len(kept)
+
+
+def _call(i: int, call: CallRecord, zero: int, failed: set[str]) -> Call:
+    # The monotonic clock measures the call; the wall clock may have been stepped in its course.
+    start = call.start_wall_ns - zero
+    return Call(
+        key=f"c{i}",
+        host=call.host,
+        title=words.call_title(call),
+        outcome=words.call_outcome(call),
+        start_ns=start,
+        end_ns=start + call.elapsed_ns,
+        process=call.process,
+        is_error=call.error is not None,
+        failed=call.step in failed,
+        step=call.step,
+        notes=call.notes,
+    )
+
+
+def _states(samples: Iterable[StateSample], zero: int, end: int) -> list[State]:
+    """Each sample begins a span that its socket's next one ends; GONE and CLOSE only end."""
+    open_: dict[tuple[str, str], StateSample] = {}
+    spans: list[State] = []
+
+    def finish(sample: StateSample, end_ns: int | None) -> None:
+        spans.append(
+            State(
+                host=sample.host,
+                socket=_socket(sample),
+                label=sample.state,
+                start_ns=sample.wall_ns - zero,
+                end_ns=end_ns,
+                listener=sample.remote is None,
+            )
+        )
+
+    for sample in samples:
+        if sample.kind != "tcp":
+            continue
+        key = (sample.host, _socket(sample))
+        before = open_.get(key)
+        if before is not None and before.state == sample.state:
+            continue
+        if before is not None:
+            finish(before, sample.wall_ns - zero)
+            del open_[key]
+        if sample.state not in ("GONE", "CLOSE", "CLOSED"):
+            open_[key] = sample
+    for sample in open_.values():
+        finish(sample, None)
+    spans.sort(key=lambda state: (state.start_ns, state.socket))
+    return [s for s in spans if s.end_ns is None or s.end_ns >= s.start_ns]
+
+
+def _socket(sample: StateSample) -> str:
+    return f"{sample.local} → {sample.remote}" if sample.remote else f"{sample.local} (listening)"
+
+
+_ENDS = {"restore": "cut", "heal": "partition", "power_on": "power_off"}
+_BAND_KIND = {
+    "cut": "cut",
+    "partition": "partition",
+    "power_off": "power",
+    "power_on": "power",
+    "drop": "drop",
+}
+
+
+def _bands(events: Iterable[WireEvent], zero: int) -> list[Band]:
+    """What was done in the steps; what a later event undoes is a band, the rest are moments."""
+    later = [event for event in events if event.step is not None]
+    ended: dict[int, int] = {}
+    for i, event in enumerate(later):
+        if event.action in _ENDS:
+            for j in range(i - 1, -1, -1):
+                start = later[j]
+                same = (start.host, start.between) == (event.host, event.between)
+                if start.action == _ENDS[event.action] and same and j not in ended:
+                    ended[j] = event.wall_ns - zero
+                    break
+    open_until_the_end = {"cut", "partition", "power_off"}
+    bands = []
+    for i, event in enumerate(later):
+        end = ended.get(i)
+        if end is None and event.action in open_until_the_end:
+            end = 1 << 62
+        bands.append(
+            Band(
+                kind=_BAND_KIND.get(event.action, "link"),  # type: ignore[arg-type]
+                text=words.wire_event(event),
+                start_ns=event.wall_ns - zero,
+                end_ns=end,
+                hosts=tuple(h for h in (event.host, *(event.between or ())) if h),
+                step=event.step or "",
+            )
+        )
+    return bands
+
+
+__all__ = ["WIRE", "Budget", "diagram_of", "zero_ns"]

@@ -1,0 +1,272 @@
+"""A `Layout` as SVG: one whole picture, or head and body apart so that a page can keep the head in view.
+
+Every text is escaped. Colours and fonts are in `templates/diagram.css`; no shape says by colour alone what it
+is: lost packets are broken and end in a cross, retransmissions are joined and named, states are labelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from importlib.resources import files
+
+from lab.report.diagram.layout import Anchor, Arrow, Block, BundleShape, Layout, lay_out
+from lab.report.diagram.model import WIRE, Diagram, Packet
+from lab.report.text import cut, nanoseconds
+
+_STATE_CLASS = {
+    "SYN_SENT": "open",
+    "SYN_RECV": "open",
+    "NEW_SYN_RECV": "open",
+    "ESTABLISHED": "est",
+    "FIN_WAIT1": "close",
+    "FIN_WAIT2": "close",
+    "CLOSE_WAIT": "close",
+    "LAST_ACK": "close",
+    "CLOSING": "close",
+    "TIME_WAIT": "wait",
+}
+
+
+def _text(x: float, y: float, text: str, cls: str, anchor: Anchor = "start", turn: float = 0.0) -> str:
+    rotate = f' transform="rotate({turn:.2f} {x:.1f} {y:.1f})"' if turn else ""
+    where = "" if anchor == "start" else f' text-anchor="{anchor}"'
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{cls}"{where}{rotate}>{escape(text)}</text>'
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, cls: str) -> str:
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{cls}"/>'
+
+
+def _rect(x: float, y: float, w: float, h: float, cls: str, r: float = 0) -> str:
+    round_ = f' rx="{r:g}"' if r else ""
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}" class="{cls}"{round_}/>'
+
+
+def head_height(layout: Layout) -> float:
+    lines = max((len(block.host.link) for block in layout.blocks), default=0)
+    return 62 + 13 * lines
+
+
+def head(layout: Layout) -> Iterator[str]:
+    """Host names, addresses, links and the captions of the columns, from y = 0 to `head_height`."""
+    height = head_height(layout)
+    for block in layout.blocks:
+        x, width = block.left + 2, block.right - block.left - 4
+        yield _rect(x, 6, width, height - 26, "pill", 7)
+        yield _text(block.middle, 24, cut(block.host.name, int(width / 9)), "host", "middle")
+        yield _text(block.middle, 38, block.host.address, "small", "middle")
+        for n, text in enumerate(block.host.link):
+            yield _text(block.middle, 51 + 13 * n, cut(text, int(width / 5.9)), "small", "middle")
+        yield from _captions(block, height - 6)
+    for wire in layout.wires:
+        yield _text(wire, 24, "wire", "small", "middle")
+        yield _text(wire, height - 6, "packets", "caption", "middle")
+    yield _text(layout.metrics.axis - 12, height - 6, "time", "caption", "end")
+    yield _line(0, height - 0.5, layout.width, height - 0.5, "axis")
+
+
+def _captions(block: Block, y: float) -> Iterator[str]:
+    end = block.call_anchor == "end"
+    if block.call_x:
+        x = block.call_x[0] + (9 if end else 0)
+        yield _text(x, y, "calls", "caption", block.call_anchor)
+    if block.state_x:
+        x = block.state_x[0] + (6 if end else 0)
+        yield _text(x, y, "states", "caption", block.state_anchor)
+
+
+def body(layout: Layout) -> Iterator[str]:
+    """All below the head, from y = 0. Packets are focusable groups with `data-p` and `data-f` (flow)."""
+    edges = [x for b in layout.blocks for x in (b.edge_left, b.edge_right) if x is not None]
+    for shape in layout.bands:
+        if shape.y2 is not None:
+            yield _rect(layout.metrics.axis, shape.y1, layout.width, max(4, shape.y2 - shape.y1), "band")
+    for tick in layout.ticks:
+        yield _text(layout.metrics.axis - 12, tick.y + 3.5, tick.text, "tick", "end")
+        yield _line(layout.metrics.axis - 8, tick.y, layout.metrics.axis - 3, tick.y, "axis")
+    for wire in layout.wires:
+        yield _line(wire, 0, wire, layout.height, "wire")
+    for bundle in layout.bundles:
+        yield from _bundle(bundle)
+    for arrow in layout.arrows:
+        yield from _arrow(arrow)
+    for block in layout.blocks:
+        if block.edge_left is not None and block.edge_right is not None:
+            yield _rect(block.left, 0, block.right - block.left, layout.height, "block")
+    for x in edges:
+        yield _line(x, 0, x, layout.height, "edge")
+    for join in layout.joins:
+        bulge = join.x + join.out
+        yield (
+            f'<path class="join" data-f="{_flow(join.flow)}" d="M{join.x:.1f} {join.y1:.1f}'
+            f'C{bulge:.1f} {join.y1 + 4:.1f} {bulge:.1f} {join.y2 - 4:.1f} {join.x:.1f} {join.y2:.1f}"/>'
+            f'<circle class="join-end" cx="{join.x:.1f}" cy="{join.y2:.1f}" r="2.6"/>'
+        )
+    for state in layout.states:
+        cls = f"st st-{_STATE_CLASS.get(state.state.label, 'other')}"
+        span = nanoseconds((state.state.end_ns or layout.diagram.end_ns) - state.state.start_ns)
+        yield (
+            f"<g><title>{escape(state.state.label)}: {escape(state.state.socket)}, {span}</title>"
+            + _rect(state.x, state.y1, 6, max(2.5, state.y2 - state.y1), cls, 1.5)
+            + _text(state.text_x, state.y1 + 9.5, state.state.label, "st-text", state.anchor)
+            + "</g>"
+        )
+    for call in layout.calls:
+        cls = "c-failed" if call.call.failed else "c-error" if call.call.is_error else "c-ok"
+        took = "" if call.call.end_ns is None else f", {nanoseconds(call.call.end_ns - call.call.start_ns)}"
+        title = f"{call.call.title}: {call.call.outcome or 'no return'}{took} ({call.call.step})"
+        yield f'<g class="{cls}"><title>{escape(title)}</title>'
+        yield _rect(call.x, call.y1, 9, call.y2 - call.y1, "call", 2.5)
+        for y, text, outcome in call.lines:
+            yield _text(call.text_x, y, text, "outcome halo" if outcome else "halo", call.anchor)
+        yield "</g>"
+    yield from _bands(layout)
+    yield from _folds(layout)
+
+
+def _flow(flow: int | None) -> str:
+    return "" if flow is None else str(flow)
+
+
+def _classes(packet: Packet) -> str:
+    names = ["p", f"k-{packet.kind}"]
+    if packet.retransmits is not None:
+        names.append("again")
+    names += {"lost": ["lost"], "corrupted": ["corrupted"], "in flight": ["flight"]}.get(packet.fate, [])
+    return " ".join(names)
+
+
+def describe(packet: Packet) -> str:
+    """One sentence for one who cannot see the arrow."""
+    source, target = (("the wire" if name == WIRE else name) for name in (packet.source, packet.target))
+    text = f"{nanoseconds(packet.start_ns)}: {source} to {target}, {packet.label}"
+    if packet.note:
+        text += f", {packet.note}"
+    if packet.stops_at_wire:
+        text += f", {packet.fate}" + (f": {packet.cause}" if packet.cause else "")
+    elif packet.sent_ns is not None and packet.received_ns is not None:
+        text += f", arrived after {nanoseconds(packet.received_ns - packet.sent_ns)}"
+    return text
+
+
+def _head(arrow_x: float, y: float, x1: float, y1: float) -> str:
+    """A filled arrowhead at (arrow_x, y) of a line from (x1, y1)."""
+    dx, dy = arrow_x - x1, y - y1
+    length = (dx * dx + dy * dy) ** 0.5 or 1.0
+    ux, uy = dx / length, dy / length
+    bx, by = arrow_x - 9 * ux, y - 9 * uy
+    return (
+        f'<path class="hd" d="M{arrow_x:.1f} {y:.1f}L{bx - 3.6 * uy:.1f} {by + 3.6 * ux:.1f}'
+        f'L{bx + 3.6 * uy:.1f} {by - 3.6 * ux:.1f}Z"/>'
+    )
+
+
+def _cross(x: float, y: float) -> str:
+    return f'<path class="x" d="M{x - 5:.1f} {y - 5:.1f}l10 10m0 -10l-10 10"/>'
+
+
+def _arrow(arrow: Arrow) -> Iterator[str]:
+    p = arrow.packet
+    yield (
+        f'<g class="{_classes(p)}" id="p{p.key}" data-p="{p.key}" data-f="{_flow(p.flow)}" tabindex="-1" '
+        f'role="img" aria-label="{escape(describe(p))}">'
+    )
+    if p.decisive:
+        yield _line(arrow.x1, arrow.y1, arrow.x2, arrow.y2, "hot")
+    yield _line(arrow.x1, arrow.y1, arrow.x2, arrow.y2, "hit")
+    yield _line(arrow.x1, arrow.y1 + 3, arrow.x2, arrow.y2 + 3, "ring")
+    yield _line(arrow.x1, arrow.y1, arrow.x2, arrow.y2, "ln")
+    if p.fate == "lost":
+        yield _cross(arrow.x2, arrow.y2)
+    elif p.fate == "corrupted":
+        yield _cross((arrow.x1 + arrow.x2) / 2, (arrow.y1 + arrow.y2) / 2)
+        yield _head(arrow.x2, arrow.y2, arrow.x1, arrow.y1)
+    elif p.fate != "in flight":
+        yield _head(arrow.x2, arrow.y2, arrow.x1, arrow.y1)
+    for x1, y1, x2, y2 in arrow.copies:
+        yield _line(x1, y1, x2, y2, "ln") + _head(x2, y2, x1, y1)
+        yield _text((x1 + x2) / 2, (y1 + y2) / 2 - 3, "copy", "small halo", "middle")
+    yield _text(arrow.label_x, arrow.label_y, arrow.label, "halo", arrow.anchor, arrow.angle)
+    if arrow.under:
+        yield _text(arrow.label_x, arrow.label_y + 18, arrow.under, "under halo", arrow.anchor, arrow.angle)
+    yield "</g>"
+
+
+def _bundle(shape: BundleShape) -> Iterator[str]:
+    bundle = shape.bundle
+    text = f"{bundle.label} {bundle.source} to {bundle.target}, {bundle.detail}"
+    again = " again" if bundle.retransmitted else ""
+    yield f'<g class="p k-{bundle.kind}{again}" id="b{escape(bundle.key)}" data-f="{_flow(bundle.flow)}" '
+    yield f'data-b="{escape(bundle.key)}" tabindex="-1" role="img" aria-label="{escape(text)}">'
+    yield f'<polygon class="bundle" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)}"/>'
+    (x1, y1), (x2, y2), (x3, y3), (x4, y4) = shape.points
+    yield _line(x1, y1, x2, y2, "ln") + _line(x4, y4, x3, y3, "ln")
+    yield _head(x2, y2, x1, y1) + _head(x3, y3, x4, y4)
+    yield _text(shape.label_x, shape.label_y, bundle.label, "halo", shape.anchor, shape.angle)
+    if bundle.detail:
+        yield _text(shape.label_x, shape.label_y + 13, bundle.detail, "under halo", shape.anchor, shape.angle)
+    yield "</g>"
+
+
+def _bands(layout: Layout) -> Iterator[str]:
+    if not layout.bands:
+        return
+    middle = layout.wires[0] if layout.wires else layout.width / 2
+    room = int((layout.metrics.gap - 40) / layout.metrics.char)
+    for shape in layout.bands:
+        text = cut(shape.band.text, room)
+        width = len(text) * layout.metrics.char + 18
+        yield f"<g><title>{escape(shape.band.text)}</title>"
+        yield _line(layout.metrics.axis, shape.y1, layout.width, shape.y1, "band-line")
+        yield _rect(middle - width / 2, shape.y1 - 9, width, 18, "chip", 9)
+        yield _text(middle, shape.y1 + 4, text, "chip-text", "middle")
+        yield "</g>"
+
+
+def _folds(layout: Layout) -> Iterator[str]:
+    left, right = 4.0, layout.width - 4
+    middle = layout.wires[0] if layout.wires else layout.width / 2
+    for fold in layout.folds:
+        steps = int((right - left) // 12)
+        zigzag = "".join(f"l6 {-5 if n % 2 else 5}l6 {5 if n % 2 else -5}" for n in range(steps))
+        yield _rect(left, fold.y - 11, right - left, 22, "fold")
+        for y in (fold.y - 11, fold.y + 11):
+            yield f'<path class="fold-line" d="M{left:.1f} {y:.1f}{zigzag}"/>'
+        yield _text(middle, fold.y + 4, f"{fold.text} in which nothing happens", "fold-text halo", "middle")
+        yield _text(layout.metrics.axis - 12, fold.y + 4, f"+{fold.text}", "tick", "end")
+
+
+def style() -> str:
+    """The sheet for a picture that stands alone: light, and dark where the reader prefers it."""
+    folder = files("lab.report") / "templates"
+    light = (folder / "diagram.css").read_text("utf-8")
+    dark = (folder / "diagram-dark.css").read_text("utf-8")
+    return f"{light}@media (prefers-color-scheme: dark) {{ .seq {{ {dark} }} }}"
+
+
+def render(diagram: Diagram) -> str:
+    """The whole diagram as one SVG document with its own style."""
+    layout = lay_out(diagram)
+    top = head_height(layout)
+    height = top + layout.height
+    return "".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="seq" viewBox="0 0 {layout.width:.0f} {height:.0f}" '
+            f'width="{layout.width:.0f}" height="{height:.0f}" role="group" aria-labelledby="seq-title">',
+            f'<title id="seq-title">{escape(summary(diagram))}</title>',
+            f"<style>{style()}</style>",
+            f'<rect width="100%" height="100%" fill="var(--d-bg)"/><g>{"".join(head(layout))}</g>',
+            f'<g transform="translate(0 {top:.0f})">{"".join(body(layout))}</g>',
+            "</svg>\n",
+        ]
+    )
+
+
+def summary(diagram: Diagram) -> str:
+    hosts = ", ".join(host.name for host in diagram.hosts)
+    lost = sum(1 for p in diagram.packets if p.fate == "lost") + sum(b.lost for b in diagram.bundles)
+    return (
+        f"Sequence diagram of {diagram.title}: {hosts}; {diagram.total_packets:,} packets, {lost:,} lost, "
+        f"{len(diagram.calls):,} calls, {nanoseconds(diagram.end_ns)}"
+    )

@@ -1,0 +1,382 @@
+"""The diagram in a terminal: a grid of cells, a row for each happening, hosts as vertical lines.
+
+A packet in flight comes down the gap in a column of its own, so that arrows lean as they do in time. A line is
+heavy while its host is in a call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lab.report.diagram.events import (
+    Became,
+    Done,
+    Entered,
+    Event,
+    Many,
+    Received,
+    Returned,
+    Sent,
+    Silence,
+    events,
+)
+from lab.report.diagram.model import Bundle, Diagram, Packet
+from lab.report.text import Paint, cells, clean, cut, moment, nanoseconds
+
+_TIME = 11  #: cells of the time and the space behind it
+
+_COLOURS = {"syn": "blue", "fin": "magenta", "rst": "red", "ack": "dim", "udp": "green", "icmp": "yellow"}
+
+_ASCII = str.maketrans(
+    {
+        **dict.fromkeys("─╌═", "-"),
+        **dict.fromkeys("│├┤╎", "|"),
+        **dict.fromkeys("╮╭", "."),
+        **dict.fromkeys("╰╯", "'"),
+        **dict.fromkeys("“”", '"'),
+        **dict.fromkeys("▶▷→", ">"),
+        **dict.fromkeys("◀◁←", "<"),
+        **{"┃": "#", "┼": "+", "╳": "X", "×": "x", "µ": "u", "·": "-", "–": "-", "−": "-"},
+        **{"⋮": ":", "…": "~", "●": "o", "↻": "@", "±": "~", "⏎": "~", "␍": "~", "␉": "~"},
+    }
+)
+
+
+def render(diagram: Diagram, *, width: int = 80, colour: bool = False, ascii: bool = False) -> str:
+    """The diagram in lines of at most `width` cells; the width is at least what the hosts need."""
+    if not diagram.hosts:
+        return "no hosts, nothing to draw\n"
+    width = max(width, _TIME + 24 * max(1, len(diagram.hosts) - 1) + 6)
+    return _Picture(diagram, width, Paint(colour), ascii).draw()
+
+
+@dataclass(slots=True)
+class _Row:
+    cells: list[str]
+    styles: list[tuple[str, ...]]
+    text_host: str | None = None  #: the host beside whose line words stand
+    text_end: int = 0
+
+
+@dataclass(slots=True)
+class _Picture:
+    diagram: Diagram
+    width: int
+    paint: Paint
+    ascii: bool
+    rows: list[_Row] = field(default_factory=list)
+    lines: dict[str, int] = field(default_factory=dict)  #: host → column of its line
+    busy: dict[str, int] = field(default_factory=dict)  #: host → calls in progress
+    flying: dict[int, int] = field(default_factory=dict)  #: packet → its column
+    sent_at: dict[int, int] = field(default_factory=dict)
+    short: set[str] = field(default_factory=set)  #: calls that are told in one row
+    last_time: str = ""
+
+    def draw(self) -> str:
+        hosts = self.diagram.hosts
+        span = self.width - _TIME - 3
+        step = span / max(1, len(hosts) - 1)
+        self.lines = {host.name: _TIME + 1 + round(n * step) for n, host in enumerate(hosts)}
+        self.busy = dict.fromkeys(self.lines, 0)
+        story = list(events(self.diagram))
+        for n, event in enumerate(story):
+            self._event(event, story[n + 1] if n + 1 < len(story) else None)
+        body = [self._finish(row) for row in self.rows]
+        out = [*self._head(), *body, *self._foot()]
+        return "\n".join(line.rstrip() for line in out) + "\n"
+
+    def _head(self) -> list[str]:
+        names, links = [" "] * self.width, [" "] * self.width
+        for n, host in enumerate(self.diagram.hosts):
+            column = self.lines[host.name]
+            for line, text in ((names, host.name), (links, "; ".join(host.link))):
+                text = clean(text)[: self.width // max(2, len(self.lines)) - 2]
+                start = column - cells(text) // 2
+                if n == 0:
+                    start = max(_TIME, start) if line is names else _TIME
+                start = min(max(0, start), self.width - len(text))
+                line[start : start + len(text)] = list(text)
+        head = [self._plain("".join(names)), self._plain("".join(links))]
+        return [self.paint(head[0], "bold"), self.paint(head[1], "dim")]
+
+    def _foot(self) -> list[str]:
+        legend = "heavy line: in a call"
+        marks = {
+            "╳ lost at the wire": any(p.stops_at_wire for p in self.diagram.packets),
+            "↻ sent again": any(p.retransmits is not None for p in self.diagram.packets),
+            "═ many packets": bool(self.diagram.bundles),
+        }
+        words = [legend, *(text for text, used in marks.items() if used)]
+        foot = ["", self.paint(self._plain(" " * _TIME + "   ".join(words)), "dim")]
+        return foot + [self._plain(" " * _TIME + sentence) for sentence in self.diagram.omitted]
+
+    def _plain(self, text: str) -> str:
+        if not self.ascii:
+            return text
+        return text.translate(_ASCII).encode("ascii", "replace").decode()
+
+    # Rows and cells
+
+    def _row(self, t_ns: int | None) -> _Row:
+        row = _Row([" "] * self.width, [()] * self.width)
+        time = "" if t_ns is None else moment(t_ns)
+        if time and time != self.last_time:
+            self._put(row, 0, time.rjust(_TIME - 1), ("dim",))
+            self.last_time = time
+        for host, column in self.lines.items():
+            row.cells[column] = "┃" if self.busy[host] else "│"
+        for column in self.flying.values():
+            if column >= 0:
+                row.cells[column] = "│"
+        self.rows.append(row)
+        return row
+
+    def _put(self, row: _Row, at: int, text: str, styles: tuple[str, ...] = ()) -> None:
+        for character in text:
+            size = cells(character)
+            if at < 0 or size == 0 or at + size > self.width:
+                at += size
+                continue
+            row.cells[at] = character
+            row.styles[at] = styles
+            if size == 2:
+                row.cells[at + 1] = ""
+            at += size
+
+    def _dash(self, row: _Row, start: int, stop: int, stroke: str, styles: tuple[str, ...]) -> None:
+        """Strokes over the cells of [start, stop); lines that are crossed stay to be seen."""
+        for at in range(start, stop):
+            row.cells[at] = "┼" if row.cells[at] in "│┃" else stroke
+            row.styles[at] = styles
+
+    def _finish(self, row: _Row) -> str:
+        text, run, style = [], "", ()
+        for character, styles in zip(row.cells, row.styles, strict=True):
+            if styles != style:
+                text.append(self.paint(self._plain(run), *style))
+                run, style = "", styles
+            run += character
+        text.append(self.paint(self._plain(run), *style))
+        return "".join(text)
+
+    # Happenings
+
+    def _event(self, event: Event, following: Event | None) -> None:
+        match event:
+            case Sent(t, packet):
+                self._sent(t, packet, following)
+            case Received(t, packet, copy):
+                self._received(t, packet, copy)
+            case Many(t, bundle):
+                self._many(t, bundle)
+            case Entered(t, call):
+                if isinstance(following, Returned) and following.call is call:
+                    self.short.add(call.key)  # nothing happens in its course: one line says it all
+                    return
+                self._say(t, call.host, f"▶ {call.title}", ("bold",))
+                self.busy[call.host] += 1
+            case Returned(t, call):
+                style = ("red", "bold") if call.failed else ("yellow",) if call.is_error else ()
+                verdict = " FAIL" if call.failed else ""
+                if call.key in self.short:
+                    self._say(t, call.host, f"● {call.title} {call.outcome}{verdict}", style or ("bold",))
+                else:
+                    self.busy[call.host] -= 1
+                    name = call.title.split("(")[0]
+                    self._say(t, call.host, f"◀ {name} {call.outcome}{verdict}", style)
+            case Became(t, state):
+                self._state(t, state.host, f"[{state.label}]")
+            case Done(t, band):
+                self._across(t, f" {band.text} ", "╌", ("yellow", "bold"))
+            case Silence(_, ns):
+                row = self._row(None)
+                for column in self.lines.values():
+                    row.cells[column] = "⋮"
+                text = f" {nanoseconds(ns)} in which nothing happens "
+                self._put(row, (_TIME + self.width - len(text)) // 2, text, ("dim",))
+
+    def _side(self, host: str) -> int:
+        """+1: words stand right of the host's line; -1: left of it."""
+        return -1 if host == self.diagram.hosts[-1].name and len(self.lines) > 1 else 1
+
+    def _room(self, host: str) -> int:
+        columns = sorted(self.lines.values())
+        at = columns.index(self.lines[host])
+        if self._side(host) < 0:
+            return columns[at] - columns[at - 1] - 3
+        stop = columns[at + 1] if at + 1 < len(columns) else self.width
+        return stop - columns[at] - 3
+
+    def _say(self, t: int, host: str, text: str, styles: tuple[str, ...]) -> None:
+        row = self._row(t)
+        text = cut(clean(text), self._room(host))
+        column = self.lines[host]
+        start = column + 2 if self._side(host) > 0 else column - 1 - cells(text)
+        self._put(row, start, text, styles)
+        row.text_host = host
+        row.text_end = start + cells(text) if self._side(host) > 0 else start
+
+    def _state(self, t: int, host: str, text: str) -> None:
+        if host not in self.lines:
+            return
+        last = self.rows[-1] if self.rows else None
+        if last is not None and last.text_host == host:
+            used = abs(last.text_end - self.lines[host])
+            if used + cells(text) + 2 <= self._room(host):
+                at = last.text_end + 1 if self._side(host) > 0 else last.text_end - 1 - cells(text)
+                self._put(last, at, text, ("cyan",))
+                last.text_end = at + cells(text) if self._side(host) > 0 else at
+                return
+        self._say(t, host, text, ("cyan",))
+
+    def _across(self, t: int, text: str, stroke: str, styles: tuple[str, ...]) -> None:
+        row = self._row(t)
+        self._dash(row, _TIME, self.width, stroke, styles)
+        text = cut(clean(text), self.width - _TIME - 4)
+        self._put(row, (_TIME + self.width - cells(text)) // 2, text, styles)
+
+    def _styles(self, packet: Packet) -> tuple[str, ...]:
+        if packet.fate in ("lost", "corrupted"):
+            return ("red",)
+        if packet.retransmits is not None:
+            return ("yellow",)
+        return tuple(filter(None, (_COLOURS.get(packet.kind, ""),)))
+
+    def _columns(self, source: str, target: str) -> tuple[int, int]:
+        """Columns of the two ends; the wire is half-way to the neighbour."""
+        a, b = self.lines.get(source), self.lines.get(target)
+        columns = sorted(self.lines.values())
+        if a is None and b is None:
+            return columns[0], columns[-1]
+        if a is None or b is None:
+            known = a if a is not None else b
+            assert known is not None
+            at = columns.index(known)
+            other = columns[at + 1] if at + 1 < len(columns) else columns[at - 1]
+            middle = (known + other) // 2
+            return (known, middle) if a is not None else (middle, known)
+        return a, b
+
+    def _label(self, packet: Packet) -> str:
+        again = ""
+        if packet.retransmits is not None:
+            at = self.sent_at.get(packet.retransmits)
+            again = "↻" + (f" of {moment(at)}" if at is not None else "")
+        parts = (packet.label, packet.payload, again, "" if again else packet.note)
+        return clean(" ".join(part for part in parts if part))
+
+    def _sent(self, t: int, packet: Packet, following: Event | None) -> None:
+        self.sent_at[packet.key] = t
+        a, b = self._columns(packet.source, packet.target)
+        styles, label = self._styles(packet), self._label(packet)
+        right = b > a
+        if packet.stops_at_wire:
+            self._lost(t, packet, a, b, label, styles)
+            return
+        at_once = isinstance(following, Received) and following.packet is packet
+        if at_once and packet.received_ns is not None and packet.received_ns - t < 1_000_000:
+            self._whole(t, a, b, label, styles)
+            self.flying[packet.key] = -1
+            return
+        column = self._free(a, b, cells(label))
+        if column is None:
+            self.flying[packet.key] = -2
+            return
+        row = self._row(t)
+        if right:
+            self._dash(row, a + 1, column, "─", styles)
+            self._put(row, a + 3, cut(label, column - a - 4), styles)
+            self._put(row, column, "╮", styles)
+        else:
+            label = cut(label, a - column - 4)
+            self._dash(row, column + 1, a, "─", styles)
+            self._put(row, a - 2 - cells(label), label, styles)
+            self._put(row, column, "╭", styles)
+        self.flying[packet.key] = column
+
+    def _free(self, a: int, b: int, label: int) -> int | None:
+        """A column for a packet in flight: behind its label, no other packet in it."""
+        taken = set(self.flying.values()) | set(self.lines.values())
+        reach = min(max(label + 4, abs(b - a) // 2), abs(b - a) - 5)
+        columns = range(a + reach, b - 2, 2) if b > a else range(a - reach, b + 2, -2)
+        for column in columns:
+            if not taken & {column - 1, column, column + 1}:
+                return column
+        return None
+
+    def _received(self, t: int, packet: Packet, copy: bool) -> None:
+        a, b = self._columns(packet.source, packet.target)
+        styles = self._styles(packet)
+        column = self.flying.pop(packet.key, None)
+        if column == -1:
+            return
+        if copy or column is None or column == -2:
+            late = "" if packet.sent_ns is None else f" +{nanoseconds(t - packet.sent_ns)}"
+            label = f"copy of {packet.label}" if copy else self._label(packet) + late
+            if column is not None and copy:
+                self.flying[packet.key] = column
+            self._whole(t, a, b, label, styles)
+            return
+        row = self._row(t)
+        if b > a:
+            self._put(row, column, "╰", styles)
+            self._dash(row, column + 1, b - 1, "─", styles)
+            self._put(row, b - 1, "▶", styles)
+        else:
+            self._put(row, column, "╯", styles)
+            self._dash(row, b + 2, column, "─", styles)
+            self._put(row, b + 1, "◀", styles)
+
+    def _whole(self, t: int, a: int, b: int, label: str, styles: tuple[str, ...], stroke: str = "─") -> None:
+        """An arrow in one row: no time to speak of, or too much is in flight to show how it leans."""
+        row = self._row(t)
+        low, high = min(a, b), max(a, b)
+        self._dash(row, low + 1, high, stroke, styles)
+        label = cut(label, high - low - 8)
+        start = a + 3 if b > a else a - 2 - cells(label)
+        self._put(row, start, label, styles)
+        heads = ("▶", "◀") if stroke == "─" else ("▷", "◁")
+        self._put(row, b - 1 if b > a else b + 1, heads[0] if b > a else heads[1], styles)
+
+    def _lost(self, t: int, packet: Packet, a: int, b: int, label: str, styles: tuple[str, ...]) -> None:
+        row = self._row(t)
+        columns = sorted(self.lines.values())
+        at = columns.index(a) if a in columns else 0
+        right = b > a
+        wall = (
+            columns[at + 1]
+            if right and at + 1 < len(columns)
+            else columns[at - 1]
+            if not right
+            else self.width
+        )
+        wire = (a + wall) // 2
+        why = clean(packet.cause or packet.fate)
+        mark = "╳" if packet.fate == "lost" else "╌"
+        reach = max(abs(wire - a), min(cells(label) + 5, abs(wall - a) - 3))
+        if right:
+            end = a + reach
+            self._dash(row, a + 1, end, "╌", styles)
+            self._put(row, a + 3, cut(label, reach - 4), styles)
+            self._put(row, end, mark, styles)
+            space = wall - end - 3
+        else:
+            end = a - reach
+            self._dash(row, end + 1, a, "╌", styles)
+            label = cut(label, reach - 4)
+            self._put(row, a - 2 - cells(label), label, styles)
+            self._put(row, end, mark, styles)
+            space = end - wall - 3
+        if cells(why) <= space:
+            self._put(row, end + 2 if right else end - 1 - cells(why), why, styles)
+            return
+        below = self._row(t)
+        why = cut(why, abs(wall - a) - 6)
+        self._put(below, a + 3 if right else a - 2 - cells(why), why, styles)
+
+    def _many(self, t: int, bundle: Bundle) -> None:
+        a, b = self._columns(bundle.source, bundle.target)
+        over = nanoseconds(bundle.last_sent_ns - bundle.first_sent_ns)
+        label = ", ".join(part for part in (bundle.label, bundle.detail, f"in {over}") if part)
+        style = ("red",) if bundle.lost else ()
+        self._whole(t, a, b, label, style, "═")

@@ -1,0 +1,125 @@
+"""Where each moment stands on the vertical axis.
+
+Every moment has one height, the same in all lanes, so both ends of an arrow stand at their real times. Between
+two moments the height grows with the time, except that: what must not collide is pushed apart (a lane says how
+much room it needs since its last item), long gaps grow only slowly, and silences are folded.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from math import log2
+from statistics import median
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that happens at `t_ns` and needs `room` above it, measured from the last item of `lane`.
+
+    `keeps` is what it takes below itself: the next item of the lane stays that far away in any case.
+    """
+
+    t_ns: int
+    lane: Hashable
+    room: float = 0.0
+    keeps: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A silence that is drawn short."""
+
+    start_ns: int
+    end_ns: int
+    y: float  #: of its middle
+
+    @property
+    def ns(self) -> int:
+        return self.end_ns - self.start_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How time becomes height."""
+
+    px_per_ns: float
+    linear: float = 96.0  #: up to this height a gap is drawn to scale
+    fold_ns: int = 100_000_000  #: a gap of this length or more is folded
+    fold_height: float = 64.0
+
+    def height(self, ns: int) -> float:
+        if ns >= self.fold_ns and ns * self.px_per_ns > self.fold_height:
+            return self.fold_height
+        height = ns * self.px_per_ns
+        return height if height <= self.linear else self.linear + 8 * log2(height / self.linear)
+
+    def folds(self, ns: int) -> bool:
+        return ns >= self.fold_ns and ns * self.px_per_ns > self.fold_height
+
+
+def scale_for(delays_ns: Iterable[int], *, rise: float = 44.0) -> Scale:
+    """A scale at which the median one-way delay is `rise` high, within reason."""
+    known = [delay for delay in delays_ns if delay > 0]
+    typical = max(median(known), 100_000) if known else 1_000_000
+    return Scale(rise / typical, fold_ns=max(100_000_000, round(10 * typical)))
+
+
+@dataclass(frozen=True)
+class TimeMap:
+    """Heights of the moments that something happens at; between them, straight lines."""
+
+    times: tuple[int, ...]
+    heights: tuple[float, ...]
+    folds: tuple[Fold, ...] = field(default=())
+
+    def y(self, t_ns: int) -> float:
+        """The height of any moment; those outside stand at the nearest end."""
+        if not self.times:
+            return 0.0
+        i = bisect_right(self.times, t_ns)
+        if i == 0:
+            return self.heights[0]
+        if i == len(self.times):
+            return self.heights[-1]
+        t0, t1 = self.times[i - 1], self.times[i]
+        y0, y1 = self.heights[i - 1], self.heights[i]
+        return y0 + (y1 - y0) * (t_ns - t0) / (t1 - t0)
+
+    @property
+    def bottom(self) -> float:
+        return self.heights[-1] if self.heights else 0.0
+
+
+def build(marks: Iterable[Mark], scale: Scale, *, top: float = 0.0) -> TimeMap:
+    """One pass down the marks in order of time: each moment stands as high as its gap and its lanes ask for."""
+    times: list[int] = []
+    heights: list[float] = []
+    folds: list[Fold] = []
+    last: dict[Hashable, float] = {}
+    ordered = sorted(marks, key=lambda mark: mark.t_ns)
+    i = 0
+    while i < len(ordered):
+        t = ordered[i].t_ns
+        here = i
+        while i < len(ordered) and ordered[i].t_ns == t:
+            i += 1
+        together = ordered[here:i]
+        if times:
+            natural = scale.height(t - times[-1])
+            y = heights[-1] + natural
+            if scale.folds(t - times[-1]):
+                folds.append(Fold(times[-1], t, heights[-1] + natural / 2))
+        else:
+            y = top
+        needed = [last[mark.lane] + mark.room for mark in together if mark.lane in last]
+        y = max([y, *needed])
+        for mark in together:
+            last[mark.lane] = max(last.get(mark.lane, y), y + mark.keeps)
+        times.append(t)
+        heights.append(y)
+    # A fold's middle is only known when the moment below it has its final height.
+    placed = TimeMap(tuple(times), tuple(heights))
+    folds = [Fold(f.start_ns, f.end_ns, (placed.y(f.start_ns) + placed.y(f.end_ns)) / 2) for f in folds]
+    return TimeMap(placed.times, placed.heights, tuple(folds))

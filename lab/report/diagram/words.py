@@ -1,0 +1,202 @@
+"""Short texts for what a diagram shows: links, wire events, calls with their outcomes, packets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lab.evidence.model import CallRecord, Json, RunRecord, WireEvent
+from lab.evidence.packets import ACK, FIN, RST, SYN, Packet
+from lab.link import Impairment, Link
+from lab.report.diagram.model import PacketKind
+from lab.report.text import clean, cut, nanoseconds, size
+
+_ICMP = {
+    (0, 0): "echo reply",
+    (3, 0): "net unreachable",
+    (3, 1): "host unreachable",
+    (3, 3): "port unreachable",
+    (3, 4): "fragmentation needed",
+    (5, 0): "redirect",
+    (8, 0): "echo request",
+    (11, 0): "TTL exceeded",
+}
+_ICMPV6 = {
+    128: "echo request",
+    129: "echo reply",
+    1: "unreachable",
+    2: "packet too big",
+    133: "router solicitation",
+}
+_ICMPV6 |= {134: "router advertisement", 135: "neighbour solicitation", 136: "neighbour advertisement"}
+
+
+def impairment(value: Impairment) -> str:
+    """`20ms ± 1ms normal, loss 5%, rate 10mbit`; "" where nothing is impaired."""
+    parts = []
+    if value.delay is not None:
+        text = str(value.delay)
+        if value.jitter is not None:
+            text += f" ± {value.jitter}" + (f" {value.distribution}" if value.distribution else "")
+        parts.append(text)
+    for name in ("loss", "duplicate", "reorder", "corrupt", "rate", "burst"):
+        if (given := getattr(value, name)) is not None:
+            parts.append(f"{name} {given}")
+    if value.gemodel is not None:
+        parts.append(f"loss in bursts (p {value.gemodel.p}, r {value.gemodel.r})")
+    if value.limit is not None:
+        parts.append(f"queue {value.limit} packets")
+    if value.mtu is not None:
+        parts.append(f"MTU {value.mtu}")
+    return ", ".join(parts)
+
+
+def link(value: Link) -> tuple[str, ...]:
+    """One line where both ways are alike, else one each."""
+    up, down = impairment(value.up), impairment(value.down)
+    if up == down:
+        return (f"link {up}",) if up else ("link not impaired",)
+    return (f"up {up or 'not impaired'}", f"down {down or 'not impaired'}")
+
+
+def wire_event(event: WireEvent) -> str:
+    """`link client up: 50ms, loss 100%`, `cut server (both ways)`, `drop the next 2 syn client → server`."""
+    match event.action:
+        case "link":
+            now = impairment(event.impairment) if event.impairment else ""
+            way = f" {event.direction}" if event.direction else ""
+            return f"link {event.host}{way}: {now or 'not impaired'}"
+        case "cut" | "restore":
+            way = "" if event.direction in (None, "both") else f" ({event.direction})"
+            return f"{event.action} {event.host}{way}"
+        case "partition" | "heal":
+            return f"{event.action} " + " | ".join(event.between or ())
+        case "drop":
+            what = event.match if isinstance(event.match, str) else "+".join(event.match or ())
+            many = "" if event.count is None else f"the next {event.count} "
+            return f"drop {many}{what} {event.source or 'any'} → {event.target or 'any'}"
+        case "power_off":
+            return f"{event.host}: power off"
+        case "power_on":
+            return f"{event.host}: power on"
+
+
+def call_title(call: CallRecord) -> str:
+    """`c.connect(server:8001)`; with the process where it is not main."""
+    what = f"{call.socket}.{call.call}" if call.socket else call.call
+    process = "" if call.process == "main" else f"{call.process}: "
+    return clean(f"{process}{what}({_arguments(call.arguments)})")
+
+
+_SILENT = {"on", "as", "as_", "at", "timeout", "process", "kind", "family", "background", "id"}
+_BARE = {"to", "size", "port", "data", "value", "option", "how", "backlog"}
+
+
+def _arguments(arguments: Mapping[str, Json]) -> str:
+    parts = []
+    for name, value in arguments.items():
+        if name in _SILENT or value is None:
+            continue
+        text = _argument(value)
+        parts.append(text if name in _BARE and name != "backlog" else f"{name} {text}")
+    return ", ".join(parts)
+
+
+def _argument(value: Json) -> str:
+    if isinstance(value, dict):
+        if "length" in value:
+            return size(int(value["length"]))
+        if "repeat" in value:
+            return f"{value['repeat']!r} × {value.get('times', 1)}"
+        if "random" in value:
+            return f"{value['random']} random"
+        if "text" in value:
+            return quote(str(value["text"]).encode())
+        if "address" in value and "port" in value:
+            return f"{value.get('host') or value['address']}:{value['port']}"
+        return ", ".join(f"{k} {v}" for k, v in value.items())
+    return cut(str(value), 40)
+
+
+def quote(data: bytes, room: int = 24) -> str:
+    """A short preview of bytes: quoted text where they are printable, else "" (say their size instead)."""
+    try:
+        text = data[: room * 4].decode()
+    except UnicodeDecodeError:
+        return ""
+    text = text.replace("\n", "⏎").replace("\r", "␍").replace("\t", "␉")
+    if not text or not text.isprintable():
+        return ""
+    return "“" + cut(text, room) + "”"
+
+
+def call_outcome(call: CallRecord) -> str:
+    """`= 5 B “hello”`, `ETIMEDOUT`, `= end of stream`, `ok`; then how long it took."""
+    took = nanoseconds(call.elapsed_ns)
+    return f"{_outcome(call)} · {took}"
+
+
+def _outcome(call: CallRecord) -> str:
+    if call.error is not None:
+        sent = f" after {size(call.length)}" if call.length else ""
+        return f"{call.error.name}{sent}"
+    if call.eof:
+        return "= end of stream"
+    if call.data is not None:
+        length = call.length if call.length is not None else len(call.data)
+        cutoff = ", cut short" if call.truncated else ""
+        return f"= {size(length)} {quote(call.data)}".rstrip() + cutoff
+    if call.peer is not None:
+        return f"= from {call.peer}"
+    if call.result is not None:
+        return f"= {cut(str(call.result), 24)}"
+    return "ok"
+
+
+def run_title(run: RunRecord) -> str:
+    return clean("$ " + " ".join(run.command))
+
+
+def run_outcome(run: RunRecord) -> str:
+    took = nanoseconds(run.end_mono_ns - run.start_mono_ns)
+    if run.error:
+        return f"{run.error} · {took}"
+    if run.exit_code is None:
+        return "did not end"
+    how = f"signal {-run.exit_code}" if run.exit_code < 0 else f"exit {run.exit_code}"
+    return f"{how} · {took}"
+
+
+def packet_kind(packet: Packet) -> PacketKind:
+    if packet.protocol == "tcp":
+        for bit, kind in ((RST, "rst"), (SYN, "syn"), (FIN, "fin")):
+            if packet.flags & bit:
+                return kind  # type: ignore[return-value]
+        return "data" if packet.payload_len else "ack"
+    kinds: dict[str, PacketKind] = {"udp": "udp", "icmp": "icmp", "icmpv6": "icmp", "arp": "arp"}
+    return kinds.get(packet.protocol, "other")
+
+
+def packet_label(packet: Packet, relative: tuple[int, int] | None) -> str:
+    """`PSH,ACK seq=1 ack=1 len=11`, with relative numbers."""
+    if packet.protocol == "tcp":
+        seq, ack = relative if relative is not None else (packet.seq, packet.ack)
+        flags = sorted(packet.flag_names, key=lambda name: name == "ACK")
+        parts = [",".join(flags) or "no flags", f"seq={seq}"]
+        if packet.flags & ACK:
+            parts.append(f"ack={ack}")
+        if packet.payload_len:
+            parts.append(f"len={packet.payload_len}")
+        return " ".join(parts)
+    if packet.protocol == "udp":
+        part = packet.fragment
+        return f"UDP {packet.sport} → {packet.dport} len={packet.payload_len}" + (
+            f" fragment at {part[0]}" if part else ""
+        )
+    if packet.protocol == "icmp":
+        kind = (packet.icmp_type or 0, packet.icmp_code or 0)
+        return "ICMP " + _ICMP.get(kind, f"type {kind[0]} code {kind[1]}")
+    if packet.protocol == "icmpv6":
+        return "ICMPv6 " + _ICMPV6.get(
+            packet.icmp_type or 0, f"type {packet.icmp_type} code {packet.icmp_code}"
+        )
+    return packet.protocol.upper()

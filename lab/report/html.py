@@ -1,0 +1,297 @@
+"""The HTML report: one file that holds all it needs, and the index page over several cases.
+
+Everything that comes from a scenario, a program or a packet is escaped by Jinja; the only markup that goes in
+as it is comes from the diagram and the plots, which escape their own texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from pathlib import PurePath
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from lab.evidence.store import Evidence
+from lab.report import page
+from lab.report.diagram import legend, svg, words
+from lab.report.diagram.layout import lay_out
+from lab.report.diagram.source import diagram_of, zero_ns
+from lab.report.plots import flow_plots
+from lab.report.text import MARKS, seconds, tally
+from lab.result import Result
+from lab.verdict import Verdict
+
+_PLOTTED_FLOWS = 6
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("lab.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _read(name: str) -> str:
+    return (files("lab.report") / "templates" / name).read_text("utf-8")
+
+
+@cache
+def _css() -> Markup:
+    """The sheets, each with its dark half: by the system's wish unless the page says otherwise."""
+    parts = []
+    for name, selector in (("report", ""), ("diagram", " .seq"), ("plot", " .plot")):
+        dark = _read(f"{name}-dark.css")
+        parts += [
+            _read(f"{name}.css"),
+            f"@media (prefers-color-scheme: dark) {{ :root:not([data-theme=light]){selector} {{ {dark} }} }}",
+            f":root[data-theme=dark]{selector} {{ {dark} }}",
+        ]
+    # Paper is white, whatever the screen is.
+    parts.append(f"@media print {{ :root[data-theme], :root:not([data-theme]) {{ {_light()} }} }}")
+    return Markup("\n".join(parts))  # noqa: S704 - our own files
+
+
+def _light() -> str:
+    """The light values of the page, as the sheet begins with them."""
+    sheet = _read("report.css")
+    return sheet[sheet.index("{") + 1 : sheet.index("}")]
+
+
+def render_html(
+    result: Result,
+    evidence: Evidence | None,
+    *,
+    source: str = "",
+    files_of_run: Sequence[str] = (),
+    index: str = "",
+) -> str:
+    """The page of one case. `source` is the scenario's text, `files_of_run` are paths relative to the page,
+    `index` is the address of the index page, if there is one."""
+    context: dict[str, Any] = {
+        "css": _css(),
+        "js": Markup(_read("report.js")),  # noqa: S704 - our own file
+        "marks": {verdict.value: mark for verdict, mark in MARKS.items()},
+        "result": result,
+        "index": index,
+        "took": seconds(result.seconds),
+        "started": _date(result.started),
+        "held": page.held(result),
+        "tally": tally(f.verdict for f in result.findings),
+        "links": page.links(result),
+        "phases": page.phases(result),
+        "environment": page.environment(result, evidence),
+        "files": [_file(name, result) for name in files_of_run],
+    }
+    context |= _evidence_context(result, evidence)
+    anchors = context["anchors"]
+    first = result.first_failure
+    context["findings"] = page.findings(result, anchors)
+    context["first"] = page.finding(first, anchors) if first is not None else None
+    place = first.place if first is not None else result.error.place if result.error is not None else None
+    context["excerpt"] = page.excerpt(source, place.line) if place is not None and source else None
+    context["sections"] = _sections(context)
+    return _environment().get_template("report.html.j2").render(context)
+
+
+def _evidence_context(result: Result, evidence: Evidence | None) -> dict[str, Any]:
+    """All that the evidence adds; empty without one."""
+    empty: dict[str, Any] = dict.fromkeys(
+        ("diagram", "packet_json", "more_flows", "more_calls", "more_sockets"), ""
+    )
+    empty |= {
+        name: []
+        for name in (
+            "packets",
+            "plots",
+            "calls",
+            "sockets",
+            "counters",
+            "counter_hosts",
+            "programs",
+            "wire_log",
+        )
+    }
+    empty |= {"anchors": {}, "streams": page.streams(result, evidence)}
+    if evidence is None:
+        return empty
+    zero = zero_ns(evidence)
+    diagram = diagram_of(evidence, title=result.name, findings=result.findings)
+    layout = lay_out(diagram)
+    journeys = evidence.trace.journeys
+    frames: dict[int, str] = {}
+    anchors: dict[tuple[str, int], str] = {}
+    for packet in diagram.packets:
+        refs = journeys[packet.key].refs
+        frames[packet.key] = ", ".join(f"{ref.host} #{ref.number}" for ref in refs)
+        anchors |= {(ref.host, ref.number): f"p{packet.key}" for ref in refs}
+    plots, unplotted = [], 0
+    for flow in evidence.trace.flows:
+        if len(plots) == _PLOTTED_FLOWS:
+            unplotted += 1
+        elif drawn := flow_plots(flow, zero):
+            plots.append(
+                {
+                    "name": flow.name,
+                    "plots": [
+                        {"title": p.title, "note": p.note, "wide": p.wide, "svg": Markup(p.svg)}
+                        for p in drawn
+                    ],
+                }  # noqa: S704 - plots escape their texts
+            )
+    calls, more_calls = page.calls(diagram)
+    sockets, more_sockets = page.sockets(diagram)
+    hosts, counters = page.counters(evidence)
+    wires = layout.wires or (layout.width / 2,)
+    return empty | {
+        "anchors": anchors,
+        "diagram": {
+            "flows": diagram.flows,
+            "width": round(layout.width),
+            "height": round(layout.height),
+            "head_height": round(svg.head_height(layout)),
+            "gap": round(wires[0] - (layout.metrics.gap if len(wires) == 1 else layout.metrics.gap_many) / 2),
+            "columns": ", ".join(host.name for host in diagram.hosts),
+            "summary": svg.summary(diagram),
+            "head": Markup("".join(svg.head(layout))),  # noqa: S704 - the drawing escapes its texts
+            "body": Markup("".join(svg.body(layout))),  # noqa: S704
+            "legend": [(Markup(sample), text) for sample, text in legend.samples(diagram)],  # noqa: S704
+            "omitted": diagram.omitted,
+            "total": diagram.total_packets,
+        },
+        "packets": page.packet_rows(diagram, lambda key: frames[key]),
+        "packet_json": Markup(page.packet_data(diagram)),  # noqa: S704 - made safe by script_json
+        "plots": plots,
+        "more_flows": f"{unplotted} more flows are not plotted." if unplotted else "",
+        "calls": calls,
+        "more_calls": more_calls,
+        "sockets": sockets,
+        "more_sockets": more_sockets,
+        "counters": counters,
+        "counter_hosts": hosts,
+        "programs": page.programs(evidence.records.runs, words.run_outcome),
+        "wire_log": page.wire_log(evidence, zero),
+    }
+
+
+def _sections(context: Mapping[str, Any]) -> list[tuple[str, str]]:
+    known = [
+        ("why", "Verdict", True),
+        ("judged", "Steps and checks", context["findings"]),
+        ("diagram", "Diagram", context["diagram"]),
+        ("packets", "Packets", context["diagram"]),
+        ("plots", "Over time", context["plots"]),
+        ("links", "Links", context["links"]),
+        ("calls", "Calls", context["calls"]),
+        ("states", "States", context["sockets"]),
+        ("counters", "Counters", context["counters"] or context["streams"]),
+        ("logs", "Logs", context["programs"] or context["wire_log"]),
+        ("environment", "Environment", context["phases"] or context["environment"]),
+    ]
+    return [(anchor, name) for anchor, name, there in known if there]
+
+
+_NOTES = {
+    "result.json": "the verdict, with all numbers",
+    "events.jsonl": "calls, states, counters, wire events",
+    "scenario.yml": "as it was run",
+    "compose.yml": "the hosts",
+    "junit.xml": "for CI",
+}
+
+
+def _file(name: str, result: Result) -> dict[str, str]:
+    note = _NOTES.get(name, "")
+    if name in result.captures:
+        note = "opens in Wireshark"
+    return {"name": name, "href": quote(name), "note": note}
+
+
+def _date(text: str) -> str:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return when.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def render_index(results: Sequence[Result], *, folders: Sequence[str] = (), title: str = "All cases") -> str:
+    """The page over several cases: a matrix of parameters for each swept scenario, then all cases.
+
+    `folders` are the run folders, relative to the page, one for each result, or empty: then nothing is linked.
+    """
+    where = list(folders) or [""] * len(results)
+    cases = [_case(result, folder) for result, folder in zip(results, where, strict=True)]
+    total = Verdict.of(r.verdict for r in results)
+    context = {
+        "css": _css(),
+        "js": Markup(_read("report.js")),  # noqa: S704 - our own file
+        "marks": {verdict.value: mark for verdict, mark in MARKS.items()},
+        "title": title,
+        "total": total.value,
+        "tally": tally(r.verdict for r in results),
+        "took": seconds(sum(r.seconds for r in results)),
+        "began": _date(min((r.started for r in results), default="")),
+        "cases": cases,
+        "broken": [case for case in cases if case["bad"]],
+        "matrices": _matrices(results, cases),
+    }
+    return _environment().get_template("index.html.j2").render(context)
+
+
+def _case(result: Result, folder: str) -> dict[str, Any]:
+    first = result.first_failure
+    place = first.place if first else result.error.place if result.error else None
+    return {
+        "name": result.name,
+        "verdict": result.verdict.value,
+        "bad": result.verdict in (Verdict.FAIL, Verdict.ERROR),
+        "reason": result.reason,
+        "place": str(place) if place else "",
+        "summary": result.summary,
+        "took": seconds(result.seconds),
+        "href": quote(f"{folder}/report.html") if folder else "",
+    }
+
+
+def _matrices(results: Sequence[Result], cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A table for each scenario with parameters: the last one across, the others down."""
+    grouped: dict[str, list[int]] = {}
+    for n, result in enumerate(results):
+        if result.params:
+            grouped.setdefault(result.scenario, []).append(n)
+    matrices = []
+    for scenario, members in grouped.items():
+        names = list(results[members[0]].params)
+        across, down = names[-1], names[:-1]
+        columns: list[str] = []
+        rows: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+        for n in members:
+            params = {k: str(v) for k, v in results[n].params.items()}
+            column = params.get(across, "")
+            if column not in columns:
+                columns.append(column)
+            row = ", ".join(f"{name} {params.get(name, '')}" for name in down) or PurePath(scenario).stem
+            rows.setdefault(row, {}).setdefault(column, []).append(cases[n])
+        matrices.append(
+            {
+                "scenario": PurePath(scenario).stem,
+                "caption": f"{scenario}: {across} across" + (f", {', '.join(down)} down" if down else ""),
+                "corner": ", ".join(down),
+                "columns": [f"{across} {column}" for column in columns],
+                "rows": [
+                    {"name": name, "cells": [cells.get(column, []) for column in columns]}
+                    for name, cells in rows.items()
+                ],
+            }
+        )
+    return matrices

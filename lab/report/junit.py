@@ -1,0 +1,92 @@
+"""JUnit XML for CI: a test case for each lab case; failure = FAIL, error = ERROR, skipped = SKIP."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import PurePath
+
+from junitparser import Error, Failure, JUnitXml, Properties, Property, Skipped, TestCase, TestSuite
+
+from lab.report.terminal import finding_lines
+from lab.report.text import Paint, clean
+from lab.result import Result
+from lab.verdict import Verdict
+
+#: What XML 1.0 cannot carry at all, not even as an entity.
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def render_junit(results: Iterable[Result]) -> str:
+    """The XML of one or many cases, one suite, with an XML declaration."""
+    suite = TestSuite("lab")
+    cases = list(results)
+    for result in cases:
+        suite.add_testcase(_case(result))
+    if cases:
+        suite.timestamp = min(result.started for result in cases)
+    xml = JUnitXml("lab")
+    xml.add_testsuite(suite)
+    xml.update_statistics()
+    text = xml.tostring()
+    return text.decode() if isinstance(text, bytes) else str(text)
+
+
+def _case(result: Result) -> TestCase:
+    classname = PurePath(result.scenario).with_suffix("").as_posix().strip("/").replace("/", ".")
+    case = TestCase(_xml(result.name), _xml(classname), round(result.seconds, 3))
+    properties = Properties()
+    for name, value in _properties(result):
+        properties.append(Property(name, _xml(value)))
+    case.append(properties)
+    match result.verdict:
+        case Verdict.FAIL:
+            outcome = Failure(
+                _xml(result.reason), result.first_failure.name if result.first_failure else "FAIL"
+            )
+            outcome.text = _details(result)
+            case.result = [outcome]
+        case Verdict.ERROR:
+            error = Error(_xml(result.reason), result.error.kind if result.error else "ERROR")
+            error.text = _details(result)
+            case.result = [error]
+        case Verdict.SKIP:
+            case.result = [Skipped(_xml(result.reason), "SKIP")]
+        case Verdict.PASS:
+            pass
+    case.system_out = _xml(
+        "\n".join(
+            f"{f.verdict.value:<5} {f.place}: {f.name}: {f.actual or f.reason}" for f in result.findings
+        )
+    )
+    return case
+
+
+def _properties(result: Result) -> Iterable[tuple[str, str]]:
+    yield "run", result.run
+    for name, value in result.params.items():
+        yield f"param.{name}", str(value)
+    if result.tags:
+        yield "tags", ", ".join(result.tags)
+    if result.environment is not None:
+        yield "wire", result.environment.wire
+        yield "kernel", result.environment.kernel
+        yield "engine", result.environment.engine
+
+
+def _details(result: Result) -> str:
+    """The first failure in full, as the terminal has it, then the other failures."""
+    lines = []
+    if result.error is not None:
+        place = f"{result.error.place}: " if result.error.place else ""
+        lines.append(f"{place}{clean(result.error.message, keep_newlines=True)}")
+        if result.error.hint:
+            lines.append(f"next: {clean(result.error.hint)}")
+    for finding in result.findings:
+        if finding.verdict in (Verdict.FAIL, Verdict.ERROR):
+            lines += finding_lines(finding, Paint(False), indent="")
+    return _xml("\n".join(lines))
+
+
+def _xml(text: str) -> str:
+    return _NOT_XML.sub("\ufffd", text)

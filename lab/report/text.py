@@ -1,0 +1,161 @@
+"""Small words that all reports share: times and sizes for people, cell widths, colour, harmless text."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from lab.verdict import Verdict
+
+#: ESC sequences first, then whatever else a terminal would obey (C0, C1, bidirectional overrides).
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+MARKS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.ERROR: "!", Verdict.SKIP: "–"}
+
+_STYLES = {
+    "bold": "1",
+    "dim": "2",
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "blue": "34",
+    "magenta": "35",
+    "cyan": "36",
+    "invert": "7",
+}
+_VERDICT_STYLE = {
+    Verdict.PASS: "green",
+    Verdict.FAIL: "red",
+    Verdict.ERROR: "magenta",
+    Verdict.SKIP: "yellow",
+}
+
+
+class Paint:
+    """Puts ANSI colour on text, or leaves it alone."""
+
+    def __init__(self, colour: bool) -> None:
+        self.colour = colour
+
+    def __call__(self, text: str, *styles: str) -> str:
+        if not self.colour or not styles or not text:
+            return text
+        return f"\x1b[{';'.join(_STYLES[style] for style in styles)}m{text}\x1b[0m"
+
+    def verdict(self, verdict: Verdict, width: int = 0) -> str:
+        """The verdict's word, padded to `width` cells."""
+        return self(verdict.value, "bold", _VERDICT_STYLE[verdict]) + " " * (width - len(verdict.value))
+
+
+def clean(text: str, *, keep_newlines: bool = False) -> str:
+    """`text` without anything that a terminal would obey; what is taken out shows as `·`."""
+    text = _CONTROLS.sub("·", _ESCAPES.sub("·", text.replace("\r\n", "\n")))
+    return text.replace("\t", "    ") if keep_newlines else text.replace("\n", "⏎").replace("\t", " ")
+
+
+def cells(text: str) -> int:
+    """Columns that `text` takes in a terminal."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )
+
+
+def fit(text: str, width: int, *, right: bool = False) -> str:
+    """`text` in exactly `width` cells: padded, or cut with an ellipsis."""
+    text = cut(text, width)
+    space = " " * (width - cells(text))
+    return space + text if right else text + space
+
+
+def cut(text: str, width: int) -> str:
+    """`text` in at most `width` cells, with an ellipsis where something is missing."""
+    if cells(text) <= width:
+        return text
+    if width <= 1:
+        return "…"[:width]
+    taken, used = [], 0
+    for character in text:
+        size = cells(character)
+        if used + size > width - 1:
+            break
+        taken.append(character)
+        used += size
+    return "".join(taken).rstrip() + "…"
+
+
+def nanoseconds(ns: int) -> str:
+    """A time for people: `640 ns`, `12.4 µs`, `5.31 ms`, `3.042 s`, `2 min 11.0 s`. Three digits that count."""
+    sign, size = ("−", -ns) if ns < 0 else ("", ns)
+    if size < 1_000:
+        return f"{sign}{size} ns" if size else "0 s"
+    for factor, unit in ((1_000, "µs"), (1_000_000, "ms")):
+        if size < factor * 999.5:
+            return f"{sign}{_digits(size / factor)} {unit}"
+    seconds = size / 1e9
+    if seconds < 119.95:
+        return f"{sign}{seconds:.3f} s"
+    return f"{sign}{int(seconds // 60)} min {seconds % 60:.1f} s"
+
+
+def _digits(value: float) -> str:
+    if value >= 99.95:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+
+
+def seconds(value: float) -> str:
+    """As `nanoseconds`, from seconds."""
+    return nanoseconds(round(value * 1e9))
+
+
+def moment(ns: int) -> str:
+    """A time on an axis, fine enough to tell neighbours apart: `0.31 ms`, `110.20 ms`, `3.4205 s`."""
+    sign, size = ("−", -ns) if ns < 0 else ("", ns)
+    if not size:
+        return "0"
+    return f"{sign}{size / 1e6:.2f} ms" if size < 999_995_000 else f"{sign}{size / 1e9:.4f} s"
+
+
+def clock(ns: int) -> str:
+    """A moment since the zero of a case, in seconds to the microsecond where it matters: `0.005214 s`."""
+    return f"{ns / 1e9:.6f} s"
+
+
+def size(count: int) -> str:
+    """Bytes for people: `11 B`, `1,448 B`, `64.0 kB`, `200 MB`."""
+    if count < 10_000:
+        return f"{count:,} B"
+    for factor, unit in ((10**3, "kB"), (10**6, "MB"), (10**9, "GB")):
+        if count < factor * 999.5:
+            return f"{_digits(count / factor)} {unit}"
+    return f"{count / 10**12:.2f} TB"
+
+
+def rate(bits_per_second: float) -> str:
+    """`9.61 Mbit/s`."""
+    for factor, unit in ((1.0, "bit/s"), (1e3, "kbit/s"), (1e6, "Mbit/s")):
+        if bits_per_second < factor * 999.5:
+            return f"{_digits(bits_per_second / factor)} {unit}"
+    return f"{_digits(bits_per_second / 1e9)} Gbit/s"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """`1 packet`, `2,048 packets`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def tally(verdicts: Iterable[Verdict]) -> str:
+    """`11 passed, 1 failed`."""
+    words = {
+        Verdict.PASS: "passed",
+        Verdict.FAIL: "failed",
+        Verdict.ERROR: "errors",
+        Verdict.SKIP: "skipped",
+    }
+    seen = list(verdicts)
+    parts = [f"{n:,} {word}" for verdict, word in words.items() if (n := seen.count(verdict))]
+    return ", ".join(parts) or "nothing judged"
