@@ -23,6 +23,7 @@ class Interrupt:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[], None]] = []
+        self._event = threading.Event()
         self.reason: str | None = None
 
     def set(self, reason: str) -> None:
@@ -31,6 +32,7 @@ class Interrupt:
                 return
             self.reason = reason
             callbacks = list(self._callbacks)
+        self._event.set()
         for callback in callbacks:
             callback()
 
@@ -38,6 +40,11 @@ class Interrupt:
         """Raise `Interrupted` once set."""
         if self.reason is not None:
             raise Interrupted(f"interrupted by {self.reason}")
+
+    def wait(self, seconds: float) -> None:
+        """Lets this much time pass; raises `Interrupted` as soon as it is set."""
+        self._event.wait(seconds)
+        self.check()
 
     @contextmanager
     def calling(self, callback: Callable[[], None]) -> Iterator[None]:

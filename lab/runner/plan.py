@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
+from typing import Literal
 
-from lab.engine.base import LABEL_BOOT, LABEL_HOST, LABEL_LOCK, LABEL_PID, LABEL_ROLE, LABEL_RUN
+from lab.engine.base import LABEL_HOST, LABEL_ROLE
+from lab.judge import all_steps
 from lab.link import Link
 from lab.scenario.model import Scenario
-from lab.scenario.steps import LinkStep, Parallel, Step
+from lab.scenario.steps import Drop
 from lab.site import WireChoice
 
 _WIRE = 2  #: the wire's last octet; .1 is the engine's machine on every bridge
@@ -36,8 +36,9 @@ class Plan:
     run: str
     hosts: tuple[HostPlan, ...]
     wire: WireChoice
-    arp: str
+    arp: Literal["static", "dynamic"]
     labels: Mapping[str, str]
+    drops: bool = False  #: whether a step drops packets: the wire then loads what that needs
 
     @property
     def links(self) -> dict[str, Link]:
@@ -68,8 +69,8 @@ def wire_place(subnet: IPv4Network) -> Place:
     return place(subnet, _WIRE)
 
 
-def make_plan(scenario: Scenario, run: str, wire: WireChoice, lock: Path) -> Plan:
-    """The plan of a case. With `wire` auto and nothing to impair, the machine's own kernel routes."""
+def make_plan(scenario: Scenario, run: str, wire: WireChoice, labels: Mapping[str, str]) -> Plan:
+    """The plan of a case; `labels` are those of the run that owns it."""
     hosts = tuple(
         HostPlan(
             name,
@@ -80,28 +81,5 @@ def make_plan(scenario: Scenario, run: str, wire: WireChoice, lock: Path) -> Pla
         )
         for index, name in enumerate(scenario.used_hosts)
     )
-    labels = {
-        LABEL_RUN: run,
-        LABEL_PID: str(os.getpid()),
-        LABEL_BOOT: Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip(),
-        LABEL_LOCK: str(lock),
-    }
-    return Plan(run, hosts, wire, scenario.arp, labels)
-
-
-def needs_netem(scenario: Scenario) -> bool:
-    """Whether anything in the scenario impairs a link."""
-    links = (scenario.hosts[name].link for name in scenario.used_hosts)
-    return any(link.up.active or link.down.active for link in links) or any(
-        isinstance(step, LinkStep) for step in all_steps(scenario.steps)
-    )
-
-
-def all_steps(steps: tuple[Step, ...]) -> list[Step]:
-    """The steps and, behind a `parallel`, those in it."""
-    flat: list[Step] = []
-    for step in steps:
-        flat.append(step)
-        if isinstance(step, Parallel):
-            flat.extend(all_steps(step.steps))
-    return flat
+    drops = any(isinstance(step, Drop) for step in all_steps(scenario.steps))
+    return Plan(run, hosts, wire, scenario.arp, labels, drops)

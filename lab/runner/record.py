@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from lab.clock import SYSTEM_CLOCK, Clock
-from lab.evidence.model import CallRecord, Place, RunRecord, StepRecord
+from lab.evidence.model import CallRecord, RunRecord, StepRecord
 from lab.verdict import Finding, Verdict
 
 
@@ -16,7 +13,6 @@ from lab.verdict import Finding, Verdict
 class Record:
     """Steps, calls, programs and findings, in the order in which they ended."""
 
-    clock: Clock = SYSTEM_CLOCK
     steps: list[StepRecord] = field(default_factory=list)
     calls: dict[str, CallRecord] = field(default_factory=dict)  #: by id of the step
     runs: dict[str, RunRecord] = field(default_factory=dict)
@@ -40,15 +36,6 @@ class Record:
         with self._lock:
             return any(f.verdict in (Verdict.FAIL, Verdict.ERROR) for f in self.findings)
 
-    @contextmanager
-    def step(self, step: str, do: str, place: Place, at: str | None) -> Iterator[None]:
-        """Times a step; it is recorded however it ends."""
-        mono, wall = self.clock.monotonic_ns(), self.clock.wall_ns()
-        try:
-            yield
-        finally:
-            record = StepRecord(
-                step, do, place, at, wall, self.clock.wall_ns(), mono, self.clock.monotonic_ns()
-            )
-            with self._lock:
-                self.steps.append(record)
+    def step(self, record: StepRecord) -> None:
+        with self._lock:
+            self.steps.append(record)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from itertools import permutations
 
-from lab.clock import Clock, Deadline
+from lab.clock import NS, Clock, Deadline
 from lab.link import Link, round_trip
 
 _QUIET_AFTER_RTT = 0.05  #: seconds
 _LONGEST = 3.0  #: seconds
-_PERIOD = 0.01  #: seconds between two looks at the hosts' packet counters
+_WAVERING = 0.01  #: seconds: how exactly a host knows for how long it has been quiet
 
 
 def quiet_time(links: Iterable[Link]) -> float:
@@ -20,23 +20,24 @@ def quiet_time(links: Iterable[Link]) -> float:
 
 
 def settle(
-    packets: Callable[[], Mapping[str, int]], in_flight: Callable[[], int], quiet: float, clock: Clock
+    quiet_ns: Callable[[], int],
+    in_flight: Callable[[], int],
+    quiet: float,
+    wait: Callable[[float], None],
+    clock: Clock,
 ) -> bool:
     """Waits until no host has sent or received for `quiet` seconds and the wire's queues are empty.
 
-    `packets` gives each host's count of packets so far, `in_flight` how many the wire holds. At most 3 s;
-    says whether the network came to rest.
+    `quiet_ns` says for how long all hosts have been quiet, `in_flight` how many packets the wire holds.
+    At most 3 s; says whether the network came to rest.
     """
     deadline = Deadline.after(_LONGEST, "settling", clock)
     while not deadline.expired():
-        calm = Deadline.after(quiet, "quiet", clock)
-        last = packets()
-        while not calm.expired() and not deadline.expired():
-            clock.sleep(min(_PERIOD, calm.remaining()))
-            now = packets()
-            if now != last:
-                last = now
-                calm = Deadline.after(quiet, "quiet", clock)
-        if calm.expired() and in_flight() == 0 and packets() == last:
+        missing = quiet - quiet_ns() / NS
+        if missing > 0:
+            wait(min(missing, deadline.remaining()))
+        elif in_flight() > 0:
+            wait(min(_WAVERING, deadline.remaining()))
+        else:
             return True
     return False

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
+from itertools import islice
 
-from lab.channel import Channel
-from lab.clock import Deadline
 from lab.engine.base import LABEL_RUN, ContainerSpec, Engine, NetworkSpec, Stream
+from lab.engine.clean import remove_objects
 from lab.engine.images import Images
-from lab.engine.subnets import create_in_free_subnet
-from lab.errors import EngineError, LabError
-from lab.host import Host, HostSetup
+from lab.engine.subnets import free_subnets
+from lab.errors import EngineError, LabEnvironmentError, SubnetTaken
+from lab.evidence.model import CaptureFacts
+from lab.host import Host, HostReadback, HostSetup, PowerOff
+from lab.link import Link
 from lab.runner.interrupt import Interrupt
 from lab.runner.phases import Phases
 from lab.runner.plan import HostPlan, Plan, place, wire_place
 from lab.wire import Wire, WireSetup
+from lab.wire.container import wire_container
 
-_BRING_UP = 60.0  #: seconds for one container from create to ready; a busy machine boots the wire in 2.3 s
-_HOST_CAPABILITIES = ("NET_ADMIN", "NET_RAW")
+_BRING_UP = 60.0  #: seconds for one container from start to ready; a busy machine boots the wire in 2.3 s
+_SUBNETS = 64  #: how many free subnets are tried before the pool counts as full
+_CAPABILITIES = ("NET_ADMIN", "NET_RAW")
 
 
 @dataclass
@@ -31,12 +34,14 @@ class Life:
 
     container: str
     host: Host
-    channel: Channel
+    readback: HostReadback
+    remains: PowerOff | None = None  #: what it told when its power went
+    capture: CaptureFacts | None = None  #: once its capture has stopped
 
 
 @dataclass
 class Testbed:
-    """What stands. `lives` has the boots of each host in order; the last one may be dead."""
+    """What stands. `lives` has the boots of each host in order; the last one may be without power."""
 
     engine: Engine
     plan: Plan
@@ -47,122 +52,126 @@ class Testbed:
     phases: Phases
     interrupt: Interrupt
     wire: Wire = field(init=False)
-    wire_container: str = field(init=False)
-    wire_stream: Stream = field(init=False)
     lives: dict[str, list[Life]] = field(default_factory=dict)
+    links: dict[str, Link] = field(init=False)  #: as they are now
+    off: set[str] = field(default_factory=set)  #: hosts without power
+    _streams: list[Stream] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.links = self.plan.links
 
     def host(self, name: str) -> Host:
         """The present life of a host."""
         return self.lives[name][-1].host
 
-    def address(self, name: str) -> str:
-        return str(place(self.subnet, self._host_plan(name).number).address)
-
-    def addresses(self) -> dict[str, str]:
-        return {host.name: self.address(host.name) for host in self.plan.hosts}
+    def on(self) -> dict[str, Host]:
+        """The hosts that have power."""
+        return {name: lives[-1].host for name, lives in self.lives.items() if name not in self.off}
 
     def _host_plan(self, name: str) -> HostPlan:
         return next(host for host in self.plan.hosts if host.name == name)
 
-    def boot_host(self, name: str) -> Life:
-        """A fresh container for a host, set up and ready to capture; appended to its lives."""
-        plan = self._host_plan(name)
-        boot = len(self.lives.get(name, ())) + 1
-        suffix = f"-{boot}" if boot > 1 else ""
-        where = place(self.subnet, plan.number)
-        with self.phases(f"host {name}: create"):
-            container = self.engine.create(
-                ContainerSpec(
-                    name=f"lab-{self.plan.run}-{name}{suffix}",
-                    image=self.images.host.tag,
-                    labels=self.plan.labels_of("host", name),
-                    network=self.network,
-                    address=where.address,
-                    mac=where.mac,
-                    hostname=name,
-                    capabilities=_HOST_CAPABILITIES,
-                    sysctls=plan.sysctls,
-                    ulimits=plan.ulimits,
-                )
-            )
+    def _started(self, spec: ContainerSpec, what: str) -> tuple[str, Stream]:
+        """Created, attached, started."""
+        with self.phases(f"{what}: create"):
+            container = self.engine.create(spec)
         self.interrupt.check()
-        stream = self.engine.attach(container)
-        channel = Channel(stream, name)
-        with self.phases(f"host {name}: start"):
+        with self.phases(f"{what}: start"):
+            stream = self.engine.attach(container)
+            self._streams.append(stream)
             self.engine.start(container)
         self.interrupt.check()
-        host = Host(name, channel)
-        life = Life(container, host, channel)
-        self.lives.setdefault(name, []).append(life)
+        return container, stream
+
+    def boot_host(self, name: str) -> None:
+        """A fresh container for a host, set up and capturing; appended to its lives."""
+        plan = self._host_plan(name)
+        boot = len(self.lives.get(name, ())) + 1
+        where, wire = place(self.subnet, plan.number), wire_place(self.subnet)
+        container, stream = self._started(
+            ContainerSpec(
+                name=f"lab-{self.plan.run}-{name}" + (f"-{boot}" if boot > 1 else ""),
+                image=self.images.host.tag,
+                labels=self.plan.labels_of("host", name),
+                network=self.network,
+                address=where.address,
+                mac=where.mac,
+                hostname=name,
+                capabilities=_CAPABILITIES,
+                sysctls=plan.sysctls,
+            ),
+            f"host {name}",
+        )
         with self.phases(f"host {name}: set up"):
-            channel.wait_ready(_BRING_UP)
-            wire = wire_place(self.subnet)
-            host.set_up(
+            host = Host(stream, name)
+            host.wait_ready(_BRING_UP)
+            readback = host.set_up(
                 HostSetup(
-                    subnet=str(self.subnet),
-                    address=str(where.address),
+                    subnet=self.subnet,
+                    address=where.address,
                     mac=where.mac,
-                    wire_address=str(wire.address),
+                    wire_address=wire.address,
                     wire_mac=wire.mac,
-                    peers=self.addresses(),
+                    peers={h.name: place(self.subnet, h.number).address for h in self.plan.hosts},
                     arp=self.plan.arp,
+                    open_files=plan.ulimits.get("nofile"),
                 )
             )
             host.start_capture(self.snaplen)
-        return life
+        self.lives.setdefault(name, []).append(Life(container, host, readback))
 
     def boot_wire(self) -> None:
+        """The wire's container, its kernel, and every link as configured."""
         where = wire_place(self.subnet)
-        with self.phases("wire: create"):
-            container = self.engine.create(
-                ContainerSpec(
-                    name=f"lab-{self.plan.run}-wire",
-                    image=self.images.wire.tag,
-                    labels=self.plan.labels_of("wire"),
-                    command=(self.plan.wire,),
-                    network=self.network,
-                    address=where.address,
-                    mac=where.mac,
-                    hostname="wire",
-                    capabilities=_HOST_CAPABILITIES,
-                    devices=("/dev/net/tun",),
-                    sysctls={"net.ipv4.ip_forward": "1"},
-                    tmpfs={"/dev/shm": "exec,size=1g", "/tmp": "exec,size=1g"},
-                )
-            )
-        self.interrupt.check()
-        self.wire_container = container
-        self.wire_stream = self.engine.attach(container)
-        with self.phases("wire: start"):
-            self.engine.start(container)
-        self.interrupt.check()
-        self.wire = Wire(self.wire_stream)
+        spec = wire_container(
+            name=f"lab-{self.plan.run}-wire",
+            image=self.images.wire.tag,
+            labels=self.plan.labels_of("wire"),
+            network=self.network,
+            address=where.address,
+            mac=where.mac,
+            kind=self.plan.wire,
+        )
+        _, stream = self._started(spec, "wire")
+        self.wire = Wire(stream)
         with self.phases("wire: boot"):
             self.wire.wait_ready(_BRING_UP)
         with self.phases("wire: set up"):
-            hosts = {
-                host.name: (str(p.address), p.mac)
-                for host in self.plan.hosts
-                for p in (place(self.subnet, host.number),)
-            }
+            places = {host.name: place(self.subnet, host.number) for host in self.plan.hosts}
             self.wire.set_up(
                 WireSetup(
-                    subnet=str(self.subnet),
-                    address=str(where.address),
+                    subnet=self.subnet,
+                    address=where.address,
                     mac=where.mac,
-                    hosts=hosts,
+                    hosts={name: (at.address, at.mac) for name, at in places.items()},
                     links=self.plan.links,
                     arp=self.plan.arp,
+                    drops=self.plan.drops,
                 )
             )
 
+    def power_off(self, name: str, step: str) -> None:
+        """The host falls silent: its interface goes down first, so that its dying kernel sends no FIN."""
+        life = self.lives[name][-1]
+        life.remains = life.host.power_off()
+        self.off.add(name)
+        self.wire.power(name, "off", step=step)
+        life.capture = life.host.stop_capture(len(self.lives[name]))
+        self.engine.kill(life.container)
+        life.host.close()
+
+    def power_on(self, name: str, step: str) -> None:
+        """A fresh boot at the same address and MAC; the wire lets it be reached once its capture runs."""
+        if name not in self.off:
+            return
+        self.boot_host(name)
+        self.off.discard(name)
+        self.wire.power(name, "on", step=step)
+
     def abort(self) -> None:
-        """Unblocks everything that waits for an agent: their channels end."""
-        for lives in list(self.lives.values()):
-            for life in lives:
-                life.channel.close()
-        if hasattr(self, "wire_stream"):
-            self.wire_stream.close()
+        """Unblocks everything that waits for an agent: their streams end."""
+        for stream in list(self._streams):
+            stream.close()
 
 
 @contextmanager
@@ -186,32 +195,36 @@ def testbed(
 
         stack.callback(take_down)  # before the do: a create whose answer is lost is found by its label
         with phases("network"):
-            network, subnet = create_in_free_subnet(
-                engine,
-                pool,
-                lambda free: NetworkSpec(f"lab-{plan.run}", free, plan.labels_of("network")),
-            )
+            network, subnet = _network(engine, plan, pool)
         interrupt.check()
         bed = Testbed(engine, plan, images, subnet, network, snaplen, phases, interrupt)
-        stack.enter_context(interrupt.calling(bed.abort))
         stack.callback(bed.abort)
+        stack.enter_context(interrupt.calling(bed.abort))
         with phases("bring-up"):
-            in_parallel({"wire": bed.boot_wire, **{h.name: _booting(bed, h.name) for h in plan.hosts}})
+            hosts = {host.name: _booting(bed, host.name) for host in plan.hosts}
+            in_parallel({"wire": bed.boot_wire, **hosts})
         yield bed
 
 
-def _booting(bed: Testbed, name: str) -> Callable[[], None]:
-    def boot() -> None:
-        bed.boot_host(name)
+def _network(engine: Engine, plan: Plan, pool: IPv4Network) -> tuple[str, IPv4Network]:
+    for subnet in islice(free_subnets(pool, engine.networks()), _SUBNETS):
+        try:
+            spec = NetworkSpec(f"lab-{plan.run}", subnet, plan.labels_of("network"))
+            return engine.create_network(spec), subnet
+        except SubnetTaken:
+            continue  # another run was faster
+    raise LabEnvironmentError(
+        f"no free /24 in the pool {pool}",
+        hint="remove networks that nobody needs (`docker network ls`), or name another pool in lab.yml",
+    )
 
-    return boot
+
+def _booting(bed: Testbed, name: str) -> Callable[[], None]:
+    return lambda: bed.boot_host(name)
 
 
 def in_parallel(jobs: Mapping[str, Callable[[], None]]) -> None:
     """Runs all jobs in threads and waits for all; raises the first error with the others as its notes."""
-    if len(jobs) == 1:
-        next(iter(jobs.values()))()
-        return
     with ThreadPoolExecutor(len(jobs), thread_name_prefix="lab") as pool:
         futures: dict[Future[None], str] = {pool.submit(job): name for name, job in jobs.items()}
         wait(futures)
@@ -225,36 +238,11 @@ def in_parallel(jobs: Mapping[str, Callable[[], None]]) -> None:
 
 def remove_run(engine: Engine, run: str) -> None:
     """Every container and network that carries the label of this run; all are tried even if one fails."""
-    jobs = {
-        f"container {container.name}": _removing(engine.remove, container.id)
-        for container in engine.containers({LABEL_RUN: run})
-    }
-    failed: list[str] = []
-    lock = threading.Lock()
-
-    def attempt(name: str, job: Callable[[], None]) -> None:
-        try:
-            job()
-        except LabError as error:
-            with lock:
-                failed.append(f"{name}: {error}")
-
-    threads = [threading.Thread(target=attempt, args=item) for item in jobs.items()]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for network in engine.networks():
-        if network.labels.get(LABEL_RUN) == run:
-            attempt(f"network {network.name}", _removing(engine.remove_network, network.id))
-    if failed:
+    containers = {c.id: c.name for c in engine.containers({LABEL_RUN: run})}
+    networks = {n.id: n.name for n in engine.networks() if n.labels.get(LABEL_RUN) == run}
+    swept = remove_objects(engine, containers, networks)
+    if swept.failures:
         raise EngineError(
-            f"run {run}: not all could be removed: " + "; ".join(failed), hint="`lab clean` tries again"
+            f"run {run}: not all could be removed: {'; '.join(swept.failures)}",
+            hint="`lab clean` tries again",
         )
-
-
-def _removing(remove: Callable[[str], None], identity: str) -> Callable[[], None]:
-    return lambda: remove(identity)
-
-
-__all__ = ["Deadline", "Life", "Testbed", "in_parallel", "remove_run", "testbed"]

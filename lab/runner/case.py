@@ -1,0 +1,234 @@
+"""One case from bring-up to verdict: the network stands, the steps run, all that was seen is judged."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from lab import __version__
+from lab.checks.common import Context, link_changes
+from lab.clock import SYSTEM_CLOCK, Deadline
+from lab.engine.base import Engine, EngineInfo
+from lab.engine.clean import RunLock
+from lab.engine.images import Images
+from lab.errors import LabError
+from lab.evidence.model import LinkProof
+from lab.evidence.store import Evidence
+from lab.judge import LIVE_ONLY, StepJudge, judge_case
+from lab.report import write_reports
+from lab.result import RESULT_VERSION, Environment, ErrorFacts, ImageFacts, Result, write_result
+from lab.runner.collect import collect, read_counters
+from lab.runner.executor import Executor
+from lab.runner.folder import RunFolder
+from lab.runner.interrupt import Interrupt, Interrupted
+from lab.runner.phases import Phases
+from lab.runner.plan import make_plan, place
+from lab.runner.progress import Progress
+from lab.runner.record import Record
+from lab.runner.settle import quiet_time, settle
+from lab.runner.testbed import Testbed, testbed
+from lab.scenario.load import Case
+from lab.scenario.model import Scenario
+from lab.scenario.steps import Step
+from lab.site import Site, WireChoice
+from lab.truth import doubts
+from lab.verdict import Finding, Verdict
+
+
+@dataclass
+class CaseRunner:
+    """Runs one case after another, or several at once, on one engine."""
+
+    engine: Engine
+    images: Images
+    info: EngineInfo
+    site: Site
+    wire: WireChoice
+    keep: bool
+    interrupt: Interrupt
+    progress: Progress
+
+    def run(self, case: Case, run: str, folder: RunFolder) -> Result:
+        """The whole case; its result and reports are in `folder` then. Raises nothing but bugs."""
+        return _Run(self, case, run, folder).all()
+
+
+class _Run:
+    """The state of one case on its way."""
+
+    def __init__(self, lab: CaseRunner, case: Case, run: str, folder: RunFolder) -> None:
+        self.lab = lab
+        self.case = case
+        self.scenario: Scenario = case.scenario
+        self.id = run
+        self.folder = folder
+        self.phases = Phases()
+        self.record = Record()
+        self.started = datetime.now(UTC)
+        self.evidence: Evidence | None = None
+        self.findings: tuple[Finding, ...] = ()
+        self.proofs: tuple[LinkProof, ...] = ()
+        self.doubts: LabError | None = None
+        self.error: ErrorFacts | None = None
+        self.notes: list[str] = []
+        self.standing = False
+
+    def all(self) -> Result:
+        (self.folder.path / "scenario.yml").write_text(self.case.source_text, encoding="utf-8")
+        skip = self._why_skip()
+        if skip:
+            return self._finish(self._result(Verdict.SKIP, skip))
+        with ThreadPoolExecutor(1, thread_name_prefix="judge") as judge:
+            judging: Future[None] | None = None
+            try:
+                with RunLock.take(self.id) as lock:
+                    with self._testbed(lock) as bed:
+                        self._use(bed)
+                        if self.evidence is not None:
+                            judging = judge.submit(self._judge, self.evidence)
+                        self.standing = self.lab.keep
+                    if self.standing:
+                        lock.keep()
+            except LabError as error:
+                self._broke(error)
+            if judging is not None:
+                judging.result()
+        if self.doubts is not None:
+            self._broke(self.doubts)
+        return self._finish(self._judged())
+
+    def _why_skip(self) -> str:
+        missing = [what for what in self.scenario.requires if what in ("ipv6", "swarm")]
+        return f"requires {', '.join(missing)}, which this lab does not have yet" if missing else ""
+
+    def _testbed(self, lock: RunLock) -> AbstractContextManager[Testbed]:
+        plan = make_plan(self.scenario, self.id, self.lab.wire, lock.labels())
+        self.lab.progress.status(f"{self.case.name}: bringing up {', '.join(self.scenario.used_hosts)}")
+        return testbed(
+            self.lab.engine,
+            self.lab.images,
+            plan,
+            self.lab.site.pool,
+            self.lab.site.snaplen,
+            self.phases,
+            self.lab.interrupt,
+            lambda: self.standing,
+        )
+
+    def _use(self, bed: Testbed) -> None:
+        """Steps, settling, evidence. What breaks is kept as the error; the evidence is taken all the same."""
+        before = read_counters(bed)
+        timeout = self.scenario.timeout or self.lab.site.timeout
+        deadline = Deadline.after(timeout.seconds, f"the scenario's {timeout}")
+        judge = self._judge_step(bed)
+        executor = Executor(self.scenario, bed, self.record, judge, deadline, self.lab.interrupt)
+        self.lab.progress.status(f"{self.case.name}: running {len(self.scenario.steps)} steps")
+        try:
+            with self.phases("steps"):
+                executor.run()
+            with self.phases("settle"):
+                self._settle(bed)
+        except Interrupted:
+            raise
+        except LabError as error:
+            self._broke(error)
+        with self.phases("evidence"):
+            self.evidence = collect(bed, self.record, before, self.lab.site.tolerance, self.folder)
+
+    def _judge_step(self, bed: Testbed) -> Callable[[Step, Record], tuple[Finding, ...]]:
+        addresses = {host.name: str(place(bed.subnet, host.number).address) for host in bed.plan.hosts}
+        context = Context(addresses, bed.plan.links, self.lab.site.tolerance)
+        judges = StepJudge.of(self.scenario, context)
+
+        def judge(step: Step, record: Record) -> tuple[Finding, ...]:
+            now = replace(context, changes=link_changes(bed.wire.events))
+            return replace(judges, context=now).judge(step, record.calls, record.runs)
+
+        return judge
+
+    def _settle(self, bed: Testbed) -> None:
+        hosts = bed.on()
+        came_to_rest = settle(
+            lambda: min((host.quiet_ns() for host in hosts.values()), default=0),
+            bed.wire.in_flight,
+            quiet_time(bed.links.values()),
+            self.lab.interrupt.wait,
+            SYSTEM_CLOCK,
+        )
+        if not came_to_rest:
+            self.notes.append("the network was not at rest 3 s after the last step: the captures end there")
+
+    def _judge(self, evidence: Evidence) -> None:
+        """In a thread of its own, while the hosts are taken down."""
+        with self.phases("judge"):
+            told = tuple(f for f in self.record.findings if f.name.endswith(LIVE_ONLY))
+            self.findings = judge_case(self.scenario, evidence, told)
+            self.proofs, self.doubts = doubts(evidence)
+
+    def _broke(self, error: LabError) -> None:
+        """The first error is kept: what follows is mostly its consequence."""
+        notes = getattr(error, "__notes__", ())
+        message = "\n".join([str(error), *notes])
+        if self.error is None:
+            self.error = ErrorFacts(type(error).__name__, message, error.hint)
+        else:
+            self.notes.append(message)
+
+    def _judged(self) -> Result:
+        """The verdict of what was seen, what broke, and what the wire did unasked."""
+        if self.error is not None and self.error.kind == "Interrupted":
+            return self._result(Verdict.ERROR, self.error.message)
+        verdict = Verdict.of(finding.verdict for finding in self.findings)
+        if self.error is not None:
+            return self._result(Verdict.ERROR, self.error.message.splitlines()[0])
+        first = next((f for f in self.findings if f.verdict is verdict), None)
+        return self._result(verdict, "" if verdict is Verdict.PASS or first is None else first.reason)
+
+    def _result(self, verdict: Verdict, reason: str) -> Result:
+        records = self.evidence.records if self.evidence is not None else None
+        return Result(
+            version=RESULT_VERSION,
+            run=self.id,
+            name=self.case.name,
+            scenario=str(self.case.path),
+            summary=self.scenario.summary,
+            tags=self.scenario.tags,
+            params={name: str(value) for name, value in self.case.params.items()},
+            verdict=verdict,
+            reason=reason,
+            started=self.started.isoformat(timespec="milliseconds"),
+            seconds=round(self.phases.seconds(), 3),
+            findings=self.findings,
+            error=self.error,
+            environment=self._environment(),
+            phases=self.phases.all(),
+            links=self.proofs,
+            streams=records.streams if records else (),
+            captures=tuple(dict.fromkeys(c.path for c in records.captures)) if records else (),
+            notes=tuple(self.notes),
+        )
+
+    def _environment(self) -> Environment:
+        info, images = self.lab.info, self.lab.images
+        wire = self.evidence.records.wire if self.evidence is not None else None
+        return Environment(
+            lab=__version__,
+            python=platform.python_version(),
+            machine=platform.machine(),
+            kernel=info.kernel,
+            engine=f"{info.name} {info.version} (API {info.api_version})",
+            engine_address=info.address,
+            images={i.name: ImageFacts(i.tag, i.id) for i in (images.base, images.host, images.wire)},
+            wire=wire.kind if wire else "",
+            wire_reason=wire.reason if wire else "",
+            wire_kernel=wire.kernel if wire else "",
+        )
+
+    def _finish(self, result: Result) -> Result:
+        write_result(self.folder.path, result)
+        write_reports(self.folder.path, result, self.evidence)
+        return result

@@ -1,0 +1,335 @@
+"""Runs the steps of a case, in order, on what stands: each `do` is one entry of a table."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field
+from typing import Any
+
+from lab.checks.common import failed
+from lab.clock import Deadline
+from lab.errors import AgentError, DeadlineExceeded
+from lab.evidence.model import CallError, CallRecord, RunRecord, StepRecord
+from lab.host import CallSpec, RunSpec
+from lab.link import Link
+from lab.runner.arguments import arguments
+from lab.runner.interrupt import Interrupt
+from lab.runner.record import Record
+from lab.runner.testbed import Life, Testbed
+from lab.scenario.model import Scenario
+from lab.scenario.steps import (
+    STEPS,
+    Await,
+    Call,
+    Cut,
+    Drop,
+    Heal,
+    Kill,
+    LinkStep,
+    Parallel,
+    Partition,
+    Pause,
+    Power,
+    Restore,
+    Resume,
+    Run,
+    Sleep,
+    Step,
+    WaitFor,
+)
+from lab.verdict import Finding
+
+_END_OF_PROGRAM = 2.0  #: seconds that a program which is still running after the steps gets to end on SIGTERM
+_END_OF_CALL = 5.0  #: seconds for the record of a call that was cancelled
+
+Judge = Callable[[Step, Record], tuple[Finding, ...]]
+
+
+@dataclass
+class Pending:
+    """A call or a program that goes on in the background."""
+
+    step: Call | Run
+    future: Future[CallRecord] | Future[RunRecord]
+    life: Life  #: of the host, when it was begun
+    started: tuple[int, int] = field(default_factory=lambda: (time.monotonic_ns(), time.time_ns()))
+
+
+@dataclass
+class Executor:
+    """The steps of one case. `judge` says of a step that has ended what its `expect` makes of it."""
+
+    scenario: Scenario
+    bed: Testbed
+    record: Record
+    judge: Judge
+    deadline: Deadline
+    interrupt: Interrupt
+    pending: dict[str, Pending] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """All steps up to the first that fails; then what goes on in the background is brought to its end."""
+        for step in self.scenario.steps:
+            self.step(step)
+            if self.record.failed:
+                break
+        self._finish()
+
+    def step(self, step: Step) -> None:
+        """One step and its verdict. Raises `LabError` where the lab itself breaks."""
+        self.interrupt.check()
+        mono, wall = time.monotonic_ns(), time.time_ns()
+        at = getattr(step, "at", None) or getattr(step, "host", None)
+        try:
+            self.deadline.check()
+            ACTIONS[type(step)](self, step)
+        except DeadlineExceeded as error:
+            self._hangs(step, str(error))
+        except AgentError:
+            self.interrupt.check()  # an interrupt ends the channels: say that, not its consequence
+            raise
+        finally:
+            end_wall, end_mono = time.time_ns(), time.monotonic_ns()
+            self.record.step(StepRecord(step.id, step.do, step.place, at, wall, end_wall, mono, end_mono))
+
+    def _hangs(self, step: Step, reason: str) -> None:
+        """Time ran out at a step: no record can tell that again, so it is a finding of its own."""
+        finding = failed(step, f"{step.do}.timeout", "an end in time", "none", reason)
+        self.record.judged((finding,))
+
+    # --- socket calls and programs ---
+
+    def call(self, step: Call) -> None:
+        spec = CallSpec(
+            step=step.id,
+            process=step.process,
+            call=step.do,
+            arguments=arguments(step),
+            timeout=step.timeout,
+        )
+        life = self.bed.lives[step.at][-1]
+        pending = Pending(step, life.host.call(spec), life)
+        if step.background:
+            life.host.begun(step.id)
+            self.pending[step.id] = pending
+        else:
+            self._end(pending, step)
+
+    def program(self, step: Run) -> None:
+        spec = RunSpec(
+            step=step.id,
+            argv=tuple(step.command),
+            stdin=step.stdin or "",
+            timeout=step.timeout,
+        )
+        life = self.bed.lives[step.at][-1]
+        pending = Pending(step, life.host.run(spec), life)
+        if step.background:
+            self.pending[step.id] = pending
+        else:
+            self._end(pending, step)
+
+    def awaits(self, step: Await) -> None:
+        self._end(self.pending.pop(step.awaits), step)
+
+    def _end(self, pending: Pending, by: Step) -> None:
+        """Waits for a call or a program and judges it; one that hangs is given up and recorded as that."""
+        try:
+            record = self._result(pending.future, self.deadline.timeout())
+        except FutureTimeout:
+            self._keep(self._give_up(pending))
+            text = f"{pending.step.do} at {pending.step.at} hangs: {self.deadline.what} are over"
+            raise DeadlineExceeded(text) from None
+        except AgentError as error:
+            record = self._of_dead_host(pending, error)
+        self._keep(record)
+        self.record.judged(self.judge(by, self.record))
+
+    def _result(
+        self, future: Future[CallRecord] | Future[RunRecord], timeout: float | None
+    ) -> CallRecord | RunRecord:
+        return future.result(timeout)
+
+    def _keep(self, record: CallRecord | RunRecord) -> None:
+        if isinstance(record, CallRecord):
+            self.record.call(record)
+        else:
+            self.record.run(record)
+
+    def _give_up(self, pending: Pending) -> CallRecord | RunRecord:
+        host = self.bed.host(pending.step.at)
+        if isinstance(pending.step, Call):
+            host.cancel(pending.step.id)
+        else:
+            host.signal_run(pending.step.id, "KILL")
+        return self._result(pending.future, _END_OF_CALL)
+
+    def _of_dead_host(self, pending: Pending, error: AgentError) -> CallRecord | RunRecord:
+        """What was under way on a host when its power went ends with it; any other death is the lab's."""
+        step = pending.step
+        remains = pending.life.remains
+        if remains is None:
+            raise error
+        started, moment = pending.started, remains.moment
+        if isinstance(step, Run):
+            return RunRecord(
+                step=step.id,
+                host=step.at,
+                command=tuple(step.command),
+                exit_code=None,
+                stdout="",
+                stderr="",
+                start_mono_ns=started[0],
+                end_mono_ns=moment.mono_ns,
+                start_wall_ns=started[1],
+                end_wall_ns=moment.wall_ns,
+                error="the host lost its power",
+            )
+        return CallRecord(
+            step=step.id,
+            host=step.at,
+            process=step.process,
+            call=step.do,
+            arguments=arguments(step),
+            socket=getattr(step, "on", None) or getattr(step, "as_", None),
+            fd=None,
+            kind=None,
+            start_mono_ns=started[0],
+            end_mono_ns=moment.mono_ns,
+            start_wall_ns=started[1],
+            end_wall_ns=moment.wall_ns,
+            error=CallError("killed", None, "the host lost its power"),
+        )
+
+    def _finish(self) -> None:
+        """Background calls that nobody awaited are awaited now; programs that go on are ended."""
+        for name, pending in list(self.pending.items()):
+            step = pending.step
+            self.pending.pop(name)
+            if isinstance(step, Run) and not pending.future.done():
+                self._end_program(pending)
+            elif self.record.failed and not pending.future.done():
+                self._keep(self._give_up(pending))
+            else:
+                self._awaited_at_the_end(pending)
+
+    def _awaited_at_the_end(self, pending: Pending) -> None:
+        try:
+            self._end(pending, pending.step)
+        except DeadlineExceeded as error:
+            self._hangs(pending.step, str(error))
+
+    def _end_program(self, pending: Pending) -> None:
+        """A program in the background goes on for as long as the steps do; then it is asked to end."""
+        step = pending.step
+        host = self.bed.host(step.at)
+        host.signal_run(step.id, "TERM")
+        try:
+            record = self._result(pending.future, _END_OF_PROGRAM)
+        except FutureTimeout:
+            host.signal_run(step.id, "KILL")
+            record = self._result(pending.future, _END_OF_CALL)
+        except AgentError as error:
+            record = self._of_dead_host(pending, error)
+        self._keep(record)
+        if not self.record.failed:
+            self.record.judged(self.judge(step, self.record))
+
+    # --- the wire ---
+
+    def link(self, step: LinkStep) -> None:
+        up, down = step.changes()
+        link = self.bed.links[step.host]
+        changed = Link(
+            link.up.changed(up) if up is not None else link.up,
+            link.down.changed(down) if down is not None else link.down,
+        )
+        self.bed.wire.change(step.host, changed, step=step.id)
+        self.bed.links[step.host] = changed
+
+    def cut(self, step: Cut) -> None:
+        self.bed.wire.cut(step.host, step.direction, step=step.id)
+
+    def restore(self, step: Restore) -> None:
+        self.bed.wire.restore(step.host, step.direction, step=step.id)
+
+    def partition(self, step: Partition) -> None:
+        a, b = step.between
+        self.bed.wire.partition(a, b, step=step.id)
+
+    def heal(self, step: Heal) -> None:
+        a, b = step.between
+        self.bed.wire.heal(a, b, step=step.id)
+
+    def drop(self, step: Drop) -> None:
+        self.bed.wire.drop(step.from_, step.to, step.match.value, step.count, step=step.id)
+
+    # --- processes and hosts ---
+
+    def signal(self, step: Kill | Pause | Resume) -> None:
+        name = step.signal if isinstance(step, Kill) else {Pause: "STOP", Resume: "CONT"}[type(step)]
+        host = self.bed.host(step.at)
+        if step.run is not None:
+            host.signal_run(step.run, name)
+        else:
+            host.signal(step.process or "main", name)
+
+    def power(self, step: Power) -> None:
+        if step.state == "off":
+            self.bed.power_off(step.at, step.id)
+        else:
+            self.bed.power_on(step.at, step.id)
+
+    # --- waiting ---
+
+    def sleep(self, step: Sleep) -> None:
+        seconds = min(step.for_.seconds, self.deadline.remaining())
+        self.interrupt.wait(seconds)
+        self.deadline.check()
+
+    def wait_for(self, step: WaitFor) -> None:
+        limit = self.deadline
+        if step.timeout is not None:
+            limit = limit.sooner(step.timeout.seconds, "wait_for")
+        self.bed.host(step.at).wait_for(
+            limit.remaining(), listening=step.listening, state=step.state, port=step.port
+        )
+
+    def parallel(self, step: Parallel) -> None:
+        """All inner steps start together, each in a thread; an error of the lab is raised at the end."""
+        with ThreadPoolExecutor(len(step.steps), thread_name_prefix="parallel") as pool:
+            barrier = threading.Barrier(len(step.steps))
+
+            def start(inner: Step) -> None:
+                barrier.wait()
+                self.step(inner)
+
+            futures = [pool.submit(start, inner) for inner in step.steps]
+        errors = [error for future in futures if (error := future.exception()) is not None]
+        if errors:
+            raise errors[0]
+
+
+#: Every `do` that the lab carries out; those that it does not yet are refused when the scenario is loaded.
+ACTIONS: dict[type[Step], Callable[[Executor, Any], None]] = {
+    **{cls: Executor.call for cls in STEPS.values() if issubclass(cls, Call)},
+    LinkStep: Executor.link,
+    Cut: Executor.cut,
+    Restore: Executor.restore,
+    Partition: Executor.partition,
+    Heal: Executor.heal,
+    Drop: Executor.drop,
+    Kill: Executor.signal,
+    Pause: Executor.signal,
+    Resume: Executor.signal,
+    Power: Executor.power,
+    Run: Executor.program,
+    Await: Executor.awaits,
+    Sleep: Executor.sleep,
+    WaitFor: Executor.wait_for,
+    Parallel: Executor.parallel,
+}

@@ -1,0 +1,62 @@
+"""Whether a run can be believed: the wire impaired as configured and lost nothing unasked.
+
+Pure, and so the same for a live run and for `lab recheck`.
+"""
+
+from __future__ import annotations
+
+from lab.errors import LabError, WireError
+from lab.evidence.model import LinkProof
+from lab.evidence.proof import prove
+from lab.evidence.store import Evidence
+
+_SHOWN = 5  #: packets that an error names
+
+
+def doubts(evidence: Evidence) -> tuple[tuple[LinkProof, ...], LabError | None]:
+    """Configured against measured for every link, and the reason not to believe the run, if there is one."""
+    proofs = prove(evidence)
+    return proofs, _capture_lost(evidence) or _wire_lost(evidence) or _contradiction(proofs)
+
+
+def _capture_lost(evidence: Evidence) -> LabError | None:
+    lost = [f"{facts.host}: {facts.dropped}" for facts in evidence.records.captures if facts.dropped]
+    if not lost:
+        return None
+    return WireError(
+        f"captures overloaded: packets that tcpdump did not get ({', '.join(lost)})",
+        hint="send less, or slower: this machine cannot capture that much",
+    )
+
+
+def _wire_lost(evidence: Evidence) -> LabError | None:
+    hint = "send less or slower, or run fewer cases side by side"
+    wire = evidence.records.wire
+    if wire is not None and wire.overruns:
+        where = ", ".join(f"{place}: {count}" for place, count in wire.overruns.items())
+        return WireError(
+            f"wire overloaded: it lost packets that nobody asked it to lose ({where})", hint=hint
+        )
+    lost = evidence.trace.unexplained()
+    if not lost:
+        return None
+    named = ", ".join(f"{j.source} → {j.target} #{j.packet.number}" for j in lost[:_SHOWN])
+    more = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
+    return WireError(
+        f"wire overloaded: {len(lost)} packets are missing that nothing configured explains ({named}{more})",
+        hint=hint,
+    )
+
+
+def _contradiction(proofs: tuple[LinkProof, ...]) -> LabError | None:
+    wrong = [proof for proof in proofs if proof.verdict == "contradiction"]
+    if not wrong:
+        return None
+    said = "; ".join(
+        f"{p.quantity} of {p.source} → {p.target or p.direction}: configured {p.configured}, got {p.measured}"
+        for p in wrong
+    )
+    return WireError(
+        f"the wire did not impair as configured: {said}",
+        hint="the wire's read-back in events.jsonl says what tc has; was it changed behind the lab's back?",
+    )
