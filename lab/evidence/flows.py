@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import overload
 
-from lab.evidence.journeys import Journeys
+from lab.evidence.journeys import CORRUPTED, Journeys
 from lab.evidence.match import NOBODY
 from lab.evidence.packets import ACK, FIN, ICMP, ICMPV6, RST, SYN, TCP, UDP, Capture, Packet, protocol_name
 from lab.evidence.streams import reassemble
@@ -24,7 +24,8 @@ class Flow(Sequence[Journey]):
     """One conversation: a TCP connection, the datagrams between two UDP ports, or ICMP between two addresses.
 
     As a sequence: its journeys, both ways, in order of time. A SYN with another ISN on the same ports begins
-    a new flow. `client` is who sent the SYN, else who sent first. ICMP errors belong to the flow they speak of.
+    a new flow. `client` is who sent the SYN, else who sent first. ICMP errors belong to the flow that they
+    speak of.
     """
 
     number: int  #: position in `Trace.flows`
@@ -220,8 +221,8 @@ class Flow(Sequence[Journey]):
         return host == self.client.host
 
     def _at(self, host: str) -> Iterator[tuple[Capture, int, bool]]:
-        """(capture, position, from the client) of the flow's packets as one end's capture has them, in its
-        order, copies too."""
+        """(capture, position, from the client) of the flow's packets that one end sent or took, in order of
+        its capture, copies too."""
         everything = self.all_journeys
         number = everything.hosts.index(host) if host in everything.hosts else NOBODY
         capture = everything.captures[number] if number >= 0 else None
@@ -232,7 +233,8 @@ class Flow(Sequence[Journey]):
             if everything.source[i] == number:
                 positions.append(everything.sent[i])
             elif everything.target[i] == number:
-                positions.append(everything.received[i])
+                if everything.fate[i] != CORRUPTED:  # the stack drops what fails its checksum
+                    positions.append(everything.received[i])
                 positions.extend(everything.copies.get(i, ()))
         for position in sorted(p for p in positions if p >= 0):
             if protocol_name(capture.protocol[position]) == self.protocol:

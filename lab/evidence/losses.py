@@ -8,6 +8,7 @@ explains is a loss that the scenario did not ask for: the wire was overloaded.
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 
 from lab.evidence.journeys import IN_FLIGHT, LOST, Journeys
 from lab.evidence.model import Records, WireEvent
@@ -32,11 +33,12 @@ class Losses:
             for queue in (records.wire.queues if records.wire else ())
         }
         self._capture_drops = {facts.host for facts in records.captures if facts.dropped}
-        self._longest: dict[tuple[str, str], int] = {}
+        self._longest: dict[tuple[str, str], int] = {}  #: path → longest delay
+        self._latest: dict[tuple[str, str], int] = {}  #: path → when the last that arrived was sent
 
     def explain(self, journeys: Journeys) -> None:
         """Fills in `causes` of all that is lost, and tells what was still in flight at the end."""
-        self._longest = _longest_seen(journeys)
+        self._longest, self._latest = _seen(journeys)
         lost = [i for i, fate in enumerate(journeys.fate) if fate == LOST]
         left: list[int] = []
         for i in lost:
@@ -46,7 +48,7 @@ class Losses:
             cause = self._silenced(source, target, sent_ns, arrived_ns)
             if cause is not None:
                 journeys.causes[i] = cause
-            elif arrived_ns > self._end_ns:
+            elif arrived_ns > self._end_ns and not self._overtaken(source, target, sent_ns):
                 journeys.fate[i] = IN_FLIGHT
             else:
                 left.append(i)
@@ -64,6 +66,15 @@ class Losses:
         if any(side.rate is not None for side in sides):  # then it may have had to queue as well
             span = max(span, self._longest.get((source, target), 0))
         return span + SLACK_NS
+
+    def _overtaken(self, source: str, target: str, sent_ns: int) -> bool:
+        """Has a packet arrived that was sent later than this one could be late? Then this one is lost."""
+        up = self._timeline.hold(source, "up", sent_ns).impairment
+        down = self._timeline.hold(target, "down", sent_ns).impairment
+        if up.reorder is not None or down.reorder is not None:
+            return False
+        spread = longest_ns(up, down) - longest_ns(replace(up, jitter=None), replace(down, jitter=None))
+        return sent_ns + 2 * spread < self._latest.get((source, target), 0)
 
     def _silenced(self, source: str, target: str, begin_ns: int, end_ns: int) -> Cause | None:
         """A power-off, a cut or a partition in the way."""
@@ -163,19 +174,25 @@ class Losses:
         return found
 
 
-def _longest_seen(journeys: Journeys) -> dict[tuple[str, str], int]:
-    """The longest one-way delay that was measured from one host to another."""
+def _seen(journeys: Journeys) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
+    """From one host to another: the longest one-way delay, and when the last packet that arrived was sent."""
     longest: dict[tuple[int, int], int] = defaultdict(int)
+    latest: dict[tuple[int, int], int] = {}
     for i, (source, target, sent, received) in enumerate(
         zip(journeys.source, journeys.target, journeys.sent, journeys.received, strict=True)
     ):
         if sent >= 0 and received >= 0:
             capture = journeys.captures[target]
             assert capture is not None
+            latest[source, target] = journeys.t_ns[i]
             delay = capture.t_ns[received] - journeys.t_ns[i]
             if delay > longest[source, target]:
                 longest[source, target] = delay
-    return {(journeys.hosts[s], journeys.hosts[t]): delay for (s, t), delay in longest.items()}
+    names = journeys.hosts
+    return (
+        {(names[s], names[t]): delay for (s, t), delay in longest.items()},
+        {(names[s], names[t]): sent_ns for (s, t), sent_ns in latest.items()},
+    )
 
 
 def _of(event: WireEvent) -> str:

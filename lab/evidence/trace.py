@@ -96,7 +96,7 @@ class Trace:
 
     @property
     def journeys(self) -> Journeys:
-        """Every packet that a host sent, and those from the wire itself, in order of time; a lazy sequence."""
+        """Every packet that a host sent, and those from the wire itself, in order of time. Lazy."""
         assert self.flows is not None  # makes them: a journey knows its flow
         return self._journeys
 

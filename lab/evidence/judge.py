@@ -1,0 +1,293 @@
+"""Judging one configured quantity of a link by its packets: ok, too few, or a contradiction.
+
+Every test asks how likely it is that a wire which does what it was asked to shows what was measured. Noise of
+the machine makes packets later, never earlier than netem's timer, and never loses them; so "too early" is
+tested by counting, "too late" only by the fastest packets.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lab.evidence.model import Tolerance
+from lab.evidence.stats import (
+    CONTRADICTION,
+    at_least,
+    at_most,
+    log_pmf,
+    median,
+    percentile,
+    proportion_interval,
+)
+from lab.evidence.timeline import longest_ns
+from lab.link import GilbertElliott, Impairment
+from lab.units import Percent
+
+Verdict = Literal["ok", "too few", "contradiction", "changed"]
+
+_EARLY_NS = 1_000_000  #: earlier than configured by more than this (and a fifth) is too early
+_EARLY_P = 5e-4  #: how often that may happen by accident: two of two packets contradict, four of 1,000 do not
+_LATE_NS, _LATE_SHARE = 10_000_000, 0.25  #: the fastest of ten packets may be this late on a busy machine
+_LATE_LEAST = 10
+_RATE_BYTES = 50_000  #: a rate is measured over a time in which it carries this much
+_RATE_NS = 100_000_000  #: … and over no less than this
+_RATE_LEAST = 20
+
+
+@dataclass(slots=True)
+class Sample:
+    """What was seen of the packets of one path, or of several that share a direction of a link."""
+
+    sent: int = 0  #: that reached the other side or were lost at random
+    lost: int = 0
+    copies: int = 0
+    corrupted: int = 0
+    delays: array[int] = field(default_factory=lambda: array("q"))
+    arrivals: dict[tuple[int, int], list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
+    """Path → (time, bytes of the frame) of each arrival."""
+
+    def add(self, other: Sample) -> None:
+        self.sent += other.sent
+        self.lost += other.lost
+        self.copies += other.copies
+        self.corrupted += other.corrupted
+        self.delays.extend(other.delays)
+        for path, arrivals in other.arrivals.items():
+            self.arrivals[path].extend(arrivals)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One quantity, in texts for people."""
+
+    configured: str
+    measured: str
+    spread: str
+    samples: int
+    verdict: Verdict
+    p: float | None = None
+    detail: str = ""
+
+
+def _ms(ns: float) -> str:
+    return f"{ns / 1e6:.2f}ms"
+
+
+def _share(part: float) -> str:
+    return f"{part * 100:.3g}%"
+
+
+def _fraction(value: Percent | None) -> float:
+    return 0.0 if value is None else value.fraction
+
+
+def _any_of(*shares: float) -> float:
+    """Probability that at least one of independent things happens."""
+    return 1.0 - math.prod(1.0 - share for share in shares)
+
+
+def _both(up: object, down: object) -> str:
+    """`5%`, or `5% + 1%` where both sides have it."""
+    return " + ".join(str(value) for value in (up, down) if value is not None) or "none"
+
+
+def judge_delay(sample: Sample, up: Impairment, down: Impairment, tolerance: Tolerance) -> Judged:
+    """The one-way delay, by its median; too early or too late by tests that fit its jitter."""
+    sides = (up, down)
+    wanted = sum(side.delay.ns for side in sides if side.delay is not None)
+    spread = longest_ns(up, down) - wanted
+    configured = _both(up.delay, down.delay)
+    jitters = _both(up.jitter, down.jitter)
+    if jitters != "none":
+        configured += f" ± {jitters}"
+    ordered = sorted(sample.delays)
+    count = len(ordered)
+    if not count:
+        return Judged(configured, "nothing", "", 0, "too few", detail="no packet arrived")
+    middle = median(ordered)
+    measured = _ms(middle)
+    around = f"p5 {_ms(percentile(ordered, 0.05))} … p95 {_ms(percentile(ordered, 0.95))}"
+    if any(side.correlation is not None and side.correlation.percent for side in sides):
+        return Judged(configured, measured, around, count, "ok", detail="correlated jitter: not tested")
+    p = _early(ordered, wanted, spread, sides)
+    if p < CONTRADICTION:
+        return Judged(configured, measured, around, count, "contradiction", p, "earlier than configured")
+    queued = any(side.rate is not None for side in sides)
+    allowed = wanted + spread + max(_LATE_NS, _LATE_SHARE * wanted) + tolerance.machine_ns
+    if not queued and count >= _LATE_LEAST and ordered[0] > allowed:
+        detail = f"even the fastest took {_ms(ordered[0])}: later than configured"
+        return Judged(configured, measured, around, count, "contradiction", 0.0, detail)
+    if count < 2:
+        return Judged(configured, measured, around, count, "too few", p)
+    return Judged(configured, measured, around, count, "ok", p, "with queueing" if queued else "")
+
+
+def _early(ordered: list[int], wanted: int, spread: int, sides: tuple[Impairment, Impairment]) -> float:
+    """How likely so many packets are as early as these: below the configured delay at all (a coin, where
+    there is jitter), and below anything the jitter can do."""
+    count = len(ordered)
+    margin = min(_EARLY_NS, wanted // 5)
+    # netem's `reorder` sends that share at once; a copy that comes first makes a pair look early
+    at_once = _any_of(*(_fraction(side.reorder) for side in sides))
+    if any(side.gap is not None for side in sides) and at_once:
+        at_once = 1.0
+    copied = _any_of(*(_fraction(side.duplicate) for side in sides))
+    below_all = sum(1 for delay in ordered if delay < wanted - spread - margin)
+    p = at_least(count, below_all, _any_of(at_once, _EARLY_P))
+    if spread:
+        skewed = any(side.distribution in ("pareto", "paretonormal") for side in sides)
+        half = _any_of(at_once, 0.75 if skewed else 0.5, copied / 2)
+        below = sum(1 for delay in ordered if delay < wanted - margin)
+        p = min(1.0, 2.0 * min(p, at_least(count, below, half)))
+    return p
+
+
+def _stationary(model: GilbertElliott) -> tuple[float, float]:
+    """Long-run loss of a Gilbert-Elliott model, and by how much its bursts make a sample worth less."""
+    p, r = model.p.fraction, model.r.fraction
+    bad = p / (p + r) if p + r else 0.0
+    memory = abs(1.0 - p - r)
+    return bad * model.one_minus_h.fraction + (1.0 - bad) * model.one_minus_k.fraction, (1.0 - memory) / (
+        1.0 + memory
+    )
+
+
+def judge_loss(sample: Sample, up: Impairment, down: Impairment, tolerance: Tolerance) -> Judged:
+    """The share of packets lost at random, by the exact binomial."""
+    sides = (up, down)
+    shares: list[float] = []
+    worth = 1.0
+    for side in sides:
+        if side.gemodel is not None:
+            share, factor = _stationary(side.gemodel)
+            shares.append(share)
+            worth = min(worth, factor)
+        else:
+            shares.append(_fraction(side.loss))
+    low = _any_of(*shares)
+    high = _any_of(low, *(_fraction(side.corrupt) for side in sides))  # a broken header may be dropped too
+    configured = _both(
+        *(
+            "gemodel " + _share(s) if side.gemodel else side.loss
+            for s, side in zip(shares, sides, strict=True)
+        )
+    )
+    count, lost = sample.sent, sample.lost
+    if not count:
+        return Judged(configured, "nothing", "", 0, "too few")
+    interval = proportion_interval(count, lost)
+    spread = f"99.9 % interval {_share(interval[0])} … {_share(interval[1])}"
+    measured = f"{_share(lost / count)} ({lost} of {count})"
+    if any(side.loss_correlation is not None and side.loss_correlation.percent for side in sides):
+        return Judged(configured, measured, spread, count, "ok", detail="correlated loss: not tested")
+    trials, hits = round(count * worth), round(lost * worth)
+    p = _outside(trials, hits, low, high)
+    if p < CONTRADICTION:
+        return Judged(configured, measured, spread, count, "contradiction", p)
+    if low and log_pmf(trials, 0, low) > math.log(CONTRADICTION):
+        return Judged(configured, measured, spread, count, "too few", p, "no loss at all would look the same")
+    return Judged(configured, measured, spread, count, "ok", p)
+
+
+def _outside(n: int, k: int, low: float, high: float) -> float:
+    """How likely a count as far outside as `k`, where the probability is anything from `low` to `high`."""
+    if k < n * low:
+        return min(1.0, 2.0 * at_most(n, k, low))
+    if k > n * high:
+        return min(1.0, 2.0 * at_least(n, k, high))
+    return 1.0
+
+
+def judge_duplicate(sample: Sample, up: Impairment, down: Impairment, tolerance: Tolerance) -> Judged:
+    """Copies per packet that arrived."""
+    share = _any_of(_fraction(up.duplicate), _fraction(down.duplicate))
+    lossy = _any_of(*(_fraction(side.loss) for side in (up, down)))
+    # a copy made before a lossy stretch may be lost on it; a copy of a copy counts too
+    return _judge_share(
+        _both(up.duplicate, down.duplicate),
+        len(sample.delays),
+        sample.copies,
+        share * (1.0 - lossy) * 0.8,
+        min(1.0, share * 1.25),
+    )
+
+
+def judge_corrupt(sample: Sample, up: Impairment, down: Impairment, tolerance: Tolerance) -> Judged:
+    """Packets with a flipped bit. A flip in the Ethernet or IP header does not arrive."""
+    share = _any_of(_fraction(up.corrupt), _fraction(down.corrupt))
+    return _judge_share(
+        _both(up.corrupt, down.corrupt), len(sample.delays), sample.corrupted, share * 0.4, share * 1.05
+    )
+
+
+def judge_reorder(sample: Sample, up: Impairment, down: Impairment, tolerance: Tolerance) -> Judged:
+    """Packets that netem sent at once: their delay is far below the configured one."""
+    sides = (up, down)
+    wanted = sum(side.delay.ns for side in sides if side.delay is not None and side.reorder is not None)
+    total = sum(side.delay.ns for side in sides if side.delay is not None)
+    configured = _both(up.reorder, down.reorder)
+    early = sum(1 for delay in sample.delays if delay < total - wanted // 2)
+    share = _any_of(_fraction(up.reorder), _fraction(down.reorder))
+    plain = not any(
+        side.jitter or (side.gap or 0) > 1 or (side.reorder_correlation and side.reorder_correlation.percent)
+        for side in sides
+    )
+    both = up.reorder is not None and down.reorder is not None
+    if not plain or both:
+        count = len(sample.delays)
+        measured = f"{early} of {count} at once"
+        return Judged(configured, measured, "", count, "ok" if count else "too few", detail="not tested")
+    return _judge_share(configured, len(sample.delays), early, share, share)
+
+
+def _judge_share(configured: str, count: int, hits: int, low: float, high: float) -> Judged:
+    if not count:
+        return Judged(configured, "nothing", "", 0, "too few")
+    interval = proportion_interval(count, min(hits, count))
+    measured = f"{_share(hits / count)} ({hits} of {count})"
+    spread = f"99.9 % interval {_share(interval[0])} … {_share(interval[1])}"
+    p = _outside(count, min(hits, count), low, high)
+    if p < CONTRADICTION:
+        return Judged(configured, measured, spread, count, "contradiction", p)
+    if low and log_pmf(count, 0, low) > math.log(CONTRADICTION):
+        return Judged(configured, measured, spread, count, "too few", p)
+    return Judged(configured, measured, spread, count, "ok", p)
+
+
+def judge_rate(sample: Sample, up: Impairment, down: Impairment, tolerance: Tolerance) -> Judged:
+    """The most that arrived in any stretch of time long enough to tell. A rate that was never reached proves
+    nothing; one that was passed was not applied."""
+    sides = (up, down)
+    limit = min(side.rate.bits_per_second for side in sides if side.rate is not None)
+    configured = _both(up.rate, down.rate)
+    count = sum(map(len, sample.arrivals.values()))
+    jitter = max((side.jitter.ns for side in sides if side.jitter is not None), default=0)
+    window = max(_RATE_NS, 20 * jitter, round(_RATE_BYTES * 8e9 / limit))
+    peak = max((_most(sorted(arrivals), window) for arrivals in sample.arrivals.values()), default=0)
+    measured = f"{peak * 8e3 / window:.3g}mbit"
+    over = f"the most in any {window / 1e9:.3g}s"
+    if count < _RATE_LEAST:
+        return Judged(configured, measured, over, count, "too few")
+    burst = max(side.burst.bytes if side.burst is not None else 15_000 for side in sides)
+    carried = limit * window / 8e9
+    if peak > carried * 1.1 + burst:
+        return Judged(configured, measured, over, count, "contradiction", 0.0, "more than the limit passes")
+    if peak < carried * 0.8:
+        return Judged(configured, measured, over, count, "too few", detail="the link was never full")
+    return Judged(configured, measured, over, count, "ok")
+
+
+def _most(arrivals: list[tuple[int, int]], window: int) -> int:
+    """The most bytes that arrived in any stretch of this length."""
+    most = held = first = 0
+    for now, size in arrivals:
+        held += size
+        while arrivals[first][0] <= now - window:
+            held -= arrivals[first][1]
+            first += 1
+        most = max(most, held)
+    return most
