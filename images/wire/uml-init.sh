@@ -2,7 +2,9 @@
 # The first process inside the user-mode Linux of the wire: modules, forwarding, the three tools, `wire ready`.
 # Its consoles: tty0 the shell, tty1 tc, tty2 ip (see entrypoint.sh). A new process costs 25 ms here: count them.
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-exec </dev/tty0 >/dev/tty0 2>&1
+# All three stay open from here on: what comes in while a console is closed is lost, and between `wire ready`
+# and a tool's own open there is such a moment.
+exec </dev/tty0 >/dev/tty0 2>&1 3<>/dev/tty1 4<>/dev/tty2
 fail() {
     printf 'wire failed inside user-mode Linux: %s\n' "$*"
     exit 1

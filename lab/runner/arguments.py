@@ -20,6 +20,8 @@ def arguments(call: Call) -> dict[str, Json]:
         if name in _NOT_ARGUMENTS:
             continue
         value = getattr(call, name)
+        if name == "address" and value == "any":
+            continue  # the agent's default, for the family at hand
         if value is not None or name == "value":
             found[name.rstrip("_")] = _plain(value)
     return found

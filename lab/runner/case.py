@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -19,6 +20,7 @@ from lab.errors import LabError
 from lab.evidence.model import LinkProof
 from lab.evidence.store import Evidence
 from lab.judge import LIVE_ONLY, StepJudge, judge_case
+from lab.recheck import SCENARIO_FILE, TOPOLOGY_FILE
 from lab.report import write_reports
 from lab.result import RESULT_VERSION, Environment, ErrorFacts, ImageFacts, Result, write_result
 from lab.runner.collect import collect, read_counters
@@ -78,7 +80,7 @@ class _Run:
         self.standing = False
 
     def all(self) -> Result:
-        (self.folder.path / "scenario.yml").write_text(self.case.source_text, encoding="utf-8")
+        self._keep_sources()
         skip = self._why_skip()
         if skip:
             return self._finish(self._result(Verdict.SKIP, skip))
@@ -100,6 +102,13 @@ class _Run:
         if self.doubts is not None:
             self._broke(self.doubts)
         return self._finish(self._judged())
+
+    def _keep_sources(self) -> None:
+        """The scenario and its topology as they were, for `lab recheck`."""
+        (self.folder.path / SCENARIO_FILE).write_text(self.case.source_text, encoding="utf-8")
+        if self.scenario.topology is not None:
+            source = self.case.path.parent / self.scenario.topology.path
+            shutil.copyfile(source, self.folder.path / TOPOLOGY_FILE)
 
     def _why_skip(self) -> str:
         missing = [what for what in self.scenario.requires if what in ("ipv6", "swarm")]
