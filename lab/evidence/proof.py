@@ -1,8 +1,8 @@
 """Proof of impairment: what was configured on each link against what the captures measured.
 
 A quantity that only one side of a path has (`client.up`, and nothing on `server.down`) is told for that
-direction of the link, over all its paths; else for the path from host to host. A contradiction (p < 1e-6) means
-that the wire did not do what it was asked to.
+direction of the link, over all its paths; else for the path from host to host. A contradiction (p < 1e-6)
+means that the wire did not do what it was asked to.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from lab.evidence.journeys import CORRUPTED, LOST, RECEIVED
 from lab.evidence.judge import (
+    Judged,
     Sample,
     judge_corrupt,
     judge_delay,
@@ -22,12 +24,18 @@ from lab.evidence.judge import (
     judge_reorder,
 )
 from lab.evidence.losses import SLACK_NS
-from lab.evidence.model import LinkProof
+from lab.evidence.model import LinkProof, Tolerance
 from lab.evidence.timeline import EVER, Timeline, longest_ns
 from lab.evidence.trace import Trace
 from lab.link import Direction, Impairment
 
 _COUNTED = ("loss", "corrupt", "unexplained")  #: causes of a loss that is held against the configured rate
+
+
+Quantity = Literal["delay", "loss", "rate", "duplicate", "corrupt", "reorder"]
+Judge = Callable[[Sample, Impairment, Impairment, Tolerance], Judged]
+_Group = tuple[str, str | None, Direction | None, str | None, Impairment, Impairment]
+"""Source, target, direction, the step since which it is so, up, down."""
 
 
 @dataclass(slots=True)
@@ -39,19 +47,18 @@ class _Epoch:
     up: Impairment
     down: Impairment
     step: str | None
+    limited: bool  #: by a rate
     sample: Sample = field(default_factory=Sample)
 
 
 def prove(trace: Trace) -> tuple[LinkProof, ...]:
-    """One proof for each quantity of each path, in the order of the hosts; nothing where no packet was seen."""
+    """One proof for each quantity of each path, in the order of the hosts; none where no packet was seen."""
     timeline = Timeline(trace.records)
     paths = _measure(trace, timeline)
     tolerance = trace.records.tolerance
     proofs: list[LinkProof] = []
     for quantity, has, judge in _QUANTITIES:
-        groups: dict[
-            tuple[str, str | None, Direction | None, str | None, Impairment, Impairment], Sample
-        ] = {}
+        groups: dict[_Group, Sample] = {}
         for (source, target), epochs in paths.items():
             for epoch in epochs:
                 if not epoch.sample.sent:
@@ -109,7 +116,7 @@ def _has(name: str) -> Callable[[Impairment], bool]:
     return has
 
 
-_QUANTITIES = (
+_QUANTITIES: tuple[tuple[Quantity, Callable[[Impairment], bool], Judge], ...] = (
     ("delay", _has("delay"), judge_delay),
     ("loss", lambda side: side.loss is not None or side.gemodel is not None, judge_loss),
     ("rate", _has("rate"), judge_rate),
@@ -131,7 +138,8 @@ def _epochs(timeline: Timeline, source: str, target: str) -> Iterator[_Epoch]:
         if i + 1 < len(moments):
             end = moments[i + 1] - longest_ns(up.impairment, down.impairment) - SLACK_NS
         if begin < end:
-            yield _Epoch(begin, end, up.impairment, down.impairment, latest.step)
+            limited = up.impairment.rate is not None or down.impairment.rate is not None
+            yield _Epoch(begin, end, up.impairment, down.impairment, latest.step, limited)
 
 
 def _measure(trace: Trace, timeline: Timeline) -> dict[tuple[str, str], list[_Epoch]]:
@@ -139,12 +147,11 @@ def _measure(trace: Trace, timeline: Timeline) -> dict[tuple[str, str], list[_Ep
     journeys = trace.journeys
     paths: dict[tuple[int, int], list[_Epoch]] = {}
     begins: dict[tuple[int, int], list[int]] = {}
-    for number, (source, target, fate, sent, received, t_ns) in enumerate(
+    for number, (source, target, fate, received, t_ns) in enumerate(
         zip(
             journeys.source,
             journeys.target,
             journeys.fate,
-            journeys.sent,
             journeys.received,
             journeys.t_ns,
             strict=True,
@@ -171,7 +178,8 @@ def _measure(trace: Trace, timeline: Timeline) -> dict[tuple[str, str], list[_Ep
         arrived_ns = capture.t_ns[received]
         sample.sent += 1
         sample.delays.append(arrived_ns - t_ns)
-        sample.arrivals[target, source].append((arrived_ns, capture.original[received]))
+        if paths[key][place].limited:
+            sample.arrivals[target, source].append((arrived_ns, capture.original[received]))
         if fate == CORRUPTED:
             sample.corrupted += 1
         if number in journeys.copies:
