@@ -22,7 +22,7 @@ from lab.scenario.quantities import (
     StateName,
     one_of,
 )
-from lab.scenario.ranges import Elapsed, Range
+from lab.scenario.ranges import Counted, Elapsed, Range
 from lab.scenario.values import Match, NonEmpty, Output, Packets, Party
 
 
@@ -49,7 +49,7 @@ class HandshakeCheck(PairCheck):
     """SYN, SYN-ACK and ACK were seen at both ends, in order."""
 
     check: Literal["handshake"] = "handshake"
-    syn: Opt[Range] = None
+    syn: Opt[Counted] = None
     elapsed: Opt[Elapsed] = None
 
 
@@ -82,12 +82,12 @@ class PacketsCheck(Check):
     at: Annotated[
         Literal["sender", "receiver", "lost"], one_of(("sender", "receiver", "lost"), "a place to count")
     ] = "sender"
-    count: Range
+    count: Counted
 
 
 class RetransmissionsCheck(PairCheck):
     check: Literal["retransmissions"] = "retransmissions"
-    count: Range
+    count: Counted
 
 
 class OneWayCheck(PairCheck):
@@ -106,12 +106,12 @@ class LossCheck(PairCheck):
 
 class ReorderedCheck(PairCheck):
     check: Literal["reordered"] = "reordered"
-    count: Range
+    count: Counted
 
 
 class DuplicatedCheck(PairCheck):
     check: Literal["duplicated"] = "duplicated"
-    count: Range
+    count: Counted
 
 
 def _kernel(value: object) -> str:
@@ -146,7 +146,7 @@ class StateCheck(Check):
     port: Opt[Port] = None
     state: StateName
     when: Annotated[Literal["end", "ever"], one_of(("end", "ever"), "a moment")] = "end"
-    count: Opt[Range] = None  #: None: at least one
+    count: Opt[Counted] = None  #: None: at least one
 
 
 class CounterCheck(Check):

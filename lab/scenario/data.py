@@ -13,14 +13,14 @@ from pydantic import GetCoreSchemaHandler, PlainValidator, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 from lab.scenario.base import AtLeastOne, AtMostOne, Model, Needs, Opt, Rule, problem, shown
-from lab.scenario.quantities import Bytes, Name, Text, number
+from lab.scenario.quantities import UNLIMITED, Bytes, Name, Text, number
 from lab.scenario.ranges import Length, Range, short_or
 
 _LARGEST = 1 << 30  #: 1 GiB: more would not fit beside the lab in a small machine's memory
 _Times = Annotated[
     int, number(0, _LARGEST, "times"), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": _LARGEST})
 ]
-_Seed = Annotated[int, number(-(1 << 62), 1 << 62, "seed"), WithJsonSchema({"type": "integer"})]
+_Seed = Annotated[int, number(-UNLIMITED, UNLIMITED, "seed"), WithJsonSchema({"type": "integer"})]
 
 
 def _hex(value: object) -> bytes:

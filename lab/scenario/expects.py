@@ -12,7 +12,7 @@ from pydantic import Discriminator, PlainValidator, Tag, WithJsonSchema
 from lab.scenario.base import Excludes, Model, Opt, Rule, problem, shown
 from lab.scenario.data import DataExpect
 from lab.scenario.quantities import ErrorName, Flag, number
-from lab.scenario.ranges import Elapsed, Range
+from lab.scenario.ranges import Counted, Elapsed, Range
 from lab.scenario.values import Output, Party
 
 
@@ -108,7 +108,7 @@ class CountExpect(Expect):
     """Of a call that returns how many: send, sendto, and `socket` with a count."""
 
     allowed = ("result", "error", "elapsed")
-    result: Opt[Range] = None
+    result: Opt[Counted] = None
 
 
 class OptionExpect(Expect):

@@ -137,6 +137,7 @@ class _File:
         self.quiet: set[Place] = set()
         self.topologies: dict[str, Hosts] = {}
         self.text = ""
+        self.used: dict[Place, list[str]] | None = None
 
     def read(self) -> list[Case]:
         root = self._root()
@@ -149,8 +150,9 @@ class _File:
         wrong_sweep = any(problem.path.startswith("params") for problem in self.problems)
         locator, places = Locator(root), all_places(root)
         cases: list[Case] = []
-        combinations = sweeps.cases(sweeps.override(self.sweep, self.params))
-        for values in [next(combinations, {})] if wrong_sweep else combinations:
+        chosen = sweeps.override(self.sweep, self.params)
+        first = {name: values[0] for name, values in chosen.items() if values}
+        for values in [first] if wrong_sweep else sweeps.cases(chosen):
             scenario = self._scenario(kept, locator, values)
             if scenario is not None:
                 label = ",".join(f"{name}={param.label}" for name, param in values.items())
@@ -203,19 +205,23 @@ class _File:
         else:
             scenario = None
         said = {(problem.place, problem.path) for problem in self.problems}
-        case = ", ".join(f"{name}={param.label}" for name, param in values.items())
         for problem in dict.fromkeys(found):
             if (problem.place, problem.path) not in said and problem.place not in self.quiet:
-                swept = problem.place in self._swept(root)
-                text = f"{problem.text} (with {case})" if case and swept else problem.text
+                names = [name for name in self._used_at(root).get(problem.place, ()) if name in values]
+                case = ", ".join(f"{name}={values[name].label}" for name in names)
+                text = f"{problem.text} (with {case})" if case else problem.text
                 self.problems.append(Problem(problem.place, problem.path, text))
         return scenario if not found else None
 
-    def _swept(self, root: tree.Mapping) -> set[Place]:
-        """The places of the values into which a parameter is put."""
-        if not hasattr(self, "_swept_places"):
-            self._swept_places = {place for place, node in _scalars(root) if "${" in node.text}
-        return self._swept_places
+    def _used_at(self, root: tree.Mapping) -> dict[Place, list[str]]:
+        """Which parameters are put into the value at a place."""
+        if self.used is None:
+            self.used = {
+                scalar.place: sweeps.references(scalar.text)
+                for scalar in _scalars(root)
+                if "${" in scalar.text
+            }
+        return self.used
 
     def _topology(self, name: str, asked: Problem) -> Hosts:
         if name not in self.topologies:
@@ -247,9 +253,9 @@ class _File:
         )
 
 
-def _scalars(node: tree.Node) -> Iterator[tuple[Place, tree.Scalar]]:
+def _scalars(node: tree.Node) -> Iterator[tree.Scalar]:
     if isinstance(node, tree.Scalar):
-        yield node.place, node
+        yield node
         return
     children = node.items if isinstance(node, tree.Sequence) else [e.node for e in node.entries.values()]
     for child in children:

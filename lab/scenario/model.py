@@ -23,29 +23,18 @@ from lab.units import Duration
 OWN_PAIR = ("client", "server")
 
 
-def _sysctls(value: object) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise problem(f"{shown(value)} is not a mapping of sysctls, like net.ipv4.tcp_syn_retries: 2")
-    for name, setting in value.items():
-        if not re.fullmatch(r"net(\.[A-Za-z0-9_-]+)+", name):
-            raise problem(
-                f"{shown(name)} is not a sysctl of a host's own: net.…, like net.ipv4.tcp_syn_retries"
-            )
-        if isinstance(setting, (bool, dict, list)) or setting is None:
-            raise problem(f"{name}: {shown(setting)} is not a number or a text")
-    return {name: str(setting) for name, setting in value.items()}
+_SYSCTL = r"net(\.[A-Za-z0-9_-]+)+"
 
 
-Sysctls = Annotated[
-    dict[str, str],
-    PlainValidator(_sysctls),
-    WithJsonSchema(
-        {
-            "type": "object",
-            "propertyNames": {"pattern": r"^net(\.[A-Za-z0-9_-]+)+$"},
-            "additionalProperties": {"type": ["string", "integer"]},
-        }
-    ),
+def _sysctl(value: object) -> str:
+    if isinstance(value, str) and re.fullmatch(_SYSCTL, value):
+        return value
+    raise problem(f"{shown(value)} is not a sysctl of a host's own: net.…, like net.ipv4.tcp_syn_retries")
+
+
+Sysctls = dict[
+    Annotated[str, PlainValidator(_sysctl), WithJsonSchema({"type": "string", "pattern": f"^{_SYSCTL}$"})],
+    Text,
 ]
 
 

@@ -183,6 +183,11 @@ def cases(sweep: Mapping[str, list[Param]]) -> Iterator[dict[str, Param]]:
         yield dict(zip(sweep, combination, strict=True))
 
 
+def references(text: str) -> list[str]:
+    """The names of the parameters in a text."""
+    return list(dict.fromkeys(match["name"] for match in _REFERENCE.finditer(text) if match["name"]))
+
+
 def check_references(
     node: tree.Node, sweep: Mapping[str, list[Param]], path: str, quiet: set[Place]
 ) -> Iterator[Problem]:
@@ -197,6 +202,8 @@ def check_references(
     elif isinstance(node.value, str):
         for match in _REFERENCE.finditer(node.value):
             text = _wrong_reference(match, node.value, sweep)
+            if not text and match["name"] is not None and not sweep[match["name"]]:
+                quiet.add(node.place)  # its list is empty, which is said there
             if text:
                 quiet.add(node.place)
                 yield Problem(node.place, path, text)

@@ -137,18 +137,21 @@ Bytes = Annotated[Size, PlainValidator(parse_size), WithJsonSchema(SIZE_SCHEMA)]
 # --- numbers, text, words ---------------------------------------------------------------------------------
 
 
+UNLIMITED = 1 << 62
+
+
 def number(low: int, high: int, what: str) -> Any:
     """The validator of a whole number from `low` to `high`."""
-    limits = f"from {low} to {high}"
+    limits = "" if high >= UNLIMITED else f" from {low} to {high}"
 
     def check(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
             hint = "; take the quotes away" if isinstance(value, str) and value.isdecimal() else ""
             if isinstance(value, str) and re.fullmatch(r"0[0-9]+", value):
                 hint = " (with a leading zero it is text)"
-            raise problem(f"{shown(value)} is not a number{hint}: {what} is a whole number {limits}")
+            raise problem(f"{shown(value)} is not a number{hint}: {what} is a whole number{limits}")
         if not low <= value <= high:
-            raise problem(f"{value} is out of range: {what} is a whole number {limits}")
+            raise problem(f"{value} is out of range: {what} is a whole number{limits}")
         return value
 
     return PlainValidator(check, json_schema_input_type=int)

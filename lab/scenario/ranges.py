@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Discriminator, GetCoreSchemaHandler, PlainValidator, Tag, WithJsonSchema
+from pydantic import AfterValidator, Discriminator, GetCoreSchemaHandler, PlainValidator, Tag, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 from lab.evidence.model import Tolerance
 from lab.scenario.base import AtLeastOne, Model, Opt, Rule, problem
-from lab.scenario.quantities import SIZE_SCHEMA, Span, SpanText, number, parse_size
+from lab.scenario.quantities import SIZE_SCHEMA, UNLIMITED, Span, SpanText, number, parse_size
 from lab.units import Duration, RoundTrips
 
 
@@ -27,8 +27,9 @@ def short_or(mapping: Any, short: Any) -> Any:
     ]
 
 
-_BIG = 1 << 62
-_COUNT = Annotated[int, number(-_BIG, _BIG, "a count"), WithJsonSchema({"type": "integer"})]
+_COUNT = Annotated[
+    int, number(-UNLIMITED, UNLIMITED, "this, or its min and max,"), WithJsonSchema({"type": "integer"})
+]
 
 
 def _bytes_as_int(value: object) -> int:
@@ -92,6 +93,16 @@ class Range:
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         form = handler.generate_schema(short_or(RangeForm, _COUNT))
         return core_schema.no_info_wrap_validator_function(cls._of, form)
+
+
+def _not_negative(value: Range) -> Range:
+    if (value.min is not None and value.min < 0) or (value.max is not None and value.max < 0):
+        raise problem(f"{value}: a count is not below 0")
+    return value
+
+
+#: How many of something: not below 0.
+Counted = Annotated[Range, AfterValidator(_not_negative)]
 
 
 class LengthSchema:

@@ -41,9 +41,9 @@ def _bare_v6(value: Any) -> bool:
 
 
 USES = (
-    Use(SERVICES, (HostKeys, Step, ServiceCheck), "service"),
     Use(SERVICES, (Start, Stop), "do"),
     Use(SERVICES, (ServiceCheck,), "check"),
+    Use(SERVICES, (HostKeys, Step, ServiceCheck), "service"),
     Use(SERVICES, (Step,), "in"),
     Use(SERVICES, (Step,), "log"),
     Use(IPV6, (Step,), "family", lambda value: value == "ipv6"),

@@ -123,7 +123,8 @@ def parse(text: str, file: str) -> tuple[Node | None, list[Problem]]:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         column = error.position - (text.rfind("\n", 0, error.position) + 1) + 1
-        what = f"character U+{ord(str(error.character)):04X} is not allowed in YAML"
+        character = error.character if isinstance(error.character, int) else ord(error.character)
+        what = f"character U+{character:04X} is not allowed in YAML"
         raise Unreadable(Problem(Place(file, line, column), "", what)) from None
 
 
@@ -133,7 +134,9 @@ _FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def _not_yaml(error: yaml.MarkedYAMLError, file: str) -> Problem:
     mark = error.problem_mark or error.context_mark
     place = Place(file, mark.line + 1, mark.column + 1) if mark is not None else Place(file, 1, 1)
-    said = " ".join(part for part in (error.context, error.problem) if part)
+    begins = error.context_mark
+    context = f"{error.context} (from line {begins.line + 1})" if begins is not None else error.context
+    said = ": ".join(part for part in (context, error.problem) if part)
     if "'\\t'" in said:
         said += "; YAML is indented with spaces, not tabs"
     return Problem(place, "", f"not YAML: {said}")

@@ -58,7 +58,10 @@ def validate(model: type[T], filled: Filled, locator: Locator) -> tuple[T | None
         if path is None:
             continue
         problems += [locator.at(path, text) for text in cls.broken_rules(_meant(keys, cls))]
-        problems += [locator.at_key((*path, key), text) for key, text in cls.senseless(keys)]
+        for key, text in cls.senseless(keys):
+            useless = locator.at_key((*path, key), text)
+            problems = [one for one in problems if one.path != useless.path]
+            problems.append(useless)
         problems += [locator.at_key((*path, key), text) for key, text in not_yet(cls, keys)]
     return result, problems
 
