@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from lab.errors import LabError, WireError
 from lab.evidence.model import LinkProof
+from lab.evidence.proof import contradictions, describe, prove
 from lab.evidence.store import Evidence
 
 _SHOWN = 5  #: packets that an error names
@@ -14,7 +15,7 @@ _SHOWN = 5  #: packets that an error names
 
 def doubts(evidence: Evidence) -> tuple[tuple[LinkProof, ...], LabError | None]:
     """Configured against measured for every link, and the reason not to believe the run, if there is one."""
-    proofs: tuple[LinkProof, ...] = ()
+    proofs = prove(evidence.trace)
     return proofs, _capture_lost(evidence) or _wire_lost(evidence) or _contradiction(proofs)
 
 
@@ -48,14 +49,10 @@ def _wire_lost(evidence: Evidence) -> LabError | None:
 
 
 def _contradiction(proofs: tuple[LinkProof, ...]) -> LabError | None:
-    wrong = [proof for proof in proofs if proof.verdict == "contradiction"]
+    wrong = contradictions(proofs)
     if not wrong:
         return None
-    said = "; ".join(
-        f"{p.quantity} of {p.source} → {p.target or p.direction}: configured {p.configured}, got {p.measured}"
-        for p in wrong
-    )
     return WireError(
-        f"the wire did not impair as configured: {said}",
-        hint="the wire's read-back in events.jsonl says what tc has; was it changed behind the lab's back?",
+        f"the wire did not impair as configured: {'; '.join(map(describe, wrong))}",
+        hint="the wire's read-back in events.jsonl says what tc had; was it changed behind the lab's back?",
     )
