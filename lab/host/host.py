@@ -125,7 +125,8 @@ class Host:
         return _then(future, lambda raw: call_record(self.name, spec, raw), begun.set)
 
     def begun(self, step: str, timeout: float = QUICK) -> None:
-        """Returns when the step's call is blocked in the kernel, or over: then the next step may come."""
+        """Returns when the step's call has waited for 3 ms or is over (or its program runs), so that the next
+        step may come."""
         if not self._expect(step, fresh=False).wait(timeout):
             raise AgentError(f"{self.name}: the call of {step} has neither begun nor ended in {timeout:g} s")
 
@@ -154,7 +155,8 @@ class Host:
     # -- programs ----------------------------------------------------------------------------------
 
     def run(self, spec: RunSpec) -> Future[RunRecord]:
-        """Start a program; the future is its end."""
+        """Start a program; the future is its end, `begun` returns when it runs."""
+        begun = self._expect(spec.step)
         future = self._channel.submit(
             "run",
             step=spec.step,
@@ -162,7 +164,7 @@ class Host:
             stdin=spec.stdin,
             timeout_ns=None if spec.timeout is None else spec.timeout.ns,
         )
-        return _then(future, lambda raw: run_record(self.name, spec, raw))
+        return _then(future, lambda raw: run_record(self.name, spec, raw), begun.set)
 
     def signal_run(self, step: str, signal: str) -> Moment:
         """Signal the program of a step and its children. Raises `AgentRefused` where it has ended."""

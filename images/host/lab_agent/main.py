@@ -41,7 +41,7 @@ class Agent:
         self.loop = Loop()
         self.tools = Tools()
         self.network = Network(self.tools)
-        self.processes = Processes(self.loop, self._moved, self._send)
+        self.processes = Processes(self.loop, self._began, self._moved, self._send)
         self.sampler: Sampler | None = None
         self.captures: list[Capture] = []
         self.programs: dict[str, Program] = {}
@@ -105,6 +105,10 @@ class Agent:
 
     def _refuse(self, number: int, kind: str, message: str) -> None:
         self._send({"id": number, "error": {"kind": kind, "message": message}})
+
+    def _began(self) -> None:
+        if self.sampler is not None:
+            self.sampler.began()
 
     def _moved(self) -> None:
         if self.sampler is not None:
@@ -244,6 +248,7 @@ class Agent:
                 "error": f"{request['argv'][0]} could not be started: {error.strerror}",
             }
         self.programs[request["step"]] = program
+        self._send({"event": "begun", "step": request["step"]})
         if request["timeout_ns"] is not None:
             program.limit(request["timeout_ns"] / 1e9)
         return LATER

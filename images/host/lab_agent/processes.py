@@ -67,9 +67,16 @@ class Process:
 class Processes:
     """All processes of the host, living and dead (their streams are evidence)."""
 
-    def __init__(self, loop: Loop, moved: Callable[[], None], tell: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        began: Callable[[], None],
+        moved: Callable[[], None],
+        tell: Callable[[dict[str, Any]], None],
+    ) -> None:
         self._loop = loop
-        self._moved = moved  # a call began or ended: socket states may have changed
+        self._began = began  # a call is on its way to its process
+        self._moved = moved  # a call ended, or a process: socket states may have changed
         self._tell = tell
         self._alive: dict[str, Process] = {}
         self._all: list[Process] = []
@@ -104,7 +111,9 @@ class Processes:
         }
         assert process.outbox is not None
         process.outbox.send(encode(message))
-        self._moved()
+        self._began()
+        if process.stopped:  # it makes the call when it goes on; nobody need wait for that
+            self._tell({"event": "begun", "step": request["step"]})
 
     def cancel(self, step: str) -> int:
         """End what waits for this step; how many calls that was."""

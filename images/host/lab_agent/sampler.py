@@ -19,7 +19,7 @@ PERIOD = 0.010
 WAITING_PERIOD = 0.002  #: while someone waits for a state
 AT_LEAST_NS = 100_000_000
 DOCKERS_RESOLVER = "127.0.0.11"  #: its sockets are in every namespace and are not the lab's
-AFTER_CALL = 0.001  #: the second look after a call began: SYN_SENT and the like are there by then
+AFTER_CALL = 0.001  #: the look after a call began: SYN_SENT and the like are there by then
 
 Key = tuple[str, tuple[str, int], tuple[str, int] | None, bytes]
 
@@ -69,12 +69,16 @@ class Sampler:
             self._running = True
             self._tick()
 
+    def began(self) -> None:
+        """A call is on its way: look when it has done something, and not while it does it."""
+        if self._running:
+            self._look_soon()
+
     def moved(self) -> None:
-        """A call began or ended: look now, and once more in a moment."""
+        """A call ended, or a process: look now, and once more in a moment."""
         if self._running:
             self.look()
-            if self._moved_timer is None:
-                self._moved_timer = self._loop.after(AFTER_CALL, self._look_again)
+            self._look_soon()
 
     def _look_again(self) -> None:
         self._moved_timer = None
@@ -116,7 +120,7 @@ class Sampler:
                 since = self._missing.setdefault(key, now_wall)
                 if since == now_wall:
                     current[key] = before
-                    self._schedule_second_look()
+                    self._look_soon()
                 else:
                     del self._missing[key]
                     self._changes.append({**_sample(before, since), "state": "GONE"})
@@ -127,7 +131,7 @@ class Sampler:
             self._waits.remove(wait)
             wait.done({"wall_ns": now_wall, "mono_ns": self._listed_ns})
 
-    def _schedule_second_look(self) -> None:
+    def _look_soon(self) -> None:
         if self._moved_timer is None:
             self._moved_timer = self._loop.after(AFTER_CALL, self._look_again)
 
