@@ -297,6 +297,8 @@ def _container(spec: ContainerSpec, network: str | None) -> dict[str, Any]:
         # When the lab dies the engine closes stdin, and an agent that sees its end ends.
         "StdinOnce": True,
         "Tty": False,
+        # An engine that ends or restarts would else wait ten seconds for an agent, which has nothing to save.
+        "StopSignal": "SIGKILL",
         "HostConfig": host,
     }
     if spec.command is not None:

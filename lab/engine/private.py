@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import select
 import shutil
@@ -32,7 +33,7 @@ _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class PrivateStatus:
     running: bool
     pid: int | None  #: of its dockerd, None where it does not run
-    address: str  #: "unix:///var/lib/lab/engine/docker.sock"
+    address: str  #: "unix:///run/lab/engine-1a2b3c4d/docker.sock"
     folder: Path
     log: Path
 
@@ -50,8 +51,11 @@ class PrivateEngine:
         self.folder = folder if folder is not None else state_dir() / "engine"
         self._launcher = tuple(launcher)
         self._clock = clock
-        self._socket = self.folder / "docker.sock"
-        self._pidfile = self.folder / "docker.pid"
+        # A socket's path has at most 107 bytes, and containerd's is a long one below the exec root.
+        name = hashlib.sha256(os.fsencode(self.folder.absolute())).hexdigest()[:8]
+        self.runtime = Path("/run/lab") / f"engine-{name}"
+        self._socket = self.runtime / "docker.sock"
+        self._pidfile = self.runtime / "docker.pid"
         self._log = self.folder / "dockerd.log"
 
     @property
@@ -67,6 +71,7 @@ class PrivateEngine:
         with self._locked():
             if self._pid() is None:
                 self._require()
+                self.runtime.mkdir(parents=True, exist_ok=True)
                 self._tidy()
                 progress(f"engine: starting the lab's own dockerd (data in {self.folder})")
                 self._start()
@@ -76,22 +81,24 @@ class PrivateEngine:
         """Ends it and its containers; False where it did not run. Images and data stay."""
         with self._locked():
             pid = self._pid()
-            if pid is None:
-                self._tidy()
-                return False
-            self._kill_containers()
-            deadline = Deadline.after(STOP_PATIENCE, "stop the lab's own dockerd", self._clock)
-            with contextlib.suppress(ProcessLookupError):
-                handle = os.pidfd_open(pid)
-                try:
-                    signal.pidfd_send_signal(handle, signal.SIGTERM)
-                    if not _ended(handle, deadline.remaining()):
-                        signal.pidfd_send_signal(handle, signal.SIGKILL)
-                        _ended(handle, 5.0)
-                finally:
-                    os.close(handle)
+            if pid is not None:
+                self._kill_containers()
+                self._stop(pid)
             self._tidy()
-            return True
+            # What containers still have mounted there is left, and does no harm.
+            shutil.rmtree(self.runtime, ignore_errors=True)
+            return pid is not None
+
+    def _stop(self, pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            handle = os.pidfd_open(pid)
+            try:
+                signal.pidfd_send_signal(handle, signal.SIGTERM)
+                if not _ended(handle, STOP_PATIENCE):
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+                    _ended(handle, 5.0)
+            finally:
+                os.close(handle)
 
     def _kill_containers(self) -> None:
         """Or dockerd would ask each to stop and wait ten seconds. An engine that is stuck is not asked."""
@@ -138,8 +145,16 @@ class PrivateEngine:
         """Nothing of ours runs: what a killed dockerd left would stop the next one from starting."""
         self._socket.unlink(missing_ok=True)
         self._pidfile.unlink(missing_ok=True)
-        for stale in (self.folder / "exec" / "containerd").glob("*.pid"):
+        for stale in (self.runtime / "exec" / "containerd").glob("*.pid"):
             stale.unlink(missing_ok=True)
+        self._unmount()
+
+    def _unmount(self) -> None:
+        """dockerd mounts its data root onto itself; one that was killed did not undo that."""
+        data = str(self.folder / "data")
+        mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        for _ in range(mounts.count(data)):
+            subprocess.run(["umount", data], capture_output=True, timeout=10, check=False)
 
     def _argv(self) -> list[str]:
         return [
@@ -150,7 +165,7 @@ class PrivateEngine:
             "--data-root",
             str(self.folder / "data"),
             "--exec-root",
-            str(self.folder / "exec"),
+            str(self.runtime / "exec"),
             "--pidfile",
             str(self._pidfile),
             # Where the machine has a containerd that dockerd would use, their containers stay apart.
