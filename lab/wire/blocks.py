@@ -1,0 +1,123 @@
+"""Cuts and partitions: filters that drop and count, and a link's queue emptied when its cable is cut."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lab.errors import WireError
+from lab.evidence.model import DropCount
+from lab.link import Direction
+from lab.wire import tc
+from lab.wire.router import WireSetup
+from lab.wire.session import Session
+
+Reason = Literal["cut", "power", "partition"]
+Port = tuple[str, Direction]
+
+
+@dataclass
+class _Block:
+    """One direction that is, or was, blocked: a filter while it is on, a counter for ever."""
+
+    rule: str
+    index: int
+    hook: str
+    prio: int
+    match: str
+    reasons: set[Reason] = field(default_factory=set)  #: why it is on
+    flushed: int = 0  #: packets that were on the link when it was cut
+
+
+class Blocks:
+    """Switches filters and confirms that they are as asked.
+
+    A cut is at the host's own port: what waited on the link is lost with it. A partition is in the middle of
+    the network: what is past it arrives.
+    """
+
+    def __init__(self, session: Session, setup: WireSetup, ports: Mapping[Port, tc.Port]) -> None:
+        self._session = session
+        self._ports = ports
+        self._addresses = {host: address for host, (address, _) in setup.hosts.items()}
+        self._blocks: dict[str, _Block] = {}
+
+    def cable(self, host: str, directions: tuple[Direction, ...], reason: Reason, *, on: bool) -> None:
+        fresh = []
+        for direction in directions:
+            port = self._ports[host, direction]
+            prio = tc.PRIO_CUT + list(self._ports).index((host, direction))
+            block = self._block(f"cut:{host}:{direction}", port.hook, prio, port.match)
+            if self._switch(block, reason, on=on) and on:
+                fresh.append((block, port))
+        for block, port in fresh:  # only when the filters hold: nothing comes in any more
+            block.flushed += self._flush(port)
+
+    def between(self, a: str, b: str, *, on: bool) -> None:
+        hosts = list(self._addresses)
+        for source, target in ((a, b), (b, a)):
+            prio = tc.PRIO_PARTITION + hosts.index(source) * len(hosts) + hosts.index(target)
+            match = tc.between(self._addresses[source], self._addresses[target])
+            self._switch(
+                self._block(f"partition:{source}:{target}", "egress", prio, match), "partition", on=on
+            )
+
+    def confirm(self, step: str | None) -> int:
+        """Reads back which filters drop; the moment at which that was so."""
+        found = {hook: self._session.filters(hook) for hook in ("ingress", "egress")}
+        now = self._session.clock.wall_ns()
+        self._session.keep_readback(now, step, {"filters": found})
+        indexes = {hook: tc.filter_indexes(filters) for hook, filters in found.items()}
+        for block in self._blocks.values():
+            there = indexes[block.hook].get(block.prio) == block.index
+            if there != bool(block.reasons):
+                asked, got = ("on", "off") if block.reasons else ("off", "on")
+                raise WireError(f"{block.rule} is not as asked: asked {asked}, got {got}")
+        return now
+
+    def counts(self) -> list[DropCount]:
+        if not self._blocks:
+            return []
+        counted = tc.counted(self._session.ask("tc", "actions list action gact").json())
+        missing = [block.rule for block in self._blocks.values() if block.index not in counted]
+        if missing:
+            raise WireError(f"{self._session.name}: the counters of {', '.join(missing)} are gone")
+        return [
+            DropCount(block.rule, counted[block.index] + block.flushed) for block in self._blocks.values()
+        ]
+
+    def _block(self, rule: str, hook: str, prio: int, match: str) -> _Block:
+        if rule not in self._blocks:
+            block = _Block(rule, tc.FIRST_COUNTER + len(self._blocks), hook, prio, match)
+            self._session.run("tc", [tc.counter_line(block.index)])
+            self._blocks[rule] = block
+        return self._blocks[rule]
+
+    def _switch(self, block: _Block, reason: Reason, *, on: bool) -> bool:
+        """True where this changed something: a second reason to be cut changes nothing."""
+        before = bool(block.reasons)
+        (block.reasons.add if on else block.reasons.discard)(reason)
+        if before == bool(block.reasons):
+            return False
+        device = self._session.hello.device
+        if on:
+            line = tc.drop_filter(device, block.hook, block.prio, block.match, block.index)
+        else:
+            line = tc.delete_filter(device, block.hook, block.prio)
+        self._session.run("tc", [line])
+        return True
+
+    def _flush(self, port: tc.Port) -> int:
+        """Loses what waits on a link: a device's queue is emptied when it goes down. How many that were."""
+        before = self._queue(port)
+        self._session.run("ip", [f"link set {port.device} down", f"link set {port.device} up"])
+        after = self._queue(port)
+        # Nothing came in meanwhile, some may have left in time.
+        return max(0, before.waiting - (after.packets - before.packets) - after.waiting)
+
+    def _queue(self, port: tc.Port) -> tc.Queued:
+        found = tc.qdisc(self._session.qdiscs(), port.device, "netem")
+        if found is None:
+            raise WireError(f"{port}: its netem is gone")
+        return tc.queued(found)

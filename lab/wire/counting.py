@@ -1,0 +1,66 @@
+"""What the wire's queues and interfaces counted, and what they lost that nobody asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from lab.errors import WireError
+from lab.evidence.model import QueueCount
+from lab.link import Impairment
+from lab.wire import router, tc
+from lab.wire.session import Session
+
+
+def in_flight(session: Session) -> int:
+    """Packets that wait in all queues. A child's are in its root's number already."""
+    return sum(tc.queued(found).waiting for found in session.qdiscs() if found.get("root"))
+
+
+def queue_counts(session: Session, ports: Iterable[tc.Port]) -> list[QueueCount]:
+    qdiscs = session.qdiscs()
+    full = _queues_full(session)
+    found = []
+    for port in ports:
+        root = tc.qdisc(qdiscs, port.device, "netem")
+        if root is None:
+            raise WireError(f"{port}: its netem is gone")
+        counts = tc.queued(root)
+        shaper = tc.qdisc(qdiscs, port.device, "tbf") or {}
+        found.append(
+            QueueCount(
+                host=port.host,
+                direction=port.direction,
+                sent_packets=counts.packets,
+                sent_bytes=counts.bytes,
+                dropped=counts.dropped,
+                overlimits=int(shaper.get("overlimits", 0)),
+                queue_full=full.get(port.device, 0),
+            )
+        )
+    return found
+
+
+def overruns(
+    session: Session, ports: Iterable[tc.Port], asked: Callable[[tc.Port], Impairment]
+) -> dict[str, int]:
+    """Counters since the kernel started that grow when the wire loses a packet by itself, by where.
+
+    Its interfaces inside and outside of user-mode Linux, the queue towards them, and the queues of links
+    whose length is the lab's business: one that the scenario made short or slow is full because it said so.
+    """
+    found = router.interface_drops(session.ask("ip", "link show").json(), "wire")
+    for entry in session.qdiscs():
+        if entry.get("kind") == "pfifo" and entry.get("root") and (lost := tc.queued(entry).dropped):
+            found[f"wire/{entry.get('dev')} queue"] = lost
+    full = _queues_full(session)
+    for port in ports:
+        link = asked(port)
+        if link.limit is None and link.rate is None and (lost := full.get(port.device, 0)):
+            found[f"wire/{port.device} queue"] = lost
+    if session.hello.kind == "uml":
+        found |= router.interface_drops(session.ask("out", "ip -j -s link show").json(), "container")
+    return found
+
+
+def _queues_full(session: Session) -> dict[str, int]:
+    return tc.redirected(session.filters("ingress")) | tc.redirected(session.filters("egress"))

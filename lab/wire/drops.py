@@ -1,0 +1,73 @@
+"""Drop rules in a running wire: made, marked, counted."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+
+from lab.errors import WireError
+from lab.evidence.model import DropCount
+from lab.wire import rules, tc
+from lab.wire.rules import DropRule
+from lab.wire.session import Session
+
+_MODULES = "iptable_filter xt_bpf xt_hashlimit"
+
+
+class Drops:
+    """The drop rules of one wire, in the order in which they were made."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._rules: list[DropRule] = []
+        self._iptables = ""
+
+    def add(
+        self, source: IPv4Address, target: IPv4Address, match: str | Sequence[str], count: int
+    ) -> DropRule:
+        rule = DropRule(len(self._rules) + 1, source, target, rules.normal(match), count)
+        text = rules.restore_input([rule])
+        self.prepare()
+        quoted = " ".join(shlex.quote(line) for line in text)
+        self._session.run("sh", [f"printf '%s\\n' {quoted} | {self._iptables}-restore --noflush"])
+        self._rules.append(rule)
+        # Last: a rule takes only what carries its mark, so from this line on it holds.
+        self._session.run("tc", [tc.mark_filter(self._session.hello.device, source, target, rule.mark)])
+        return rule
+
+    def prepare(self) -> None:
+        """Loads what rules need, once, and chooses the iptables that works here."""
+        if self._iptables:
+            return
+        if self._session.hello.kind == "uml":
+            self._session.run("sh", [f"modprobe -a {_MODULES}"])
+            self._iptables = "iptables-legacy"
+            return
+        tried = []
+        for variant in ("iptables-legacy", "iptables-nft"):
+            reply = self._session.attempt("sh", [f"{variant}-save -t filter 2>&1"])
+            if reply.status == 0:
+                self._iptables = variant
+                return
+            tried.append(f"{variant}: {' '.join(reply.output) or 'failed'}")
+        raise WireError(
+            f"drop: no iptables works in the machine's kernel: {'; '.join(tried)}",
+            hint="load ip_tables and xt_bpf there, or use the wire `uml`",
+        )
+
+    def counts(self) -> list[DropCount]:
+        """Raises `WireError` where a rule is gone, or took more than it was to."""
+        if not self._rules:
+            return []
+        saved = self._session.run("sh", [f"{self._iptables}-save -c -t filter"])
+        counted = rules.dropped(saved.output)
+        missing = [rule.id for rule in self._rules if rule.mark not in counted]
+        if missing:
+            raise WireError(f"{self._session.name}: the rules {', '.join(missing)} are gone from the kernel")
+        for rule in self._rules:
+            if counted[rule.mark] > rule.count:
+                raise WireError(
+                    f"{rule.id}: asked to drop {rule.count} packets, dropped {counted[rule.mark]}"
+                )
+        return [DropCount(rule.id, counted[rule.mark]) for rule in self._rules]

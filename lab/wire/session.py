@@ -1,0 +1,131 @@
+"""What all parts of the wire share: its console, every command with its outcome, every read-back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lab.clock import Clock, Deadline
+from lab.errors import WireError
+from lab.wire.console import Console, Reply, Tool
+
+Json = Any
+
+#: Seconds for one request. The slowest, iptables inside a busy user-mode Linux, takes 0.5 s.
+_PATIENCE = 20.0
+#: Characters of a command's output that the result keeps.
+_KEPT = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What the wire's container said of itself before anything was asked of it."""
+
+    kind: Literal["kernel", "uml"]
+    reason: str
+    device: str
+    mac: str
+    mtu: int
+    machine: str  #: uname -r of the engine's machine
+    kernel: str  #: uname -r where tc runs
+
+
+class Session:
+    """Requests to the wire. `run` and `ask` raise `WireError` where a line is refused."""
+
+    def __init__(self, console: Console, name: str, clock: Clock) -> None:
+        self.console = console
+        self.name = name
+        self.clock = clock
+        self.commands: list[Mapping[str, Json]] = []
+        self.readback: list[Mapping[str, Json]] = []
+        self._hello: Hello | None = None
+
+    def greet(self, deadline: Deadline) -> Hello:
+        """Waits for the wire to say what it is and that it listens."""
+        said = fields(self.console.announced("hello", deadline))
+        kernel = fields(self.console.announced("ready", deadline)).get("kernel", "?")
+        kind = said.get("kind")
+        if kind not in ("kernel", "uml"):
+            raise WireError(f"{self.name}: said hello without a kind that the lab knows: {said}")
+        self._hello = Hello(
+            kind="kernel" if kind == "kernel" else "uml",
+            reason=said.get("reason", ""),
+            device=said.get("dev", "eth0"),
+            mac=said.get("mac", ""),
+            mtu=int(said.get("mtu", "1500")),
+            machine=said.get("machine", "?"),
+            kernel=kernel,
+        )
+        return self._hello
+
+    @property
+    def hello(self) -> Hello:
+        if self._hello is None:
+            raise WireError(f"{self.name}: not ready yet", hint="call wait_ready first")
+        return self._hello
+
+    def run(self, tool: Tool, lines: Sequence[str]) -> Reply:
+        """Sends lines that change something and keeps them for the result."""
+        reply = self.attempt(tool, lines)
+        self._record(reply)
+        self._accepted(reply)
+        return reply
+
+    def ask(self, tool: Tool, line: str) -> Reply:
+        """Sends a line that only looks; for the result only where it fails."""
+        reply = self.attempt(tool, [line])
+        if reply.status != 0:
+            self._record(reply)
+        self._accepted(reply)
+        return reply
+
+    def attempt(self, tool: Tool, lines: Sequence[str]) -> Reply:
+        """Sends lines of which any may be refused; not recorded."""
+        deadline = Deadline.after(_PATIENCE, f"{_PATIENCE:.0f} s for one request", self.clock)
+        return self.console.request(tool, lines, deadline)
+
+    def qdiscs(self) -> list[Mapping[str, Json]]:
+        return self.ask("tc", "qdisc show").json()
+
+    def filters(self, hook: str) -> list[Mapping[str, Json]]:
+        return self.ask("tc", f"filter show dev {self.hello.device} {hook}").json()
+
+    def keep_readback(self, wall_ns: int, step: str | None, what: Mapping[str, Json]) -> None:
+        self.readback.append({"wall_ns": wall_ns, "step": step, **what})
+
+    def _record(self, reply: Reply) -> None:
+        self.commands.append(
+            {
+                "program": reply.tool,
+                "input": "\n".join(reply.lines),
+                "status": reply.status,
+                "output": "\n".join(reply.output)[:_KEPT],
+                "duration_ms": round(reply.duration_ms, 3),
+            }
+        )
+
+    def _accepted(self, reply: Reply) -> None:
+        if reply.status == 0:
+            return
+        which = "; ".join(reply.lines[at] for at in reply.failed) or reply.lines[-1]
+        said = " ".join(reply.output) or f"status {reply.status}"
+        raise WireError(
+            f"{self.name}: refused ({self.hello.kind}, {self.hello.kernel}): {reply.tool} {which}: {said}",
+            hint="the result's `wire` holds every command; `lab doctor` says what this machine can do",
+        )
+
+
+def fields(text: str) -> dict[str, str]:
+    """`key=value` words; `reason` takes the rest of the line."""
+    found: dict[str, str] = {}
+    rest = text
+    while rest:
+        key, _, rest = rest.partition("=")
+        if key == "reason":
+            found[key] = rest
+            break
+        value, _, rest = rest.partition(" ")
+        found[key] = value
+    return found
