@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,12 +105,16 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _is_compose(path: Path) -> bool:
-    """Whether a file is a topology: it has `services` and no `lab`."""
+    """Whether a file is a topology: it has `services` at the top and no `lab`."""
     try:
-        root, _ = tree.parse(tree.read_text(path, str(path)), str(path))
+        text = tree.read_text(path, str(path))
     except tree.Unreadable:
         return False
-    return isinstance(root, tree.Mapping) and "services" in root.entries and "lab" not in root.entries
+    return bool(_SERVICES.search(text)) and not _LAB.search(text)
+
+
+_SERVICES = re.compile(r"^[\"']?services[\"']?\s*:", re.MULTILINE)
+_LAB = re.compile(r"^[\"']?lab[\"']?\s*:", re.MULTILINE)
 
 
 def select(cases: Iterable[Case], keyword: str | None = None, tags: Iterable[str] = ()) -> list[Case]:

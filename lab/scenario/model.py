@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
 from lab.link import Link, round_trip
 from lab.scenario.base import AtLeastOne, Model, Opt, Rule, problem, shown
@@ -102,9 +102,9 @@ def _label(value: object) -> str:
     raise problem(f"{shown(value)} is not a name of a scenario: text without '/', '[' and ']'")
 
 
-def _above_zero(value: object) -> object:
-    if value in ("0s", "0ms", "0us", "0m"):
-        raise problem(f"{value}: a scenario needs time to run")
+def _above_zero(value: Duration) -> Duration:
+    if not value.ns:
+        raise problem("0s: a scenario needs time to run")
     return value
 
 
@@ -124,7 +124,7 @@ class ScenarioFile(Model):
     ] = None
     summary: Opt[Text] = None
     tags: list[Text] = Field(default_factory=list)
-    timeout: Opt[Time] = None
+    timeout: Opt[Annotated[Time, AfterValidator(_above_zero)]] = None
     requires: list[_Requirement] = Field(default_factory=list)
     topology: Opt[Text] = None
     params: dict[str, Any] = Field(default_factory=dict)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from lab.scenario.load import load
@@ -61,10 +60,8 @@ def test_good_by_the_schema(path: Path) -> None:
     validator().validate(document(path))
 
 
-@pytest.mark.parametrize("path", [p for p in BAD if p.stem not in LOADER_ONLY], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [p for p in BAD if p.stem not in LOADER_ONLY and document(p) is not None], ids=lambda p: p.stem
+)
 def test_bad_by_the_schema(path: Path) -> None:
-    content = document(path)
-    if content is None:
-        pytest.skip("not YAML: no schema to ask")
-    with pytest.raises(jsonschema.ValidationError):
-        validator().validate(content)
+    assert not validator().is_valid(document(path))
