@@ -6,9 +6,8 @@ over a whole capture use the columns, everything else asks for `Packet`s. Payloa
 
 from __future__ import annotations
 
-import struct
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +15,19 @@ from socket import AF_INET, inet_ntop
 from typing import NamedTuple, overload
 
 from lab.errors import LabError
+from lab.evidence.flags import ACK as ACK
+from lab.evidence.flags import CWR as CWR
+from lab.evidence.flags import ECE as ECE
+from lab.evidence.flags import FIN as FIN
+from lab.evidence.flags import PSH as PSH
+from lab.evidence.flags import RST as RST
+from lab.evidence.flags import SYN as SYN
+from lab.evidence.flags import URG as URG
+from lab.evidence.flags import flag_bits as flag_bits
+from lab.evidence.flags import flag_names as flag_names
+from lab.evidence.flags import flags_match as flags_match
+from lab.evidence.options import TcpOptions as TcpOptions
 from lab.verdict import PacketRef
-
-FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 1, 2, 4, 8, 16, 32, 64, 128
-_FLAG_NAMES = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")
 
 ICMP, TCP, UDP, ICMPV6, ARP = 1, 6, 17, 58, 0x0806
 _PROTOCOLS = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6", ARP: "arp"}
@@ -40,68 +48,6 @@ def protocol_name(protocol: int) -> str:
     if known is not None:
         return known
     return f"ip-{protocol}" if protocol < 256 else f"ether-{protocol:#06x}"
-
-
-def flag_names(flags: int) -> tuple[str, ...]:
-    """("SYN", "ACK") …, in the order of the header's bits from the lowest."""
-    return tuple(name for bit, name in enumerate(_FLAG_NAMES) if flags >> bit & 1)
-
-
-def flag_bits(names: Iterable[str]) -> int:
-    """The inverse of `flag_names`; any case, and `syn-ack` as one word too."""
-    bits = 0
-    for word in names:
-        for name in word.upper().split("-"):
-            bits |= 1 << _FLAG_NAMES.index(name)
-    return bits
-
-
-@dataclass(frozen=True, slots=True)
-class TcpOptions:
-    """The options of a TCP header that the lab knows; None where a header has none of that kind."""
-
-    mss: int | None = None
-    window_scale: int | None = None
-    sack_permitted: bool = False
-    sack: tuple[tuple[int, int], ...] = ()  #: left and right edge of each block, raw sequence numbers
-    ts_value: int | None = None
-    ts_echo: int | None = None
-    broken: bool = False  #: a length that does not fit: the rest was not read
-
-    @classmethod
-    def parse(cls, raw: bytes) -> TcpOptions:
-        """From the bytes between the fixed header and the payload. Never raises."""
-        if raw[:4] == b"\x01\x01\x08\x0a" and len(raw) == 12:  # what nearly every segment carries
-            value, echo = struct.unpack_from(">II", raw, 4)
-            return cls(ts_value=value, ts_echo=echo)
-        mss = scale = value = echo = None
-        permitted = broken = False
-        blocks: list[tuple[int, int]] = []
-        at, end = 0, len(raw)
-        while at < end:
-            kind = raw[at]
-            if kind == 0:
-                break
-            if kind == 1:
-                at += 1
-                continue
-            if at + 1 >= end or raw[at + 1] < 2 or at + raw[at + 1] > end:
-                broken = True
-                break
-            body = raw[at + 2 : at + raw[at + 1]]
-            if kind == 2 and len(body) == 2:
-                mss = int.from_bytes(body, "big")
-            elif kind == 3 and len(body) == 1:
-                scale = body[0]
-            elif kind == 4 and not body:
-                permitted = True
-            elif kind == 5 and len(body) % 8 == 0:
-                edges = struct.unpack(f">{len(body) // 4}I", body)
-                blocks.extend(zip(edges[::2], edges[1::2], strict=True))
-            elif kind == 8 and len(body) == 8:
-                value, echo = struct.unpack(">II", body)
-            at += raw[at + 1]
-        return cls(mss, scale, permitted, tuple(blocks), value, echo, broken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,29 +186,6 @@ def matches(packet: Packet, match: str | Sequence[str]) -> bool:
     `data` is a TCP or UDP packet with payload; the others but `any` are TCP only.
     """
     return flags_match(packet.protocol, packet.flags, packet.payload_len, match)
-
-
-def flags_match(protocol: str, flags: int, payload_len: int, match: str | Sequence[str]) -> bool:
-    """`matches` for one who has only the fields."""
-    if match == "any":
-        return True
-    if match == "data":
-        return payload_len > 0 and protocol in ("tcp", "udp")
-    if protocol != "tcp":
-        return False
-    if not isinstance(match, str):
-        return flags == flag_bits(match)
-    if match == "syn":
-        return flags & (SYN | ACK) == SYN
-    if match == "syn-ack":
-        return flags & (SYN | ACK) == SYN | ACK
-    if match == "fin":
-        return bool(flags & FIN)
-    if match == "rst":
-        return bool(flags & RST)
-    if match == "ack":
-        return flags == ACK and payload_len == 0
-    raise ValueError(f"match {match!r}: syn, syn-ack, fin, rst, data, ack, any or a list of flags")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lab.evidence import journeys as columns
-from lab.evidence.flows import Flow, find_flows
+from lab.evidence.conversations import find_flows
+from lab.evidence.flows import Flow
 from lab.evidence.journeys import FATES, Journeys
 from lab.evidence.losses import Losses
 from lab.evidence.marks import MARKS, RESENT, Marks, mark

@@ -141,11 +141,14 @@ class Close:
 
     @property
     def how(self) -> Literal["fin", "rst", "open"]:
-        """`fin`: both FINs were sent and both acknowledged; `rst`: a reset was sent; else `open`."""
-        if self.rst:
-            return "rst"
-        both = self.fin_client and self.fin_server and self.ack_of_client and self.ack_of_server
-        return "fin" if both else "open"
+        """`fin`: both FINs were sent and both acknowledged before any reset; `rst`: a reset ended it; else
+        `open`. A reset that answers a straggler after an orderly close changes nothing."""
+        reset = self.rst[0].number if self.rst else None
+        if self.fin_client and self.fin_server and self.ack_of_client and self.ack_of_server:
+            last = max(self.ack_of_client.number, self.ack_of_server.number)
+            if reset is None or last < reset:
+                return "fin"
+        return "open" if reset is None else "rst"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,45 @@
+"""TCP flags: bits, names, and the words of a scenario's `match`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 1, 2, 4, 8, 16, 32, 64, 128
+_FLAG_NAMES = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")
+
+
+def flag_names(flags: int) -> tuple[str, ...]:
+    """("SYN", "ACK") …, in the order of the header's bits from the lowest."""
+    return tuple(name for bit, name in enumerate(_FLAG_NAMES) if flags >> bit & 1)
+
+
+def flag_bits(names: Iterable[str]) -> int:
+    """The inverse of `flag_names`; any case, and `syn-ack` as one word too."""
+    bits = 0
+    for word in names:
+        for name in word.upper().split("-"):
+            bits |= 1 << _FLAG_NAMES.index(name)
+    return bits
+
+
+def flags_match(protocol: str, flags: int, payload_len: int, match: str | Sequence[str]) -> bool:
+    """`matches` for one who has only the fields."""
+    if match == "any":
+        return True
+    if match == "data":
+        return payload_len > 0 and protocol in ("tcp", "udp")
+    if protocol != "tcp":
+        return False
+    if not isinstance(match, str):
+        return flags == flag_bits(match)
+    if match == "syn":
+        return flags & (SYN | ACK) == SYN
+    if match == "syn-ack":
+        return flags & (SYN | ACK) == SYN | ACK
+    if match == "fin":
+        return bool(flags & FIN)
+    if match == "rst":
+        return bool(flags & RST)
+    if match == "ack":
+        return flags == ACK and payload_len == 0
+    raise ValueError(f"match {match!r}: syn, syn-ack, fin, rst, data, ack, any or a list of flags")
