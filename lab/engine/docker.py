@@ -86,6 +86,12 @@ class DockerEngine(DockerImages):
     def info(self) -> EngineInfo:
         return self._info
 
+    def storage(self) -> tuple[str, str]:
+        """The engine's data folder on its machine, and its storage driver."""
+        with calling("ask the engine about itself"):
+            answer: dict[str, Any] = self._api.info()
+        return str(answer.get("DockerRootDir", "")), str(answer.get("Driver", ""))
+
     def networks(self) -> list[NetworkState]:
         with calling("list the networks"):
             listed: list[dict[str, Any]] = self._api.networks()

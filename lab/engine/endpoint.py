@@ -99,7 +99,11 @@ def _ssh(parts: SplitResult) -> socket.socket:
         argv += ["-p", str(parts.port)]
     argv += ["--", target, "docker", "system", "dial-stdio"]
     with theirs:
-        subprocess.Popen(argv, stdin=theirs.fileno(), stdout=theirs.fileno(), start_new_session=True)
+        process = subprocess.Popen(
+            argv, stdin=theirs.fileno(), stdout=theirs.fileno(), start_new_session=True
+        )
+    # It ends with the connection; Python must not complain that nobody waited for it.
+    process.returncode = 0
     return ours
 
 

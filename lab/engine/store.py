@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from docker.errors import APIError, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from lab.engine.endpoint import Endpoint
 from lab.errors import EngineError
@@ -30,6 +30,13 @@ def calling(what: str) -> Iterator[None]:
         ) from error
     except requests.exceptions.RequestException as error:
         raise EngineError(f"{what}: the engine does not answer ({error})", hint="see `lab doctor`") from error
+    except DockerException as error:  # an address or certificate that the SDK cannot use
+        hint = (
+            "pip install 'docker[ssh]'"
+            if "paramiko" in str(error)
+            else "see DOCKER_HOST and `docker context ls`"
+        )
+        raise EngineError(f"{what}: {error}", hint=hint) from error
 
 
 class DockerImages:

@@ -172,6 +172,23 @@ def test_output_that_comes_with_the_head_is_not_lost(tmp_path: Path) -> None:
     assert stream.stderr_tail() == "oops"
 
 
+def test_ssh_reaches_the_engine_as_the_docker_command_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text('#!/bin/sh\necho "$@"\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with Endpoint("ssh://me@far:2222", "a test").connect() as connection:
+        assert connection.recv(100) == b"-l me -p 2222 -- far docker system dial-stdio\n"
+
+
+def test_an_address_that_makes_no_sense(tmp_path: Path) -> None:
+    for address in ("nonsense://x", "tcp://"):
+        with pytest.raises(EngineError):
+            find_engine(address=address, private=PrivateEngine(tmp_path), environ={})
+
+
 def frame(kind: int, data: bytes) -> bytes:
     return bytes([kind, 0, 0, 0]) + len(data).to_bytes(4, "big") + data
 
