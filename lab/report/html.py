@@ -58,7 +58,7 @@ def _css() -> Markup:
         ]
     # Paper is white, whatever the screen is.
     parts.append(f"@media print {{ :root[data-theme], :root:not([data-theme]) {{ {_light()} }} }}")
-    return Markup("\n".join(parts))  # noqa: S704 - our own files
+    return Markup("\n".join(parts))
 
 
 def _light() -> str:
@@ -79,7 +79,7 @@ def render_html(
     `index` is the address of the index page, if there is one."""
     context: dict[str, Any] = {
         "css": _css(),
-        "js": Markup(_read("report.js")),  # noqa: S704 - our own file
+        "js": Markup(_read("report.js")),
         "marks": {verdict.value: mark for verdict, mark in MARKS.items()},
         "result": result,
         "index": index,
@@ -134,7 +134,8 @@ def _evidence_context(result: Result, evidence: Evidence | None) -> dict[str, An
         refs = journeys[packet.key].refs
         frames[packet.key] = ", ".join(f"{ref.host} #{ref.number}" for ref in refs)
         anchors |= {(ref.host, ref.number): f"p{packet.key}" for ref in refs}
-    plots, unplotted = [], 0
+    plots: list[dict[str, Any]] = []
+    unplotted = 0
     for flow in evidence.trace.flows:
         if len(plots) == _PLOTTED_FLOWS:
             unplotted += 1
@@ -146,7 +147,7 @@ def _evidence_context(result: Result, evidence: Evidence | None) -> dict[str, An
                         {"title": p.title, "note": p.note, "wide": p.wide, "svg": Markup(p.svg)}
                         for p in drawn
                     ],
-                }  # noqa: S704 - plots escape their texts
+                }
             )
     calls, more_calls = page.calls(diagram)
     sockets, more_sockets = page.sockets(diagram)
@@ -162,14 +163,14 @@ def _evidence_context(result: Result, evidence: Evidence | None) -> dict[str, An
             "gap": round(wires[0] - (layout.metrics.gap if len(wires) == 1 else layout.metrics.gap_many) / 2),
             "columns": ", ".join(host.name for host in diagram.hosts),
             "summary": svg.summary(diagram),
-            "head": Markup("".join(svg.head(layout))),  # noqa: S704 - the drawing escapes its texts
-            "body": Markup("".join(svg.body(layout))),  # noqa: S704
-            "legend": [(Markup(sample), text) for sample, text in legend.samples(diagram)],  # noqa: S704
+            "head": Markup("".join(svg.head(layout))),
+            "body": Markup("".join(svg.body(layout))),
+            "legend": [(Markup(sample), text) for sample, text in legend.samples(diagram)],
             "omitted": diagram.omitted,
             "total": diagram.total_packets,
         },
         "packets": page.packet_rows(diagram, lambda key: frames[key]),
-        "packet_json": Markup(page.packet_data(diagram)),  # noqa: S704 - made safe by script_json
+        "packet_json": Markup(page.packet_data(diagram)),
         "plots": plots,
         "more_flows": f"{unplotted} more flows are not plotted." if unplotted else "",
         "calls": calls,
@@ -227,14 +228,14 @@ def _date(text: str) -> str:
 def render_index(results: Sequence[Result], *, folders: Sequence[str] = (), title: str = "All cases") -> str:
     """The page over several cases: a matrix of parameters for each swept scenario, then all cases.
 
-    `folders` are the run folders, relative to the page, one for each result, or empty: then nothing is linked.
+    `folders` are the run folders, relative to the page, one for each result, or empty: no links then.
     """
     where = list(folders) or [""] * len(results)
     cases = [_case(result, folder) for result, folder in zip(results, where, strict=True)]
     total = Verdict.of(r.verdict for r in results)
     context = {
         "css": _css(),
-        "js": Markup(_read("report.js")),  # noqa: S704 - our own file
+        "js": Markup(_read("report.js")),
         "marks": {verdict.value: mark for verdict, mark in MARKS.items()},
         "title": title,
         "total": total.value,

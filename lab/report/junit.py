@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import PurePath
+from typing import Any
 
-from junitparser import Error, Failure, JUnitXml, Properties, Property, Skipped, TestCase, TestSuite
+import junitparser
 
 from lab.report.terminal import finding_lines
 from lab.report.text import Paint, clean
 from lab.result import Result
 from lab.verdict import Verdict
+
+_junit: Any = junitparser  # its functions are not typed
 
 #: What XML 1.0 cannot carry at all, not even as an entity.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -19,39 +22,39 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 def render_junit(results: Iterable[Result]) -> str:
     """The XML of one or many cases, one suite, with an XML declaration."""
-    suite = TestSuite("lab")
+    suite = _junit.TestSuite("lab")
     cases = list(results)
     for result in cases:
         suite.add_testcase(_case(result))
     if cases:
         suite.timestamp = min(result.started for result in cases)
-    xml = JUnitXml("lab")
+    xml = _junit.JUnitXml("lab")
     xml.add_testsuite(suite)
     xml.update_statistics()
     text = xml.tostring()
     return text.decode() if isinstance(text, bytes) else str(text)
 
 
-def _case(result: Result) -> TestCase:
+def _case(result: Result) -> Any:
     classname = PurePath(result.scenario).with_suffix("").as_posix().strip("/").replace("/", ".")
-    case = TestCase(_xml(result.name), _xml(classname), round(result.seconds, 3))
-    properties = Properties()
+    case = _junit.TestCase(_xml(result.name), _xml(classname), round(result.seconds, 3))
+    properties = _junit.Properties()
     for name, value in _properties(result):
-        properties.append(Property(name, _xml(value)))
+        properties.append(_junit.Property(name, _xml(value)))
     case.append(properties)
     match result.verdict:
         case Verdict.FAIL:
-            outcome = Failure(
+            outcome = _junit.Failure(
                 _xml(result.reason), result.first_failure.name if result.first_failure else "FAIL"
             )
             outcome.text = _details(result)
             case.result = [outcome]
         case Verdict.ERROR:
-            error = Error(_xml(result.reason), result.error.kind if result.error else "ERROR")
+            error = _junit.Error(_xml(result.reason), result.error.kind if result.error else "ERROR")
             error.text = _details(result)
             case.result = [error]
         case Verdict.SKIP:
-            case.result = [Skipped(_xml(result.reason), "SKIP")]
+            case.result = [_junit.Skipped(_xml(result.reason), "SKIP")]
         case Verdict.PASS:
             pass
     case.system_out = _xml(

@@ -35,7 +35,8 @@ def finding(found: Finding, anchors: Anchors) -> dict[str, Any]:
         "line": found.place.line,
         "expected": found.expected,
         "actual": found.actual,
-        "tolerance": found.tolerance,
+        # "none" needs no words beside an exact expectation
+        "tolerance": "" if found.tolerance.startswith("none") else found.tolerance,
         "margin": found.margin,
         "reason": found.reason,
         "refs": references(found.packets, anchors),

@@ -32,7 +32,7 @@ class _Axes:
     x1: float
     y0: float
     y1: float
-    left: float = 62.0
+    left: float = 78.0
     right: float = 14.0
     top: float = 26.0
     bottom: float = 34.0
@@ -107,6 +107,7 @@ class _Side:
 def flow_plots(flow: Flow, zero: int) -> list[Plot]:
     """Of one TCP flow that carries data; [] where there is too little to plot."""
     start, end = flow.start_ns - zero, flow.end_ns - zero
+    end += (end - start) // 40  # what the last packet brought about comes a little later
     if flow.protocol != "tcp" or end <= start:
         return []
     sides = _sides(flow, zero, start, max(1, end - start))
@@ -213,7 +214,8 @@ def _round_trips(flow: Flow, zero: int, start: int, end: int) -> list[Plot]:
     for cls, (host, points) in zip("ab", known, strict=False):
         shape = "dot" if cls == "a" else "ring"
         dots = "".join(
-            f'<circle class="{shape}" cx="{axes.x((p.t_ns - zero) / 1e9):.1f}" cy="{axes.y(p.value):.1f}" r="2.2"/>'
+            f'<circle class="{shape}" cx="{axes.x((p.t_ns - zero) / 1e9):.1f}" '
+            f'cy="{axes.y(p.value):.1f}" r="2.2"/>'
             for p in _thin(points)
         )
         out.append(f'<g class="{cls}">{dots}</g>')
@@ -241,7 +243,8 @@ def _throughput(flow: Flow, zero: int, start: int, end: int, sides: dict[bool, _
     key = []
     for cls, host, points in series:
         path = "".join(
-            f"{'M' if n == 0 else 'L'}{axes.x(min((p.t_ns - zero + bucket / 2) / 1e9, axes.x1)):.1f} {axes.y(p.value):.1f}"
+            f"{'M' if n == 0 else 'L'}{axes.x(min((p.t_ns - zero + bucket / 2) / 1e9, axes.x1)):.1f} "
+            f"{axes.y(p.value):.1f}"
             for n, p in enumerate(_thin(points))
         )
         dash = " dash" if cls == "b" else ""

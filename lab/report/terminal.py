@@ -109,7 +109,7 @@ def _why(result: Result, paint: Paint, verbose: bool) -> list[str]:
 
 
 def finding_lines(finding: Finding, paint: Paint, *, indent: str) -> list[str]:
-    """One finding in full: `file:line:column: name (source)`, then expected, got, tolerance, margin, packets."""
+    """One finding in full: `file:line:column: name (source)`, then expected, got, tolerance and so on."""
     lines = [f"{clean(str(finding.place))}: {paint(clean(finding.name), 'bold')} ({clean(finding.source)})"]
     rows = [
         ("expected", finding.expected, ()),
@@ -158,9 +158,8 @@ def _table(findings: Sequence[Finding], width: int, paint: Paint, verbose: bool)
             f"{fit(name, name_width)}  {cut(text, room) if room > 8 else ''}"
         )
         if verbose and good and finding.expected and finding.expected != finding.actual:
-            lines.append(
-                f"{' ' * (12 + place_width + name_width)}{paint('expected ' + clean(finding.expected), 'dim')}"
-            )
+            space = " " * (12 + place_width + name_width)
+            lines.append(space + paint(f"expected {clean(finding.expected)}", "dim"))
     return lines
 
 

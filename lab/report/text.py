@@ -88,7 +88,7 @@ def cut(text: str, width: int) -> str:
 
 
 def nanoseconds(ns: int) -> str:
-    """A time for people: `640 ns`, `12.4 µs`, `5.31 ms`, `3.042 s`, `2 min 11.0 s`. Three digits that count."""
+    """A time for people, three digits that count: `640 ns`, `12.4 µs`, `5.31 ms`, `3.042 s`, `2 min 11 s`."""
     sign, size = ("−", -ns) if ns < 0 else ("", ns)
     if size < 1_000:
         return f"{sign}{size} ns" if size else "0 s"
@@ -137,6 +137,8 @@ def size(count: int) -> str:
 
 def rate(bits_per_second: float) -> str:
     """`9.61 Mbit/s`."""
+    if not bits_per_second:
+        return "0 bit/s"
     for factor, unit in ((1.0, "bit/s"), (1e3, "kbit/s"), (1e6, "Mbit/s")):
         if bits_per_second < factor * 999.5:
             return f"{_digits(bits_per_second / factor)} {unit}"

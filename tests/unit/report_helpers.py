@@ -49,7 +49,7 @@ def _sum(data: bytes) -> int:
     total = sum(struct.unpack(f">{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+    return int(~total & 0xFFFF)
 
 
 @dataclass
@@ -341,7 +341,7 @@ def timeout_story() -> Story:
 
 
 def three_story() -> Story:
-    """Two clients of one server; the second is refused; a datagram between the clients; the wire says no."""
+    """Two clients of one server; the second is refused; a datagram between them."""
     story = Story(
         {"alice": "198.18.7.10", "bob": "198.18.7.11", "server": "198.18.7.12"},
         {
@@ -378,7 +378,7 @@ def three_story() -> Story:
 
 
 def bulk_story(segments: int, *, lose_every: int = 97) -> Story:
-    """A transfer of `segments` of 1,000 B in windows of 20, some lost and sent again; acknowledged in pairs."""
+    """A transfer of segments of 1,000 B in windows of 20, some lost and sent again; ACKs for every second."""
     c, s = "client", "server"
     story = Story(
         {c: "198.18.7.10", s: "198.18.7.11"}, {c: Link(impairment("10ms", "1%"), impairment("10ms"))}

@@ -99,7 +99,7 @@ def gather(trace: Trace, zero: int, decisive: set[tuple[str, int]], budget: Budg
     open_: dict[_Key, _Run] = {}
     between: Counter[tuple[str, str]] = Counter()
     flow_packets: Counter[int] = Counter()
-    end = 0
+    end = housekeeping = 0
     small = total <= budget.all_below
     specials = _specials(trace, budget) if not small else set()
     for journey in trace.journeys:
@@ -109,11 +109,16 @@ def gather(trace: Trace, zero: int, decisive: set[tuple[str, int]], budget: Budg
         for packet in (journey.sent, journey.received):
             if packet is not None and packet.t_ns > end:
                 end = packet.t_ns
-        key = (journey.source, journey.target, journey.flow)
         hot = bool(decisive) and any((ref.host, ref.number) in decisive for ref in journey.refs)
+        if not hot and is_housekeeping(journey):
+            housekeeping += 1
+            continue
+        key = (journey.source, journey.target, journey.flow)
         if small or journey.number in specials or (hot and len(singles) < 4 * budget.special):
             singles.append(journey)
+            # It ends the runs of its flow both ways, so that what is before it and what is after stay apart.
             open_.pop(key, None)
+            open_.pop((journey.target, journey.source, journey.flow), None)
             continue
         run = open_.get(key)
         if run is None or journey.packet.t_ns - run.sent[1] > _GAP_NS:
@@ -142,6 +147,11 @@ def gather(trace: Trace, zero: int, decisive: set[tuple[str, int]], budget: Budg
             f"{count(len(singles), 'packet')} of {total:,} drawn one by one, the other {bundled:,} in "
             f"{count(len(runs), 'bundle')}: the captures hold them all"
         )
+    if housekeeping:
+        omitted.append(
+            f"{count(housekeeping, 'packet')} of IPv6 housekeeping (neighbour discovery, multicast groups) "
+            "not drawn"
+        )
     return Gathered(
         packets=tuple(packet_of(trace, j, zero, decisive) for j in singles),
         bundles=tuple(_bundle(trace, i, run, zero) for i, run in enumerate(runs)),
@@ -151,6 +161,15 @@ def gather(trace: Trace, zero: int, decisive: set[tuple[str, int]], budget: Budg
         flow_packets=dict(flow_packets),
         omitted=tuple(omitted),
     )
+
+
+_HOUSEKEEPING = frozenset({130, 131, 132, 133, 134, 135, 136, 143})  #: ICMPv6: MLD and neighbour discovery
+
+
+def is_housekeeping(journey: Journey) -> bool:
+    """What a kernel says on any new link, whatever the scenario is."""
+    packet = journey.packet
+    return packet.protocol == "icmpv6" and packet.icmp_type in _HOUSEKEEPING
 
 
 def _is_special(journey: Journey) -> bool:
@@ -181,7 +200,7 @@ def _specials(trace: Trace, budget: Budget) -> set[int]:
 
 def _special_numbers(journeys: Iterable[Journey]) -> Iterator[int]:
     for journey in journeys:
-        if _is_special(journey):
+        if _is_special(journey) and not is_housekeeping(journey):
             yield journey.number
 
 

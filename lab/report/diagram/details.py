@@ -13,7 +13,7 @@ def packet_of(trace: Trace, journey: Journey, zero: int, decisive: set[tuple[str
     packet = journey.packet
     flow = trace.flows[journey.flow] if journey.flow is not None else None
     relative = flow.relative(packet) if flow is not None and packet.protocol == "tcp" else None
-    note = journey.mark
+    note: str = journey.mark
     if journey.retransmits is not None and not note:
         note = "retransmission"
     notes = [note] if note else []
@@ -32,7 +32,7 @@ def packet_of(trace: Trace, journey: Journey, zero: int, decisive: set[tuple[str
         received_ns=journey.received.t_ns - zero if journey.received else None,
         kind=words.packet_kind(packet),
         label=words.packet_label(packet, relative),
-        fate=journey.fate.value,  # type: ignore[arg-type]
+        fate=journey.fate.value,
         flow=journey.flow,
         cause=journey.cause.text if journey.cause is not None else "",
         note=", ".join(notes),

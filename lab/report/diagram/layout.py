@@ -1,12 +1,13 @@
-"""Positions: a `Diagram` becomes shapes with coordinates in px, ready to be drawn. Pure; knows nothing of SVG.
+"""Positions: a `Diagram` becomes shapes with coordinates in px, ready to be drawn. Knows nothing of SVG.
 
-From left to right: the time, then a block for each host with its calls, its sockets' states and its edge, and
-between two blocks a gap with the wire in its middle. Labels do not collide because the time map gives each lane
-the room it needs; a label that is too long is cut, its whole text is in the details.
+From left to right: the time, then a block for each host with its calls, its sockets' states and its edge,
+and between two blocks a gap with the wire in its middle. Labels do not collide because the time map gives
+each lane the room it needs; a label that is too long is cut, its whole text is in the details.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import atan2, degrees
@@ -26,9 +27,9 @@ class Metrics:
 
     axis: float = 74.0
     gap: float = 430.0
-    gap_many: float = 300.0  #: between two of three or more hosts
+    gap_many: float = 310.0  #: between two of three or more hosts
     call_column: float = 212.0
-    call_column_many: float = 150.0
+    call_column_many: float = 172.0
     state_column: float = 92.0
     gutter: float = 22.0
     char: float = 6.1
@@ -314,14 +315,17 @@ def _marks(
     line = m.line
     for packet in diagram.packets:
         i, j = _ends(packet, index)
-        note = line - 2 if packet.stops_at_wire and packet.cause else 0.0
         if packet.sent_ns is not None:
+            if packet.stops_at_wire:
+                # Its arrow and the reason below it take room that no moment stands for.
+                yield Mark(packet.sent_ns, ("lost", packet.key))
+                yield Mark(packet.sent_ns + 1, ("lost", packet.key), 2 * line if packet.cause else line + 8)
             if packet.source in index:
-                yield Mark(packet.sent_ns, _side(i, j), line + 1, note)
+                yield Mark(packet.sent_ns, _side(i, j), line + 2)
             else:
                 yield Mark(packet.sent_ns, "wire", line)
         if packet.received_ns is not None:
-            room = 7.0 if packet.sent_ns is not None else line + 6
+            room = 11.0 if packet.sent_ns is not None else line + 6
             yield Mark(packet.received_ns, _side(j, i), room)
         for copy in packet.copies_ns:
             yield Mark(copy, _side(j, i), 7.0)
@@ -478,17 +482,18 @@ class _Geometry:
 
 
 def _ticks(diagram: Diagram, times: TimeMap) -> Iterator[Tick]:
-    """The time beside what happens, where there is room for it; always below a fold."""
-    moments = {0, diagram.end_ns}
+    """The time beside what happens, where there is room for it: packets first."""
+    first = {0, diagram.end_ns, *(band.start_ns for band in diagram.bands)}
     for packet in diagram.packets:
-        moments.update(t for t in (packet.sent_ns, packet.received_ns) if t is not None)
-    for call in diagram.calls:
-        moments.update(t for t in (call.start_ns, call.end_ns) if t is not None)
-    moments.update(band.start_ns for band in diagram.bands)
-    moments.update(bundle.first_sent_ns for bundle in diagram.bundles)
-    below = -1e9
-    for t in sorted(moments):
-        y = times.y(t)
-        if y - below >= 15.0:
-            below = y
-            yield Tick(y, moment(t))
+        first.update(t for t in (packet.sent_ns, packet.received_ns) if t is not None)
+    first.update(bundle.first_sent_ns for bundle in diagram.bundles)
+    second = {t for call in diagram.calls for t in (call.start_ns, call.end_ns) if t is not None}
+    room = 15.0
+    placed: list[float] = []
+    for moments in (first, second - first):
+        for t in sorted(moments):
+            y = times.y(t)
+            at = bisect_left(placed, y)
+            if all(abs(y - other) >= room for other in placed[max(0, at - 1) : at + 1]):
+                placed.insert(at, y)
+                yield Tick(y, moment(t))

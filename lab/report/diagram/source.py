@@ -1,13 +1,13 @@
 """Evidence → `Diagram`: what is drawn, in what order, and what is only counted.
 
-A short case is drawn packet by packet. In a long one, runs of packets to which nothing special happened become
-bundles, and what still does not fit is counted in them: never more than `Budget` shapes, and the diagram says
-what it does not show.
+A short case is drawn packet by packet. In a long one, runs of packets to which nothing special happened
+become bundles, and what still does not fit is counted in them: never more than `Budget` shapes, and the
+diagram says what it does not show.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import permutations
 
 from lab.evidence.model import CallRecord, Records, StateSample, WireEvent
@@ -15,7 +15,7 @@ from lab.evidence.store import Evidence
 from lab.report.diagram import words
 from lab.report.diagram.bundling import Budget, gather
 from lab.report.diagram.lanes import spread
-from lab.report.diagram.model import WIRE, Band, Call, Diagram, Flow, Host, State
+from lab.report.diagram.model import WIRE, Band, Bundle, Call, Diagram, Flow, Host, Packet, State
 from lab.report.text import count
 from lab.verdict import Finding, Verdict
 
@@ -28,7 +28,7 @@ _FLOWS = 60
 def diagram_of(
     evidence: Evidence, *, title: str = "", findings: Sequence[Finding] = (), budget: Budget | None = None
 ) -> Diagram:
-    """The whole story. `findings` mark the calls that failed and the packets that a failed check points at."""
+    """The whole story. `findings` mark the calls that failed and the packets that decided a failed check."""
     records = evidence.records
     zero = zero_ns(evidence)
     decisive = {
@@ -45,18 +45,21 @@ def diagram_of(
         + [c.end_wall_ns - zero for c in records.calls]
         + [s.end_wall_ns - zero for s in records.steps]
     )
-    states = _states(records.states, zero, end)
+    states = _states(records, zero)
     omitted = list(gathered.omitted)
     if hidden_calls:
         omitted.append(f"{count(hidden_calls, 'call')} not drawn: see the table of calls")
     if len(states) > _STATES:
         omitted.append(f"{count(len(states) - _STATES, 'state')} not drawn: see the table of states")
+    shapes: list[Packet | Bundle] = [*gathered.packets, *gathered.bundles]
+    drawn_flows = sorted({shape.flow for shape in shapes if shape.flow is not None})[:_FLOWS]
     return Diagram(
         title=title,
         hosts=_hosts(records, gathered.between),
         flows=tuple(
             Flow(f.number, f.name, f.protocol, gathered.flow_packets.get(f.number, 0))
-            for f in evidence.trace.flows[:_FLOWS]
+            for f in evidence.trace.flows
+            if f.number in drawn_flows
         ),
         calls=calls,
         states=tuple(states[:_STATES]),
@@ -70,7 +73,7 @@ def diagram_of(
 
 
 def zero_ns(evidence: Evidence) -> int:
-    """CLOCK_REALTIME of the zero of all times in the reports: the start of the first step, else of anything."""
+    """CLOCK_REALTIME of the zero of all times in the reports: the start of the first step, else of all."""
     records = evidence.records
     starts = [step.start_wall_ns for step in records.steps] or [c.start_wall_ns for c in records.calls]
     if not starts:
@@ -79,12 +82,12 @@ def zero_ns(evidence: Evidence) -> int:
 
 
 def _hosts(records: Records, between: dict[tuple[str, str], int]) -> tuple[Host, ...]:
-    """From left to right so that the fewest arrows pass behind a third host; else as the topology has them."""
+    """Ordered so that the fewest arrows pass behind a third host; else as the topology has them."""
     names = list(records.hosts)
     best = names
     if 2 < len(names) <= 7:
 
-        def crossings(order: Sequence[str]) -> int:
+        def crossings(order: Iterable[str]) -> int:
             at = {name: i for i, name in enumerate(order)}
             return sum(
                 n * (abs(at[a] - at[b]) - 1)
@@ -99,7 +102,8 @@ def _hosts(records: Records, between: dict[tuple[str, str], int]) -> tuple[Host,
 
 
 def _calls(records: Records, zero: int, failed: set[str]) -> tuple[tuple[Call, ...], int]:
-    calls = [_call(i, call, zero, failed) for i, call in enumerate(records.calls)]
+    names = {host.address: name for name, host in records.hosts.items()}
+    calls = [_call(i, call, zero, failed, names) for i, call in enumerate(records.calls)]
     for i, run in enumerate(records.runs):
         calls.append(
             Call(
@@ -126,14 +130,14 @@ def _calls(records: Records, zero: int, failed: set[str]) -> tuple[tuple[Call, .
     return tuple(kept), len(calls) - len(kept)
 
 
-def _call(i: int, call: CallRecord, zero: int, failed: set[str]) -> Call:
+def _call(i: int, call: CallRecord, zero: int, failed: set[str], names: Mapping[str, str]) -> Call:
     # The monotonic clock measures the call; the wall clock may have been stepped in its course.
     start = call.start_wall_ns - zero
     return Call(
         key=f"c{i}",
         host=call.host,
         title=words.call_title(call),
-        outcome=words.call_outcome(call),
+        outcome=words.call_outcome(call, names),
         start_ns=start,
         end_ns=start + call.elapsed_ns,
         process=call.process,
@@ -144,16 +148,17 @@ def _call(i: int, call: CallRecord, zero: int, failed: set[str]) -> Call:
     )
 
 
-def _states(samples: Iterable[StateSample], zero: int, end: int) -> list[State]:
+def _states(records: Records, zero: int) -> list[State]:
     """Each sample begins a span that its socket's next one ends; GONE and CLOSE only end."""
     open_: dict[tuple[str, str], StateSample] = {}
     spans: list[State] = []
+    names = {host.address: name for name, host in records.hosts.items()}
 
     def finish(sample: StateSample, end_ns: int | None) -> None:
         spans.append(
             State(
                 host=sample.host,
-                socket=_socket(sample),
+                socket=_socket(sample, names),
                 label=sample.state,
                 start_ns=sample.wall_ns - zero,
                 end_ns=end_ns,
@@ -161,10 +166,10 @@ def _states(samples: Iterable[StateSample], zero: int, end: int) -> list[State]:
             )
         )
 
-    for sample in samples:
+    for sample in records.states:
         if sample.kind != "tcp":
             continue
-        key = (sample.host, _socket(sample))
+        key = (sample.host, _socket(sample, names))
         before = open_.get(key)
         if before is not None and before.state == sample.state:
             continue
@@ -179,8 +184,9 @@ def _states(samples: Iterable[StateSample], zero: int, end: int) -> list[State]:
     return [s for s in spans if s.end_ns is None or s.end_ns >= s.start_ns]
 
 
-def _socket(sample: StateSample) -> str:
-    return f"{sample.local} → {sample.remote}" if sample.remote else f"{sample.local} (listening)"
+def _socket(sample: StateSample, names: Mapping[str, str]) -> str:
+    local = words.endpoint(sample.local, names)
+    return f"{local} → {words.endpoint(sample.remote, names)}" if sample.remote else f"{local} (listening)"
 
 
 _ENDS = {"restore": "cut", "heal": "partition", "power_on": "power_off"}

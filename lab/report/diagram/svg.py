@@ -252,7 +252,8 @@ def render(diagram: Diagram) -> str:
     height = top + layout.height
     return "".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" class="seq" viewBox="0 0 {layout.width:.0f} {height:.0f}" '
+            '<svg xmlns="http://www.w3.org/2000/svg" class="seq" '
+            f'viewBox="0 0 {layout.width:.0f} {height:.0f}" '
             f'width="{layout.width:.0f}" height="{height:.0f}" role="group" aria-labelledby="seq-title">',
             f'<title id="seq-title">{escape(summary(diagram))}</title>',
             f"<style>{style()}</style>",

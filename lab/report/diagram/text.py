@@ -1,7 +1,7 @@
 """The diagram in a terminal: a grid of cells, a row for each happening, hosts as vertical lines.
 
-A packet in flight comes down the gap in a column of its own, so that arrows lean as they do in time. A line is
-heavy while its host is in a call.
+A packet in flight comes down the gap in a column of its own, so that arrows lean as they do in time. A line
+is heavy while its host is in a call.
 """
 
 from __future__ import annotations
@@ -36,8 +36,22 @@ _ASCII = str.maketrans(
         **dict.fromkeys("“”", '"'),
         **dict.fromkeys("▶▷→", ">"),
         **dict.fromkeys("◀◁←", "<"),
-        **{"┃": "#", "┼": "+", "╳": "X", "×": "x", "µ": "u", "·": "-", "–": "-", "−": "-"},
-        **{"⋮": ":", "…": "~", "●": "o", "↻": "@", "±": "~", "⏎": "~", "␍": "~", "␉": "~"},
+        "┃": "#",
+        "┼": "+",
+        "╳": "X",
+        "×": "x",
+        "µ": "u",
+        "·": "-",
+        "–": "-",
+        "−": "-",
+        "⋮": ":",
+        "…": "~",
+        "●": "o",
+        "↻": "@",
+        "±": "~",
+        "⏎": "~",
+        "␍": "~",
+        "␉": "~",
     }
 )
 
@@ -150,7 +164,8 @@ class _Picture:
             row.styles[at] = styles
 
     def _finish(self, row: _Row) -> str:
-        text, run, style = [], "", ()
+        text: list[str] = []
+        run, style = "", row.styles[0]
         for character, styles in zip(row.cells, row.styles, strict=True):
             if styles != style:
                 text.append(self.paint(self._plain(run), *style))

@@ -1,8 +1,8 @@
 """Where each moment stands on the vertical axis.
 
-Every moment has one height, the same in all lanes, so both ends of an arrow stand at their real times. Between
-two moments the height grows with the time, except that: what must not collide is pushed apart (a lane says how
-much room it needs since its last item), long gaps grow only slowly, and silences are folded.
+Every moment has one height, the same in all lanes, so both ends of an arrow stand at their real times.
+Between two moments the height grows with the time, except that: what must not collide is pushed apart (a lane
+says how much room it needs since its last item), long gaps grow only slowly, and silences are folded.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class TimeMap:
 
 
 def build(marks: Iterable[Mark], scale: Scale, *, top: float = 0.0) -> TimeMap:
-    """One pass down the marks in order of time: each moment stands as high as its gap and its lanes ask for."""
+    """One pass down the marks in order of time: each moment stands where its gap and its lanes put it."""
     times: list[int] = []
     heights: list[float] = []
     folds: list[Fold] = []

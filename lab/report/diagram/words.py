@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lab.evidence.model import CallRecord, Json, RunRecord, WireEvent
+from lab.evidence.model import CallRecord, Endpoint, Json, RunRecord, WireEvent
 from lab.evidence.packets import ACK, FIN, RST, SYN, Packet
 from lab.link import Impairment, Link
 from lab.report.diagram.model import PacketKind
@@ -96,7 +96,7 @@ def _arguments(arguments: Mapping[str, Json]) -> str:
     for name, value in arguments.items():
         if name in _SILENT or value is None:
             continue
-        text = _argument(value)
+        text = quote(value.encode()) if name == "data" and isinstance(value, str) else _argument(value)
         parts.append(text if name in _BARE and name != "backlog" else f"{name} {text}")
     return ", ".join(parts)
 
@@ -129,13 +129,19 @@ def quote(data: bytes, room: int = 24) -> str:
     return "“" + cut(text, room) + "”"
 
 
-def call_outcome(call: CallRecord) -> str:
+def endpoint(value: Endpoint, names: Mapping[str, str]) -> str:
+    """`client:40000`, by the hosts' names where they are known."""
+    name = names.get(value.address)
+    return f"{name}:{value.port}" if name else str(value)
+
+
+def call_outcome(call: CallRecord, names: Mapping[str, str]) -> str:
     """`= 5 B “hello”`, `ETIMEDOUT`, `= end of stream`, `ok`; then how long it took."""
     took = nanoseconds(call.elapsed_ns)
-    return f"{_outcome(call)} · {took}"
+    return f"{_outcome(call, names)} · {took}"
 
 
-def _outcome(call: CallRecord) -> str:
+def _outcome(call: CallRecord, names: Mapping[str, str]) -> str:
     if call.error is not None:
         sent = f" after {size(call.length)}" if call.length else ""
         return f"{call.error.name}{sent}"
@@ -146,7 +152,7 @@ def _outcome(call: CallRecord) -> str:
         cutoff = ", cut short" if call.truncated else ""
         return f"= {size(length)} {quote(call.data)}".rstrip() + cutoff
     if call.peer is not None:
-        return f"= from {call.peer}"
+        return f"= from {endpoint(call.peer, names)}"
     if call.result is not None:
         return f"= {cut(str(call.result), 24)}"
     return "ok"

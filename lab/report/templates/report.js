@@ -115,6 +115,8 @@
     var x = (viewer.scrollLeft + viewer.clientWidth / 2) / scale, y = viewer.scrollTop / scale;
     scale = Math.min(3, Math.max(0.25, value));
     viewer.style.setProperty("--zoom", scale);
+    // What fits the page scrolls with it; what does not scrolls in a window of its own.
+    viewer.classList.toggle("free", width * scale <= viewer.clientWidth + 1 && body.viewBox.baseVal.height * scale < 5000);
     viewer.scrollLeft = x * scale - viewer.clientWidth / 2; viewer.scrollTop = y * scale;
     $("#zoom-now").textContent = Math.round(scale * 100) + " %";
   }
@@ -122,7 +124,7 @@
   $("#zoom-in").addEventListener("click", function () { zoom(scale * 1.2); });
   $("#zoom-out").addEventListener("click", function () { zoom(scale / 1.2); });
   $("#zoom-fit").addEventListener("click", fit);
-  zoom(Math.min(1.1, Math.max(0.86, viewer.clientWidth / width)));
+  zoom(Math.min(1.1, Math.max(innerWidth < 700 ? 0.86 : 0.72, viewer.clientWidth / width)));
   if (viewer.scrollWidth > viewer.clientWidth + 4) { viewer.scrollLeft = parseFloat(viewer.dataset.gap) * scale - 46; }
 
   // Filter by flow
