@@ -60,6 +60,8 @@ def shown_arguments(spec: CallSpec) -> dict[str, Json]:
             shown[key] = str(Endpoint(*value))
         elif key == "data":
             shown[key] = _shown_data(value)
+        elif key == "value" and spec.call == "settimeout":
+            shown[key] = "none" if value is None else str(Duration(value))
         else:
             shown[key] = value
     if spec.timeout is not None:

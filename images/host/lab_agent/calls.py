@@ -62,16 +62,16 @@ def _make(call: Call, kind: Kind, family: str | None = None) -> Named:
 
 
 def do_socket(call: Call) -> None:
-    """With `count`, that many under `as`0, `as`1 …; the result is how many there are."""
+    """With `count`, that many under `as`0, `as`1 …; the result is how many were made."""
     count = call.args.get("count")
     kind: Kind = call.args.get("kind") or "tcp"
     family = call.args.get("family") or "ipv4"
     if count is None:
         call.sockets.check_free(call.args.get("as") or call.args["step"])
         call.begin()
-        named = _make(call, kind)
+        _make(call, kind)
         call.stamp()
-        call.result = named.fd
+        call.result = 1
         return
     call.result = 0
     call.begin()

@@ -8,34 +8,32 @@ from typing import Any
 
 CHUNK = 4 << 20  # a multiple of 4, see `_random`
 
-Recipe = Any  #: a text, {text}, {hex}, {repeat, times} or {random, seed}
+Recipe = Any  #: a text, {text}, {hex} or {repeat}, each with or without {times}; or {random, seed}
 
 
 def length(recipe: Recipe) -> int:
     """How many bytes a recipe makes."""
-    if isinstance(recipe, str):
-        return len(recipe.encode())
-    if "text" in recipe:
-        return len(recipe["text"].encode())
-    if "hex" in recipe:
-        return len(bytes.fromhex(recipe["hex"]))
-    if "repeat" in recipe:
-        return len(recipe["repeat"].encode()) * int(recipe["times"])
-    return int(recipe["random"])
+    if not isinstance(recipe, str) and "random" in recipe:
+        return int(recipe["random"])
+    unit, times = _unit(recipe)
+    return len(unit) * times
 
 
 def chunks(recipe: Recipe) -> Iterator[bytes]:
     """The bytes of a recipe, a few MiB at a time; nothing for no bytes."""
-    if isinstance(recipe, str):
-        recipe = {"text": recipe}
-    if "text" in recipe or "hex" in recipe:
-        whole = recipe["text"].encode() if "text" in recipe else bytes.fromhex(recipe["hex"])
-        if whole:
-            yield whole
-    elif "repeat" in recipe:
-        yield from _repeated(recipe["repeat"].encode(), int(recipe["times"]))
-    else:
+    if not isinstance(recipe, str) and "random" in recipe:
         yield from _random(int(recipe["random"]), int(recipe.get("seed", 0)))
+    else:
+        yield from _repeated(*_unit(recipe))
+
+
+def _unit(recipe: Recipe) -> tuple[bytes, int]:
+    if isinstance(recipe, str):
+        return recipe.encode(), 1
+    times = int(recipe.get("times", 1))
+    if "hex" in recipe:
+        return bytes.fromhex(recipe["hex"]), times
+    return str(recipe.get("text", recipe.get("repeat"))).encode(), times
 
 
 def _repeated(unit: bytes, times: int) -> Iterator[bytes]:

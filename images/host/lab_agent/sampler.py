@@ -63,6 +63,7 @@ class Sampler:
         self._traffic_ns = self._listed_ns = 0
         self._moved_timer: Timer | None = None
         self._running = False
+        self._ipv6 = False  #: an IPv6 socket was ever seen
 
     def start(self) -> None:
         if not self._running:
@@ -100,9 +101,11 @@ class Sampler:
         return time.monotonic_ns() - self._traffic_ns
 
     def _list(self) -> list[Seen]:
-        # TCP6 and UDP6 in use, counting dual-stack listeners; 0 spares half of the work.
+        # TCP6 and UDP6 in use, counting dual-stack listeners; never any spares half of the work.
         counts = os.pread(self._counts_fds[1], 4096, 0)
-        found = self._diag.dump(ipv6=b"TCP6: inuse 0\n" not in counts or b"UDP6: inuse 0\n" not in counts)
+        if b"TCP6: inuse 0\n" not in counts or b"UDP6: inuse 0\n" not in counts:
+            self._ipv6 = True  # for good: TIME_WAIT is not in these counts
+        found = self._diag.dump(ipv6=self._ipv6)
         return [seen for seen in found if seen.local[0] != DOCKERS_RESOLVER]
 
     def look(self) -> None:
