@@ -111,27 +111,38 @@ def parse(text: str, file: str) -> tuple[Node | None, list[Problem]]:
     Raises `Unreadable` where it is not YAML at all or goes beyond the bounds.
     """
     try:
-        events: Iterator[Any] = iter(list(yaml.parse(text, Loader=_FAST)))
-    except yaml.YAMLError:
+        return _build(text, file, _FAST)
+    except yaml.YAMLError as error:
+        said = error
+    if len(text) <= _REWORDED:
         # libyaml's words for what is wrong differ from PyYAML's; the latter's are shown on every machine.
-        events = yaml.parse(text, Loader=yaml.SafeLoader)
-    builder = _Builder(file)
-    try:
-        return builder.build(events), builder.problems
-    except yaml.MarkedYAMLError as error:
-        raise Unreadable(_not_yaml(error, file)) from None
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        column = error.position - (text.rfind("\n", 0, error.position) + 1) + 1
-        character = error.character if isinstance(error.character, int) else ord(error.character)
+        try:
+            return _build(text, file, yaml.SafeLoader)
+        except yaml.YAMLError as error:
+            said = error
+    if isinstance(said, yaml.reader.ReaderError):
+        position = said.position
+        line = text.count("\n", 0, position) + 1
+        column = position - (text.rfind("\n", 0, position) + 1) + 1
+        character = said.character if isinstance(said.character, int) else ord(said.character)
         what = f"character U+{character:04X} is not allowed in YAML"
-        raise Unreadable(Problem(Place(file, line, column), "", what)) from None
+        raise Unreadable(Problem(Place(file, line, column), "", what))
+    raise Unreadable(_not_yaml(said, file))
 
 
+def _build(text: str, file: str, loader: Any) -> tuple[Node | None, list[Problem]]:
+    builder = _Builder(file)
+    return builder.build(yaml.parse(text, Loader=loader)), builder.problems
+
+
+#: Up to this length a file that libyaml refuses is read again for PyYAML's words: that takes 100 times longer.
+_REWORDED = 200_000
 _FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def _not_yaml(error: yaml.MarkedYAMLError, file: str) -> Problem:
+def _not_yaml(error: yaml.YAMLError, file: str) -> Problem:
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return Problem(Place(file, 1, 1), "", f"not YAML: {' '.join(str(error).split())}")
     mark = error.problem_mark or error.context_mark
     place = Place(file, mark.line + 1, mark.column + 1) if mark is not None else Place(file, 1, 1)
     begins = error.context_mark
