@@ -108,7 +108,9 @@ def parse(argv: Sequence[str] | None, prog: str) -> Options:
         "--clients", type=at_least(1), default=None, metavar="N", help="end after N clients (default: never)"
     )
     parser.add_argument(
-        "--reuse-address", action="store_true", help="bind although old connections are in TIME_WAIT"
+        "--reuse-address",
+        action="store_true",
+        help="bind beside old connections in TIME_WAIT, if the program before had this option too",
     )
     return Options(**vars(parser.parse_args(argv)))
 
@@ -132,7 +134,7 @@ def run(options: Options) -> int:
         except OSError as error:
             say(f"Bind to {name(address)} failed: {error.strerror or error}.")
             if error.errno == errno.EADDRINUSE:
-                say("Another program holds the port, or old connections are in TIME_WAIT (--reuse-address).")
+                say("Another program holds the port, or did within a minute and without --reuse-address.")
             return EXIT_FAILED
         say(f"Listening on {name(listener.getsockname())}.")
         try:
