@@ -30,17 +30,20 @@ def read_pcapng(window: Window, name: str) -> RawFrames:
         data, at = window.data, window.at
         where = window.base + at
         if data[at : at + 4] == b"\x0a\x0d\x0d\x0a":
-            new = _ORDERS.get(data[at + 8 : at + 12])
+            new: str | None = _ORDERS.get(data[at + 8 : at + 12])
             if new is None:
                 frames.note = f"rubbish at byte {where}: a section of unknown byte order"
                 break
-            order, first, plain = new, len(frames.interfaces), set()
-        kind, total = struct.unpack_from(order + "II", data, at)
+        else:
+            new = order
+        kind, total = struct.unpack_from(new + "II", data, at)
         if total < 12 or total % 4 or total > LARGEST:
             frames.note = f"rubbish at byte {where}: a block of {total} bytes"
             break
         if not window.more(total):
             break
+        if kind == SECTION:
+            order, first, plain = new, len(frames.interfaces), set()
         try:
             _block(window, frames, order, first, kind, total)
         except struct.error:

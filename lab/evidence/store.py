@@ -27,7 +27,7 @@ from lab.evidence.trace import Trace
 EVENTS_FILE = "events.jsonl"
 EVENTS_VERSION = 1
 _OWN_KIND = (
-    "protocol"  #: how the `kind` of a socket (tcp, udp) or of a wire is written, beside the line's own
+    "type"  #: how a record's own `kind` (of a socket, of a wire) is written: the line has a `kind` too
 )
 
 
@@ -121,7 +121,7 @@ def write_records(folder: Path, records: Records) -> Path:
     with path.open("w", encoding="utf-8", errors="surrogatepass") as file:
         file.write(json.dumps({"kind": "lab events", "version": EVENTS_VERSION}) + "\n")
         for kind, record in _lines(records):
-            fields = kind.adapter.dump_python(record, exclude_defaults=True)
+            fields = kind.adapter.dump_python(record, exclude_defaults=kind.name != "tolerance")
             if "kind" in fields:
                 fields[_OWN_KIND] = fields.pop("kind")
             line = {"kind": kind.name, **fields}
