@@ -127,16 +127,19 @@ def all_steps(steps: Sequence[Step]) -> Iterator[Step]:
             yield from all_steps(step.steps)
 
 
-def judge_case(scenario: Scenario, evidence: Evidence, told: Sequence[Finding] = ()) -> tuple[Finding, ...]:
+def judge_case(
+    scenario: Scenario, evidence: Evidence, told: Sequence[Finding] = (), *, broken: bool = False
+) -> tuple[Finding, ...]:
     """All findings of a case: the steps' as they came, then the checks'.
 
     `told` are findings that only the live run could make (a `wait_for` that did not come true, a step that
     hung until the scenario's time was over): they stand where their step stands. After the first step that
     fails nothing more is expected of the steps; one without a record fails if none before it did. A
-    background step is judged at its `await`, or after the last step.
+    background step is judged at its `await`, or after the last step. `broken`: the lab itself broke on the
+    way, so that steps without a record are not the scenario's failure.
     """
     context = Context.of(evidence.records)
-    steps = _judge_steps(scenario, evidence, context, told)
+    steps = _judge_steps(scenario, evidence, context, told, broken)
     return (*steps, *judge_all(scenario.checks, evidence, context))
 
 
@@ -149,6 +152,7 @@ class _Walk:
     runs: dict[str, RunRecord]
     told: dict[str, list[Finding]]
     ended: set[str]  #: steps of which there is any record
+    broken: bool
     findings: list[Finding] = field(default_factory=list)
     waiting: dict[str, Step] = field(default_factory=dict)
 
@@ -176,6 +180,8 @@ class _Walk:
 
     def _missing(self, step: Step) -> bool:
         """Whether a record should be there: of every call and program, of other steps their times."""
+        if self.broken:
+            return False
         return isinstance(step, Call | Run | Await) or step.id not in self.ended
 
     @property
@@ -184,7 +190,7 @@ class _Walk:
 
 
 def _judge_steps(
-    scenario: Scenario, evidence: Evidence, context: Context, told: Sequence[Finding]
+    scenario: Scenario, evidence: Evidence, context: Context, told: Sequence[Finding], broken: bool
 ) -> list[Finding]:
     records = evidence.records
     by_source: dict[str, list[Finding]] = {}
@@ -196,6 +202,7 @@ def _judge_steps(
         {run.step: run for run in records.runs},
         by_source,
         {step.step for step in records.steps},
+        broken,
     )
     for step in scenario.steps:
         walk.step(step)

@@ -16,7 +16,7 @@ from lab.result import Result, read_result
 from lab.scenario.load import Case, load
 from lab.scenario.model import HostSpec, Scenario
 from lab.scenario.steps import Parallel, Step
-from lab.verdict import Finding, Verdict
+from lab.verdict import Verdict
 
 SCENARIO_FILE = "scenario.yml"  #: the scenario as it was run, in the run folder
 TOPOLOGY_FILE = "topology.yml"  #: its topology, where it names one
@@ -46,16 +46,14 @@ def recheck_file(folder: Path, path: Path) -> Result:
 
 def judge_again(stored: Result, scenario: Scenario, evidence: Evidence) -> Result:
     """The result with its findings made anew; the pure part of `recheck`."""
-    findings = judge_case(scenario, evidence, told_live(stored.findings, scenario))
-    verdict = Verdict.of(finding.verdict for finding in findings)
+    told = told_live(stored.findings, scenario)
     if stored.error is not None:
-        return replace(stored, findings=findings)
-    return replace(stored, findings=findings, verdict=verdict, reason=_reason(findings))
-
-
-def _reason(findings: Sequence[Finding]) -> str:
-    first = next((f for f in findings if f.verdict in (Verdict.FAIL, Verdict.ERROR)), None)
-    return "" if first is None else f"{first.place}: {first.reason}"
+        return replace(stored, findings=judge_case(scenario, evidence, told, broken=True))
+    findings = judge_case(scenario, evidence, told)
+    verdict = Verdict.of(finding.verdict for finding in findings)
+    first = next((finding for finding in findings if finding.verdict is verdict), None)
+    reason = "" if verdict is Verdict.PASS or first is None else first.reason
+    return replace(stored, findings=findings, verdict=verdict, reason=reason)
 
 
 def stored_case(folder: Path, stored: Result | None = None) -> Case:

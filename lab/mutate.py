@@ -1,0 +1,125 @@
+"""Falsifies a scenario's expectations one at a time: does the lab notice each of them on one stored run?
+
+An expectation that may be changed without any check failing proves nothing. Every mutant is judged by the
+same function as the run itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lab.errors import UsageError
+from lab.evidence.model import Place
+from lab.evidence.store import Evidence, load_evidence
+from lab.judge import judge_case, told_live
+from lab.mutations import mutated_checks, mutated_expects
+from lab.recheck import stored_case
+from lab.result import Result, read_result
+from lab.scenario.checks import Check
+from lab.scenario.model import Scenario
+from lab.scenario.steps import Parallel, Step
+from lab.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One falsified expectation, in an otherwise unchanged scenario."""
+
+    description: str  #: "steps[4].expect.error: EPIPE instead of ECONNRESET"
+    place: Place
+    scenario: Scenario
+    check: Check | None  #: the check that was changed, None where a step was
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """What became of a run's mutants."""
+
+    name: str  #: of the case
+    mutants: tuple[Mutant, ...]
+    survivors: tuple[Mutant, ...]  #: that no check noticed
+
+    @property
+    def caught(self) -> int:
+        return len(self.mutants) - len(self.survivors)
+
+    @property
+    def share(self) -> float:
+        """Caught of all, 0 to 1; 1 of none."""
+        return self.caught / len(self.mutants) if self.mutants else 1.0
+
+    def text(self) -> str:
+        """For people: one line, and one for each survivor."""
+        head = f"{self.name}: {self.caught} of {len(self.mutants)} caught ({100 * self.share:.1f} %)"
+        return "\n".join([head, *(f"  survived: {m.place}: {m.description}" for m in self.survivors)])
+
+
+def mutants(scenario: Scenario) -> list[Mutant]:
+    """Every falsification of every expectation of the steps and of every check."""
+    found: list[Mutant] = []
+    for index, step in enumerate(scenario.steps):
+        for what, changed in _steps(step, scenario):
+            steps = (*scenario.steps[:index], changed, *scenario.steps[index + 1 :])
+            found.append(Mutant(what, _place(what, changed), replace(scenario, steps=steps), None))
+    for index, check in enumerate(scenario.checks):
+        for said, other in mutated_checks(check, scenario.used_hosts):
+            checks = (*scenario.checks[:index], other, *scenario.checks[index + 1 :])
+            what = f"{check.path}: {check.check}.{said}"
+            found.append(Mutant(what, check.place, replace(scenario, checks=checks), other))
+    return found
+
+
+def _steps(step: Step, scenario: Scenario) -> Iterator[tuple[str, Step]]:
+    """The mutants of one step; of a `parallel`, those of the steps in it."""
+    if isinstance(step, Parallel):
+        for index, inner in enumerate(step.steps):
+            for what, changed in _steps(inner, scenario):
+                steps = [*step.steps[:index], changed, *step.steps[index + 1 :]]
+                yield what, step.model_copy(update={"steps": steps})
+        return
+    expect = getattr(step, "expect", None)
+    if expect is not None:
+        for said, other in mutated_expects(expect, scenario.used_hosts):
+            yield f"{step.path}: {step.do}.expect.{said}", step.model_copy(update={"expect": other})
+
+
+def _place(what: str, step: Step) -> Place:
+    """Of a step inside a `parallel` its own place."""
+    if isinstance(step, Parallel):
+        path = what.split(": ", 1)[0]
+        return next((inner.place for inner in step.steps if inner.path == path), step.place)
+    return step.place
+
+
+def mutate(folder: Path) -> Mutation:
+    """Falsifies the scenario of a stored run. Raises `UsageError` where that run did not pass."""
+    stored = read_result(folder)
+    if stored.verdict is not Verdict.PASS:
+        raise UsageError(
+            f"{folder}: this run ended in {stored.verdict}: only of one that passed can mutants be judged"
+        )
+    return judge_mutants(stored, stored_case(folder, stored).scenario, load_evidence(folder))
+
+
+def judge_mutants(stored: Result, scenario: Scenario, evidence: Evidence) -> Mutation:
+    """All mutants of a scenario on one run's evidence; the pure part of `mutate`."""
+    found = tuple(mutants(scenario))
+    survivors = tuple(mutant for mutant in found if not caught(mutant, stored, evidence))
+    return Mutation(stored.name, found, survivors)
+
+
+def caught(mutant: Mutant, stored: Result, evidence: Evidence) -> bool:
+    """Whether a mutant fails. Only what was changed is judged: all else passed, and does not depend on it."""
+    if mutant.check is not None:
+        narrow = replace(mutant.scenario, steps=(), checks=(mutant.check,))
+    else:
+        narrow = replace(mutant.scenario, checks=())
+    findings = judge_case(narrow, evidence, told_live(stored.findings, narrow))
+    return Verdict.of(finding.verdict for finding in findings) is Verdict.FAIL
+
+
+def total(mutations: Sequence[Mutation]) -> tuple[int, int]:
+    """Caught and all, over several runs."""
+    return sum(one.caught for one in mutations), sum(len(one.mutants) for one in mutations)
