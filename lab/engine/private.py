@@ -112,7 +112,6 @@ class PrivateEngine:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             with locked(self.folder / "lock"):
                 yield
         except PermissionError as error:

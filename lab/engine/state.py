@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from lab.errors import LabEnvironmentError
+
 
 def state_dir(environ: Mapping[str, str] = os.environ) -> Path:
     """`$LAB_STATE`, else `/var/lib/lab` for root, else `$XDG_STATE_HOME/lab` (`~/.local/state/lab`).
@@ -30,8 +32,14 @@ def locked(path: Path) -> Iterator[None]:
 
     The file is left behind: removing it would let two holders lock two different files of one name.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise LabEnvironmentError(
+            f"{path}: cannot be locked: {error.strerror}",
+            hint="set LAB_STATE to a folder of yours, or run it as root",
+        ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
