@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, PlainValidator, Tag, TypeAdapter, WithJsonSchema
@@ -196,11 +197,15 @@ if TYPE_CHECKING:
     AnyCheck = Check
 else:
     AnyCheck = union_of(CHECKS, "check")
-_ANY: TypeAdapter[Check] = TypeAdapter(AnyCheck)
+
+
+@functools.cache
+def _any() -> TypeAdapter[Check]:
+    return TypeAdapter(AnyCheck)
 
 
 def parse_check(keys: dict[str, Any], *, place: Place = NOWHERE, path: str = "checks[?]") -> Check:
     """One check from the keys that YAML gives, for tests and tools. Raises pydantic's ValidationError."""
-    check = _ANY.validate_python(keys)
+    check = _any().validate_python(keys)
     check.placed(place, path)
     return check

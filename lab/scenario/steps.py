@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, PlainValidator, TypeAdapter, WithJsonSchema
@@ -460,12 +461,15 @@ if TYPE_CHECKING:
 else:
     InnerStep = union_of({name: cls for name, cls in STEPS.items() if name != "parallel"}, "do")
     AnyStep = union_of(STEPS, "do")
-Parallel.model_rebuild()
-_ANY: TypeAdapter[Step] = TypeAdapter(AnyStep)
+
+
+@functools.cache
+def _any() -> TypeAdapter[Step]:
+    return TypeAdapter(AnyStep)
 
 
 def parse_step(keys: dict[str, Any], *, place: Place = NOWHERE, path: str = "steps[?]") -> Step:
     """One step from the keys that YAML gives, for tests and tools. Raises pydantic's ValidationError."""
-    step = _ANY.validate_python(keys)
+    step = _any().validate_python(keys)
     step.placed(place, path)
     return step

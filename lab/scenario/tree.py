@@ -135,7 +135,7 @@ def _build(text: str, file: str, loader: Any) -> tuple[Node | None, list[Problem
     return builder.build(yaml.parse(text, Loader=loader)), builder.problems
 
 
-#: Up to this length a file that libyaml refuses is read again for PyYAML's words: that takes 100 times longer.
+#: Up to this length a file that libyaml refuses is read again for PyYAML's words, 100 times slower.
 _REWORDED = 200_000
 _FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
