@@ -47,6 +47,11 @@ class DockerImages:
         self.api_version = version
         self._api: Any = endpoint.client(version, timeout=60)
 
+    @property
+    def api(self) -> Any:
+        """The SDK's own client, for what is to be measured without the lab."""
+        return self._api
+
     def image_id(self, image: str) -> str | None:
         with calling(f"look up image {image}"):
             try:
