@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from lab.evidence.store import Evidence, load_evidence
 from lab.judge import judge_case, told_live
 from lab.result import Result, read_result
 from lab.scenario.load import Case, load
-from lab.scenario.model import HostSpec, Scenario
-from lab.scenario.steps import Parallel, Step
+from lab.scenario.model import Scenario
+from lab.scenario.same import same_but_expectations
 from lab.verdict import Verdict
 
 SCENARIO_FILE = "scenario.yml"  #: the scenario as it was run, in the run folder
@@ -90,38 +90,10 @@ def _case_of(cases: Sequence[Case], params: Mapping[str, Any], where: str) -> Ca
 
 def check_same_but_expectations(stored: Scenario, other: Scenario) -> None:
     """Raises `UsageError` with every difference that is neither an expectation nor a check."""
-    differences = [*_hosts_differ(stored.hosts, other.hosts), *_steps_differ(stored.steps, other.steps)]
-    if stored.arp != other.arp:
-        differences.append(f"arp: {other.arp}, and the run had {stored.arp}")
+    differences = same_but_expectations(stored, other)
     if differences:
         raise UsageError(
             "\n".join(differences),
             hint="recheck judges what was run: only expectations and checks may differ; "
             "run the scenario to see what it does",
         )
-
-
-def _hosts_differ(stored: Mapping[str, HostSpec], other: Mapping[str, HostSpec]) -> Iterator[str]:
-    for name in dict.fromkeys((*stored, *other)):
-        if name not in other or name not in stored:
-            yield f"hosts.{name}: {'not in this file' if name in stored else 'not in the run'}"
-        elif stored[name] != other[name]:
-            yield f"hosts.{name}: not as in the run"
-
-
-def _steps_differ(stored: Sequence[Step], other: Sequence[Step]) -> Iterator[str]:
-    for mine, theirs in zip(stored, other, strict=False):
-        if isinstance(mine, Parallel) and isinstance(theirs, Parallel):
-            yield from _steps_differ(mine.steps, theirs.steps)
-        elif mine.do != theirs.do:
-            yield f"{theirs.place}: {theirs.path}: {theirs.do}, and the run has {mine.do} there"
-        elif _acts(mine) != _acts(theirs):
-            keys = [key for key in _acts(theirs) if _acts(theirs)[key] != _acts(mine).get(key)]
-            yield f"{theirs.place}: {theirs.path}: {theirs.do}: {', '.join(keys)} not as in the run"
-    if len(stored) != len(other):
-        yield f"{len(other)} steps, and the run has {len(stored)}"
-
-
-def _acts(step: Step) -> dict[str, Any]:
-    """What a step does: all of it but what it expects."""
-    return {name: value for name, value in step if name != "expect"}

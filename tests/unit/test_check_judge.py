@@ -254,15 +254,27 @@ def test_recheck_by_other_expectations(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ("size: 100, timeout: 100ms", "size: 99, timeout: 100ms", "recv: size not as in the run"),
+        (
+            "size: 100, timeout: 100ms",
+            "size: 99, timeout: 100ms",
+            "steps\\[5\\].size: 99 here, 100 in the stored scenario",
+        ),
         (
             "do: close, at: client, on: c",
             "do: shutdown, at: client, on: c, how: write",
-            "shutdown, and the run has close",
+            "steps\\[6\\].do: shutdown here, close in the stored scenario",
         ),
-        ("  - {do: sleep, for: 10ms}\n", "", "9 steps, and the run has 10"),
-        ("client: {link: {delay: 5ms}}", "client: {link: {delay: 6ms}}", "hosts.client: not as in the run"),
-        ('data: "${word}", id: sent', 'data: "${word}!", id: sent', "sendall: data not as in the run"),
+        ("  - {do: sleep, for: 10ms}\n", "", "sleep is a step of the stored scenario, not of this one"),
+        (
+            "client: {link: {delay: 5ms}}",
+            "client: {link: {delay: 6ms}}",
+            "hosts.client.link.up.delay: 6ms here, 5ms",
+        ),
+        (
+            'data: "${word}", id: sent',
+            'data: "${word}!", id: sent',
+            "data: 'hello!' here, 'hello' in the stored",
+        ),
         ("params: {word: [hello, bye]}", "params: {word: [bye]}", "no case with word=hello"),
     ],
 )
