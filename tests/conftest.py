@@ -1,8 +1,9 @@
-"""What all tests share: the environment variables that would lead a test to the user's own things."""
+"""What all tests share: where Docker is required, a test that needs it is never skipped."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 
 import pytest
 
@@ -15,3 +16,22 @@ def without_docker(reason: str) -> None:
     if DOCKER_REQUIRED:
         pytest.fail(f"LAB_REQUIRE_DOCKER=1, but: {reason}", pytrace=False)
     pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A skip by any other way counts as a failure too: CI must not be green for want of an engine."""
+    report = yield
+    if (
+        DOCKER_REQUIRED
+        and report.skipped
+        and not hasattr(report, "wasxfail")
+        and item.get_closest_marker("docker")
+    ):
+        report.outcome = "failed"
+        report.longrepr = (
+            f"LAB_REQUIRE_DOCKER=1, but {item.nodeid} was skipped: {call.excinfo and call.excinfo.value}"
+        )
+    return report
