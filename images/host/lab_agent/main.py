@@ -214,9 +214,12 @@ class Agent:
 
     def op_signal(self, number: int, request: dict[str, Any]) -> Any:
         try:
-            return self.processes.send_signal(request["process"], _signal(request["signal"]))
+            self.processes.send_signal(
+                request["process"], _signal(request["signal"]), lambda sent: self._reply(number, sent)
+            )
         except ProcessLookupError as error:
             raise Refused("process", str(error)) from error
+        return LATER
 
     def op_descriptors(self, number: int, request: dict[str, Any]) -> Any:
         try:

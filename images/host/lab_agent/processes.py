@@ -11,13 +11,14 @@ from typing import Any
 
 from .ledger import Ledger
 from .lines import LineReader, Outbox, encode
-from .loop import Loop
+from .loop import Loop, Timer
 from .worker import fork_worker
 
 Reply = Callable[[Any], None]
 Refuse = Callable[[str, str], None]
 
 #: What these do to a process by default is not to end it.
+SURVIVAL = 0.5  #: seconds
 HARMLESS = (signal.SIGSTOP, signal.SIGCONT, signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, signal.SIGPIPE)
 
 
@@ -60,6 +61,9 @@ class Process:
         self.stopped = False
         self.reader = LineReader(self.link.fileno())
         self.outbox: Outbox | None = None
+        self.dying: list[
+            tuple[Timer, dict[str, Any], Reply]
+        ] = []  # signals whose effect is awaited, in order
 
 
 class Processes:
@@ -95,8 +99,7 @@ class Processes:
         """Bound the open files of processes from now on; those that are idle begin anew."""
         if open_files != self.open_files:
             self.open_files = open_files
-            for process in list(self._alive.values()):
-                self._signal_and_wait(process, signal.SIGKILL)
+            self.end()
 
     def call(self, number: int, request: dict[str, Any], reply: Reply, refuse: Refuse) -> None:
         process = self.get(request["process"])
@@ -162,44 +165,57 @@ class Processes:
         process.link.close()
         for pending in process.pending.values():
             if os.WIFSIGNALED(status):
-                name = signal.Signals(os.WTERMSIG(status)).name
+                name = _signal_name(os.WTERMSIG(status))
                 pending.reply(pending.ended_by("killed", f"the process was ended by {name}"))
             else:
                 code = os.waitstatus_to_exitcode(status)
                 pending.refuse("process", f"process {process.name!r} ended by itself, status {code}")
         process.pending.clear()
+        while process.dying:
+            timer, sent, _ = process.dying[0]
+            timer.cancel()
+            self._answer(process, {**sent, "ended": True})
         self._moved()
 
-    def send_signal(self, name: str, number: signal.Signals) -> dict[str, Any]:
-        """Send a signal and wait for what it does. A process that ends is reaped, its sockets closed."""
+    def _living(self, name: str) -> Process:
         process = self._alive.get(name)
         if process is None:
             raise ProcessLookupError(f"no process {name!r} is alive on this host")
-        return self._signal_and_wait(process, number)
+        return process
 
-    def _signal_and_wait(self, process: Process, number: signal.Signals) -> dict[str, Any]:
-        sent_wall, sent_mono = time.time_ns(), time.monotonic_ns()
+    def send_signal(self, name: str, number: signal.Signals, reply: Reply) -> None:
+        """Send a signal and reply when it has done its work: the process stands, goes on, or has ended, is
+        reaped and its sockets are closed. What does not end it within 0.5 s was harmless."""
+        process = self._living(name)
+        sent = {"wall_ns": time.time_ns(), "mono_ns": time.monotonic_ns(), "pid": process.pid}
         os.kill(process.pid, number)
-        ended = False
-        if number == signal.SIGSTOP and not process.stopped:
-            _, status = os.waitpid(process.pid, os.WUNTRACED)
-            process.stopped = os.WIFSTOPPED(status)
-            ended = not process.stopped
+        if number == signal.SIGKILL:
+            self._reap(process)
         elif number == signal.SIGCONT:
             process.stopped = False
-        elif number not in HARMLESS and not (process.stopped and number != signal.SIGKILL):
-            _, status = os.waitpid(process.pid, 0)
-            ended = True
-        if ended:
-            self._loop.ended(process.pid, status)
-        return {"wall_ns": sent_wall, "mono_ns": sent_mono, "pid": process.pid, "ended": ended}
+        elif number == signal.SIGSTOP and not process.stopped:
+            _, status = os.waitpid(process.pid, os.WUNTRACED)
+            process.stopped = os.WIFSTOPPED(status)
+            if not process.stopped:
+                self._loop.ended(process.pid, status)
+        elif number not in HARMLESS and not process.stopped:
+            survived = self._loop.after(SURVIVAL, lambda: self._answer(process, {**sent, "ended": False}))
+            process.dying.append((survived, sent, reply))
+            return
+        reply({**sent, "ended": not process.alive})
+
+    def _answer(self, process: Process, value: dict[str, Any]) -> None:
+        _, _, reply = process.dying.pop(0)
+        reply(value)
+
+    def _reap(self, process: Process) -> None:
+        _, status = os.waitpid(process.pid, 0)
+        self._loop.ended(process.pid, status)
 
     def descriptors(self, name: str) -> int:
         """How many descriptors the process has open, as an ordinary program has them: its stdin, stdout and
         stderr count, the agent's channel to it does not."""
-        process = self._alive.get(name)
-        if process is None:
-            raise ProcessLookupError(f"no process {name!r} is alive on this host")
+        process = self._living(name)
         return len(os.listdir(f"/proc/{process.pid}/fd")) - 1
 
     def streams(self) -> list[dict[str, Any]]:
@@ -212,4 +228,12 @@ class Processes:
 
     def end(self) -> None:
         for process in list(self._alive.values()):
-            self._signal_and_wait(process, signal.SIGKILL)
+            os.kill(process.pid, signal.SIGKILL)
+            self._reap(process)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # one of the real-time signals
+        return f"signal {number}"
