@@ -20,7 +20,7 @@ from lab.result import Result, read_result
 from lab.scenario.checks import Check
 from lab.scenario.model import Scenario
 from lab.scenario.steps import Parallel, Step
-from lab.verdict import Verdict
+from lab.verdict import Finding, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,23 @@ class Mutant:
 
 
 @dataclass(frozen=True, slots=True)
+class Survivor:
+    """A mutant that nothing noticed, and what was measured where it should have been."""
+
+    mutant: Mutant
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.mutant.place}: {self.mutant.description}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
 class Mutation:
     """What became of a run's mutants."""
 
     name: str  #: of the case
     mutants: tuple[Mutant, ...]
-    survivors: tuple[Mutant, ...]  #: that no check noticed
+    survivors: tuple[Survivor, ...]
 
     @property
     def caught(self) -> int:
@@ -53,7 +64,7 @@ class Mutation:
     def text(self) -> str:
         """For people: one line, and one for each survivor."""
         head = f"{self.name}: {self.caught} of {len(self.mutants)} caught ({100 * self.share:.1f} %)"
-        return "\n".join([head, *(f"  survived: {m.place}: {m.description}" for m in self.survivors)])
+        return "\n".join([head, *(f"  survived: {one}" for one in self.survivors)])
 
 
 def mutants(scenario: Scenario) -> list[Mutant]:
@@ -106,18 +117,32 @@ def mutate(folder: Path) -> Mutation:
 def judge_mutants(stored: Result, scenario: Scenario, evidence: Evidence) -> Mutation:
     """All mutants of a scenario on one run's evidence; the pure part of `mutate`."""
     found = tuple(mutants(scenario))
-    survivors = tuple(mutant for mutant in found if not caught(mutant, stored, evidence))
-    return Mutation(stored.name, found, survivors)
+    survivors: list[Survivor] = []
+    for mutant in found:
+        findings = judge_mutant(mutant, stored, evidence)
+        if Verdict.of(finding.verdict for finding in findings) is not Verdict.FAIL:
+            survivors.append(Survivor(mutant, _why(mutant, findings)))
+    return Mutation(stored.name, found, tuple(survivors))
 
 
-def caught(mutant: Mutant, stored: Result, evidence: Evidence) -> bool:
-    """Whether a mutant fails. Only what was changed is judged: all else passed, and does not depend on it."""
+def judge_mutant(mutant: Mutant, stored: Result, evidence: Evidence) -> tuple[Finding, ...]:
+    """Only what was changed is judged: all else passed, and does not depend on it."""
     if mutant.check is not None:
         narrow = replace(mutant.scenario, steps=(), checks=(mutant.check,))
     else:
         narrow = replace(mutant.scenario, checks=())
-    findings = judge_case(narrow, evidence, told_live(stored.findings, narrow))
-    return Verdict.of(finding.verdict for finding in findings) is Verdict.FAIL
+    return judge_case(narrow, evidence, told_live(stored.findings, narrow))
+
+
+def _why(mutant: Mutant, findings: Sequence[Finding]) -> str:
+    """What was measured, and what is allowed by the changed expectation."""
+    key = mutant.description.split(": ")[1].rpartition(".")[2]
+    at = [finding for finding in findings if finding.place == mutant.place]
+    best = next((finding for finding in at if finding.name.endswith(f".{key}")), at[0] if at else None)
+    if best is None:
+        return "nothing is judged there"
+    allowed = f", allowed {best.tolerance}" if best.tolerance else ""
+    return f"it still holds: expected {best.expected}, got {best.actual}{allowed}"
 
 
 def total(mutations: Sequence[Mutation]) -> tuple[int, int]:

@@ -243,11 +243,12 @@ def _state(check: StateCheck, hosts: Sequence[str]) -> _Updates:
         yield "count: 0 instead of at least one", {"count": Range.exactly(0)}
     if nothing:  # that another state is not there either would be no contradiction
         return
-    other = "CLOSING" if check.state != "CLOSING" else "LISTEN"
+    other = "CLOSING" if check.state != "CLOSING" else "CLOSE_WAIT"  # no socket is in both, ever
     yield f"state: {other} instead of {check.state}", {"state": other}
     if check.state in _ONE_SIDED and check.to is not None and check.to.host in hosts:
-        swapped = Address(check.at)
-        yield f"at: {check.to.host} instead of {check.at}", {"at": check.to.host, "to": swapped}
+        port = check.to.port if check.port is None else check.port
+        swapped = {"at": check.to.host, "to": Address(check.at), "port": port}
+        yield f"at: {check.to.host} instead of {check.at}", swapped
 
 
 def _counter(check: CounterCheck, hosts: Sequence[str]) -> _Updates:

@@ -257,7 +257,7 @@ def test_recheck_by_other_expectations(run: Path, tmp_path: Path) -> None:
         (
             "size: 100, timeout: 100ms",
             "size: 99, timeout: 100ms",
-            "steps\\[5\\].size: 99 here, 100 in the stored scenario",
+            "steps\\[5\\].size: 99B here, 100B in the stored scenario",
         ),
         (
             "do: close, at: client, on: c",
