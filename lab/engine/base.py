@@ -64,6 +64,7 @@ class ContainerSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     tmpfs: Mapping[str, str] = field(default_factory=dict)  #: path → mount options
     ulimits: Mapping[str, int] = field(default_factory=dict)  #: "nofile" → soft and hard limit
+    outlives_lab: bool = False  #: else its stdin ends with the connection of `attach`
     binds: Sequence[str] = ()  #: "/host/path:/container/path:ro", a local engine only
 
 

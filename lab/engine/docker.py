@@ -301,7 +301,7 @@ def _container(spec: ContainerSpec, network: str | None) -> dict[str, Any]:
         "AttachStderr": True,
         "OpenStdin": True,
         # When the lab dies the engine closes stdin, and an agent that sees its end ends.
-        "StdinOnce": True,
+        "StdinOnce": not spec.outlives_lab,
         "Tty": False,
         # An engine that ends or restarts would else wait ten seconds for an agent, which has nothing to save.
         "StopSignal": "SIGKILL",

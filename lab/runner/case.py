@@ -24,8 +24,9 @@ from lab.recheck import SCENARIO_FILE, TOPOLOGY_FILE
 from lab.report import write_reports
 from lab.result import RESULT_VERSION, Environment, ErrorFacts, ImageFacts, Result, write_result
 from lab.runner.collect import collect, read_counters
+from lab.runner.compose import compose_text
 from lab.runner.executor import Executor
-from lab.runner.folder import RunFolder
+from lab.runner.folder import RunFolder, new_run_id
 from lab.runner.interrupt import Interrupt, Interrupted
 from lab.runner.phases import Phases
 from lab.runner.plan import make_plan, place
@@ -57,6 +58,18 @@ class CaseRunner:
     def run(self, case: Case, run: str, folder: RunFolder) -> Result:
         """The whole case; its result and reports are in `folder` then. Raises nothing but bugs."""
         return _Run(self, case, run, folder).all()
+
+    def bring_up(self, case: Case) -> str:
+        """Only the hosts and the wire of a case, left standing; the id of the run. Raises `LabError`."""
+        run, standing = new_run_id(), False
+        with RunLock.take(run) as lock:
+            plan = make_plan(case.scenario, run, self.wire, lock.labels(), keep=True)
+            self.progress.status(f"{case.name}: bringing up {', '.join(case.scenario.used_hosts)}")
+            arguments = (self.site.pool, self.site.snaplen, Phases(), self.interrupt)
+            with testbed(self.engine, self.images, plan, *arguments, lambda: standing):
+                standing = True
+            lock.keep()
+        return run
 
 
 class _Run:
@@ -109,13 +122,14 @@ class _Run:
         if self.scenario.topology is not None:
             source = self.case.path.parent / self.scenario.topology.path
             shutil.copyfile(source, self.folder.path / TOPOLOGY_FILE)
+        (self.folder.path / "compose.yml").write_text(compose_text(self.scenario), encoding="utf-8")
 
     def _why_skip(self) -> str:
         missing = [what for what in self.scenario.requires if what in ("ipv6", "swarm")]
         return f"requires {', '.join(missing)}, which this lab does not have yet" if missing else ""
 
     def _testbed(self, lock: RunLock) -> AbstractContextManager[Testbed]:
-        plan = make_plan(self.scenario, self.id, self.lab.wire, lock.labels())
+        plan = make_plan(self.scenario, self.id, self.lab.wire, lock.labels(), keep=self.lab.keep)
         self.lab.progress.status(f"{self.case.name}: bringing up {', '.join(self.scenario.used_hosts)}")
         return testbed(
             self.lab.engine,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -20,32 +19,10 @@ from lab.report.terminal import render, render_suite
 from lab.runner.case import CaseRunner
 from lab.runner.interrupt import Interrupt, signals_set
 from lab.runner.progress import Progress
+from lab.runner.selection import Selection
 from lab.runner.suite import Outcome, finish_folder, plan_jobs, run_jobs
-from lab.scenario.load import Case, load_all, select
+from lab.scenario.load import Case
 from lab.site import Site, WireChoice, load_site
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which cases of which files are to run."""
-
-    paths: Sequence[Path]
-    keyword: str | None = None
-    tags: Sequence[str] = ()
-    params: Mapping[str, str] | None = None
-
-    def cases(self) -> list[Case]:
-        """Raises `UsageError` where nothing is left to run."""
-        found = load_all(self.paths, params=self.params or {})
-        chosen = select(found, self.keyword, self.tags)
-        if not chosen:
-            asked = [f"-k {self.keyword}"] if self.keyword else []
-            asked += [f"--tag {tag}" for tag in self.tags]
-            raise UsageError(
-                f"nothing to run: none of {len(found)} cases fits {' '.join(asked)}",
-                hint="`lab list` shows the cases and their tags",
-            )
-        return chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +48,7 @@ class Done:
 
 def open_engine(site: Site, progress: Progress) -> DockerEngine:
     """The engine of this site; what dead runs left on it is removed first."""
-    environment = {"DOCKER_HOST": site.engine_address} if site.engine_address else os.environ
-    engine = find_engine(progress.line, environ=environment)
+    engine = find_engine(progress.line, environ=site.environ())
     swept = sweep(engine, progress=progress.line)
     for failure in swept.failures:
         progress.line(f"left behind by a dead run, and could not be removed: {failure}")
@@ -95,20 +71,7 @@ def invoke(
         raise UsageError(f"--keep goes with one case, and these are {len(cases)}", hint="choose one with -k")
     site = load_site()
     interrupt = Interrupt()
-    with signals_set(interrupt), closing(open_engine(site, progress)) as engine:
-        interrupt.check()
-        images = ensure_images(engine, progress.line)
-        interrupt.check()
-        runner = CaseRunner(
-            engine=engine,
-            images=images,
-            info=engine.info(),
-            site=site,
-            wire=cast(WireChoice, wire or site.wire),
-            keep=keep,
-            interrupt=interrupt,
-            progress=progress,
-        )
+    with _runner(site, interrupt, keep=keep, wire=wire, progress=progress) as runner:
         folder, jobs = plan_jobs(cases, out or site.runs, repeat)
         many = len(jobs) > 1
 
@@ -121,7 +84,38 @@ def invoke(
     if many:
         _write_index(folder, outcomes)
     finish_folder(folder)
-    return Done(folder, outcomes, interrupt.reason, _look_around(outcomes) if keep else "")
+    hint = _look_around(outcomes[0].result.run) if keep and outcomes else ""
+    return Done(folder, outcomes, interrupt.reason, hint)
+
+
+@contextmanager
+def _runner(
+    site: Site, interrupt: Interrupt, *, keep: bool, wire: str | None, progress: Progress
+) -> Iterator[CaseRunner]:
+    """The engine with its images, and what runs cases on it; signals set `interrupt` within."""
+    with signals_set(interrupt), closing(open_engine(site, progress)) as engine:
+        interrupt.check()
+        images = ensure_images(engine, progress.line)
+        interrupt.check()
+        yield CaseRunner(
+            engine=engine,
+            images=images,
+            info=engine.info(),
+            site=site,
+            wire=cast(WireChoice, wire or site.wire),
+            keep=keep,
+            interrupt=interrupt,
+            progress=progress,
+        )
+
+
+def bring_up(case: Case, *, wire: str | None, progress: Progress) -> str:
+    """The hosts of a case, left standing; how to look around. Raises `LabError`."""
+    interrupt = Interrupt()
+    with _runner(load_site(), interrupt, keep=True, wire=wire, progress=progress) as runner:
+        run = runner.bring_up(case)
+    progress.clear()
+    return _look_around(run)
 
 
 def _write_index(folder: Path, outcomes: Sequence[Outcome]) -> None:
@@ -132,14 +126,12 @@ def _write_index(folder: Path, outcomes: Sequence[Outcome]) -> None:
     (folder / "junit.xml").write_text(render_junit(results), encoding="utf-8")
 
 
-def _look_around(outcomes: Sequence[Outcome]) -> str:
-    if not outcomes:
-        return ""
-    run = outcomes[0].result.run
+def _look_around(run: str) -> str:
     lab = f"{Path(sys.executable).name} -m lab"
     return (
-        f"\nThe hosts of run {run} still stand. A shell on one of them:\n"
-        f"    {lab} sh {run} client\n"
+        f"\nThe hosts of run {run} stand. A shell on one of them, and a command:\n"
+        f"    {lab} sh client\n"
+        f"    {lab} sh server ss -tan\n"
         f"Take them down:\n"
         f"    {lab} down {run}\n"
     )

@@ -38,6 +38,7 @@ class Plan:
     wire: WireChoice
     arp: Literal["static", "dynamic"]
     labels: Mapping[str, str]
+    keep: bool = False  #: whether the lab is to go on standing without its runner
     drops: bool = False  #: whether a step drops packets: the wire then loads what that needs
 
     @property
@@ -59,17 +60,17 @@ class Place:
 def place(subnet: IPv4Network, number: int) -> Place:
     """The address with this last octet, and a locally administered MAC that tells it to people."""
     address = subnet.network_address + number
-    octets = address.packed
-    return Place(
-        address, f"02:c6:{octets[0] ^ octets[1]:02x}:{octets[1]:02x}:{octets[2]:02x}:{octets[3]:02x}"
-    )
+    _, second, third, last = address.packed
+    return Place(address, f"02:c6:{second:02x}:{third:02x}:00:{last:02x}")
 
 
 def wire_place(subnet: IPv4Network) -> Place:
     return place(subnet, _WIRE)
 
 
-def make_plan(scenario: Scenario, run: str, wire: WireChoice, labels: Mapping[str, str]) -> Plan:
+def make_plan(
+    scenario: Scenario, run: str, wire: WireChoice, labels: Mapping[str, str], *, keep: bool
+) -> Plan:
     """The plan of a case; `labels` are those of the run that owns it."""
     hosts = tuple(
         HostPlan(
@@ -82,4 +83,4 @@ def make_plan(scenario: Scenario, run: str, wire: WireChoice, labels: Mapping[st
         for index, name in enumerate(scenario.used_hosts)
     )
     drops = any(isinstance(step, Drop) for step in all_steps(scenario.steps))
-    return Plan(run, hosts, wire, scenario.arp, labels, drops)
+    return Plan(run, hosts, wire, scenario.arp, labels, keep, drops)

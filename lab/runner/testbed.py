@@ -99,6 +99,7 @@ class Testbed:
                 hostname=name,
                 capabilities=_CAPABILITIES,
                 sysctls=plan.sysctls,
+                outlives_lab=self.plan.keep,
             ),
             f"host {name}",
         )
@@ -131,6 +132,7 @@ class Testbed:
             address=where.address,
             mac=where.mac,
             kind=self.plan.wire,
+            outlives_lab=self.plan.keep,
         )
         _, stream = self._started(spec, "wire")
         self.wire = Wire(stream)

@@ -42,6 +42,7 @@ def wire_container(
     mac: str,
     kind: Kind = "auto",
     tun: bool = True,
+    outlives_lab: bool = False,
 ) -> ContainerSpec:
     """The container of a wire. `tun`: whether the engine's machine has /dev/net/tun to give."""
     return ContainerSpec(
@@ -56,4 +57,5 @@ def wire_container(
         devices=(TUN,) if tun and kind != "kernel" else (),
         sysctls=SYSCTLS,
         tmpfs=TMPFS,
+        outlives_lab=outlives_lab,
     )

@@ -1,0 +1,21 @@
+"""`lab check`: are these scenarios valid?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lab.cli.options import parse_params
+
+
+@click.command("check")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--param", "params", multiple=True, metavar="K=V", help="Only this value of a parameter.")
+def command(paths: tuple[Path, ...], params: tuple[str, ...]) -> None:
+    """Validate scenarios, all errors of all files at once; needs no Docker. Exit status 2 for an error."""
+    from lab.scenario.load import load_all
+
+    cases = load_all(paths, params=parse_params(params))
+    files = len({case.path for case in cases})
+    click.echo(f"{files} file{'s' * (files != 1)}, {len(cases)} case{'s' * (len(cases) != 1)}: valid")

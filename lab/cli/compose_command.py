@@ -1,0 +1,20 @@
+"""`lab compose`: a scenario's hosts for Compose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lab.cli.options import parse_params
+
+
+@click.command("compose")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--param", "params", multiple=True, metavar="K=V", help="The value of a parameter.")
+def command(path: Path, params: tuple[str, ...]) -> None:
+    """Print the hosts of a scenario as a Compose file (of its first case). Without the wire."""
+    from lab.runner.compose import compose_text
+    from lab.scenario.load import load
+
+    click.echo(compose_text(load(path, params=parse_params(params))[0].scenario), nl=False)

@@ -1,0 +1,18 @@
+"""`lab doctor`: what this machine can do."""
+
+from __future__ import annotations
+
+import click
+
+from lab.errors import EXIT_ENVIRONMENT
+
+
+@click.command("doctor")
+def command() -> int:
+    """Say what this machine can do, and how to mend what is missing. Exit status 3 where runs would fail."""
+    from lab.doctor import diagnose, examine, render
+    from lab.site import load_site
+
+    findings = diagnose(examine(load_site(), lambda text: click.echo(text, err=True)))
+    click.echo(render(findings), nl=False)
+    return EXIT_ENVIRONMENT if any(finding.level == "bad" for finding in findings) else 0

@@ -1,0 +1,27 @@
+"""`lab down`: the end of a lab that stands."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("down")
+@click.argument("run", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every lab that stands.")
+def command(run: str | None, everything: bool) -> None:
+    """Take down the lab of RUN, or the only one that stands."""
+    from lab.engine.clean import Owner, sweep
+    from lab.engine.private import find_engine
+    from lab.errors import EngineError
+    from lab.runner.standing import choose, standing
+    from lab.site import load_site
+
+    engine = find_engine(lambda text: click.echo(text, err=True), environ=load_site().environ(), start=False)
+    labs = standing(engine) if everything else [choose(engine, run)]
+    for lab in labs:
+        swept = sweep(engine, owners=(Owner.KEPT,), run=lab.run)
+        if swept.failures:
+            raise EngineError("; ".join(swept.failures), hint="`lab clean --kept` tries again")
+        click.echo(f"run {lab.run} is down")
+    if not labs:
+        click.echo("no lab stands")

@@ -1,0 +1,54 @@
+"""`lab report`: a stored run, drawn again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lab.cli.options import colour
+from lab.cli.stored import run_folder
+
+
+@click.command("report")
+@click.argument("run", type=click.Path(path_type=Path), default=Path("runs/latest"))
+@click.option("--diagram", is_flag=True, help="The sequence diagram, for the terminal.")
+@click.option("--mermaid", is_flag=True, help="The sequence diagram as Mermaid text.")
+@click.option("--svg", is_flag=True, help="The sequence diagram as an SVG document.")
+@click.option("--ascii", "plain", is_flag=True, help="With --diagram: ASCII characters only.")
+@click.option("--width", type=click.IntRange(40, 400), default=80, help="Columns of the terminal.")
+@click.option("-v", "--verbose", is_flag=True, help="Every step and check, passed ones too.")
+@colour
+def command(
+    run: Path, diagram: bool, mermaid: bool, svg: bool, plain: bool, width: int, verbose: bool, color: bool
+) -> None:
+    """Draw a stored run again (runs/latest where none is named); needs no Docker.
+
+    Without an option it prints the terminal report and writes report.html and junit.xml anew.
+    """
+    from lab import report
+    from lab.evidence.store import EVENTS_FILE, load_evidence
+    from lab.result import read_result
+
+    folder = run_folder(run)
+    result = read_result(folder)
+    evidence = load_evidence(folder) if (folder / EVENTS_FILE).is_file() else None
+    if not (diagram or mermaid or svg):
+        report.write_reports(folder, result, evidence)
+        click.echo(
+            report.render(result, width=width, colour=color, verbose=verbose, folder=folder),
+            nl=False,
+            color=color,
+        )
+        return
+    if evidence is None:
+        from lab.errors import UsageError
+
+        raise UsageError(f"{folder}: no evidence in it, so there is nothing to draw: {result.reason}")
+    if diagram:
+        drawn = report.diagram_text(evidence, width=width, colour=color, ascii=plain, result=result)
+        click.echo(drawn, nl=False, color=color)
+    if mermaid:
+        click.echo(report.diagram_mermaid(evidence, result=result), nl=False)
+    if svg:
+        click.echo(report.diagram_svg(evidence, result=result), nl=False)

@@ -1,0 +1,40 @@
+"""`lab sh`: on a host that stands."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import click
+
+
+@click.command("sh", context_settings={"ignore_unknown_options": True})
+@click.argument("host")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND]...")
+@click.option("--run", metavar="ID", help="Which lab, where several stand.")
+def command(host: str, words: tuple[str, ...], run: str | None) -> int:
+    """A shell on HOST of a lab that stands, or COMMAND there. `wire` is the router between the hosts."""
+    from lab.engine.private import find_engine
+    from lab.errors import UsageError
+    from lab.runner.standing import choose
+    from lab.site import load_site
+
+    engine = find_engine(lambda text: click.echo(text, err=True), environ=load_site().environ(), start=False)
+    lab = choose(engine, run)
+    if host not in lab.hosts:
+        raise UsageError(f"run {lab.run} has no host {host!r} that stands: it has {', '.join(lab.hosts)}")
+    container = lab.hosts[host].id
+    if words:
+        done = engine.exec(container, list(words), timeout=3600.0)
+        sys.stdout.buffer.write(done.stdout)
+        sys.stderr.buffer.write(done.stderr)
+        return done.exit_code
+    docker = shutil.which("docker")
+    if docker is None:
+        raise UsageError("a shell needs the command `docker`", hint=f"name a command: lab sh {host} ip route")
+    environment = {**os.environ, "DOCKER_HOST": engine.info().address}
+    return subprocess.run(
+        [docker, "exec", "-it", container, "/bin/bash"], env=environment, check=False
+    ).returncode

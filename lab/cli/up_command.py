@@ -1,0 +1,29 @@
+"""`lab up`: the hosts of a scenario, without its steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lab.cli.options import parse_params
+from lab.runner.progress import Progress
+
+
+@click.command("up")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("-k", "keyword", metavar="TEXT", help="Of several cases the one whose name contains TEXT.")
+@click.option("--param", "params", multiple=True, metavar="K=V", help="The value of a parameter.")
+@click.option("--wire", type=click.Choice(["auto", "kernel", "uml"]), help="In place of lab.yml's.")
+def command(path: Path, keyword: str | None, params: tuple[str, ...], wire: str | None) -> None:
+    """Bring up the hosts of a scenario, linked as it says, and leave them standing; its steps are not run."""
+    from lab.runner.invocation import bring_up
+    from lab.runner.selection import Selection
+
+    cases = Selection((path,), keyword, (), parse_params(params)).cases()
+    if len(cases) > 1:
+        from lab.errors import UsageError
+
+        names = ", ".join(case.name for case in cases)
+        raise UsageError(f"{path}: {len(cases)} cases: choose one with -k or --param: {names}")
+    click.echo(bring_up(cases[0], wire=wire, progress=Progress()), nl=False)

@@ -1,0 +1,33 @@
+"""Which cases of which files are meant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.errors import UsageError
+from lab.scenario.load import Case, load_all, select
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Files and folders, narrowed by a part of the name, by tags and by values of parameters."""
+
+    paths: Sequence[Path]
+    keyword: str | None = None
+    tags: Sequence[str] = ()
+    params: Mapping[str, str] | None = None
+
+    def cases(self) -> list[Case]:
+        """Raises `UsageError` where a file is invalid or nothing is left."""
+        found = load_all(self.paths, params=self.params or {})
+        chosen = select(found, self.keyword, self.tags)
+        if not chosen:
+            asked = [f"-k {self.keyword}"] if self.keyword else []
+            asked += [f"--tag {tag}" for tag in self.tags]
+            raise UsageError(
+                f"nothing to run: none of {len(found)} cases fits {' '.join(asked)}",
+                hint="`lab list` shows the cases and their tags",
+            )
+        return chosen

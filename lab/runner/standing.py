@@ -1,0 +1,43 @@
+"""Labs that stand without a runner: left by `lab up` and `run --keep`, entered by `sh`, ended by `down`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lab.engine.base import LABEL_HOST, LABEL_ROLE, LABEL_RUN, ContainerState, Engine
+from lab.engine.clean import Owner, leftovers
+from lab.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One lab that stands on purpose."""
+
+    run: str
+    hosts: dict[str, ContainerState]  #: running containers by the name of their host; the wire is `wire`
+
+
+def standing(engine: Engine) -> list[Standing]:
+    """Every lab that was left standing."""
+    kept = {left.run for left in leftovers(engine) if left.owner is Owner.KEPT}
+    found: dict[str, dict[str, ContainerState]] = {run: {} for run in sorted(kept)}
+    for container in engine.containers({LABEL_RUN: None}):
+        run = container.labels[LABEL_RUN]
+        if run in found and container.running:
+            name = container.labels.get(LABEL_HOST) or container.labels.get(LABEL_ROLE, container.name)
+            found[run][name] = container
+    return [Standing(run, hosts) for run, hosts in found.items()]
+
+
+def choose(engine: Engine, run: str | None) -> Standing:
+    """The lab of this run (or the beginning of its id), or the only one that stands. Raises `UsageError`."""
+    labs = standing(engine)
+    fitting = [lab for lab in labs if run is None or lab.run.startswith(run)]
+    if len(fitting) == 1:
+        return fitting[0]
+    names = ", ".join(lab.run for lab in labs)
+    if not labs:
+        raise UsageError("no lab stands", hint="`lab up SCENARIO`, or `lab run --keep SCENARIO`, leaves one")
+    if not fitting:
+        raise UsageError(f"no lab {run!r} stands; those that do: {names}")
+    raise UsageError(f"{len(fitting)} labs stand: name one of {names}")
