@@ -20,7 +20,7 @@ from markupsafe import Markup
 from lab.evidence.store import Evidence
 from lab.report import page
 from lab.report.diagram import legend, svg, words
-from lab.report.diagram.layout import lay_out
+from lab.report.diagram.layout import NARROW, Layout, lay_out
 from lab.report.diagram.source import diagram_of, zero_ns
 from lab.report.plots import flow_plots
 from lab.report.text import MARKS, seconds, tally
@@ -152,19 +152,13 @@ def _evidence_context(result: Result, evidence: Evidence | None) -> dict[str, An
     calls, more_calls = page.calls(diagram)
     sockets, more_sockets = page.sockets(diagram)
     hosts, counters = page.counters(evidence)
-    wires = layout.wires or (layout.width / 2,)
     return empty | {
         "anchors": anchors,
         "diagram": {
             "flows": diagram.flows,
-            "width": round(layout.width),
-            "height": round(layout.height),
-            "head_height": round(svg.head_height(layout)),
-            "gap": round(wires[0] - (layout.metrics.gap if len(wires) == 1 else layout.metrics.gap_many) / 2),
             "columns": ", ".join(host.name for host in diagram.hosts),
             "summary": svg.summary(diagram),
-            "head": Markup("".join(svg.head(layout))),
-            "body": Markup("".join(svg.body(layout))),
+            "views": [_view("wide", layout), _view("narrow", lay_out(diagram, NARROW))],
             "legend": [(Markup(sample), text) for sample, text in legend.samples(diagram)],
             "omitted": diagram.omitted,
             "total": diagram.total_packets,
@@ -181,6 +175,21 @@ def _evidence_context(result: Result, evidence: Evidence | None) -> dict[str, An
         "counter_hosts": hosts,
         "programs": page.programs(evidence.records.runs, words.run_outcome),
         "wire_log": page.wire_log(evidence, zero),
+    }
+
+
+def _view(name: str, layout: Layout) -> dict[str, Any]:
+    """One drawing of the diagram; the page shows the one that its width bears."""
+    first = layout.blocks[0] if layout.blocks else None
+    return {
+        "name": name,
+        "width": round(layout.width),
+        "height": round(layout.height),
+        "head_height": round(svg.head_height(layout)),
+        "gap": round(first.right if first is not None and name == "wide" else 0),
+        # The drawing escapes its texts.
+        "head": Markup("".join(svg.head(layout))),
+        "body": Markup("".join(svg.body(layout))),
     }
 
 

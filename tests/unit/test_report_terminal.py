@@ -192,7 +192,7 @@ def test_other_small_words() -> None:
 
 
 def test_packets_of_a_finding_are_listed_by_host() -> None:
-    refs = tuple(PacketRef("client", n) for n in range(1, 10)) + (PacketRef("server", 4),)
+    refs = (*(PacketRef("client", n) for n in range(1, 10)), PacketRef("server", 4))
     failing = finding("packets", Verdict.FAIL, packets=refs, place=Place("s.yml", 1, 1))
     text = render(result(Verdict.FAIL, findings=(failing,)), width=80)
     assert "client #1, #2, #3, #4, #5, #6 and 3 more · server #4" in text

@@ -44,6 +44,8 @@ def _rect(x: float, y: float, w: float, h: float, cls: str, r: float = 0) -> str
 
 
 def head_height(layout: Layout) -> float:
+    if layout.metrics.narrow:
+        return 46
     lines = max((len(block.host.link) for block in layout.blocks), default=0)
     return 62 + 13 * lines
 
@@ -51,6 +53,10 @@ def head_height(layout: Layout) -> float:
 def head(layout: Layout) -> Iterator[str]:
     """Host names, addresses, links and the captions of the columns, from y = 0 to `head_height`."""
     height = head_height(layout)
+    if layout.metrics.narrow:
+        yield from _narrow_head(layout)
+        yield _line(0, height - 0.5, layout.width, height - 0.5, "axis")
+        return
     for block in layout.blocks:
         x, width = block.left + 2, block.right - block.left - 4
         yield _rect(x, 6, width, height - 26, "pill", 7)
@@ -66,6 +72,21 @@ def head(layout: Layout) -> Iterator[str]:
     yield _line(0, height - 0.5, layout.width, height - 0.5, "axis")
 
 
+def _narrow_head(layout: Layout) -> Iterator[str]:
+    """Names at the outer ends; there is no room for more."""
+    for n, block in enumerate(layout.blocks):
+        anchor: Anchor
+        if n == 0:
+            anchor, x = "start", layout.metrics.axis
+        elif n == len(layout.blocks) - 1:
+            anchor, x = "end", block.right
+        else:
+            anchor, x = "middle", block.middle
+        room = int(layout.width / len(layout.blocks) / 8)
+        yield _text(x, 20, cut(block.host.name, room), "host", anchor)
+        yield _text(x, 35, block.host.address, "small", anchor)
+
+
 def _captions(block: Block, y: float) -> Iterator[str]:
     end = block.call_anchor == "end"
     if block.call_x:
@@ -77,7 +98,8 @@ def _captions(block: Block, y: float) -> Iterator[str]:
 
 
 def body(layout: Layout) -> Iterator[str]:
-    """All below the head, from y = 0. Packets are focusable groups with `data-p` and `data-f` (flow)."""
+    """All below the head, from y = 0. Packets are focusable groups with `data-k` (p or b and a
+    number) and `data-f` (flow); only the wide drawing gives them ids."""
     edges = [x for b in layout.blocks for x in (b.edge_left, b.edge_right) if x is not None]
     for shape in layout.bands:
         if shape.y2 is not None:
@@ -88,9 +110,9 @@ def body(layout: Layout) -> Iterator[str]:
     for wire in layout.wires:
         yield _line(wire, 0, wire, layout.height, "wire")
     for bundle in layout.bundles:
-        yield from _bundle(bundle)
+        yield from _bundle(bundle, ids=not layout.metrics.narrow)
     for arrow in layout.arrows:
-        yield from _arrow(arrow)
+        yield from _arrow(arrow, ids=not layout.metrics.narrow)
     for block in layout.blocks:
         if block.edge_left is not None and block.edge_right is not None:
             yield _rect(block.left, 0, block.right - block.left, layout.height, "block")
@@ -109,7 +131,12 @@ def body(layout: Layout) -> Iterator[str]:
         yield (
             f"<g><title>{escape(state.state.label)}: {escape(state.state.socket)}, {span}</title>"
             + _rect(state.x, state.y1, 6, max(2.5, state.y2 - state.y1), cls, 1.5)
-            + _text(state.text_x, state.y1 + 9.5, state.state.label, "st-text", state.anchor)
+            + (_along(state.x - 3, state.y1, state.label) if state.along else "")
+            + (
+                ""
+                if state.along
+                else _text(state.text_x, state.y1 + 9.5, state.label, "st-text", state.anchor)
+            )
             + "</g>"
         )
     for call in layout.calls:
@@ -120,9 +147,18 @@ def body(layout: Layout) -> Iterator[str]:
         yield _rect(call.x, call.y1, 9, call.y2 - call.y1, "call", 2.5)
         for y, text, outcome in call.lines:
             yield _text(call.text_x, y, text, "outcome halo" if outcome else "halo", call.anchor)
+        if call.along:
+            yield _along(call.x - 3, call.y1, call.along)
         yield "</g>"
     yield from _bands(layout)
     yield from _folds(layout)
+
+
+def _along(x: float, top: float, text: str) -> str:
+    """Words that run up along a bar and end at its upper end."""
+    if not text:
+        return ""
+    return _text(x, top + 2, text, "st-text halo", "end", -90.0)
 
 
 def _flow(flow: int | None) -> str:
@@ -150,6 +186,15 @@ def describe(packet: Packet) -> str:
     return text
 
 
+def _open(cls: str, key: str, flow: int | None, words: str, ids: bool) -> str:
+    """The group of a packet or a bundle: what the page's script finds it by, what a screen reader says."""
+    own = f' id="{escape(key)}"' if ids else ""
+    return (
+        f'<g class="{cls}"{own} data-k="{escape(key)}" data-f="{_flow(flow)}" tabindex="-1" role="img" '
+        f'aria-label="{escape(words)}">'
+    )
+
+
 def _head(arrow_x: float, y: float, x1: float, y1: float) -> str:
     """A filled arrowhead at (arrow_x, y) of a line from (x1, y1)."""
     dx, dy = arrow_x - x1, y - y1
@@ -166,12 +211,9 @@ def _cross(x: float, y: float) -> str:
     return f'<path class="x" d="M{x - 5:.1f} {y - 5:.1f}l10 10m0 -10l-10 10"/>'
 
 
-def _arrow(arrow: Arrow) -> Iterator[str]:
+def _arrow(arrow: Arrow, *, ids: bool) -> Iterator[str]:
     p = arrow.packet
-    yield (
-        f'<g class="{_classes(p)}" id="p{p.key}" data-p="{p.key}" data-f="{_flow(p.flow)}" tabindex="-1" '
-        f'role="img" aria-label="{escape(describe(p))}">'
-    )
+    yield _open(_classes(p), f"p{p.key}", p.flow, describe(p), ids)
     if p.decisive:
         yield _line(arrow.x1, arrow.y1, arrow.x2, arrow.y2, "hot")
     yield _line(arrow.x1, arrow.y1, arrow.x2, arrow.y2, "hit")
@@ -193,12 +235,11 @@ def _arrow(arrow: Arrow) -> Iterator[str]:
     yield "</g>"
 
 
-def _bundle(shape: BundleShape) -> Iterator[str]:
+def _bundle(shape: BundleShape, *, ids: bool) -> Iterator[str]:
     bundle = shape.bundle
     text = f"{bundle.label} {bundle.source} to {bundle.target}, {bundle.detail}"
     again = " again" if bundle.retransmitted else ""
-    yield f'<g class="p k-{bundle.kind}{again}" id="b{escape(bundle.key)}" data-f="{_flow(bundle.flow)}" '
-    yield f'data-b="{escape(bundle.key)}" tabindex="-1" role="img" aria-label="{escape(text)}">'
+    yield _open(f"p k-{bundle.kind}{again}", f"b{bundle.key}", bundle.flow, text, ids)
     yield f'<polygon class="bundle" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)}"/>'
     (x1, y1), (x2, y2), (x3, y3), (x4, y4) = shape.points
     yield _line(x1, y1, x2, y2, "ln") + _line(x4, y4, x3, y3, "ln")
@@ -213,7 +254,8 @@ def _bands(layout: Layout) -> Iterator[str]:
     if not layout.bands:
         return
     middle = layout.wires[0] if layout.wires else layout.width / 2
-    room = int((layout.metrics.gap - 40) / layout.metrics.char)
+    space = layout.width - layout.metrics.axis if layout.metrics.narrow else layout.metrics.gap
+    room = int((space - 40) / layout.metrics.char)
     for shape in layout.bands:
         text = cut(shape.band.text, room)
         width = len(text) * layout.metrics.char + 18
@@ -233,7 +275,8 @@ def _folds(layout: Layout) -> Iterator[str]:
         yield _rect(left, fold.y - 11, right - left, 22, "fold")
         for y in (fold.y - 11, fold.y + 11):
             yield f'<path class="fold-line" d="M{left:.1f} {y:.1f}{zigzag}"/>'
-        yield _text(middle, fold.y + 4, f"{fold.text} in which nothing happens", "fold-text halo", "middle")
+        words = "nothing happens" if layout.metrics.narrow else f"{fold.text} in which nothing happens"
+        yield _text(middle, fold.y + 4, words, "fold-text halo", "middle")
         yield _text(layout.metrics.axis - 12, fold.y + 4, f"+{fold.text}", "tick", "end")
 
 

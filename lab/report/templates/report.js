@@ -24,120 +24,132 @@
     });
   }
 
-  var viewer = $(".viewer"), data = {}, source = $("#packet-data");
-  if (source) { data = JSON.parse(source.textContent); }
-  if (!viewer) { return; }
-  var body = $(".body-svg", viewer), items = all(".p", body), inspector = $("#inspector");
-  var pinned = null, current = -1;
+  if (!$(".viewer")) { return; }
+  var data = JSON.parse($("#packet-data").textContent), inspector = $("#inspector"), flow = $("#flow");
+  var pinned = null;
+
+  // Two drawings of one diagram, wide and narrow; the sheet shows one of them.
+  function View(viewer) {
+    var self = this;
+    this.frame = viewer; this.body = $(".body-svg", viewer); this.head = $(".head", viewer);
+    this.items = all(".p", this.body); this.current = -1; this.scale = 1;
+    this.width = parseFloat(viewer.style.getPropertyValue("--w"));
+    this.items.forEach(function (item, n) {
+      if (n === 0) { item.setAttribute("tabindex", "0"); }
+      item.addEventListener("pointerenter", function (e) { if (!pinned && e.pointerType === "mouse") { fill(item); } });
+      item.addEventListener("pointerleave", function () { if (!pinned) { inspector.hidden = true; } });
+      item.addEventListener("click", function () { if (pinned === item) { close(); } else { self.go(item); } });
+      item.addEventListener("focus", function () { if (pinned !== item) { pin(item); } });
+    });
+    viewer.addEventListener("keydown", function (e) { self.key(e); });
+  }
+  View.prototype.shown = function () { return this.items.filter(function (i) { return !i.classList.contains("off"); }); };
+  View.prototype.go = function (item) {
+    if (!item) { return; }
+    this.items.forEach(function (i) { i.setAttribute("tabindex", i === item ? "0" : "-1"); });
+    this.current = this.items.indexOf(item);
+    item.focus({ preventScroll: true });
+    pin(item); this.bring(item);
+  };
+  View.prototype.bring = function (item) {
+    var box = item.getBoundingClientRect(), frame = this.frame.getBoundingClientRect(), head = this.head.offsetHeight;
+    if (!this.frame.classList.contains("free")) {
+      if (box.top < frame.top + head + 8 || box.bottom > frame.bottom - 8) {
+        this.frame.scrollTop += box.top - frame.top - head - (this.frame.clientHeight - head) / 3;
+      }
+      if (box.left > frame.right - 60 || box.right < frame.left + 60) { this.frame.scrollLeft += box.left - frame.left - 40; }
+    }
+    box = item.getBoundingClientRect();
+    if (box.top < 150 || box.bottom > innerHeight - 60) { scrollBy(0, box.top - innerHeight / 3); }
+  };
+  View.prototype.key = function (e) {
+    var shown = this.shown(), at = shown.indexOf(this.items[this.current]);
+    if (e.key === "ArrowDown" || e.key === "j") { this.go(shown[Math.min(shown.length - 1, at + 1)]); }
+    else if (e.key === "ArrowUp" || e.key === "k") { this.go(shown[Math.max(0, at - 1)]); }
+    else if (e.key === "Home") { this.go(shown[0]); }
+    else if (e.key === "End") { this.go(shown[shown.length - 1]); }
+    else if (e.key === "+" || e.key === "=") { this.zoom(this.scale * 1.2); }
+    else if (e.key === "-") { this.zoom(this.scale / 1.2); }
+    else if (e.key === "0") { this.fit(); }
+    else { return; }
+    e.preventDefault();
+  };
+  View.prototype.zoom = function (value) {
+    var frame = this.frame, old = this.scale;
+    var x = (frame.scrollLeft + frame.clientWidth / 2) / old, y = frame.scrollTop / old;
+    this.scale = Math.min(3, Math.max(0.25, value));
+    frame.style.setProperty("--zoom", this.scale);
+    // What fits the page scrolls with it; what does not scrolls in a window of its own.
+    var fits = this.width * this.scale <= frame.clientWidth + 1 && this.body.viewBox.baseVal.height * this.scale < 6000;
+    frame.classList.toggle("free", fits);
+    frame.scrollLeft = x * this.scale - frame.clientWidth / 2; frame.scrollTop = y * this.scale;
+    $("#zoom-now").textContent = Math.round(this.scale * 100) + " %";
+  };
+  View.prototype.fit = function () { this.zoom(Math.min(1.25, this.frame.clientWidth / this.width)); };
+  // At first: the whole width where it can still be read, else from the first host's edge on.
+  View.prototype.start = function () {
+    this.zoom(Math.min(1.1, Math.max(0.72, this.frame.clientWidth / this.width)));
+    if (!this.frame.classList.contains("free")) { this.frame.scrollLeft = this.frame.dataset.gap * this.scale - 46; }
+  };
 
   function fill(item) {
-    var fields = (item.dataset.p !== undefined ? data["p" + item.dataset.p] : data["b" + item.dataset.b]) || [];
     $("h3", inspector).textContent = item.getAttribute("aria-label").replace(/^[^:]*: /, "").split(", arrived")[0];
     var list = $("dl", inspector);
     list.textContent = "";
-    fields.forEach(function (pair) {
+    (data[item.dataset.k] || []).forEach(function (pair) {
       var dt = document.createElement("dt"), dd = document.createElement("dd");
       dt.textContent = pair[0]; dd.textContent = pair[1];
       list.append(dt, dd);
     });
     inspector.hidden = false;
   }
+  function pin(item) {
+    if (pinned) { pinned.classList.remove("on"); }
+    pinned = item; item.classList.add("on"); fill(item);
+  }
   function close() {
     if (pinned) { pinned.classList.remove("on"); }
     pinned = null; inspector.hidden = true;
   }
-  function show(item, pin) {
-    if (pin) {
-      if (pinned) { pinned.classList.remove("on"); }
-      pinned = item; item.classList.add("on");
-    }
-    fill(item);
-  }
-  function visible() { return items.filter(function (i) { return !i.classList.contains("off"); }); }
-  function focus(item) {
-    if (!item) { return; }
-    items.forEach(function (i) { i.setAttribute("tabindex", i === item ? "0" : "-1"); });
-    current = items.indexOf(item);
-    item.focus({ preventScroll: true });
-    bring(item);
-  }
-  function bring(item) {
-    var box = item.getBoundingClientRect(), frame = viewer.getBoundingClientRect();
-    var head = $(".head", viewer).offsetHeight;
-    if (box.top < frame.top + head + 8 || box.bottom > frame.bottom - 8) {
-      viewer.scrollTop += box.top - frame.top - head - (viewer.clientHeight - head) / 3;
-    }
-    if (box.right < frame.left + 60 || box.left > frame.right - 60) {
-      viewer.scrollLeft += box.left - frame.left - 40;
-    }
-    var seen = item.getBoundingClientRect();
-    if (seen.top < 60 || seen.bottom > innerHeight - 40) { scrollBy(0, seen.top - innerHeight / 3); }
-  }
-  items.forEach(function (item, n) {
-    if (n === 0) { item.setAttribute("tabindex", "0"); }
-    item.addEventListener("pointerenter", function (e) { if (!pinned && e.pointerType === "mouse") { show(item); } });
-    item.addEventListener("pointerleave", function () { if (!pinned) { inspector.hidden = true; } });
-    item.addEventListener("click", function () { if (pinned === item) { close(); } else { focus(item); show(item, true); } });
-    item.addEventListener("focus", function () { if (!pinned || pinned !== item) { show(item, true); } });
-  });
-  $("button", inspector).addEventListener("click", close);
-  viewer.addEventListener("keydown", function (e) {
-    var shown = visible(), at = shown.indexOf(items[current]);
-    if (e.key === "ArrowDown" || e.key === "j") { focus(shown[Math.min(shown.length - 1, at + 1)]); }
-    else if (e.key === "ArrowUp" || e.key === "k") { focus(shown[Math.max(0, at - 1)]); }
-    else if (e.key === "Home") { focus(shown[0]); }
-    else if (e.key === "End") { focus(shown[shown.length - 1]); }
-    else if (e.key === "+" || e.key === "=") { zoom(scale * 1.2); }
-    else if (e.key === "-") { zoom(scale / 1.2); }
-    else if (e.key === "0") { fit(); }
-    else { return; }
-    e.preventDefault();
-  });
-  document.addEventListener("keydown", function (e) { if (e.key === "Escape") { close(); } });
 
-  // Jumps to packets from tables and from the address
-  function jump(id) {
-    var item = document.getElementById(id);
-    if (!item || items.indexOf(item) < 0) { return false; }
-    if (item.classList.contains("off")) { flow.value = ""; filter(); }
-    close(); focus(item); show(item, true);
-    return true;
+  var views = all(".viewer").map(function (v) { return new View(v); }), begun = [];
+  function view() {
+    var now = views.filter(function (v) { return v.frame.offsetParent !== null; })[0] || views[0];
+    if (begun.indexOf(now) < 0) { begun.push(now); now.start(); }
+    return now;
   }
-  document.addEventListener("click", function (e) {
-    var link = e.target.closest && e.target.closest("a[href^='#p'], a[href^='#b']");
-    if (link && jump(link.getAttribute("href").slice(1))) { e.preventDefault(); }
-  });
-  addEventListener("hashchange", function () { jump(location.hash.slice(1)); });
-
-  // Zoom: fits the width, but never so small that it cannot be read
-  var scale = 1, width = parseFloat(getComputedStyle(viewer).getPropertyValue("--w"));
-  function zoom(value) {
-    var x = (viewer.scrollLeft + viewer.clientWidth / 2) / scale, y = viewer.scrollTop / scale;
-    scale = Math.min(3, Math.max(0.25, value));
-    viewer.style.setProperty("--zoom", scale);
-    // What fits the page scrolls with it; what does not scrolls in a window of its own.
-    viewer.classList.toggle("free", width * scale <= viewer.clientWidth + 1 && body.viewBox.baseVal.height * scale < 5000);
-    viewer.scrollLeft = x * scale - viewer.clientWidth / 2; viewer.scrollTop = y * scale;
-    $("#zoom-now").textContent = Math.round(scale * 100) + " %";
-  }
-  function fit() { zoom(Math.min(1.25, viewer.clientWidth / width)); }
-  $("#zoom-in").addEventListener("click", function () { zoom(scale * 1.2); });
-  $("#zoom-out").addEventListener("click", function () { zoom(scale / 1.2); });
-  $("#zoom-fit").addEventListener("click", fit);
-  zoom(Math.min(1.1, Math.max(innerWidth < 700 ? 0.86 : 0.72, viewer.clientWidth / width)));
-  if (viewer.scrollWidth > viewer.clientWidth + 4) { viewer.scrollLeft = parseFloat(viewer.dataset.gap) * scale - 46; }
-
-  // Filter by flow
-  var flow = $("#flow");
   function filter() {
-    all("[data-f]", body).forEach(function (e) {
-      e.classList.toggle("off", flow.value !== "" && e.dataset.f !== flow.value);
+    views.forEach(function (v) {
+      all("[data-f]", v.body).forEach(function (e) {
+        e.classList.toggle("off", flow.value !== "" && e.dataset.f !== flow.value);
+      });
     });
     all("#packet-table tbody tr").forEach(function (row) {
       row.hidden = flow.value !== "" && row.dataset.f !== flow.value;
     });
   }
-  if (flow) { flow.addEventListener("change", filter); }
+  // Jumps to packets, from tables and from the address
+  function jump(key) {
+    var here = view(), item = here.items.filter(function (i) { return i.dataset.k === key; })[0];
+    if (!item) { return false; }
+    if (item.classList.contains("off")) { flow.value = ""; filter(); }
+    here.go(item);
+    return true;
+  }
+
   $(".tools").hidden = false;
+  $("#zoom-in").addEventListener("click", function () { view().zoom(view().scale * 1.2); });
+  $("#zoom-out").addEventListener("click", function () { view().zoom(view().scale / 1.2); });
+  $("#zoom-fit").addEventListener("click", function () { view().fit(); });
+  if (flow) { flow.addEventListener("change", filter); }
+  $("button", inspector).addEventListener("click", close);
+  document.addEventListener("keydown", function (e) { if (e.key === "Escape") { close(); } });
+  document.addEventListener("click", function (e) {
+    var link = e.target.closest && e.target.closest("a[href^='#p'], a[href^='#b']");
+    if (link && jump(link.getAttribute("href").slice(1))) { e.preventDefault(); }
+  });
+  addEventListener("hashchange", function () { jump(location.hash.slice(1)); });
+  addEventListener("resize", function () { view(); });
+  view();
   if (location.hash) { jump(location.hash.slice(1)); }
 }());

@@ -1,0 +1,162 @@
+"""The shapes of a sequence diagram with their coordinates in px, and the measures they are laid out by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from lab.report.diagram.model import Band, Bundle, Call, Diagram, Host, Packet, State
+
+Anchor = Literal["start", "middle", "end"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Widths in px. `char` is what one character of the small text takes, generously."""
+
+    axis: float = 74.0
+    gap: float = 430.0
+    gap_many: float = 310.0  #: between two of three or more hosts
+    call_column: float = 212.0
+    call_column_many: float = 172.0
+    state_column: float = 92.0
+    gutter: float = 22.0
+    char: float = 6.1
+    line: float = 15.0
+    top: float = 22.0
+    bottom: float = 34.0
+    state_columns: int = 2  #: sockets of one host side by side; the others are in the table of states
+    narrow: bool = False  #: words of calls and states run along their bars, where those are long enough
+
+
+NARROW = Metrics(
+    axis=71.0,
+    gap=212.0,
+    gap_many=200.0,
+    call_column=18.0,
+    call_column_many=18.0,
+    state_column=18.0,
+    gutter=13.0,
+    state_columns=1,
+    narrow=True,
+)
+"""For a telephone: two hosts in about 380 px."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The columns of one host. The edges are where arrows begin and end; an outer host has only one."""
+
+    host: Host
+    left: float
+    right: float
+    edge_left: float | None
+    edge_right: float | None
+    call_x: tuple[float, ...]  #: left side of each column's bar
+    call_anchor: Anchor  #: "end": texts stand left of the bar
+    call_width: float  #: of a column's texts
+    state_x: tuple[float, ...]
+    state_anchor: Anchor
+
+    @property
+    def middle(self) -> float:
+        return (self.left + self.right) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Arrow:
+    packet: Packet
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    label: str
+    under: str  #: a second line below the arrow: why it was lost
+    label_x: float
+    label_y: float
+    anchor: Anchor
+    angle: float  #: degrees by which the label is turned about its anchor
+    copies: tuple[tuple[float, float, float, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """A retransmission joined to what it sends again, beside the sender's edge."""
+
+    key: int
+    flow: int | None
+    x: float
+    y1: float
+    y2: float
+    out: float  #: how far it bulges, negative to the left
+
+
+@dataclass(frozen=True, slots=True)
+class BundleShape:
+    bundle: Bundle
+    points: tuple[tuple[float, float], ...]
+    label_x: float
+    label_y: float
+    anchor: Anchor
+    angle: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallShape:
+    call: Call
+    x: float
+    y1: float
+    y2: float
+    text_x: float
+    anchor: Anchor
+    lines: tuple[tuple[float, str, bool], ...]  #: baseline, text, is the outcome
+    along: str = ""  #: words that run up along the bar instead
+
+
+@dataclass(frozen=True, slots=True)
+class StateShape:
+    state: State
+    x: float
+    y1: float
+    y2: float
+    text_x: float
+    anchor: Anchor
+    along: bool = False  #: the label runs up along the bar
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BandShape:
+    band: Band
+    y1: float
+    y2: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class FoldShape:
+    y: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    y: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    diagram: Diagram
+    metrics: Metrics
+    width: float
+    height: float
+    blocks: tuple[Block, ...]
+    wires: tuple[float, ...]
+    arrows: tuple[Arrow, ...]
+    joins: tuple[Join, ...]
+    bundles: tuple[BundleShape, ...]
+    calls: tuple[CallShape, ...]
+    states: tuple[StateShape, ...]
+    bands: tuple[BandShape, ...]
+    folds: tuple[FoldShape, ...]
+    ticks: tuple[Tick, ...]

@@ -1,0 +1,320 @@
+"""The HTML report: one file, no network, everything escaped; and, with a Chromium, opened and used."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from lab.evidence.model import WireEvent
+from lab.report import (
+    diagram_mermaid,
+    diagram_svg,
+    diagram_text,
+    render_html,
+    render_index,
+    write_reports,
+)
+from lab.report.page import script_json
+from lab.result import Result
+from lab.verdict import PacketRef, Verdict
+from tests.unit import report_chromium
+from tests.unit.report_helpers import (
+    STORIES,
+    bulk_story,
+    finding,
+    loss_story,
+    result,
+    run_folder,
+    timeout_story,
+)
+
+VOID = {"meta", "link", "br", "input", "img", "hr", "circle", "line", "path", "rect", "polygon"}
+
+
+class Page(HTMLParser):
+    """Ids, links, texts and whether every element is closed where it should be."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.tags: list[str] = []
+        self.open: list[str] = []
+        self.wrong: list[str] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.tags.append(tag)
+        if identity := values.get("id"):
+            self.ids.append(identity)
+        if tag == "a" and (href := values.get("href")):
+            self.links.append(href)
+        elif href := values.get("href") or values.get("src"):
+            self.loads.append(href)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open[-1] != tag:
+            self.wrong.append(f"</{tag}> in {self.open[-3:]}")
+        else:
+            self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def opened(html: str) -> Page:
+    page = Page(html)
+    assert page.wrong == []
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    return page
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run folder with reports for each story, one of each verdict."""
+    folders = {}
+    verdicts = dict(zip(STORIES, (Verdict.FAIL, Verdict.ERROR, Verdict.PASS, Verdict.PASS), strict=True))
+    for name, story in STORIES.items():
+        folder = tmp_path_factory.mktemp(name)
+        outcome = result(verdicts[name], name=name)
+        evidence = run_folder(folder, story(), outcome)
+        (folder / "scenario.yml").write_text("\n".join(f"line {n}" for n in range(1, 40)))
+        write_reports(folder, outcome, evidence)
+        folders[name] = folder
+    return folders
+
+
+def test_the_page_says_what_a_person_wants_to_know(runs: dict[str, Path]) -> None:
+    page = opened((runs["loss"] / "report.html").read_text("utf-8"))
+    for words in (
+        "It first went wrong here",
+        "scenarios/story.yml:17:5",
+        "timeout after 1.00 s",
+        "<the first segment was lost>",
+        "line 17",
+        "client #6",
+        "arrived after 20.1 ms",
+        "dropped by rule drop-1 (steps[5])",
+        "20.1 … 20.4 ms",
+        "this kernel has no sch_netem",
+        "TcpActiveOpens",
+        "SYN_SENT",
+    ):
+        assert words in page.text
+    assert "It held" in opened((runs["three"] / "report.html").read_text("utf-8")).text
+    assert "delay asked for 50ms, tc says 25ms" in (runs["timeout"] / "report.html").read_text("utf-8")
+
+
+def test_every_jump_leads_somewhere(runs: dict[str, Path]) -> None:
+    for folder in runs.values():
+        page = opened((folder / "report.html").read_text("utf-8"))
+        inner = [link[1:] for link in page.links if link.startswith("#")]
+        assert inner
+        assert set(inner) <= set(page.ids)
+        outer = [link for link in page.links if not link.startswith("#")]
+        assert any(link.startswith("pcap/") for link in outer)
+        assert all((folder / link).is_file() for link in outer)
+
+
+def test_the_page_loads_nothing(runs: dict[str, Path]) -> None:
+    for folder in runs.values():
+        html = (folder / "report.html").read_text("utf-8")
+        assert opened(html).loads == ["data:,"]
+        for forbidden in ("http://", "https://", "@import", "url("):
+            assert forbidden not in html.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_the_page_has_landmarks_captions_and_a_text_alternative(runs: dict[str, Path]) -> None:
+    html = (runs["loss"] / "report.html").read_text("utf-8")
+    page = opened(html)
+    assert {"header", "nav", "main", "footer", "h1", "h2", "caption"} <= set(page.tags)
+    assert page.tags.count("table") == page.tags.count("caption")
+    assert page.tags.count("h1") == 1
+    assert html.count('<tr data-f="0"') == 15
+    assert re.search(r'<html lang="en">', html)
+    assert 'aria-label="0: ' not in html or "client to server" in html
+
+
+def test_what_users_bring_is_escaped_everywhere(tmp_path: Path) -> None:
+    evil = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
+    story = timeout_story()
+    story.call("client", "send", 1, 2, socket=evil, got=evil.encode(), data=evil)
+    story.tcp("client", "server", 3, 9, 24, 78, 1, evil.encode())
+    story.state("client", 3, evil, 40000, ("server", 8001))
+    story.events.append(WireEvent(story.ns(4), "drop", evil, rule=evil, source=evil, target=evil, match=evil))
+    failing = finding(
+        evil, Verdict.FAIL, 17, actual=evil, expected=evil, margin=evil, reason=evil, source=evil
+    )
+    outcome = result(
+        Verdict.FAIL,
+        name=evil,
+        summary=evil,
+        tags=(evil,),
+        params={evil: evil},
+        findings=(failing,),
+        reason=evil,
+        notes=(evil,),
+        scenario=evil,
+    )
+    evidence = run_folder(tmp_path, story, outcome)
+    html = render_html(outcome, evidence, source=f"{evil}\n" * 30, files_of_run=[evil])
+    page = opened(html)
+    assert page.tags.count("script") == 2
+    assert "img" not in page.tags
+    assert "alert(1)" in page.text
+    assert "<b>warning</b>" in page.text  # a program's stderr
+    embedded = re.search(r'<script type="application/json" id="packet-data">(.*?)</script>', html, re.S)
+    assert embedded is not None
+    assert evil[:9] in json.dumps(json.loads(embedded[1]))
+    opened(render_index([outcome], folders=[evil]))
+
+
+def test_json_in_a_script_cannot_end_it() -> None:
+    text = script_json({"a": "</script><!--&\u2028"})
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == {"a": "</script><!--&\u2028"}
+
+
+def test_a_page_without_evidence_still_tells_the_verdict() -> None:
+    for verdict in Verdict:
+        page = opened(render_html(result(verdict), None))
+        assert verdict.value in page.text
+        assert "svg" not in page.tags
+
+
+def test_reports_are_functions_of_result_and_evidence(tmp_path: Path) -> None:
+    outcome = result(Verdict.FAIL)
+    evidence = run_folder(tmp_path, loss_story(), outcome)
+    assert render_html(outcome, evidence) == render_html(outcome, evidence)
+    write_reports(tmp_path, outcome, evidence)
+    first = (tmp_path / "report.html").read_bytes()
+    write_reports(tmp_path, outcome, evidence)
+    assert (tmp_path / "report.html").read_bytes() == first
+
+
+def test_a_long_run_stays_small(tmp_path: Path) -> None:
+    """Size is bounded by what is drawn: four times the packets, hardly more page."""
+    sizes = []
+    for segments in (700, 2_800):
+        outcome = result()
+        evidence = run_folder(tmp_path / str(segments), bulk_story(segments, lose_every=11), outcome)
+        sizes.append(len(render_html(outcome, evidence)))
+    assert sizes[1] < 1.15 * sizes[0]
+    assert sizes[1] < 1_000_000
+
+
+def test_the_index_has_a_matrix_and_all_cases() -> None:
+    results: list[Result] = []
+    for delay in ("5ms", "100ms"):
+        for loss in ("0%", "5%"):
+            verdict = Verdict.FAIL if (delay, loss) == ("100ms", "5%") else Verdict.PASS
+            name = f"story[delay={delay},loss={loss}]"
+            results.append(result(verdict, name=name, params={"delay": delay, "loss": loss}))
+    results.append(result(Verdict.SKIP, name="lonely", params={}, scenario="scenarios/lonely.yml"))
+    html = render_index(results, folders=[f"run {n}" for n in range(5)])
+    page = opened(html)
+    assert page.links.count("run%203/report.html") == 3  # what did not hold, the matrix, the list
+    assert "1 failed" in page.text
+    matrix = html[html.index('<table class="matrix">') : html.index("</table>")]
+    assert re.findall(r'<th scope="col">(.*?)</th>', matrix) == ["delay", "loss 0%", "loss 5%"]
+    assert re.findall(r'<th scope="row">(.*?)</th>', matrix) == ["delay 5ms", "delay 100ms"]
+    assert "delay down" in matrix
+    assert "ipv6" in page.text
+    assert opened(render_index([])).text
+
+
+def test_diagrams_by_themselves(runs: dict[str, Path], tmp_path: Path) -> None:
+    outcome = result(Verdict.FAIL)
+    evidence = run_folder(tmp_path, loss_story(), outcome)
+    assert "FAIL" in diagram_text(evidence, result=outcome)
+    assert "FAIL" not in diagram_text(evidence)
+    assert diagram_mermaid(evidence).startswith("sequenceDiagram")
+    assert diagram_svg(evidence).startswith("<svg")
+
+
+# In a browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[report_chromium.Browser]:
+    program = report_chromium.find()
+    if program is None:
+        if os.environ.get("LAB_REQUIRE_CHROMIUM") == "1":
+            pytest.fail("LAB_REQUIRE_CHROMIUM=1 and no chromium on the PATH")
+        pytest.skip("no chromium")
+    with report_chromium.Browser(program) as found:
+        yield found
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (400, True)])
+def test_chromium_opens_the_reports_without_a_word(
+    browser: report_chromium.Browser, runs: dict[str, Path], width: int, dark: bool
+) -> None:
+    for folder in runs.values():
+        assert browser.open(folder / "report.html", width=width, dark=dark) == []
+        wide, inner = browser.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert wide <= inner
+        ground = browser.evaluate("getComputedStyle(document.querySelector('section')).backgroundColor")
+        assert ground == ("rgb(17, 22, 28)" if dark else "rgb(255, 255, 255)")
+
+
+def test_chromium_tells_what_a_broken_page_does(browser: report_chromium.Browser, tmp_path: Path) -> None:
+    (tmp_path / "bad.html").write_text(
+        '<script>console.error("so"); missing()</script><img src="http://127.0.0.1:9/x.png">'
+    )
+    said = browser.open(tmp_path / "bad.html")
+    assert "console.error: so" in said
+    assert any("missing is not defined" in line for line in said)
+    assert "request: http://127.0.0.1:9/x.png" in said
+
+
+def test_packets_by_keyboard_filter_and_jump(browser: report_chromium.Browser, runs: dict[str, Path]) -> None:
+    browser.open(runs["loss"] / "report.html")
+    browser.evaluate("document.querySelector('a.jump').click()")
+    heading = "document.querySelector('#inspector h3').textContent"
+    assert "seq=12" in browser.evaluate(heading)
+    assert not browser.evaluate("document.querySelector('#inspector').hidden")
+    browser.press("ArrowDown")
+    assert "seq=1460" in browser.evaluate(heading)
+    assert "198.18.7.11:8001" in browser.evaluate("document.querySelector('#inspector dl').textContent")
+    browser.press("Escape")
+    assert browser.evaluate("document.querySelector('#inspector').hidden")
+    browser.open(runs["three"] / "report.html")
+    browser.evaluate(
+        "(f => {f.value = '1'; f.dispatchEvent(new Event('change'))})(document.querySelector('#flow'))"
+    )
+    shown = browser.evaluate("document.querySelectorAll('.viewer.wide .p:not(.off)').length")
+    rows = browser.evaluate("document.querySelectorAll('#packet-table tbody tr:not([hidden])').length")
+    assert shown == rows == 2
+
+
+def test_the_theme_can_be_changed(browser: report_chromium.Browser, runs: dict[str, Path]) -> None:
+    browser.open(runs["loss"] / "report.html")
+    ground = "getComputedStyle(document.querySelector('.seq')).backgroundColor"
+    assert browser.evaluate(ground) == "rgb(255, 255, 255)"
+    browser.evaluate("document.querySelector('#theme').click()")
+    assert browser.evaluate(ground) == "rgb(17, 22, 28)"
+    browser.evaluate("document.querySelector('#theme').click()")
+
+
+def test_refs_of_packets_that_are_not_drawn_are_not_links() -> None:
+    failing = finding("packets", Verdict.FAIL, packets=(PacketRef("client", 999_999),))
+    page = opened(render_html(result(Verdict.FAIL, findings=(failing,)), None))
+    assert "client #999999" in page.text
+    assert not [link for link in page.links if link.startswith("#p")]
