@@ -128,8 +128,8 @@ def test_states_counters_and_sysctls(caller: Caller) -> None:
     seen = [
         s.state for s in host.states() if s.remote is not None and s.remote.port == port and s.kind == "tcp"
     ]
-    assert seen[0] == "ESTABLISHED"
-    assert seen[-1] == "TIME_WAIT"
+    passing = ("SYN_SENT", "FIN_WAIT1")  # too short on a loopback to be seen each time
+    assert [state for state in seen if state not in passing] == ["ESTABLISHED", "FIN_WAIT2", "TIME_WAIT"]
     final = [s for s in host.final_states() if s.local.port == port and s.state == "LISTEN"]
     assert len(final) == 1
     assert final[0].final
