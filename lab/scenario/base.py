@@ -141,8 +141,10 @@ class Model(BaseModel):
     @classmethod
     def senseless(cls, keys: Collection[str]) -> list[tuple[str, str]]:
         """Keys that a base class knows and this one has no use for, each with what to say of it."""
-        known = {info.alias or name for name, info in cls.model_fields.items()}
         allowed = cls.yaml_keys()
+        if len(allowed) == len(cls.model_fields):
+            return []
+        known = {info.alias or name for name, info in cls.model_fields.items()}
         return [
             (key, f"{key} makes no sense here; allowed: {', '.join(allowed)}")
             for key in keys

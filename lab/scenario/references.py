@@ -317,8 +317,8 @@ def _items(raw: Any, path: Path, table: Any, key: str) -> Iterator[_Item]:
     for index, keys in enumerate(raw if isinstance(raw, list) else ()):
         if isinstance(keys, dict):
             name = keys.get(key)
-            meant = nearest(name, table)
-            cls = (table.get(name) if isinstance(name, str) else None) or (table[meant] if meant else None)
+            meant = name if isinstance(name, str) and name in table else nearest(name, table)
+            cls = table[meant] if meant is not None else None
             yield _Item((*path, index), keys, cls)
 
 

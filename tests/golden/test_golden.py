@@ -32,6 +32,10 @@ def test_there_are_pairs() -> None:
     assert len(GOOD) >= 5
 
 
+def test_the_schema_is_one() -> None:
+    validator().check_schema(validator().schema)
+
+
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
 def test_bad(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(HERE)
