@@ -39,6 +39,6 @@ clean: .venv/run.stamp
 	@tools/setup.sh venv run
 	@touch $@
 
-.venv/dev.stamp: requirements/dev.txt requirements/run.txt pyproject.toml
+.venv/dev.stamp: .venv/run.stamp requirements/dev.txt
 	@tools/setup.sh venv dev
-	@touch .venv/run.stamp $@
+	@touch $@

@@ -64,7 +64,8 @@ venv() {
     say "installing the Python packages of requirements/$1.txt"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "requirements/$1.txt" >&2
     # The command `lab` itself, from this folder.
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . >&2
+    [ -x .venv/bin/lab ] ||
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . >&2
 }
 
 lab() {

@@ -155,6 +155,16 @@ class FakeEngine:
     def image_id(self, image: str) -> str | None:
         return f"sha256:{image}" if image in self._images else None
 
+    def image_tags(self) -> list[str]:
+        return list(self._images)
+
+    def remove_image(self, tag: str) -> bool:
+        with self._lock:
+            if any(container.spec.image == tag for container in self._containers.values()):
+                return False
+            self._images.pop(tag, None)
+            return True
+
     def pull(self, reference: str, tag: str, *, patience: float) -> None:
         if reference not in self.registry:
             raise EngineError(f"pull {reference}: no registry answers")

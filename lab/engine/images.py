@@ -34,6 +34,14 @@ class ImageStore(Protocol):
 
     def image_id(self, image: str) -> str | None: ...
 
+    def image_tags(self) -> list[str]:
+        """The tags of all images, the lab's and others'."""
+        ...
+
+    def remove_image(self, tag: str) -> bool:
+        """False where it is in use. Not there any more is fine."""
+        ...
+
     def pull(self, reference: str, tag: str, *, patience: float) -> None:
         """Pulls and tags. Raises `EngineError` where the registry is silent for `patience` s."""
         ...
@@ -154,6 +162,19 @@ def ensure_images(store: ImageStore, progress: Progress, *, project: Path = PROJ
 def present_images(store: ImageStore, *, project: Path = PROJECT) -> list[tuple[str, str | None]]:
     """Tag and id of each image of this checkout; the id is None where it would have to be built."""
     return [(source.tag, store.image_id(source.tag)) for source in sources(project)]
+
+
+def prune_images(store: ImageStore, *, project: Path = PROJECT) -> list[str]:
+    """Removes the lab's images of other states of the sources, where nothing uses them; their tags."""
+    wanted = {source.tag for source in sources(project)}
+    names = {f"lab-{source.name}" for source in sources(project)}
+    # Hosts and wires before the bases that they are built on.
+    old = sorted(
+        t for t in store.image_tags() if t.partition(":")[0] in names - {"lab-base"} and t not in wanted
+    )
+    old += sorted(t for t in store.image_tags() if t.partition(":")[0] == "lab-base" and t not in wanted)
+    with locked(state_dir() / "images.lock"):
+        return [tag for tag in old if store.remove_image(tag)]
 
 
 def _present(store: ImageStore, wanted: Iterable[Source]) -> Images | None:

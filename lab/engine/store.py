@@ -59,6 +59,24 @@ class DockerImages:
             except (ImageNotFound, NotFound):
                 return None
 
+    def image_tags(self) -> list[str]:
+        with calling("list the images"):
+            listed: list[dict[str, Any]] = self._api.images()
+        return [tag for image in listed for tag in image.get("RepoTags") or []]
+
+    def remove_image(self, tag: str) -> bool:
+        """False where a container still uses it, or another image is built on it."""
+        with calling(f"remove image {tag}"):
+            try:
+                self._api.remove_image(tag)
+            except NotFound:
+                return True
+            except APIError as error:
+                if error.status_code != 409:
+                    raise
+                return False
+        return True
+
     def pull(self, reference: str, tag: str, *, patience: float) -> None:
         # The client's own timeout bounds each silence of the engine: its first word, then between two.
         client: Any = self.endpoint.client(self.api_version, timeout=patience)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from lab.engine.base import ContainerSpec
 from lab.engine.fake import FakeEngine
-from lab.engine.images import ensure_images, present_images, sources
+from lab.engine.images import ensure_images, present_images, prune_images, sources
 from lab.errors import EngineError, LabEnvironmentError
 
 REFERENCE = "debian:test"
@@ -140,6 +141,17 @@ def test_what_is_there_is_not_built_again(project: Path) -> None:
     ]
     ensure_images(engine, said.append, project=project)
     assert engine.built == [tags(project)[2]]
+
+
+def test_images_of_other_sources_are_pruned_and_those_in_use_stay(project: Path) -> None:
+    engine = FakeEngine({"nginx:1": lambda process: 0})
+    engine.registry.add(REFERENCE)
+    used = ensure_images(engine, print, project=project)
+    engine.create(ContainerSpec("x", used.wire.tag, {}))
+    (project / "images/base/reference").write_text(REFERENCE + " \n")
+    kept = ensure_images(engine, print, project=project)
+    assert sorted(prune_images(engine, project=project)) == sorted([used.base.tag, used.host.tag])
+    assert set(engine.image_tags()) == {"nginx:1", used.wire.tag, kept.base.tag, kept.host.tag, kept.wire.tag}
 
 
 def test_two_runs_at_once_build_once(project: Path) -> None:
