@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from lab.evidence.model import HostFacts
 from lab.evidence.packets import RESERVED, ROW, Capture
 from lab.evidence.stats import median
+from lab.link import one_way_delay
 
 NOBODY = -1  #: number of a host that is none: the wire itself, or an address outside
 _CANDIDATES = 64  #: packets looked at to find of which one a broken packet is a copy
@@ -65,7 +66,9 @@ def match(captures: Mapping[str, Capture], facts: Mapping[str, HostFacts]) -> Ma
             continue
         path = Path(source, target, sent, [-1] * len(sent))
         if source in sides and target in sides:
-            _match_path(path, captures[names[source]], captures[names[target]], received)
+            known = names[source] in facts and names[target] in facts
+            delay = one_way_delay(facts[names[source]].link, facts[names[target]].link).ns if known else 0
+            _match_path(path, captures[names[source]], captures[names[target]], received, delay)
         else:
             path.stray = received
         paths.append(path)
@@ -94,9 +97,11 @@ class _Sorter:
         found = {
             self._capture.address(source)
             for (source, _), positions in self._groups.items()
-            if source >= RESERVED and self._from_own_mac(positions[0])
+            if source >= RESERVED
+            and self._capture.protocol[positions[0]] < 256
+            and self._from_own_mac(positions[0])
         }
-        return [address for address in found if ":" in address and address != "::" and len(address) != 17]
+        return [address for address in found if ":" in address and address != "::"]
 
     def _from_own_mac(self, position: int) -> bool:
         at = position * ROW + 8
@@ -138,8 +143,8 @@ class _Sides:
     received: dict[int, list[int]]  #: by number of the source
 
 
-def _match_path(path: Path, source: Capture, target: Capture, received: list[int]) -> None:
-    """Fills in everything but `stray` of what was never sent."""
+def _match_path(path: Path, source: Capture, target: Capture, received: list[int], delay: int) -> None:
+    """Fills in everything. `delay` is the configured one, for twins of which nothing else tells the delay."""
     digests = list(map(source.digest.__getitem__, path.sent))
     orders = dict(zip(reversed(digests), range(len(digests) - 1, -1, -1), strict=True))
     twins: dict[int, list[int]] = {}
@@ -164,7 +169,7 @@ def _match_path(path: Path, source: Capture, target: Capture, received: list[int
         else:
             path.copies.setdefault(found, []).append(position)
     if twin_arrivals:
-        usual = _usual_delay(path, source, target)
+        usual = _usual_delay(path, source, target) or delay or None
         for digest, positions in twin_arrivals.items():
             _pair_twins(path, source, target, twins[digest], positions, usual)
     if strays:

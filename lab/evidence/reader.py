@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from array import array
 from pathlib import Path
+from socket import inet_aton
 from typing import Literal
 
 from lab.evidence.decode import ETHERNET, decode
@@ -203,9 +204,8 @@ def _odd(capture: Capture, odd: list[int]) -> None:
 
 def _number(address: str, numbers: dict[str, int], capture: Capture) -> int:
     """The address as itself where it is IPv4, else a reserved number that stands for it."""
-    parts = address.split(".")
-    if len(parts) == 4:
-        number = int.from_bytes(bytes(map(int, parts)), "big")
+    if address.count(".") == 3 and ":" not in address:  # ::192.0.2.1 is IPv6
+        number = int.from_bytes(inet_aton(address), "big")
         if number < RESERVED:
             return number
     number = numbers.get(address, 0)

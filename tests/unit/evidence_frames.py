@@ -161,13 +161,14 @@ class Net:
 
 def side(**keys: str | int) -> Impairment:
     """An impairment in the words of a scenario."""
-    parsers = {"delay": Duration, "jitter": Duration, "rate": Rate}
     values: dict[str, object] = {}
     for key, value in keys.items():
         if isinstance(value, int) or key == "distribution":
             values[key] = value
+        elif key in ("delay", "jitter"):
+            values[key] = Duration.parse(value)
         else:
-            values[key] = parsers.get(key, Percent).parse(value)
+            values[key] = Rate.parse(value) if key == "rate" else Percent.parse(value)
     return Impairment(**values)  # type: ignore[arg-type]
 
 

@@ -1,0 +1,98 @@
+"""tshark as an independent judge: what it counts in a capture is what the lab counts.
+
+Over the stored runs, and over every run folder below the one that LAB_RUNS names (CI: the runs of all shipped
+scenarios). Without tshark the test is skipped; where LAB_REQUIRE_TSHARK=1 that is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from lab.evidence.marks import MARKS, mark
+from lab.evidence.packets import ACK, FIN, RST, SYN, TCP
+from lab.evidence.pcapng_write import merge
+from lab.evidence.reader import read_capture
+
+STORED = Path(__file__).parent.parent / "data" / "captures"
+RUNS = os.environ.get("LAB_RUNS")
+CAPTURES = sorted(STORED.glob("*/pcap/*.pcapng")) + (sorted(Path(RUNS).glob("**/*.pcapng")) if RUNS else [])
+ANALYSIS = {
+    "retransmission": "tcp.analysis.retransmission",
+    "fast retransmission": "tcp.analysis.fast_retransmission",
+    "spurious retransmission": "tcp.analysis.spurious_retransmission",
+    "out of order": "tcp.analysis.out_of_order",
+    "keep-alive": "tcp.analysis.keep_alive",
+    "keep-alive ack": "tcp.analysis.keep_alive_ack",
+    "zero window probe": "tcp.analysis.zero_window_probe",
+    "duplicate ack": "tcp.analysis.duplicate_ack",
+    "window update": "tcp.analysis.window_update",
+}
+FIELDS = ["frame.number", "frame.time_epoch", "ip.proto", "tcp.flags", "tcp.len", *ANALYSIS.values()]
+
+
+@pytest.fixture(scope="session")
+def tshark() -> str:
+    found = shutil.which("tshark")
+    if found is None:
+        if os.environ.get("LAB_REQUIRE_TSHARK") == "1":
+            pytest.fail("LAB_REQUIRE_TSHARK=1, but there is no tshark", pytrace=False)
+        pytest.skip("no tshark on this machine")
+    return found
+
+
+def asked(tshark: str, path: Path) -> list[list[str]]:
+    """One row a packet, one text a field."""
+    command = [tshark, "-r", str(path), "-n", "-T", "fields", "-E", "separator=;", "-E", "occurrence=f"]
+    for name in FIELDS:
+        command += ["-e", name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return [line.split(";") for line in done.stdout.splitlines()]
+
+
+def flag_counts(flags: list[int]) -> dict[str, int]:
+    return {
+        "packets": len(flags),
+        "SYN": sum(1 for f in flags if f & (SYN | ACK) == SYN),
+        "SYN-ACK": sum(1 for f in flags if f & (SYN | ACK) == SYN | ACK),
+        "FIN": sum(1 for f in flags if f & FIN),
+        "RST": sum(1 for f in flags if f & RST),
+    }
+
+
+def test_there_is_something_to_judge() -> None:
+    assert len(CAPTURES) >= 34
+
+
+@pytest.mark.parametrize("path", CAPTURES, ids=lambda path: f"{path.parent.parent.name}-{path.stem}")
+def test_counts_agree(tshark: str, path: Path) -> None:
+    capture = read_capture(path)
+    rows = asked(tshark, path)
+    assert len(rows) == len(capture)
+    theirs = [(int(row[3], 16) & 0xFF, int(row[4] or 0)) for row in rows if row[2] == "6" and row[3]]
+    whole = [i for i, p in enumerate(capture.protocol) if p == TCP and i not in capture.fragments]
+    assert flag_counts([capture.flags[i] for i in whole]) == flag_counts([flags for flags, _ in theirs])
+    assert sum(capture.payload_len[i] for i in whole) == sum(length for _, length in theirs)
+    mine: Counter[str] = Counter(MARKS[code] for code in mark(capture).wireshark)
+    mine["retransmission"] += mine["fast retransmission"] + mine["spurious retransmission"]
+    analysed = {name: sum(1 for row in rows if row[5 + i]) for i, name in enumerate(ANALYSIS)}
+    assert {name: mine[name] for name in ANALYSIS} == analysed
+    stamps = [int(row[1].replace(".", "")) for row in rows]
+    assert stamps == list(capture.t_ns)
+
+
+def test_a_merged_file_is_opened_with_a_host_on_each_interface(tshark: str, tmp_path: Path) -> None:
+    folder = STORED / "plain" / "pcap"
+    captures = [read_capture(folder / f"{host}.pcapng", host) for host in ("client", "server")]
+    merge(captures, tmp_path / "all.pcapng", {("client", 1): "SYN, arrived after 10 ms"})
+    command = [tshark, "-r", str(tmp_path / "all.pcapng"), "-n", "-T", "fields"]
+    command += ["-e", "frame.interface_name", "-e", "frame.comment"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert Counter(row[0] for row in rows) == {"client": len(captures[0]), "server": len(captures[1])}
+    assert rows[0] == ["client", "SYN, arrived after 10 ms"]
