@@ -307,4 +307,5 @@ def main() -> None:
     for folder in ("/usr/sbin", "/sbin"):
         if folder not in os.environ.get("PATH", PATH).split(":"):
             os.environ["PATH"] = os.environ.get("PATH", PATH) + ":" + folder
+    os.chdir("/")  # where programs begin; the agent's own modules are loaded by now
     Agent().serve()
