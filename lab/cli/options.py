@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import click
 
 from lab.errors import UsageError
-from lab.runner.progress import Progress
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,7 +41,3 @@ def parse_params(pairs: Iterable[str]) -> dict[str, str]:
             raise UsageError(f"--param {pair}: a parameter and its value, like --param delay=5ms")
         found[name] = value
     return found
-
-
-def progress_option(quiet: bool) -> Progress:
-    return Progress(quiet=quiet)

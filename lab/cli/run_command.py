@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from lab.cli.options import colour, parse_params, progress_option
+from lab.cli.options import colour, parse_params
 from lab.errors import EXIT_INTERRUPTED, UsageError
 from lab.verdict import Verdict
 
@@ -22,7 +22,7 @@ from lab.verdict import Verdict
 @click.option("--keep", is_flag=True, help="Leave the hosts standing after the steps, to look around.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="In place of runs/.")
 @click.option("--wire", type=click.Choice(["auto", "kernel", "uml"]), help="In place of lab.yml's.")
-@click.option("-v", "--verbose", is_flag=True, help="Every step and check, passed ones too.")
+@click.option("-v", "--verbose", is_flag=True, help="Every step and check, and all progress.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 @colour
 def command(
@@ -45,13 +45,14 @@ def command(
     nothing to run, 3 the lab or its environment broke, 130 interrupted.
     """
     from lab.runner.invocation import invoke
+    from lab.runner.progress import Progress
     from lab.runner.selection import Selection
 
     workers = _workers(jobs)
     if keep and (workers > 1 or repeat > 1):
         raise UsageError("--keep goes with one case at a time", hint="leave out -j and --repeat")
     selection = Selection(paths, keyword, tags, parse_params(params))
-    progress = progress_option(quiet)
+    progress = Progress(quiet=quiet, verbose=verbose)
     done = invoke(selection, repeat=repeat, workers=workers, keep=keep, out=out, wire=wire, progress=progress)
     progress.clear()
     sys.stdout.write(done.report(colour=color, verbose=verbose))

@@ -149,7 +149,7 @@ class _Run:
         deadline = Deadline.after(timeout.seconds, f"the scenario's {timeout}")
         judge = self._judge_step(bed)
         executor = Executor(self.scenario, bed, self.record, judge, deadline, self.lab.interrupt)
-        self.lab.progress.status(f"{self.case.name}: running {len(self.scenario.steps)} steps")
+        self.lab.progress.status(f"{self.case.name}: steps begin")
         try:
             with self.phases("steps"):
                 executor.run()

@@ -8,11 +8,15 @@ from typing import TextIO
 
 
 class Progress:
-    """Thread-safe. `line` stays; `status` is shown on a terminal only and gives way to what comes next."""
+    """Thread-safe. `line` stays; `status` is shown on a terminal only and gives way to what comes next.
 
-    def __init__(self, stream: TextIO | None = None, *, quiet: bool = False) -> None:
+    With `verbose` a status is a line.
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, quiet: bool = False, verbose: bool = False) -> None:
         self._stream = stream or sys.stderr
         self._quiet = quiet
+        self._verbose = verbose
         self._lock = threading.Lock()
         self._live = self._stream.isatty()
         self._shown = 0
@@ -26,7 +30,9 @@ class Progress:
             self._stream.flush()
 
     def status(self, text: str) -> None:
-        if self._quiet or not self._live:
+        if self._verbose:
+            self.line(text)
+        if self._quiet or self._verbose or not self._live:
             return
         with self._lock:
             self._wipe()
