@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from lab.evidence.model import Place, Records, Tolerance, WireEvent
 from lab.evidence.trace import Journey
@@ -24,6 +24,8 @@ class Context:
     links: Mapping[str, Link]  #: as configured before the first step
     tolerance: Tolerance
     changes: tuple[WireEvent, ...] = ()  #: what steps changed on links since, in order of time
+    selections: dict[Any, Sequence[int]] = field(default_factory=dict, compare=False, repr=False)
+    """What `lab.checks.columns` has looked up in this evidence."""
 
     @classmethod
     def of(cls, records: Records) -> Context:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
+from lab.checks.columns import Packets
 from lab.checks.common import MAX_REFS, Context, failed, passed, plural
 from lab.checks.flows import Pair, none_there
 from lab.evidence.model import StreamRecord
@@ -46,7 +48,7 @@ def judge_bytes(check: BytesCheck, evidence: Evidence, context: Context) -> Find
     """
     pair = Pair.of(check.from_, check.to, context)
     expected = "the same bytes received as sent"
-    transfers = [*_streams(pair, evidence), *_datagrams(pair, evidence)]
+    transfers = [*_streams(pair, evidence), *_datagrams(pair, evidence, context)]
     if not transfers:
         reason = none_there(pair, evidence)
         return failed(check, "bytes", expected, "no connection", reason)
@@ -187,16 +189,19 @@ def _by_captures(
 
 def _last_data(flow: Flow, source: str) -> list[Journey]:
     """The last segments with data: where something is missing, it is missing here."""
-    return [j for j in flow.journeys() if j.source == source and j.packet.payload_len][-3:]
+    data = (j for j in reversed(flow) if j.source == source and j.packet.payload_len)
+    return list(islice(data, 3))[::-1]
 
 
 # --- datagrams --------------------------------------------------------------------------------------------
 
 
-def _datagrams(pair: Pair, evidence: Evidence) -> list[_Transfer]:
+def _datagrams(pair: Pair, evidence: Evidence, context: Context) -> list[_Transfer]:
     """Of each UDP conversation: the datagrams as they left, and as they arrived, one after another."""
     conversations: dict[int | None, list[Journey]] = {}
-    for journey in pair.journeys(evidence.trace, protocol="udp"):
+    everything = evidence.trace.journeys
+    for number in Packets.of(pair, evidence.trace, context).of_protocol("udp").numbers:
+        journey = everything[number]
         conversations.setdefault(journey.flow, []).append(journey)
     transfers = []
     for journeys in conversations.values():

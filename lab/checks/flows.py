@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lab.checks.common import Context
 from lab.evidence.store import Evidence
-from lab.evidence.trace import WIRE, Fate, Flow, Journey, Trace
-from lab.scenario.values import Address, Match
+from lab.evidence.trace import WIRE, Flow
+from lab.scenario.values import Address
 
 RULES = ("drop", "cut", "partition", "power off")  #: causes of a loss that a step asked for by name
 
@@ -54,29 +53,10 @@ class Pair:
     def back(self) -> Pair:
         return Pair(self.target, self.source)
 
-    def journeys(
-        self,
-        trace: Trace,
-        match: Match = Match(word="any"),  # noqa: B008  # frozen
-        *,
-        fate: Fate | None = None,
-        protocol: str | None = None,
-    ) -> Iterator[Journey]:
-        """The packets of this direction that match, in order of time."""
-        for journey in trace.select(
-            self.source.host,
-            self.target.host,
-            match.value,
-            sport=self.source.port,
-            dport=self.target.port,
-            fate=fate,
-            protocol=protocol,
-        ):
-            if self.source.address and journey.packet.source != self.source.address:
-                continue
-            if self.target.address and journey.packet.target != self.target.address:
-                continue
-            yield journey
+    @property
+    def hosts(self) -> Pair:
+        """The same pair of hosts, whatever the ports."""
+        return Pair(replace(self.source, port=None), replace(self.target, port=None))
 
     def connections(self, evidence: Evidence) -> list[Flow]:
         """The TCP connections that `source` opened to `target`, by time of the first packet."""
@@ -100,8 +80,7 @@ def none_there(pair: Pair, evidence: Evidence) -> str:
     reason = f"the captures hold no TCP connection {pair}"
     if pair.back.connections(evidence):
         return f"{reason}; there is one {pair.back}: are `from` and `to` the right way round?"
-    hosts = Pair(Side(pair.source.host), Side(pair.target.host))
-    others = hosts.connections(evidence)
+    others = pair.hosts.connections(evidence)
     if others:
         ports = sorted({flow.server.port for flow in others})
         return f"{reason}; those between the two hosts go to port {', '.join(map(str, ports))}"

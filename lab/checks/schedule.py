@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from lab.checks.calls import connect_call, end_of_socket, set_option
+from lab.checks.columns import Packets
 from lab.checks.common import Context, allowed, failed, passed, plural, refs, span
 from lab.checks.expect import tolerance_text
 from lab.checks.flows import Pair, no_packets
@@ -24,6 +25,8 @@ from lab.scenario.ranges import span_ns
 from lab.scenario.values import Match
 from lab.units import RoundTrips
 from lab.verdict import Finding
+
+_LONGEST = 10_000  #: packets looked at where no segment was sent twice: no list of gaps is as long
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ def judge_schedule(check: ScheduleCheck, evidence: Evidence, context: Context) -
     twice (UDP, ICMP, a program that sends at intervals), all packets with payload.
     """
     pair = Pair.of(check.from_, check.to, context)
-    series = _series(check, pair, evidence)
+    series = _series(check, pair, evidence, context)
     expected = "as the kernel's timers say" if check.gaps == "kernel" else _listed(check, pair, context)
     if series is None:
         what = "SYN" if check.match == "syn" else "packet with data"
@@ -69,7 +72,7 @@ def _listed(check: ScheduleCheck, pair: Pair, context: Context) -> str:
     return f"gaps {gaps}" + (f" (1rtt is {rtt} here)" if "rtt" in gaps and rtt is not None else "")
 
 
-def _series(check: ScheduleCheck, pair: Pair, evidence: Evidence) -> _Series | None:
+def _series(check: ScheduleCheck, pair: Pair, evidence: Evidence, context: Context) -> _Series | None:
     """What is judged; None where there is nothing."""
     if check.match == "syn":
         flows = pair.connections(evidence)
@@ -77,20 +80,17 @@ def _series(check: ScheduleCheck, pair: Pair, evidence: Evidence) -> _Series | N
         if best is None or not best.handshake.syn:
             return None
         return _Series(best.handshake.syn, best)
-    packets = list(pair.journeys(evidence.trace, Match(word="data")))
-    if not packets:  # a ping has a payload too, though it is no `data` of TCP or UDP
-        packets = list(pair.journeys(evidence.trace, protocol="icmp"))
-    if not packets:
+    going = Packets.of(pair, evidence.trace, context)
+    packets = going.matching(Match(word="data"))
+    if not len(packets):  # a ping has a payload too, though it is no `data` of TCP or UDP
+        packets = going.of_protocol("icmp")
+    if not len(packets):
         return None
-    flow_of = evidence.trace.flows
-    segments: dict[tuple[int | None, int], list[Journey]] = {}
-    for journey in packets:
-        if journey.packet.protocol == "tcp":
-            segments.setdefault((journey.flow, journey.packet.seq), []).append(journey)
-    most = max(segments.values(), key=len, default=[])
+    everything = evidence.trace.journeys
+    most = [everything[i] for i in packets.series()]
     if len(most) < 2:
-        return _Series(tuple(packets), None)
-    return _Series(tuple(most), None if most[0].flow is None else flow_of[most[0].flow])
+        return _Series(tuple(everything[i] for i in packets.numbers[:_LONGEST]), None)
+    return _Series(tuple(most), None if most[0].flow is None else evidence.trace.flows[most[0].flow])
 
 
 def _judge(

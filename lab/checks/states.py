@@ -6,11 +6,14 @@ here is strict: where the packets leave two readings (a FIN that may have waited
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from typing import NamedTuple
 
-from lab.evidence.packets import ACK, FIN, RST, SYN, Packet
-from lab.evidence.trace import Flow, Segment
+from lab.evidence.journeys import CORRUPTED
+from lab.evidence.packets import ACK, FIN, RST, SYN, TCP, Capture
+from lab.evidence.trace import Flow
 from lab.verdict import PacketRef
 
 #: The kernel's names of all states, as the samples have them.
@@ -29,6 +32,9 @@ TCP_STATES = (
 )
 
 
+_ALL = (1 << 32) - 1
+
+
 @dataclass(frozen=True, slots=True)
 class Proof:
     """Since when a state is proven, and by which packets."""
@@ -37,32 +43,68 @@ class Proof:
     packets: tuple[PacketRef, ...]
 
 
+class _Seen(NamedTuple):
+    """A segment as one host's capture shows it; sequence numbers are relative, the SYN's is 0."""
+
+    position: int
+    mine: bool  #: sent by this host
+    flags: int
+    seq: int
+    ack: int  #: 0 without ACK
+    length: int  #: of the data
+
+    @property
+    def end(self) -> int:
+        """What acknowledges it."""
+        return self.seq + self.length + (self.flags & FIN)
+
+
 def proven_states(flow: Flow, host: str) -> Mapping[str, Proof]:
     """The states that `host`'s end of a TCP flow passed through, with the first proof of each."""
+    columns = flow.all_journeys
     if flow.protocol != "tcp" or host not in (flow.client.host, flow.server.host):
         return {}
-    client = flow.client.host == host
-    walk = _Walk(client)
-    for packet, segment in _seen_by(flow, host, client):
-        if packet.flags & RST:
+    capture = columns.captures[columns.hosts.index(host)] if host in columns.hosts else None
+    if capture is None:
+        return {}
+    positions = _positions(flow, columns.hosts.index(host))
+    ends = any(capture.flags[position] & (FIN | RST) for position, _ in positions)
+    walk = _Walk(flow.client.host == host, capture)
+    for seen in _relative(capture, positions):
+        if seen.flags & RST or (not ends and "ESTABLISHED" in walk.proofs):
             break
-        if segment.from_client == client:
-            walk.sent(packet, segment)
+        if seen.mine:
+            walk.sent(seen)
         else:
-            walk.arrived(packet, segment)
+            walk.arrived(seen)
     return walk.proofs
 
 
-def _seen_by(flow: Flow, host: str, client: bool) -> list[tuple[Packet, Segment]]:
-    """The segments as this host's capture saw them, in its own order."""
-    seen: list[tuple[Packet, Segment]] = []
-    for segment in flow.segments():
-        mine = segment.from_client == client
-        packet = segment.journey.sent if mine else segment.journey.received
-        if packet is not None and packet.host == host:
-            seen.append((packet, segment))
-    seen.sort(key=lambda pair: (pair[0].t_ns, pair[0].position))
-    return seen
+def _positions(flow: Flow, host: int) -> list[tuple[int, bool]]:
+    """The flow's packets in a host's capture, in its order, and whether the host sent them."""
+    columns = flow.all_journeys
+    positions = []
+    for i in flow.numbers:
+        if columns.source[i] == host:
+            positions.append((columns.sent[i], True))
+        elif columns.target[i] == host and columns.fate[i] != CORRUPTED:  # the stack drops a broken one
+            positions.append((columns.received[i], False))
+    return sorted(item for item in positions if item[0] >= 0)
+
+
+def _relative(capture: Capture, positions: list[tuple[int, bool]]) -> Iterator[_Seen]:
+    """With sequence numbers counted from each side's SYN, or from one below the first that was seen."""
+    base: dict[bool, int] = {}
+    for position, mine in positions:
+        if capture.protocol[position] != TCP:
+            continue
+        flags, seq = capture.flags[position], capture.seq[position]
+        if mine not in base:
+            base[mine] = seq if flags & SYN else seq - 1
+        ack = 0
+        if flags & ACK:
+            ack = capture.ack[position] - base.setdefault(not mine, capture.ack[position] - 1) & _ALL
+        yield _Seen(position, mine, flags, seq - base[mine] & _ALL, ack, capture.payload_len[position])
 
 
 @dataclass
@@ -70,105 +112,99 @@ class _Walk:
     """One end of a connection, walked through in the order of its capture. Sequence numbers are relative."""
 
     client: bool
+    capture: Capture
     proofs: dict[str, Proof] = field(default_factory=dict)
     synced: bool = False  #: our SYN or SYN-ACK was seen to leave
-    answered: Packet | None = None  #: the SYN-ACK that arrived
+    answered: _Seen | None = None  #: the SYN-ACK that arrived
     sent_to: int = 1  #: the next byte we would send
     acked_to: int = 1  #: what the peer has acknowledged of ours
     received_to: int = 1  #: the next byte we expect
-    waiting: dict[int, int] = field(default_factory=dict)  #: what arrived early: from → to
-    peer_fin: int | None = None  #: the acknowledgement that covers the peer's FIN
-    peer_fin_packet: Packet | None = None
+    waiting: list[tuple[int, int]] = field(default_factory=list)  #: heap of what arrived early: from, to
+    peer_fin: _Seen | None = None
     peer_fin_taken: bool = False  #: it arrived in sequence
     idle_at_peer_fin: bool = False  #: nothing of ours was unacknowledged when it did
     peer_fin_before_ack: bool = False  #: it did so before our FIN was acknowledged
-    my_fin: int | None = None
-    my_fin_packet: Packet | None = None
+    my_fin: _Seen | None = None
     my_fin_active: bool = False  #: sent without having taken the peer's FIN
-    my_fin_acked: Packet | None = None
-    peer_fin_acked: Packet | None = None
+    my_fin_acked: _Seen | None = None
+    peer_fin_acked: _Seen | None = None
 
-    def prove(self, state: str, at: Packet, *more: Packet | None) -> None:
+    def prove(self, state: str, at: _Seen, *more: _Seen | None) -> None:
         """The first proof of a state counts."""
         if state not in self.proofs:
-            packets = tuple(packet.ref for packet in (*more, at) if packet is not None)
-            self.proofs[state] = Proof(at.t_ns, packets)
+            packets = [self.capture[seen.position] for seen in (*more, at) if seen is not None]
+            self.proofs[state] = Proof(packets[-1].t_ns, tuple(packet.ref for packet in packets))
 
-    def sent(self, packet: Packet, segment: Segment) -> None:
-        if packet.flags & SYN:
+    def sent(self, seen: _Seen) -> None:
+        if seen.flags & SYN:
             self.synced = True
-            if packet.flags & ACK:
-                self.prove("SYN_RECV", packet)
+            if seen.flags & ACK:
+                self.prove("SYN_RECV", seen)
                 if not self.client:
-                    self.prove("LISTEN", packet)
+                    self.prove("LISTEN", seen)
             else:
-                self.prove("SYN_SENT", packet)
+                self.prove("SYN_SENT", seen)
             return
-        fin = bool(packet.flags & FIN)
-        end = segment.seq + packet.payload_len + fin
-        if self._established(packet, segment, fin):
-            self.prove("ESTABLISHED", packet, self.answered)
-        covers = self.peer_fin_taken and self.peer_fin is not None and segment.ack >= self.peer_fin
+        if self._established(seen):
+            self.prove("ESTABLISHED", seen, self.answered)
+        covers = self.peer_fin_taken and self.peer_fin is not None and seen.ack >= self.peer_fin.end
         if covers and self.my_fin is None and self.idle_at_peer_fin:
-            self.prove("CLOSE_WAIT", packet, self.peer_fin_packet)
-        if fin and self.my_fin is None:
-            self.my_fin, self.my_fin_packet, self.my_fin_active = end, packet, not covers
+            self.prove("CLOSE_WAIT", seen, self.peer_fin)
+        if seen.flags & FIN and self.my_fin is None:
+            self.my_fin, self.my_fin_active = seen, not covers
             if self.my_fin_active:
-                self.prove("FIN_WAIT1", packet)
+                self.prove("FIN_WAIT1", seen)
             elif self.idle_at_peer_fin:
-                self.prove("LAST_ACK", packet, self.peer_fin_packet)
+                self.prove("LAST_ACK", seen, self.peer_fin)
         if covers and self.peer_fin_acked is None:
-            self.peer_fin_acked = packet
-            self._both_closed(packet)
-        self.sent_to = max(self.sent_to, end)
+            self.peer_fin_acked = seen
+            self._both_closed(seen)
+        self.sent_to = max(self.sent_to, seen.end)
 
-    def _established(self, packet: Packet, segment: Segment, fin: bool) -> bool:
+    def _established(self, seen: _Seen) -> bool:
         """A server whose accept queue is full stays in SYN_RECV: only what it says beyond that counts."""
-        if not self.synced:
+        if not self.synced or "ESTABLISHED" in self.proofs:
             return False
         if self.client:
-            return self.answered is not None and bool(packet.flags & ACK)
-        return fin or packet.payload_len > 0 or segment.ack > 1
+            return self.answered is not None and bool(seen.flags & ACK)
+        return bool(seen.flags & FIN) or seen.length > 0 or seen.ack > 1
 
-    def arrived(self, packet: Packet, segment: Segment) -> None:
-        if packet.flags & SYN:
-            if packet.flags & ACK and self.answered is None:
-                self.answered = packet
+    def arrived(self, seen: _Seen) -> None:
+        if seen.flags & SYN:
+            if seen.flags & ACK and self.answered is None:
+                self.answered = seen
             return
-        fin = bool(packet.flags & FIN)
-        if packet.flags & ACK:
-            self.acked_to = max(self.acked_to, segment.ack)
-            if self.my_fin is not None and segment.ack >= self.my_fin and self.my_fin_acked is None:
-                self.my_fin_acked = packet
-        self._take(segment.seq, segment.seq + packet.payload_len + fin)
-        if fin and self.peer_fin is None:
-            self.peer_fin, self.peer_fin_packet = segment.seq + packet.payload_len + 1, packet
-        if self.peer_fin is not None and not self.peer_fin_taken and self.received_to >= self.peer_fin:
+        if seen.flags & ACK:
+            self.acked_to = max(self.acked_to, seen.ack)
+            if self.my_fin is not None and seen.ack >= self.my_fin.end and self.my_fin_acked is None:
+                self.my_fin_acked = seen
+        self._take(seen.seq, seen.end)
+        if seen.flags & FIN and self.peer_fin is None:
+            self.peer_fin = seen
+        if self.peer_fin is not None and not self.peer_fin_taken and self.received_to >= self.peer_fin.end:
             self.peer_fin_taken = True
             self.idle_at_peer_fin = self.acked_to >= self.sent_to
             self.peer_fin_before_ack = self.my_fin_acked is None
-        if self.my_fin_active and self.my_fin_acked is packet and not self.peer_fin_taken:
-            self.prove("FIN_WAIT2", packet, self.my_fin_packet)
-        self._both_closed(packet)
+        if self.my_fin_active and self.my_fin_acked is seen and not self.peer_fin_taken:
+            self.prove("FIN_WAIT2", seen, self.my_fin)
+        self._both_closed(seen)
 
     def _take(self, start: int, end: int) -> None:
         """Bytes arrived: what is in sequence moves the edge, what is early waits."""
         if end <= self.received_to:
             return
         if start > self.received_to:
-            self.waiting[start] = max(end, self.waiting.get(start, 0))
+            heappush(self.waiting, (start, end))
             return
         self.received_to = end
-        for early in sorted(self.waiting):
-            if early > self.received_to:
-                break
-            self.received_to = max(self.received_to, self.waiting.pop(early))
+        while self.waiting and self.waiting[0][0] <= self.received_to:
+            self.received_to = max(self.received_to, heappop(self.waiting)[1])
 
-    def _both_closed(self, packet: Packet) -> None:
+    def _both_closed(self, seen: _Seen) -> None:
         """We closed first (or both at once): our acknowledgement of the peer's FIN and its of ours."""
         if not self.my_fin_active or self.peer_fin_acked is None:
             return
         if self.peer_fin_before_ack:
-            self.prove("CLOSING", self.peer_fin_acked, self.my_fin_packet, self.peer_fin_packet)
+            self.prove("CLOSING", self.peer_fin_acked, self.my_fin, self.peer_fin)
         if self.my_fin_acked is not None:
-            self.prove("TIME_WAIT", packet, self.my_fin_packet, self.my_fin_acked, self.peer_fin_packet)
+            self.prove("TIME_WAIT", seen, self.my_fin, self.my_fin_acked, self.peer_fin)

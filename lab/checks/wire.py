@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from statistics import median
 
-from lab.checks.common import MAX_REFS, Context, failed, found, hold_count, passed, plural, refs, span
+from lab.checks.columns import Packets
+from lab.checks.common import Context, failed, found, hold_count, passed, plural, refs, span
 from lab.checks.expect import hold_elapsed
-from lab.checks.flows import RULES, Pair, no_packets
+from lab.checks.flows import Pair, no_packets
 from lab.evidence.store import Evidence
-from lab.evidence.trace import WIRE, Fate, Journey
+from lab.evidence.trace import WIRE
 from lab.link import one_way_delay
 from lab.scenario.checks import (
     DuplicatedCheck,
@@ -23,8 +23,6 @@ from lab.stats import IMPOSSIBLE, binomial_test, enough_for, interval
 from lab.units import Duration
 from lab.verdict import Finding
 
-_SEEN = (Fate.RECEIVED, Fate.CORRUPTED, Fate.LOST)  #: what became of these is known
-
 
 def judge_packets(check: PacketsCheck, evidence: Evidence, context: Context) -> Finding:
     """How many packets that match were sent, were received (each copy counts), or were lost."""
@@ -35,15 +33,22 @@ def judge_packets(check: PacketsCheck, evidence: Evidence, context: Context) -> 
     blind = _blind(check.at, pair, evidence)
     if blind:
         return failed(check, "packets", expected, "nothing", blind)
-    count, seen = _count(check, pair, evidence)
-    nothing_meant = check.count.max == 0
-    if count == 0 and not nothing_meant and not evidence.trace.count(pair.source.host, pair.target.host):
-        return failed(check, "packets", expected, "no packet", no_packets(pair, evidence))
+    matching = Packets.of(pair, evidence.trace, context).matching(check.match)
+    if check.at == "sender":
+        meant = matching.sent
+    else:
+        meant = matching.received if check.at == "receiver" else matching.lost
+    count = len(meant) + (meant.copies if check.at == "receiver" else 0)
+    if count == 0 and check.count.max != 0:
+        total = len(Packets.of(pair.hosts, evidence.trace, context))
+        if not total:
+            return failed(check, "packets", expected, "no packet", no_packets(pair.hosts, evidence))
+        held = hold_count(check.count, count, f"{kind} {pair} {where}")
+        if not held.ok:
+            held = held.because(f"{held.reason} (of all kinds {plural(total, 'packet')} went that way)")
+        return found(check, "packets", held, expected=expected)
     held = hold_count(check.count, count, f"{kind} {pair} {where}")
-    if not held.ok and count == 0 and kind != "packets":
-        total = evidence.trace.count(pair.source.host, pair.target.host)
-        held = held.because(f"{held.reason} (of all kinds {plural(total, 'packet')} went that way)")
-    return found(check, "packets", held, refs(seen), expected=expected)
+    return found(check, "packets", held, meant.refs(), expected=expected)
 
 
 def _blind(at: str, pair: Pair, evidence: Evidence) -> str:
@@ -57,68 +62,37 @@ def _blind(at: str, pair: Pair, evidence: Evidence) -> str:
     return ""
 
 
-def _count(check: PacketsCheck, pair: Pair, evidence: Evidence) -> tuple[int, list[Journey]]:
-    """How many, and the first of them. Counts without making each one where nothing needs to look at it."""
-    trace, first = evidence.trace, []
-    for journey in pair.journeys(trace, check.match):
-        if _fits(check.at, journey):
-            first.append(journey)
-            if len(first) >= MAX_REFS:
-                break
-    if len(first) < MAX_REFS:
-        return sum(_copies(check.at, j) for j in first), first
-    return sum(_copies(check.at, j) for j in pair.journeys(trace, check.match) if _fits(check.at, j)), first
-
-
-def _fits(at: str, journey: Journey) -> bool:
-    if at == "sender":
-        return journey.sent is not None
-    if at == "receiver":
-        return journey.received is not None
-    return journey.fate is Fate.LOST
-
-
-def _copies(at: str, journey: Journey) -> int:
-    return 1 + len(journey.copies) if at == "receiver" else 1
-
-
 def judge_retransmissions(check: RetransmissionsCheck, evidence: Evidence, context: Context) -> Finding:
     """How many segments sent again bytes (or a SYN or FIN) that had been sent before."""
     pair = Pair.of(check.from_, check.to, context)
-    sent = [j for j in pair.journeys(evidence.trace) if j.sent is not None]
+    sent = Packets.of(pair, evidence.trace, context).sent
     expected = f"{check.count} retransmissions"
-    if not sent:
+    if not len(sent):
         return failed(check, "retransmissions", expected, "no packet", no_packets(pair, evidence))
-    again = [j for j in sent if j.is_retransmission]
+    again = sent.sent_again
     held = hold_count(check.count, len(again), f"retransmissions {pair}")
     actual = f"{len(again):,} of {plural(len(sent), 'packet')}"
-    return found(check, "retransmissions", held, refs(again), expected=expected, actual=actual)
+    return found(check, "retransmissions", held, again.refs(), expected=expected, actual=actual)
 
 
 def judge_one_way(check: OneWayCheck, evidence: Evidence, context: Context) -> Finding:
     """The median time from leaving one host to arriving at the other. `1rtt` is the pair's round trip."""
     pair = Pair.of(check.from_, check.to, context)
-    arrived = [j for j in pair.journeys(evidence.trace) if j.delay_ns is not None]
-    if not arrived:
-        return failed(
-            check,
-            "one_way",
-            f"median {check.delay}",
-            "no packet",
-            no_packets(pair, evidence, "packet that arrived"),
-        )
-    delays = sorted((j.delay_ns or 0, j) for j in arrived)
-    middle = median(delay for delay, _ in delays)
+    delays = sorted(Packets.of(pair, evidence.trace, context).delays_ns())
+    if not delays:
+        reason = no_packets(pair, evidence, "packet that arrived")
+        return failed(check, "one_way", f"median {check.delay}", "no packet", reason)
+    middle = round(median(delay for delay, _ in delays))
     rtt = context.rtt(pair.source.host, pair.target.host)
-    held = hold_elapsed(check.delay, round(middle), rtt, context.tolerance, f"one way {pair}")
+    held = hold_elapsed(check.delay, middle, rtt, context.tolerance, f"one way {pair}")
     actual = f"median {span(middle)} of {plural(len(delays), 'packet')}"
     if len(delays) > 1:
         actual += f", {span(delays[0][0])} to {span(delays[-1][0])}"
-    typical = [delays[len(delays) // 2][1], delays[0][1], delays[-1][1]]
     if not held.ok:
-        configured = _configured(pair, context)
-        held = held.because(f"{held.reason}{configured}")
-    return found(check, "one_way", held, refs(typical), expected=f"median {held.expected}", actual=actual)
+        held = held.because(f"{held.reason}{_configured(pair, context)}")
+    typical = dict.fromkeys(delays[index][1] for index in (len(delays) // 2, 0, -1))
+    packets = refs(evidence.trace.journeys[i] for i in typical)
+    return found(check, "one_way", held, packets, expected=f"median {held.expected}", actual=actual)
 
 
 def _configured(pair: Pair, context: Context) -> str:
@@ -138,12 +112,12 @@ def judge_loss(check: LossCheck, evidence: Evidence, context: Context) -> Findin
     pair = Pair.of(check.from_, check.to, context)
     share = check.rate.fraction
     expected = f"{check.rate} lost"
-    journeys = [j for j in pair.journeys(evidence.trace) if j.sent is not None and j.fate in _SEEN]
-    taken = sum(j.cause is not None and j.cause.kind in RULES for j in journeys)
-    journeys = [j for j in journeys if j.cause is None or j.cause.kind not in RULES]
-    lost = [j for j in journeys if j.fate is Fate.LOST]
-    n, k = len(journeys), len(lost)
-    left_out = f"; {taken:,} more taken by drop, cut, partition or power left out" if taken else ""
+    decided = Packets.of(pair, evidence.trace, context).decided
+    taken = decided.taken_by_name
+    left = decided.without(taken)
+    lost = left.lost
+    n, k = len(left), len(lost)
+    left_out = f"; {len(taken):,} more taken by drop, cut, partition or power left out" if len(taken) else ""
     if n == 0:
         reason = no_packets(pair, evidence) + left_out
         return failed(check, "loss", expected, "no packet", reason)
@@ -162,26 +136,28 @@ def judge_loss(check: LossCheck, evidence: Evidence, context: Context) -> Findin
             f"at least {enough:,} are needed"
         )
     else:
-        return passed(check, "loss", expected, actual, tolerance=tolerance, margin=margin, packets=refs(lost))
+        return passed(
+            check, "loss", expected, actual, tolerance=tolerance, margin=margin, packets=lost.refs()
+        )
     return failed(
-        check, "loss", expected, actual, reason, tolerance=tolerance, margin=margin, packets=refs(lost)
+        check, "loss", expected, actual, reason, tolerance=tolerance, margin=margin, packets=lost.refs()
     )
 
 
 def judge_reordered(check: ReorderedCheck, evidence: Evidence, context: Context) -> Finding:
     """How many packets arrived after one that was sent later (RFC 4737)."""
     pair = Pair.of(check.from_, check.to, context)
-    arrived = [j for j in pair.journeys(evidence.trace) if j.delay_ns is not None]
-    late = [j for j in arrived if j.reordered]
-    return _arrivals(check, evidence, pair, "reordered", arrived, len(late), late)
+    arrived = Packets.of(pair, evidence.trace, context).sent.received
+    late = arrived.reordered
+    return _arrivals(check, evidence, pair, "reordered", len(arrived), len(late), late)
 
 
 def judge_duplicated(check: DuplicatedCheck, evidence: Evidence, context: Context) -> Finding:
     """How many packets arrived a second time, or more often, though sent once."""
     pair = Pair.of(check.from_, check.to, context)
-    arrived = [j for j in pair.journeys(evidence.trace) if j.received is not None]
-    twice = [j for j in arrived if j.copies]
-    return _arrivals(check, evidence, pair, "duplicated", arrived, sum(len(j.copies) for j in twice), twice)
+    arrived = Packets.of(pair, evidence.trace, context).received
+    twice = arrived.duplicated
+    return _arrivals(check, evidence, pair, "duplicated", len(arrived), twice.copies, twice)
 
 
 def _arrivals(
@@ -189,14 +165,14 @@ def _arrivals(
     evidence: Evidence,
     pair: Pair,
     name: str,
-    arrived: Sequence[Journey],
+    arrived: int,
     count: int,
-    journeys: Sequence[Journey],
+    which: Packets,
 ) -> Finding:
     expected = f"{check.count} {name}"
     if not arrived:
         reason = no_packets(pair, evidence, "packet that arrived")
         return failed(check, name, expected, "no packet", reason)
     held = hold_count(check.count, count, f"packets {name} {pair}")
-    actual = f"{count:,} {name} of {len(arrived):,} that arrived"
-    return found(check, name, held, refs(journeys), expected=expected, actual=actual)
+    actual = f"{count:,} {name} of {arrived:,} that arrived"
+    return found(check, name, held, which.refs(), expected=expected, actual=actual)
