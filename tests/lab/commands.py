@@ -44,9 +44,6 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
 def results(out: Path) -> dict[str, tuple[Result, Path]]:
     """The results of an invocation with `--out`, by the name of the case, with their folders."""
     newest = (out / "latest").resolve()
-    folders = (
-        [newest]
-        if (newest / "result.json").is_file()
-        else sorted(p.parent for p in newest.glob("*/result.json"))
-    )
-    return {result.name: (result, folder) for folder in folders for result in [read_result(folder)]}
+    files = [newest / "result.json"] if (newest / "result.json").is_file() else newest.glob("*/result.json")
+    found = [(read_result(file.parent), file.parent) for file in files]
+    return {result.name: (result, folder) for result, folder in found}

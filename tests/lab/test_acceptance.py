@@ -263,7 +263,7 @@ steps:
     process = start("run", "--verbose", file, "--out", tmp_path / "runs")
     run = wait_until_steps_run(process, engine)
     (wire,) = [c for c in engine.containers({LABEL_RUN: run}) if c.labels["lab.role"] == "wire"]
-    halve = "echo qdisc change dev up10 root handle 1: netem limit 50000 delay 20ms >/run/lab/tc.in"
+    halve = "echo tc qdisc change dev up10 root handle 1: netem limit 50000 delay 20ms >/run/lab/sh.in"
     done = engine.exec(wire.id, ["sh", "-c", halve])
     stdout, _ = process.communicate(timeout=60)
     assert done.exit_code == 0, done
