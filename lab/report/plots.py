@@ -136,12 +136,16 @@ def _sides(flow: Flow, zero: int, start: int, span: int) -> dict[bool, _Side]:
         if packet.payload_len:
             end = segment.seq + packet.payload_len
             own.bytes += packet.payload_len
-            before = own.data.get(column)
-            low, high = (min(before[1], segment.seq), max(before[2], end)) if before else (segment.seq, end)
-            own.data[column] = (before[0] if before else seconds, low, high)
+            again = segment.journey.mark in RETRANSMISSIONS
+            if not again:  # or a column would reach from what is sent again up to what is new
+                before = own.data.get(column)
+                low, high = (
+                    (min(before[1], segment.seq), max(before[2], end)) if before else (segment.seq, end)
+                )
+                own.data[column] = (before[0] if before else seconds, low, high)
             if segment.journey.fate is Fate.LOST and len(own.lost) < _MARKS:
                 own.lost.append((seconds, end))
-            if segment.journey.mark in RETRANSMISSIONS and len(own.again) < _MARKS:
+            if again and len(own.again) < _MARKS:
                 own.again.append((seconds, end))
         # What a sender knows of: an acknowledgement counts when it has come back.
         arrived = segment.journey.received
@@ -153,6 +157,7 @@ def _sides(flow: Flow, zero: int, start: int, span: int) -> dict[bool, _Side]:
 
 def _sequence(side: _Side, host: str, other: str, start: float, end: float) -> Plot:
     highest = max(high for _, _, high in side.data.values())
+    end = max([end, *(t for t, _ in side.acks.values())])
     axes = _Axes(940, 300, min(start, 0.0) if start < 0.2 * end else start, end, 0, highest * 1.04)
     title = f"Bytes from {host} to {other}"
     out = list(_frame(axes, _bytes, f"{title}: sequence numbers over time"))

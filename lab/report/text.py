@@ -155,7 +155,7 @@ def tally(verdicts: Iterable[Verdict]) -> str:
     words = {
         Verdict.PASS: "passed",
         Verdict.FAIL: "failed",
-        Verdict.ERROR: "errors",
+        Verdict.ERROR: "in error",
         Verdict.SKIP: "skipped",
     }
     seen = list(verdicts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import atan2, degrees
 
@@ -58,6 +58,7 @@ class Geometry:
     wires: tuple[float, ...]
     index: dict[str, int]
     times: TimeMap
+    delays: Mapping[tuple[str, str], int]  #: typical ones, by sender and receiver; ("", "") over all
 
     def _x(self, host: int, other: int) -> float:
         block = self.blocks[host]
@@ -79,7 +80,10 @@ class Geometry:
         x2 = self._wire(i, j) if to_wire else self._x(j, i)
         if packet.sent_ns is not None:
             y1 = self.times.y(packet.sent_ns)
-            y2 = y1 + half if to_wire or packet.received_ns is None else self.times.y(packet.received_ns)
+            if to_wire or packet.received_ns is None:
+                y2 = y1 + self._fall(packet, y1)
+            else:
+                y2 = self.times.y(packet.received_ns)
         else:
             y2 = self.times.y(packet.start_ns)
             y1 = y2 - half
@@ -104,11 +108,16 @@ class Geometry:
             packet, x1, y1, x2, y2, cut(text, room), cut(under, room), label_x, label_y, anchor, angle, copies
         )
 
+    def _fall(self, packet: Packet, y1: float) -> float:
+        """How far a packet has come down when it is lost half-way: as its neighbours would, within reason."""
+        delay = self.delays.get((packet.source, packet.target), self.delays.get(("", ""), 0))
+        return min(max(self.times.y(packet.start_ns + delay // 2) - y1, 18.0), 70.0)
+
     def _label(self, x1: float, y1: float, x2: float, y2: float) -> tuple[float, float, Anchor, float]:
         """Near the tail, above the line, turned with it unless that were steep."""
         right = x2 > x1
         angle = degrees(atan2(y2 - y1, x2 - x1)) if right else degrees(atan2(y1 - y2, x1 - x2))
-        if abs(angle) > 16:
+        if abs(angle) > 50:
             angle = 0.0
         inset = 12.0
         slope = (y2 - y1) / (x2 - x1) if x2 != x1 else 0.0

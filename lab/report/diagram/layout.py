@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from lab.report.diagram.geometry import Geometry, end_of, ends, one_line, side
 from lab.report.diagram.lanes import spread
@@ -54,7 +55,7 @@ def lay_out(diagram: Diagram, metrics: Metrics | None = None) -> Layout:
         if p.sent_ns is not None and p.received_ns is not None
     )
     times = build(_marks(diagram, metrics, columns, index, blocks), scale, top=metrics.top)
-    geometry = Geometry(diagram, metrics, blocks, wires, index, times)
+    geometry = Geometry(diagram, metrics, blocks, wires, index, times, _typical_delays(diagram))
     arrows = tuple(geometry.arrow(packet) for packet in diagram.packets)
     return Layout(
         diagram=diagram,
@@ -79,6 +80,16 @@ def lay_out(diagram: Diagram, metrics: Metrics | None = None) -> Layout:
         folds=tuple(FoldShape(fold.y, nanoseconds(fold.ns)) for fold in times.folds),
         ticks=tuple(_ticks(diagram, times)),
     )
+
+
+def _typical_delays(diagram: Diagram) -> dict[tuple[str, str], int]:
+    """Median one-way delays, by sender and receiver; ("", "") is over all."""
+    known: dict[tuple[str, str], list[int]] = {}
+    for p in diagram.packets:
+        if p.sent_ns is not None and p.received_ns is not None:
+            for way in ((p.source, p.target), ("", "")):
+                known.setdefault(way, []).append(p.received_ns - p.sent_ns)
+    return {way: round(median(delays)) for way, delays in known.items()}
 
 
 def _columns(diagram: Diagram, state_columns: int) -> _Columns:
@@ -168,9 +179,11 @@ def _marks(
         i, j = ends(packet, index)
         if packet.sent_ns is not None:
             if packet.stops_at_wire:
-                # Its arrow and the reason below it take room that no moment stands for.
-                yield Mark(packet.sent_ns, ("lost", packet.key))
-                yield Mark(packet.sent_ns + 1, ("lost", packet.key), 2 * line if packet.cause else line + 8)
+                # Its arrow and the reason below it take room that no moment stands for; only a fold must
+                # stay clear of it, other arrows may cross.
+                yield Mark(packet.sent_ns, ("lost", packet.key), 0.0, 2 * line + 4)
+                if packet.cause:
+                    yield Mark(packet.sent_ns, side(i, j), 0.0, line)
             if packet.source in index:
                 yield Mark(packet.sent_ns, side(i, j), line + 2)
             else:

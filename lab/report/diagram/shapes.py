@@ -16,9 +16,9 @@ class Metrics:
 
     axis: float = 74.0
     gap: float = 430.0
-    gap_many: float = 310.0  #: between two of three or more hosts
-    call_column: float = 212.0
-    call_column_many: float = 172.0
+    gap_many: float = 276.0  #: between two of three or more hosts
+    call_column: float = 220.0
+    call_column_many: float = 164.0
     state_column: float = 92.0
     gutter: float = 22.0
     char: float = 6.1

@@ -166,9 +166,19 @@ def _states(records: Records, zero: int) -> list[State]:
             )
         )
 
+    off = sorted((e.wall_ns, e.host) for e in records.wire_events if e.action == "power_off" and e.host)
+
+    def power_cuts(until_ns: int) -> None:
+        """What a host's sockets were ends with its power; no sampler is left to say so."""
+        while off and off[0][0] <= until_ns:
+            at, host = off.pop(0)
+            for key in [key for key in open_ if key[0] == host]:
+                finish(open_.pop(key), at - zero)
+
     for sample in records.states:
         if sample.kind != "tcp":
             continue
+        power_cuts(sample.wall_ns)
         key = (sample.host, _socket(sample, names))
         before = open_.get(key)
         if before is not None and before.state == sample.state:
@@ -178,6 +188,7 @@ def _states(records: Records, zero: int) -> list[State]:
             del open_[key]
         if sample.state not in ("GONE", "CLOSE", "CLOSED"):
             open_[key] = sample
+    power_cuts(1 << 62)
     for sample in open_.values():
         finish(sample, None)
     spans.sort(key=lambda state: (state.start_ns, state.socket))

@@ -40,6 +40,9 @@ class Fold:
         return self.end_ns - self.start_ns
 
 
+FOLD_ROOM = 46.0  #: between what stands above a fold and the moment below it
+
+
 @dataclass(frozen=True, slots=True)
 class Scale:
     """How time becomes height."""
@@ -99,6 +102,7 @@ def build(marks: Iterable[Mark], scale: Scale, *, top: float = 0.0) -> TimeMap:
     folds: list[Fold] = []
     last: dict[Hashable, float] = {}
     ordered = sorted(marks, key=lambda mark: mark.t_ns)
+    occupied = top  # down to here, something is drawn
     i = 0
     while i < len(ordered):
         t = ordered[i].t_ns
@@ -109,17 +113,19 @@ def build(marks: Iterable[Mark], scale: Scale, *, top: float = 0.0) -> TimeMap:
         if times:
             natural = scale.height(t - times[-1])
             y = heights[-1] + natural
-            if scale.folds(t - times[-1]):
-                folds.append(Fold(times[-1], t, heights[-1] + natural / 2))
+            folded = scale.folds(t - times[-1])
+            if folded:  # clear of all labels above it
+                y = max(y, occupied + FOLD_ROOM)
         else:
             y = top
+            folded = False
         needed = [last[mark.lane] + mark.room for mark in together if mark.lane in last]
         y = max([y, *needed])
         for mark in together:
             last[mark.lane] = max(last.get(mark.lane, y), y + mark.keeps)
+        if folded:
+            folds.append(Fold(times[-1], t, (max(occupied, heights[-1]) + y) / 2))
+        occupied = max([occupied, y, *(y + mark.keeps for mark in together)])
         times.append(t)
         heights.append(y)
-    # A fold's middle is only known when the moment below it has its final height.
-    placed = TimeMap(tuple(times), tuple(heights))
-    folds = [Fold(f.start_ns, f.end_ns, (placed.y(f.start_ns) + placed.y(f.end_ns)) / 2) for f in folds]
-    return TimeMap(placed.times, placed.heights, tuple(folds))
+    return TimeMap(tuple(times), tuple(heights), tuple(folds))

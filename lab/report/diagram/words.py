@@ -72,7 +72,9 @@ def wire_event(event: WireEvent) -> str:
             return f"{event.action} " + " | ".join(event.between or ())
         case "drop":
             what = event.match if isinstance(event.match, str) else "+".join(event.match or ())
-            many = "" if event.count is None else f"the next {event.count} "
+            many = (
+                "" if event.count is None else "the next " if event.count == 1 else f"the next {event.count} "
+            )
             return f"drop {many}{what} {event.source or 'any'} → {event.target or 'any'}"
         case "power_off":
             return f"{event.host}: power off"
@@ -108,13 +110,17 @@ def _argument(value: Json) -> str:
         if "repeat" in value:
             return f"{value['repeat']!r} × {value.get('times', 1)}"
         if "random" in value:
-            return f"{value['random']} random"
+            return f"{_size(value['random'])} random"
         if "text" in value:
             return quote(str(value["text"]).encode())
         if "address" in value and "port" in value:
             return f"{value.get('host') or value['address']}:{value['port']}"
         return ", ".join(f"{k} {v}" for k, v in value.items())
     return cut(str(value), 40)
+
+
+def _size(value: Json) -> str:
+    return size(value) if isinstance(value, int) else str(value)
 
 
 def quote(data: bytes, room: int = 24) -> str:

@@ -68,9 +68,9 @@
     else if (e.key === "ArrowUp" || e.key === "k") { this.go(shown[Math.max(0, at - 1)]); }
     else if (e.key === "Home") { this.go(shown[0]); }
     else if (e.key === "End") { this.go(shown[shown.length - 1]); }
-    else if (e.key === "+" || e.key === "=") { this.zoom(this.scale * 1.2); }
-    else if (e.key === "-") { this.zoom(this.scale / 1.2); }
-    else if (e.key === "0") { this.fit(); }
+    else if (e.key === "+" || e.key === "=") { this.choose(this.scale * 1.2); }
+    else if (e.key === "-") { this.choose(this.scale / 1.2); }
+    else if (e.key === "0") { this.choose(this.fitting()); }
     else { return; }
     e.preventDefault();
   };
@@ -85,10 +85,11 @@
     frame.scrollLeft = x * this.scale - frame.clientWidth / 2; frame.scrollTop = y * this.scale;
     $("#zoom-now").textContent = Math.round(this.scale * 100) + " %";
   };
-  View.prototype.fit = function () { this.zoom(Math.min(1.25, this.frame.clientWidth / this.width)); };
+  View.prototype.fitting = function () { return Math.min(1.25, this.frame.clientWidth / this.width); };
+  View.prototype.choose = function (value) { this.chosen = true; this.zoom(value); };
   // At first: the whole width where it can still be read, else from the first host's edge on.
   View.prototype.start = function () {
-    this.zoom(Math.min(1.1, Math.max(0.72, this.frame.clientWidth / this.width)));
+    this.zoom(Math.min(1.1, Math.max(0.68, this.frame.clientWidth / this.width)));
     if (!this.frame.classList.contains("free")) { this.frame.scrollLeft = this.frame.dataset.gap * this.scale - 46; }
   };
 
@@ -138,9 +139,9 @@
   }
 
   $(".tools").hidden = false;
-  $("#zoom-in").addEventListener("click", function () { view().zoom(view().scale * 1.2); });
-  $("#zoom-out").addEventListener("click", function () { view().zoom(view().scale / 1.2); });
-  $("#zoom-fit").addEventListener("click", function () { view().fit(); });
+  $("#zoom-in").addEventListener("click", function () { view().choose(view().scale * 1.2); });
+  $("#zoom-out").addEventListener("click", function () { view().choose(view().scale / 1.2); });
+  $("#zoom-fit").addEventListener("click", function () { view().choose(view().fitting()); });
   if (flow) { flow.addEventListener("change", filter); }
   $("button", inspector).addEventListener("click", close);
   document.addEventListener("keydown", function (e) { if (e.key === "Escape") { close(); } });
@@ -149,7 +150,11 @@
     if (link && jump(link.getAttribute("href").slice(1))) { e.preventDefault(); }
   });
   addEventListener("hashchange", function () { jump(location.hash.slice(1)); });
-  addEventListener("resize", function () { view(); });
+  addEventListener("resize", function () {
+    var here = view();
+    if (!here.chosen) { here.start(); }
+    here.zoom(here.scale);
+  });
   view();
   if (location.hash) { jump(location.hash.slice(1)); }
 }());
