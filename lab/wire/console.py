@@ -11,7 +11,7 @@ import json
 import queue
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,6 +24,11 @@ Tool = Literal["tc", "ip", "sh", "out"]
 
 _FAILED = re.compile(r"Command failed -:(?P<line>\d+)\s*$")
 _HINT = "look at the wire's last output; `lab doctor` says what this machine can do"
+
+
+#: Bytes that may be under way to a tool. A console of user-mode Linux loses what does not fit in its buffer
+#: of 4,096 (measured: of 100 lines the last never came).
+ROOM = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,40 +93,52 @@ class Console:
     def request(self, tool: Tool, lines: Sequence[str], deadline: Deadline) -> Reply:
         """Sends lines to a tool and waits for all that they print. A refused line does not raise here."""
         with self._lock:
-            self._number += 1
             begin_wall, begin = self._clock.wall_ns(), self._clock.monotonic_ns()
-            first = self._sent.get(tool, 0) + 1
-            text = list(lines)
-            if tool in self._sent:
-                text.append(f"end{self._number}")
-                self._sent[tool] += len(text)
-            else:
-                text[-1] += f'; echo "wire end {self._number} $?"'
-            try:
-                self._stream.write("".join(f"{tool} {line}\n" for line in text).encode())
-            except EngineError as error:
-                raise self._gone(f"{tool} {lines[0]}", str(error)) from error
-            what = f"{tool} {lines[0]}" + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
-            if tool in self._sent:
-                output, failed = self._until_unknown(tool, first, len(lines), deadline, what)
-                status = 1 if failed else 0
-            else:
-                output, status = self._until_echo(deadline, what)
-                failed = ()
+            output: list[str] = []
+            failed: list[int] = []
+            status = done = 0
+            for part in _parts(tool, lines):
+                printed, refused, status = self._part(tool, part, deadline)
+                output += printed
+                failed += [done + at for at in refused]
+                done += len(part)
             return Reply(
                 tool=tool,
                 lines=tuple(lines),
                 output=tuple(output),
-                failed=failed,
-                status=status,
+                failed=tuple(failed),
+                status=1 if failed else status,
                 begin_wall_ns=begin_wall,
                 end_wall_ns=self._clock.wall_ns(),
                 duration_ms=(self._clock.monotonic_ns() - begin) / 1e6,
             )
 
+    def _part(self, tool: Tool, lines: Sequence[str], deadline: Deadline) -> tuple[list[str], list[int], int]:
+        """Lines that the console can hold: what they print, which were refused, the last one's status."""
+        self._number += 1
+        what = f"{tool} {lines[0]}" + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
+        text = list(lines)
+        if tool in self._sent:
+            first = self._sent[tool] + 1
+            text.append(f"end{self._number}")
+            self._sent[tool] += len(text)
+            self._write(tool, text, what)
+            output, failed = self._until_unknown(tool, first, len(lines), deadline, what)
+            return output, failed, 0
+        text[-1] += f'; echo "wire end {self._number} $?"'
+        self._write(tool, text, what)
+        output, status = self._until_echo(deadline, what)
+        return output, [], status
+
+    def _write(self, tool: Tool, lines: Sequence[str], what: str) -> None:
+        try:
+            self._stream.write("".join(f"{tool} {line}\n" for line in lines).encode())
+        except EngineError as error:
+            raise self._gone(what, str(error)) from error
+
     def _until_unknown(
         self, tool: str, first: int, count: int, deadline: Deadline, what: str
-    ) -> tuple[list[str], tuple[int, ...]]:
+    ) -> tuple[list[str], list[int]]:
         """Up to the refusal of the line that no tc and no ip knows."""
         output: list[str] = []
         failed: list[int] = []
@@ -133,7 +150,7 @@ class Console:
             if match := _FAILED.match(line):
                 at = int(match["line"]) - first
                 if at == count:
-                    return output, tuple(failed)
+                    return output, failed
                 if not 0 <= at < count:
                     raise WireError(
                         f"{self._name}: {what}: {tool} refused line {match['line']}, none of these",
@@ -178,3 +195,21 @@ class Console:
         """Ends the wire: its container's stdin is closed. May be called twice."""
         self._stream.close()
         self._reader.join(timeout=5.0)
+
+
+def _parts(tool: Tool, lines: Sequence[str]) -> Iterator[list[str]]:
+    """The lines in portions that the console can hold. `out` is not behind one."""
+    part: list[str] = []
+    size = 0
+    for line in lines:
+        length = len(line) + 1
+        if length > ROOM and tool != "out":
+            raise WireError(
+                f"{tool}: a line of {length} bytes is longer than the console's {ROOM}: {line[:80]}…"
+            )
+        if part and (size + length > ROOM or tool not in ("tc", "ip")):
+            yield part
+            part, size = [], 0
+        part.append(line)
+        size += length
+    yield part

@@ -30,7 +30,9 @@ class Drops:
         text = rules.restore_input([rule])
         self.prepare()
         quoted = " ".join(shlex.quote(line) for line in text)
-        self._session.run("sh", [f"printf '%s\\n' {quoted} | {self._iptables}-restore --noflush"])
+        file = f"/run/lab/{rule.id}"  # a long rule does not fit through the console of user-mode Linux
+        self._session.run("out", [f"printf '%s\\n' {quoted} >{file}"])
+        self._session.run("sh", [f"{self._iptables}-restore --noflush <{file}"])
         self._rules.append(rule)
         # Last: a rule takes only what carries its mark, so from this line on it holds.
         self._session.run("tc", [tc.mark_filter(self._session.hello.device, source, target, rule.mark)])

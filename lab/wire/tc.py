@@ -137,11 +137,13 @@ def tbf(asked: Impairment) -> str:
     return f"rate {asked.rate.bits_per_second}bit burst {asked.burst.bytes}b limit {limit}b"
 
 
-def link_lines(port: Port, asked: Impairment, *, verb: str) -> list[str]:
-    """Lines that make (`verb` add) or change in place (`verb` change) one direction of a link.
+def link_lines(port: Port, asked: Impairment, *, before: Impairment | None = None) -> list[str]:
+    """Lines that make one direction of a link, or (`before`: what it is now) change it in place.
 
-    `change` and `replace` of the same kind keep what is queued; a root that is deleted drops it.
+    `change` and `replace` of the same kind keep what is queued; a root that is deleted drops it. Only a burst
+    that is taken away loses the few packets that wait for its rate.
     """
+    verb = "add" if before is None else "change"
     if wrong := problems(asked):
         raise WireError(f"{port}: {'; '.join(wrong)}")
     lines = [f"qdisc {verb} dev {port.device} root handle {NETEM_HANDLE} netem {netem(asked)}"]
@@ -149,6 +151,8 @@ def link_lines(port: Port, asked: Impairment, *, verb: str) -> list[str]:
         lines.append(
             f"qdisc replace dev {port.device} parent {NETEM_HANDLE}1 handle {TBF_HANDLE} tbf {tbf(asked)}"
         )
+    elif before is not None and before.burst is not None:
+        lines.append(f"qdisc del dev {port.device} parent {NETEM_HANDLE}1 handle {TBF_HANDLE}")
     return lines
 
 

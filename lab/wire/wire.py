@@ -50,6 +50,7 @@ class Wire:
         self._session = Session(Console(stream, name, clock), name, clock)
         self._drops = Drops(self._session)
         self._lock = threading.RLock()
+        self._broken = False  #: a link is not as asked, and that was said
         self._router: _Router | None = None
         self.events: list[WireEvent] = []
 
@@ -85,7 +86,7 @@ class Wire:
             self._session.run("ip", router.set_up_lines(device, setup))
             lines = tc.interface_lines(device)
             for port in ports.values():
-                lines += tc.link_lines(port, self._router.asked(port), verb="add")
+                lines += tc.link_lines(port, self._router.asked(port))
                 lines.append(tc.port_filter(device, port))
             self._session.run("tc", lines)
             self._route_mtu()
@@ -105,13 +106,15 @@ class Wire:
                 ("up", before.up, link.up),
                 ("down", before.down, link.down),
             ]
-            ports = [now.ports[host, side] for side, old, new in sides if old != new]
+            changed = [(now.ports[host, side], old, new) for side, old, new in sides if old != new]
             now.links[host] = link
-            lines = [line for port in ports for line in tc.link_lines(port, now.asked(port), verb="change")]
+            self._broken = True  # until it holds
+            lines = [line for port, old, new in changed for line in tc.link_lines(port, new, before=old)]
             if lines:
                 self._session.run("tc", lines)
                 self._route_mtu()
-            self._confirm_links(ports, step)
+            self._confirm_links([port for port, _, _ in changed], step)
+            self._broken = False
 
     def cut(self, host: str, direction: Both = "both", step: str | None = None) -> None:
         """The cable of a host: nothing passes, what was on it is lost. Silent: no ICMP, no carrier change."""
@@ -159,6 +162,11 @@ class Wire:
 
     # --- asking ---
 
+    def confirm(self) -> None:
+        """Reads every link back once more. Raises `WireError` where one is no longer as asked."""
+        with self._lock:
+            self._read_back(self._known().ports.values(), None)
+
     def in_flight(self) -> int:
         """Packets that wait in the queues of all links now."""
         return counting.in_flight(self._session)
@@ -184,7 +192,7 @@ class Wire:
             }
 
     def facts(self) -> WireFacts:
-        """All of it for the result, with the counters as they are now."""
+        """All of it for the result, with the counters as they are now. See `confirm` for a last look."""
         with self._lock:
             setup = self._known().setup
             drops, queues = self.counters()
@@ -209,17 +217,10 @@ class Wire:
     # --- helpers ---
 
     def _confirm_links(self, ports: Iterable[tc.Port], step: str | None) -> None:
-        """Holds what the kernel has against what was asked, keeps it, and says that it holds."""
+        """Says that these links are as asked, once they are."""
         now = self._known()
-        qdiscs = self._session.qdiscs()
-        wall_ns = self._session.clock.wall_ns()
-        self._session.keep_readback(wall_ns, step, {"qdiscs": qdiscs})
-        found = [
-            f"{port}: {difference}"
-            for port in ports
-            for difference in tc.differences(port, now.asked(port), qdiscs)
-        ]
-        _as_asked(found)
+        changed = list(ports)
+        wall_ns = self._read_back(changed, step)
         self.events += [
             WireEvent(
                 wall_ns=wall_ns,
@@ -229,8 +230,23 @@ class Wire:
                 direction=port.direction,
                 impairment=now.asked(port),
             )
-            for port in ports
+            for port in changed
         ]
+
+    def _read_back(self, ports: Iterable[tc.Port], step: str | None) -> int:
+        """Holds what the kernel has against what was asked, and keeps it; the moment at which it was so."""
+        now = self._known()
+        qdiscs = self._session.qdiscs()
+        wall_ns = self._session.clock.wall_ns()
+        self._session.keep_readback(wall_ns, step, {"qdiscs": qdiscs})
+        _as_asked(
+            [
+                f"{port}: {difference}"
+                for port in ports
+                for difference in tc.differences(port, now.asked(port), qdiscs)
+            ]
+        )
+        return wall_ns
 
     def _route_mtu(self) -> None:
         now = self._known()

@@ -61,6 +61,25 @@ def test_silence_is_told() -> None:
         Console(fake).request("tc", ["qdisc show"], Deadline.after(0.01, "10 ms"))
 
 
+def test_a_long_request_goes_in_portions_and_a_line_that_does_not_fit_is_refused() -> None:
+    fake, wire = standing()
+    before = len(fake.lines)
+    lines = [
+        f"qdisc add dev d{number} root netem limit 1 delay 0us 0us 0% loss random 0% 0% rate 0bit"
+        for number in range(100)
+    ]
+    fake.refuse = "dev d77 "
+    with pytest.raises(WireError, match="tc qdisc add dev d77 root netem"):
+        wire._session.run("tc", lines)
+    sent = fake.lines[before:]
+    ends = [at for at, line in enumerate(sent) if line.startswith("tc end")]
+    assert len(ends) == 5
+    assert [line for line in sent if "netem" in line] == [f"tc {line}" for line in lines]
+    assert wire._session.commands[-1]["status"] == 1
+    with pytest.raises(WireError, match="longer than the console's 2000"):
+        wire._session.run("sh", ["x" * 2_000])
+
+
 def test_set_up_is_confirmed_and_recorded() -> None:
     fake, wire = standing(client=DELAYED)
     links = [(e.host, e.direction, e.impairment, e.step) for e in wire.events if e.action == "link"]
@@ -72,7 +91,7 @@ def test_set_up_is_confirmed_and_recorded() -> None:
     ]
     facts = wire.facts()
     assert (facts.kind, facts.kernel, facts.address) == ("uml", "6.1.176", "198.18.7.2")
-    assert [entry["step"] for entry in facts.readback] == [None]
+    assert [entry["step"] for entry in facts.readback] == [None, None]  # and a last look at the end
     assert facts.readback[0]["qdiscs"][0]["options"]["delay"]["delay"] == 0.01
     assert any("loss random 1% 0%" in command["input"] for command in facts.commands)
     assert all(command["status"] == 0 and command["duration_ms"] >= 0 for command in facts.commands)
@@ -109,6 +128,15 @@ def test_a_change_that_does_not_take_is_an_error() -> None:
     with pytest.raises(WireError, match=r"link of client, up: delay: asked 0\.02s, got 0\.01s"):
         wire.change("client", slower, "steps[3]")
     assert not any(event.step for event in wire.events)
+
+
+def test_a_link_that_was_changed_behind_the_labs_back_is_found_at_the_end() -> None:
+    fake, wire = standing(client=DELAYED)
+    wire.confirm()
+    fake.spoil = _halved
+    for look in (wire.confirm, wire.facts):
+        with pytest.raises(WireError, match=r"link of client, up: delay: asked 0\.01s, got 0\.005s"):
+            look()
 
 
 def test_a_line_that_is_refused_is_named_with_the_answer() -> None:

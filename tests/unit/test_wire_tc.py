@@ -94,9 +94,13 @@ def test_every_key_has_its_word() -> None:
 
 
 def test_a_link_with_burst_has_a_tbf_below_its_netem() -> None:
-    lines = tc.link_lines(PORT, Impairment(rate=Rate(8_000), burst=Size(3_000)), verb="change")
+    lines = tc.link_lines(PORT, Impairment(rate=Rate(8_000), burst=Size(3_000)), before=UNIMPAIRED)
     assert lines[0].startswith("qdisc change dev up10 root handle 1: netem limit ")
     assert lines[1].startswith("qdisc replace dev up10 parent 1:1 handle 10: tbf rate 8000bit ")
+    bursty = Impairment(rate=Rate(8_000), burst=Size(3_000))
+    assert tc.link_lines(PORT, bursty)[0].startswith("qdisc add dev up10 root handle 1: netem limit ")
+    gone = tc.link_lines(PORT, UNIMPAIRED, before=bursty)
+    assert gone[1:] == ["qdisc del dev up10 parent 1:1 handle 10:"]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +119,7 @@ def test_a_link_with_burst_has_a_tbf_below_its_netem() -> None:
 )
 def test_what_tc_cannot_do_is_said_before_it_is_tried(asked: Impairment, said: str) -> None:
     with pytest.raises(WireError, match=f"link of client, up: {said}"):
-        tc.link_lines(PORT, asked, verb="add")
+        tc.link_lines(PORT, asked)
 
 
 def test_what_holds_differs_in_nothing() -> None:

@@ -72,6 +72,7 @@ class FakeWire:
         self.counters: dict[int, int] = {}
         self.routes: dict[str, dict[str, Any]] = {}
         self.saved: list[str] = []
+        self.files: dict[str, str] = {}
         self.links: list[dict[str, Any]] = []
         self.lines: list[str] = []
         self.spoil: Callable[[list[dict[str, Any]]], None] = lambda qdiscs: None
@@ -129,10 +130,12 @@ class FakeWire:
 
     def _shell(self, command: str) -> list[str]:
         if "-restore" in command:
-            for mark in re.findall(r"--hashlimit-name (lab-\d+-\d+)", command):
+            for mark in re.findall(r"--hashlimit-name (lab-\d+-\d+)", self.files[command.rpartition("<")[2]]):
                 self.saved.append(f"[0:0] -A FORWARD -m hashlimit --hashlimit-name {mark} -j DROP")
         if "-save" in command:
             return self.saved
+        if ">/run/lab/" in command:
+            self.files[command.rpartition(">")[2]] = command
         return ["[]"] if command.startswith("ip ") else []
 
     def _tc(self, line: str) -> Any:

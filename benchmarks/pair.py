@@ -1,0 +1,160 @@
+"""A client, a server and the wire between them, for measurements and tests that need no runner."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from lab.engine.base import ContainerSpec, Engine, NetworkSpec
+from lab.engine.images import Images
+from lab.engine.subnets import create_in_free_subnet
+from lab.evidence.model import RunRecord
+from lab.host import Host, HostSetup, RunSpec
+from lab.link import Link
+from lab.units import Duration
+from lab.wire import Wire, WireSetup
+from lab.wire.container import CAPABILITIES, Kind, wire_container
+
+POOL = IPv4Network("198.18.0.0/15")
+PORT = 9_000
+_PROBE = (Path(__file__).parent / "probe.py").read_text()
+_PATIENCE = 120.0
+
+
+@dataclass
+class Pair:
+    """What stands. `wire` is None where the two are joined directly."""
+
+    engine: Engine
+    hosts: dict[str, Host]
+    addresses: dict[str, IPv4Address]
+    containers: dict[str, str]
+    wire: Wire | None
+    _steps: Iterator[int] = field(default_factory=count)
+
+    @property
+    def through(self) -> Wire:
+        assert self.wire is not None
+        return self.wire
+
+    def start(self, host: str, *argv: str, timeout: float = _PATIENCE) -> Future[RunRecord]:
+        """A program on a host."""
+        spec = RunSpec(f"run{next(self._steps)}", argv, timeout=Duration.of_seconds(timeout))
+        return self.hosts[host].run(spec)
+
+    def probe(self, host: str, *arguments: object, timeout: float = _PATIENCE) -> Future[RunRecord]:
+        """`probe.py` on a host."""
+        return self.start(host, "python3", "-c", _PROBE, *map(str, arguments), timeout=timeout)
+
+    def ping(self, *options: str, source: str = "client", target: str = "server") -> str:
+        record = self.start(source, "ping", *options, str(self.addresses[target])).result(_PATIENCE)
+        return record.stdout + record.stderr
+
+    def datagrams(
+        self,
+        number: int,
+        *,
+        interval: float = 0.0,
+        source: str = "client",
+        target: str = "server",
+        quiet: float = 0.5,
+        size: int = 64,
+    ) -> dict[str, Any]:
+        """Sends numbered datagrams: {sent: [ns], arrived: [[number, ns], …]} on one monotonic clock.
+
+        Whoever receives listens until nothing came for `quiet` seconds after the last was sent.
+        """
+        port = PORT + next(self._steps)
+        step = f"sink{port}"
+        argv = ("python3", "-c", _PROBE, "sink", str(port), str(quiet))
+        sink = self.hosts[target].run(RunSpec(step, argv, timeout=Duration.of_seconds(_PATIENCE)))
+        self.hosts[target].wait_for(30.0, listening=port, kind="udp")
+        found = result(self.probe(source, "send", self.addresses[target], port, number, interval, size))
+        self.hosts[target].signal_run(step, "TERM")
+        return found | result(sink)
+
+
+def result(running: Future[RunRecord]) -> dict[str, Any]:
+    """What a probe printed, once it has ended."""
+    record = running.result(_PATIENCE)
+    if record.exit_code != 0:
+        raise RuntimeError(f"{record.command[3:]} on {record.host}: {record.error} {record.stderr}")
+    found: dict[str, Any] = json.loads(record.stdout)
+    return found
+
+
+@contextmanager
+def wired_pair(
+    engine: Engine,
+    images: Images,
+    links: Mapping[str, Link] | None = None,
+    *,
+    kind: Kind = "auto",
+    wired: bool = True,
+) -> Iterator[Pair]:
+    """client .10 and server .11 through a wire .2, or (`wired` False) directly on one bridge: plain veth."""
+    name = f"pair-{uuid.uuid4().hex[:8]}"
+    labels = {"lab.bench": name}
+    with ExitStack() as stack:
+        network, subnet = create_in_free_subnet(engine, POOL, lambda free: NetworkSpec(name, free, labels))
+        stack.callback(engine.remove_network, network)
+        octets = {"wire": 2, "client": 10, "server": 11}
+        addresses = {who: subnet[last] for who, last in octets.items()}
+        second, third = subnet.network_address.packed[1:3]
+        macs = {who: f"02:c6:{second:02x}:{third:02x}:00:{last:02x}" for who, last in octets.items()}
+        hosts: dict[str, Host] = {}
+        containers: dict[str, str] = {}
+        wire: Wire | None = None
+        specs = [
+            ContainerSpec(
+                name=f"{name}-{who}",
+                image=images.host.tag,
+                labels=labels,
+                network=network,
+                address=addresses[who],
+                mac=macs[who],
+                hostname=who,
+                capabilities=CAPABILITIES,
+            )
+            for who in ("client", "server")
+        ]
+        if wired:
+            spec = wire_container(
+                name=f"{name}-wire",
+                image=images.wire.tag,
+                labels=labels,
+                network=network,
+                address=addresses["wire"],
+                mac=macs["wire"],
+                kind=kind,
+            )
+            containers["wire"] = engine.create(spec)
+            stack.callback(engine.remove, containers["wire"])
+            wire = Wire(engine.attach(containers["wire"]))
+            stack.callback(wire.close)
+            engine.start(containers["wire"])
+        for who, host_spec in zip(("client", "server"), specs, strict=True):
+            containers[who] = engine.create(host_spec)
+            stack.callback(engine.remove, containers[who])
+            hosts[who] = stack.enter_context(Host(engine.attach(containers[who]), who))
+            engine.start(containers[who])
+        if wire is not None:
+            wire.wait_ready(60.0)
+            ends = {who: (addresses[who], macs[who]) for who in hosts}
+            wire.set_up(WireSetup(subnet, addresses["wire"], macs["wire"], ends, dict(links or {})))
+        for who, other in (("client", "server"), ("server", "client")):
+            hosts[who].wait_ready()
+            gate = "wire" if wired else other
+            peers = {peer: addresses[peer] for peer in hosts}
+            hosts[who].set_up(
+                HostSetup(subnet, addresses[who], macs[who], addresses[gate], macs[gate], peers)
+            )
+        yield Pair(engine, hosts, addresses, containers, wire)
