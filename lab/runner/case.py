@@ -16,7 +16,7 @@ from lab.clock import SYSTEM_CLOCK, Deadline
 from lab.engine.base import Engine, EngineInfo
 from lab.engine.clean import RunLock
 from lab.engine.images import Images
-from lab.errors import LabError
+from lab.errors import LabError, WireError
 from lab.evidence.model import LinkProof
 from lab.evidence.store import Evidence
 from lab.judge import LIVE_ONLY, StepJudge, judge_case
@@ -160,6 +160,10 @@ class _Run:
         except LabError as error:
             self._broke(error)
         with self.phases("evidence"):
+            try:
+                bed.wire.confirm()
+            except WireError as error:  # the packets shall say what it did in place of what was asked
+                self._broke(error)
             self.evidence = collect(bed, self.record, before, self.lab.site.tolerance, self.folder)
 
     def _judge_step(self, bed: Testbed) -> Callable[[Step, Record], tuple[Finding, ...]]:

@@ -129,6 +129,7 @@ class Executor:
         life = self.bed.lives[step.at][-1]
         pending = Pending(step, life.host.run(spec), life)
         if step.background:
+            life.host.begun(step.id)
             self.pending[step.id] = pending
         else:
             self._end(pending, step)
