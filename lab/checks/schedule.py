@@ -24,7 +24,7 @@ from lab.scenario.checks import ScheduleCheck
 from lab.scenario.ranges import span_ns
 from lab.scenario.values import Match
 from lab.units import RoundTrips
-from lab.verdict import Finding
+from lab.verdict import Finding, Verdict
 
 _LONGEST = 10_000  #: packets looked at where no segment was sent twice: no list of gaps is as long
 
@@ -43,7 +43,8 @@ class _Series:
 
 
 def judge_schedule(check: ScheduleCheck, evidence: Evidence, context: Context) -> Finding:
-    """Of several connections (or segments) the one that was sent most often is judged, the first of equals.
+    """Of several connections (or segments) the one that was sent most often is judged, the first of equals;
+    with `gaps: kernel` every SYN is held against its own socket's schedule.
 
     `syn`: the transmissions of one connection's SYN. `data`: those of one TCP segment; where none was sent
     twice (UDP, ICMP, a program that sends at intervals), all packets with payload.
@@ -61,9 +62,17 @@ def judge_schedule(check: ScheduleCheck, evidence: Evidence, context: Context) -
             return failed(check, "schedule", expected, _gaps_text(series.gaps_ns), reason)
         wanted = [context.tolerance.bounds(span_ns(gap, rtt)) for gap in check.gaps]
         return _judge(check, series, wanted, len(wanted), expected, context)
-    if check.match == "syn":
-        return _kernel_syn(check, series, evidence, context)
-    return _kernel_data(check, series, evidence, context)
+    if check.match == "data":
+        return _kernel_data(check, series, evidence, context)
+    findings = [_kernel_syn(check, one, evidence, context) for one in _attempts(pair, evidence)]
+    longest = _kernel_syn(check, series, evidence, context)
+    return next((finding for finding in findings if finding.verdict is Verdict.FAIL), longest)
+
+
+def _attempts(pair: Pair, evidence: Evidence) -> list[_Series]:
+    """Every connection whose SYN was seen."""
+    flows = pair.connections(evidence)
+    return [_Series(flow.handshake.syn, flow) for flow in flows if flow.handshake.syn]
 
 
 def _listed(check: ScheduleCheck, pair: Pair, context: Context) -> str:

@@ -114,6 +114,17 @@ def test_an_answer_ends_the_schedule(tmp_path: Path) -> None:
     assert schedule(story.evidence(), gaps=["1s", "1s"]).verdict is Verdict.FAIL
 
 
+def test_every_connection_must_keep_to_the_kernels_schedule(tmp_path: Path) -> None:
+    for second, verdict in ((1020.0, Verdict.PASS), (1700.0, Verdict.FAIL)):
+        story = Story(tmp_path, sysctls=OLD, until=9000)
+        good, other = Connection(story), Connection(story, sport=40001)
+        for at in (0.0, 1020.0, 3060.0):
+            good.send(at, "client", "S", lost=True, again=True)
+        other.send(0, "client", "S", lost=True, again=True)
+        other.handshake(second)
+        assert schedule(story.evidence()).verdict is verdict
+
+
 def test_nothing_to_judge(tmp_path: Path) -> None:
     evidence = Story(tmp_path, until=100).evidence()
     for match in ("syn", "data"):
