@@ -55,15 +55,15 @@ def _css() -> Markup:
             _read(f"{name}.css"),
             f"@media (prefers-color-scheme: dark) {{ :root:not([data-theme=light]){selector} {{ {dark} }} }}",
             f":root[data-theme=dark]{selector} {{ {dark} }}",
+            # Paper is white, whatever the screen is.
+            f"@media print {{ :root:not(#never){selector} {{ {_light(name)} }} }}",
         ]
-    # Paper is white, whatever the screen is.
-    parts.append(f"@media print {{ :root[data-theme], :root:not([data-theme]) {{ {_light()} }} }}")
     return Markup("\n".join(parts))
 
 
-def _light() -> str:
-    """The light values of the page, as the sheet begins with them."""
-    sheet = _read("report.css")
+def _light(name: str) -> str:
+    """The light values of a sheet, which it begins with."""
+    sheet = _read(f"{name}.css")
     return sheet[sheet.index("{") + 1 : sheet.index("}")]
 
 

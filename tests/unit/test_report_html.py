@@ -304,6 +304,14 @@ def test_packets_by_keyboard_filter_and_jump(browser: report_chromium.Browser, r
     assert shown == rows == 2
 
 
+def test_paper_is_white(browser: report_chromium.Browser, runs: dict[str, Path]) -> None:
+    assert browser.open(runs["bulk"] / "report.html", dark=True, media="print") == []
+    for part in ("body", ".viewer.wide .seq", ".plot"):
+        ink = browser.evaluate(f"getComputedStyle(document.querySelector('{part}')).color")
+        assert max(int(value) for value in re.findall(r"\d+", ink)) < 120
+    assert browser.evaluate("getComputedStyle(document.querySelector('.tools')).display") == "none"
+
+
 def test_the_theme_can_be_changed(browser: report_chromium.Browser, runs: dict[str, Path]) -> None:
     browser.open(runs["loss"] / "report.html")
     ground = "getComputedStyle(document.querySelector('.seq')).backgroundColor"
