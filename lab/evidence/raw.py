@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from lab.evidence.packets import ROW, Interface
 
-BLOCK = 1 << 22  #: bytes read at once
+BLOCK = 1 << 18  #: bytes read at once: what fits the processor's cache
 LARGEST = 1 << 24  #: no frame, and no block of a pcapng file, is larger: what claims to be is rubbish
 MOST_INTERFACES = 255
 PADDING = bytes(ROW)
@@ -36,27 +36,33 @@ class RawFrames:
 
 
 class Window:
-    """A sliding view of a file: `data` holds bytes of it from `base` on, `end` of them, then zeros.
+    """A sliding view of a file: `data` holds it from `base` on, `end` bytes and `ROW` more.
 
-    `at` is where the next record begins in `data`. The zeros let a row be cut out near the end.
+    `at` is where the next record begins in `data`. What stands behind `end` lets a row be cut out near it.
     """
 
-    def __init__(self, file: BinaryIO, first: bytes) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._over = False
         self.base = 0
         self.at = 0
-        self.data = first + PADDING
-        self.end = len(first)
+        self.data = b""
+        self.end = 0
 
     def more(self, need: int) -> bool:
-        """Reads on so that at least `need` bytes from `at` on are there; False where the file has no more."""
-        while self.end - self.at < need and not self._over:
-            block = self._file.read(BLOCK)
-            self._over = not block
-            rest = self.data[self.at : self.end]
+        """Reads on so that at least `need` bytes from `at` on are there; False where the file has no more.
+
+        A record that straddles two blocks is read again: cheaper than joining the blocks.
+        """
+        if self.end - self.at < need and not self._over:
             self.base += self.at
             self.at = 0
-            self.data = rest + block + PADDING
-            self.end = len(rest) + len(block)
+            self._file.seek(self.base)
+            wanted = max(BLOCK, need + ROW)
+            self.data = self._file.read(wanted)
+            self.end = len(self.data) - ROW
+            if len(self.data) < wanted:
+                self._over = True
+                self.end = len(self.data)
+                self.data += PADDING
         return self.end - self.at >= need

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from operator import sub
 from pathlib import Path
 from socket import inet_aton
 from typing import Literal
@@ -17,9 +18,14 @@ from lab.evidence.decode import ETHERNET, decode
 from lab.evidence.packets import ICMP, RESERVED, ROW, TCP, UDP, Capture, CaptureError
 from lab.evidence.pcap import is_pcap, read_pcap
 from lab.evidence.pcapng import is_pcapng, read_pcapng
-from lab.evidence.raw import BLOCK, RawFrames, Window
+from lab.evidence.raw import RawFrames, Window
 
-_HEADERS = {TCP: 54, UDP: 42, ICMP: 42}  #: least length of a frame, by the IP protocol
+_IPV4 = 0x0800
+_LEAST = {TCP: 54, UDP: 42, ICMP: 42}  #: least length of a frame, by the IP protocol
+_NOT_PLAIN = 255
+_OTHER_HEADERS = {UDP: 28, ICMP: 20}  #: of the IP header and, for UDP, its own
+_TCP_HEADERS = bytes(20 + (byte >> 4) * 4 if byte >> 4 >= 5 else _NOT_PLAIN for byte in range(256))
+"""Length of IP and TCP header by the byte that holds the TCP header's length."""
 
 
 def read_capture(path: Path, host: str | None = None) -> Capture:
@@ -29,11 +35,11 @@ def read_capture(path: Path, host: str | None = None) -> Capture:
     `CaptureError` where nothing can be read.
     """
     try:
-        with path.open("rb") as file:
-            window = Window(file, file.read(BLOCK))
-            magic = window.data[:4]
-            if window.end == 0:
+        with path.open("rb", buffering=0) as file:
+            window = Window(file)
+            if not window.more(1):
                 raise CaptureError(f"{path}: empty, not a capture file")
+            magic = window.data[:4]
             if is_pcap(magic):
                 frames = read_pcap(window, str(path))
             elif is_pcapng(magic):
@@ -105,71 +111,101 @@ def _columns(capture: Capture, frames: RawFrames) -> None:
         ),
     )
     del cut
-    # length of IP and transport header by (protocol, byte 12 of the transport header); 0xFFFF: not plain
-    sizes = [0xFFFF] * 65536
-    for offset in range(256):
-        sizes[UDP << 8 | offset] = 28
-        sizes[ICMP << 8 | offset] = 20
-        if offset >> 4 >= 5:
-            sizes[TCP << 8 | offset] = 20 + (offset >> 4) * 4
-    payloads = array(
-        "i",
-        [
-            length - sizes[protocol << 8 | offset]
-            for length, protocol, offset in zip(lengths, protocols, offsets, strict=True)
-        ],
-    )
-    headers = [_HEADERS.get(protocol, 0) for protocol in range(256)]
-    ethernet = all(interface.link_type == ETHERNET for interface in capture.interfaces)
-    odd = (
-        [
-            i
-            for i, (
-                kind,
-                version,
-                piece,
-                protocol,
-                payload,
-                length,
-                held,
-                original,
-                source,
-                target,
-            ) in enumerate(
-                zip(
-                    types,
-                    versions,
-                    pieces,
-                    protocols,
-                    payloads,
-                    lengths,
-                    capture.captured,
-                    capture.original,
-                    capture.source,
-                    capture.target,
-                    strict=True,
-                )
-            )
-            if payload < 0
-            or kind != 0x0800
-            or version != 0x45
-            or piece & 0x3FFF
-            or source >= RESERVED
-            or target >= RESERVED
-            or held < headers[protocol]
-            or length + 14 != original
-            or held > original
-        ]
-        if ethernet
-        else list(range(count))
-    )
-    capture.payload_len = array("I", map(max, payloads, [0] * count))
-    for i, protocol in enumerate(protocols):
-        if protocol != TCP:
-            capture.seq[i] = capture.ack[i] = capture.flags[i] = capture.window[i] = 0
-            if protocol != UDP:
-                capture.sport[i] = capture.dport[i] = 0
+    payloads = _payloads(lengths, protocols, offsets)
+    if _all_plain(capture, types, versions, pieces, protocols, payloads, lengths):
+        odd: list[int] = []
+    else:
+        odd = _find_odd(capture, types, versions, pieces, protocols, payloads, lengths)
+        payloads = array("i", map(max, payloads, [0] * count))
+    capture.payload_len = array("I", payloads)
+    if protocols.count(TCP) < count:
+        for i, protocol in enumerate(protocols):
+            if protocol != TCP:
+                capture.seq[i] = capture.ack[i] = capture.flags[i] = capture.window[i] = 0
+                if protocol != UDP:
+                    capture.sport[i] = capture.dport[i] = 0
     _odd(capture, odd)
+
+
+def _payloads(lengths: array[int], protocols: bytes, offsets: bytes) -> array[int]:
+    """IP length less the headers; negative where that is too short, or the protocol is not a plain one."""
+    headers = bytearray(offsets.translate(_TCP_HEADERS))
+    if protocols.count(TCP) < len(protocols):
+        for i, protocol in enumerate(protocols):
+            if protocol != TCP:
+                headers[i] = _OTHER_HEADERS.get(protocol, _NOT_PLAIN)
+    payloads = array("i", map(sub, lengths, headers))
+    if _NOT_PLAIN in headers:
+        for i, header in enumerate(headers):
+            if header == _NOT_PLAIN:
+                payloads[i] = -1
+    return payloads
+
+
+def _all_plain(
+    capture: Capture,
+    types: array[int],
+    versions: bytes,
+    pieces: array[int],
+    protocols: bytes,
+    payloads: array[int],
+    lengths: array[int],
+) -> bool:
+    """Nothing for `_find_odd`, by whole columns: true of nearly every capture of the lab's own."""
+    count = len(types)
+    return (
+        all(interface.link_type == ETHERNET for interface in capture.interfaces)
+        and types.count(_IPV4) == count
+        and versions.count(0x45) == count
+        and min(payloads) >= 0
+        and not any(piece & 0x3FFF for piece in set(pieces))
+        and max(capture.source) < RESERVED
+        and max(capture.target) < RESERVED
+        and capture.captured == capture.original
+        and capture.original == array("I", map((14).__add__, lengths))
+    )
+
+
+def _find_odd(
+    capture: Capture,
+    types: array[int],
+    versions: bytes,
+    pieces: array[int],
+    protocols: bytes,
+    payloads: array[int],
+    lengths: array[int],
+) -> list[int]:
+    """Positions of the packets that are not plain Ethernet, IPv4 and TCP, UDP or ICMP with whole headers."""
+    if any(interface.link_type != ETHERNET for interface in capture.interfaces):
+        return list(range(len(types)))
+    least = [_LEAST.get(protocol, 0) for protocol in range(256)]
+    return [
+        i
+        for i, (kind, version, piece, protocol, payload, length, held, original, source, target) in enumerate(
+            zip(
+                types,
+                versions,
+                pieces,
+                protocols,
+                payloads,
+                lengths,
+                capture.captured,
+                capture.original,
+                capture.source,
+                capture.target,
+                strict=True,
+            )
+        )
+        if payload < 0
+        or kind != _IPV4
+        or version != 0x45
+        or piece & 0x3FFF
+        or source >= RESERVED
+        or target >= RESERVED
+        or held < least[protocol]
+        or length + 14 != original
+        or held > original
+    ]
 
 
 def _odd(capture: Capture, odd: list[int]) -> None:
