@@ -22,7 +22,7 @@ install() {
     fi
     say "installing Debian packages: $*"
     apt-get update -qq >&2 || say "apt-get update failed, going on with the lists that are there"
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 </dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null </dev/null
 }
 
 # Run by sudo, what is written here belongs to the caller all the same.

@@ -237,7 +237,9 @@ class PrivateEngine:
             text = self._log.read_text(errors="replace")
         except OSError:
             text = ""
-        lines = text.strip().splitlines()[-8:]
+        lines = text.strip().splitlines()
+        # dockerd says hundreds of lines of no interest at a start; the last words of weight are few.
+        lines = [line for line in lines if "level=info" not in line][-8:] or lines[-8:]
         return LabEnvironmentError(
             "\n".join([f"the lab's own Docker engine did not start: {what}", *lines]), hint=_hint(text)
         )
@@ -274,7 +276,10 @@ def _hint(log: str) -> str:
     if "iptables" in log:
         return "dockerd could not set up iptables; see `iptables -S` and the kernel's modules"
     if "cgroup" in log.lower() and "mounted" in log:
-        return "mount the control groups: mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+        return (
+            "mount the control groups: mount -t cgroup2 cgroup2 /sys/fs/cgroup, or, where the kernel has them "
+            "in version 1, apt-get install cgroupfs-mount && cgroupfs-mount"
+        )
     if "ermission denied" in log or "peration not permitted" in log:
         return "this machine does not let a Docker engine run; name another with DOCKER_HOST"
     return "name another engine with DOCKER_HOST, or see `lab doctor`"
