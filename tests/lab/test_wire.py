@@ -102,7 +102,9 @@ def test_jitter_and_its_distributions(pair: Pair) -> None:
     # Within ± jitter where uniform (also after another table was loaded), beyond it where normal.
     assert min(spread["uniform"]) >= 24.9
     assert min(spread["normal"]) < 24.0
-    assert statistics.pstdev(spread["uniform"]) < statistics.pstdev(spread["normal"])
+    # How early the earliest are: what a busy machine adds makes them late, never early.
+    early = {name: medians[name] - statistics.quantiles(spread[name], n=20)[0] for name in spread}
+    assert early["uniform"] < early["normal"]
 
 
 def test_reorder_lets_packets_overtake(pair: Pair) -> None:
