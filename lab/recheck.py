@@ -39,9 +39,15 @@ def recheck(folder: Path, scenario: Scenario | None = None) -> Result:
 
 
 def recheck_file(folder: Path, path: Path) -> Result:
-    """`recheck` by the case of another file that has the run's parameters."""
+    """`recheck` by the case of another file that has the run's parameters.
+
+    A copy of the scenario that lies elsewhere no longer finds its topology: then it is the run's own.
+    """
     stored = read_result(folder)
-    return recheck(folder, _case_of(load(path), stored.params, str(path)).scenario)
+    name = _topology_name(path)
+    lost = name is not None and not (path.parent / name).is_file()
+    cases = load(path, topology=_topology(folder, stored) if lost else None)
+    return recheck(folder, _case_of(cases, stored.params, str(path)).scenario)
 
 
 def judge_again(stored: Result, scenario: Scenario, evidence: Evidence) -> Result:
@@ -70,9 +76,18 @@ def _topology(folder: Path, stored: Result) -> Path | None:
     copy = folder / TOPOLOGY_FILE
     if copy.is_file():
         return copy
-    content = yaml.safe_load((folder / SCENARIO_FILE).read_text(encoding="utf-8"))
+    name = _topology_name(folder / SCENARIO_FILE)
+    return None if name is None else Path(stored.scenario).parent / name
+
+
+def _topology_name(path: Path) -> str | None:
+    """What a scenario file says under `topology`; None too where it cannot be read: `load` says why."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return None
     name = content.get("topology") if isinstance(content, dict) else None
-    return Path(stored.scenario).parent / name if isinstance(name, str) else None
+    return name if isinstance(name, str) else None
 
 
 def _case_of(cases: Sequence[Case], params: Mapping[str, Any], where: str) -> Case:

@@ -28,8 +28,9 @@ def judge_packets(check: PacketsCheck, evidence: Evidence, context: Context) -> 
     """How many packets that match were sent, were received (each copy counts), or were lost."""
     pair = Pair.of(check.from_, check.to, context)
     where = {"sender": "sent", "receiver": "received", "lost": "lost"}[check.at]
-    kind = "packets" if check.match.word == "any" else f"{check.match} packets"
-    expected = f"{check.count} {kind} {where}"
+    noun = "packet" if check.match.word == "any" else f"{check.match} packet"
+    kind = f"{noun}s"
+    expected = f"{check.count} {noun if check.count.exact == 1 else kind} {where}"
     blind = _blind(check.at, pair, evidence)
     if blind:
         return failed(check, "packets", expected, "nothing", blind)
@@ -46,9 +47,10 @@ def judge_packets(check: PacketsCheck, evidence: Evidence, context: Context) -> 
         held = hold_count(check.count, count, f"{kind} {pair} {where}")
         if not held.ok:
             held = held.because(f"{held.reason} (of all kinds {plural(total, 'packet')} went that way)")
-        return found(check, "packets", held, expected=expected)
+        return found(check, "packets", held, expected=expected, actual=f"no {kind} {where}")
     held = hold_count(check.count, count, f"{kind} {pair} {where}")
-    return found(check, "packets", held, meant.refs(), expected=expected)
+    actual = f"{plural(count, noun)} {where}"
+    return found(check, "packets", held, meant.refs(), expected=expected, actual=actual)
 
 
 def _blind(at: str, pair: Pair, evidence: Evidence) -> str:

@@ -287,6 +287,17 @@ def test_recheck_refuses_another_scenario(run: Path, tmp_path: Path, old: str, n
     assert caught.value.exit_code == 2
 
 
+def test_a_copy_elsewhere_is_judged_with_the_runs_own_topology(run: Path, tmp_path: Path) -> None:
+    services = "services: {client: {image: lab-host}, server: {image: lab-host}}\n"
+    (run / "topology.yml").write_text(services)
+    text = TEXT.replace("lab: 1\n", "lab: 1\ntopology: ../compose/pair.yml\n")
+    (run / "scenario.yml").write_text(text)
+    assert recheck(run).verdict is Verdict.PASS
+    copy = tmp_path / "copy.yml"
+    copy.write_text(text.replace("syn: 1,", "syn: 2,"))
+    assert [f.source for f in recheck_file(run, copy).findings if f.verdict is Verdict.FAIL] == ["checks[0]"]
+
+
 def test_recheck_needs_no_engine() -> None:
     code = (
         "import lab.recheck, lab.mutate, sys\n"
