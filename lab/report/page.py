@@ -120,8 +120,8 @@ def _name(host: str) -> str:
 
 def fate_text(p: Packet) -> str:
     words = []
-    if p.fate != "received":
-        words.append(f"{p.fate}: {p.cause}" if p.cause else p.fate)
+    if p.outcome:
+        words.append(p.outcome)
     elif p.sent_ns is not None and p.received_ns is not None:
         words.append(f"arrived after {nanoseconds(p.received_ns - p.sent_ns)}")
     if p.note:

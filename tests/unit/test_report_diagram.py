@@ -383,3 +383,24 @@ def test_a_bundle_is_told_everywhere() -> None:
 def test_stories_are_what_they_say() -> None:
     assert len(loss_story().frames["client"]) == 15
     assert set(three_story().hosts) == {"alice", "bob", "server"}
+
+
+def test_arp_is_asked_of_the_wire_and_answered_by_it(tmp_path: Path) -> None:
+    story = Story({C: "198.18.7.10", S: "198.18.7.11"})
+    own, wire = bytes.fromhex("02c61207000a"), bytes.fromhex("02c612070002")
+    ips = bytes([198, 18, 7, 10]), bytes([198, 18, 7, 11])
+    head = bytes.fromhex("0001080006040001")
+    story.frames[C].append(
+        (story.ns(1), b"\xff" * 6 + own + b"\x08\x06" + head + own + ips[0] + bytes(6) + ips[1])
+    )
+    head = head[:7] + b"\x02"
+    story.frames[C].append((story.ns(2), own + wire + b"\x08\x06" + head + wire + ips[1] + own + ips[0]))
+    found = diagram_of(story.write(tmp_path))
+    assert [p.label for p in found.packets] == [
+        "ARP who has 198.18.7.11?",
+        "ARP 198.18.7.11 is at 02:c6:12:07:00:02",
+    ]
+    picture = text.render(found)
+    assert "who has" in picture
+    assert "unknown" not in picture
+    assert ET.fromstring(svg.render(found)) is not None

@@ -72,8 +72,7 @@ def _message(packet: Packet, ids: dict[str, str], at: str) -> Iterator[str]:
             yield f"Note over {here}: {at} {way} the wire: {_text(text)}"
         return
     if packet.stops_at_wire:
-        why = f"{packet.fate}: {packet.cause}" if packet.cause else packet.fate
-        yield f"{source}-x{target}: {at} {_text(f'{text} ({why})')}"
+        yield f"{source}-x{target}: {at} {_text(f'{text} ({packet.outcome})')}"
         return
     arrow = "-->>" if packet.kind == "ack" else "->>"
     took = ""

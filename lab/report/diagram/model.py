@@ -86,6 +86,15 @@ class Packet:
         return self.sent_ns if self.sent_ns is not None else self.received_ns or 0
 
     @property
+    def outcome(self) -> str:
+        """What became of it where it did not simply arrive: `lost: loss 5% on client.up`; "" else."""
+        if self.fate == "received" or (self.fate == "unknown" and WIRE in (self.source, self.target)):
+            return ""
+        if self.fate == "unknown":
+            return "no capture tells whether it arrived"
+        return f"{self.fate}: {self.cause}" if self.cause else self.fate
+
+    @property
     def stops_at_wire(self) -> bool:
         return self.fate in ("lost", "in flight") or self.received_ns is None
 

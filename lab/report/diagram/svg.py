@@ -179,8 +179,8 @@ def describe(packet: Packet) -> str:
     text = f"{nanoseconds(packet.start_ns)}: {source} to {target}, {packet.label}"
     if packet.note:
         text += f", {packet.note}"
-    if packet.stops_at_wire:
-        text += f", {packet.fate}" + (f": {packet.cause}" if packet.cause else "")
+    if packet.outcome:
+        text += f", {packet.outcome}"
     elif packet.sent_ns is not None and packet.received_ns is not None:
         text += f", arrived after {nanoseconds(packet.received_ns - packet.sent_ns)}"
     return text

@@ -285,8 +285,11 @@ class _Picture:
         a, b = self._columns(packet.source, packet.target)
         styles, label = self._styles(packet), self._label(packet)
         right = b > a
-        if packet.stops_at_wire:
+        if packet.fate in ("lost", "in flight"):
             self._lost(t, packet, a, b, label, styles)
+            return
+        if packet.received_ns is None:
+            self._whole(t, a, b, label, styles)  # as far as is known
             return
         at_once = isinstance(following, Received) and following.packet is packet
         if at_once and packet.received_ns is not None and packet.received_ns - t < 1_000_000:

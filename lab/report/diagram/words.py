@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from socket import inet_ntoa
 
 from lab.evidence.model import CallRecord, Endpoint, Json, RunRecord, WireEvent
-from lab.evidence.packets import ACK, FIN, RST, SYN, Packet
+from lab.evidence.packets import ACK, FIN, RST, SYN, CaptureError, Packet
 from lab.link import Impairment, Link
 from lab.report.diagram.model import PacketKind
 from lab.report.text import clean, cut, nanoseconds, size
@@ -211,4 +212,19 @@ def packet_label(packet: Packet, relative: tuple[int, int] | None) -> str:
         return "ICMPv6 " + _ICMPV6.get(
             packet.icmp_type or 0, f"type {packet.icmp_type} code {packet.icmp_code}"
         )
+    if packet.protocol == "arp":
+        return _arp(packet)
     return packet.protocol.upper()
+
+
+def _arp(packet: Packet) -> str:
+    """`ARP who has 198.18.0.11?`, `ARP 198.18.0.11 is at 02:c6:…`."""
+    try:
+        body = packet.frame()[14:42]
+    except CaptureError:
+        return "ARP"
+    if len(body) < 28 or body[6:8] not in (b"\0\1", b"\0\2"):
+        return "ARP"
+    if body[7] == 1:
+        return f"ARP who has {inet_ntoa(body[24:28])}?"
+    return f"ARP {inet_ntoa(body[14:18])} is at {body[8:14].hex(':')}"
