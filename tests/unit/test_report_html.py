@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.evidence.model import WireEvent
+from lab.evidence.model import Records, WireEvent
+from lab.evidence.store import Evidence
 from lab.report import (
     diagram_mermaid,
     diagram_svg,
@@ -26,6 +27,7 @@ from lab.verdict import PacketRef, Verdict
 from tests.unit import report_chromium
 from tests.unit.report_helpers import (
     STORIES,
+    Story,
     bulk_story,
     finding,
     loss_story,
@@ -196,6 +198,24 @@ def test_a_page_without_evidence_still_tells_the_verdict() -> None:
         page = opened(render_html(result(verdict), None))
         assert verdict.value in page.text
         assert "svg" not in page.tags
+
+
+def test_a_case_that_broke_early_still_has_a_page(tmp_path: Path) -> None:
+    """No hosts, no captures, calls of hosts that are unknown, times that go back."""
+    nothing = Evidence(Records(hosts={}, wire=None), {})
+    assert "ERROR" in opened(render_html(result(Verdict.ERROR), nothing)).text
+    assert diagram_text(nothing)
+    assert diagram_mermaid(nothing)
+    story = Story({})
+    story.call("ghost", "connect", 5, 3, socket="c", to="nobody:1")
+    odd = Evidence(story.records(), {})
+    page = opened(render_html(result(Verdict.ERROR), odd))
+    assert "c.connect(nobody:1)" in page.text
+    assert "c.connect(nobody:1)" in diagram_text(odd)
+    half = run_folder(tmp_path, loss_story(), result())
+    (tmp_path / "pcap" / "server.pcapng").unlink()
+    one_sided = Evidence(half.records, {"client": half.captures["client"]})
+    assert "client" in opened(render_html(result(), one_sided)).text
 
 
 def test_reports_are_functions_of_result_and_evidence(tmp_path: Path) -> None:

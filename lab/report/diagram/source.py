@@ -83,7 +83,9 @@ def zero_ns(evidence: Evidence) -> int:
 
 def _hosts(records: Records, between: dict[tuple[str, str], int]) -> tuple[Host, ...]:
     """Ordered so that the fewest arrows pass behind a third host; else as the topology has them."""
-    names = list(records.hosts)
+    # A case that broke early may have calls of hosts whose facts were never read.
+    seen = [call.host for call in records.calls] + [run.host for run in records.runs]
+    names = list(dict.fromkeys([*records.hosts, *seen, *(state.host for state in records.states)]))
     best = names
     if 2 < len(names) <= 7:
 
@@ -96,8 +98,10 @@ def _hosts(records: Records, between: dict[tuple[str, str], int]) -> tuple[Host,
             )
 
         best = list(min(permutations(names), key=crossings))
+    facts = records.hosts
     return tuple(
-        Host(name, records.hosts[name].address, words.link(records.hosts[name].link)) for name in best
+        Host(name, facts[name].address, words.link(facts[name].link)) if name in facts else Host(name)
+        for name in best
     )
 
 
@@ -120,7 +124,7 @@ def _calls(records: Records, zero: int, failed: set[str]) -> tuple[tuple[Call, .
         )
     calls.sort(key=lambda call: (call.start_ns, call.key))
     drawn: list[Call] = []
-    for host in records.hosts:
+    for host in dict.fromkeys(call.host for call in calls):
         own = [call for call in calls if call.host == host]
         far = max((c.end_ns or c.start_ns for c in own), default=0) + 1
         lanes = spread([(c.start_ns, far if c.end_ns is None else c.end_ns) for c in own[: 4 * _CALLS]])
