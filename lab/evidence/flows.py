@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import overload
@@ -81,11 +81,27 @@ class Flow(Sequence[Journey]):
     def _seen(self) -> list[tuple[int, Capture, int, bool]]:
         """(journey, capture, position, from the client) of the flow's own packets, in order of time."""
         seen: list[tuple[int, Capture, int, bool]] = []
+        everything = self.all_journeys
+        tellers = {c: self._teller(c) for c in everything.captures if c is not None}
         for number in self.numbers:
-            capture, position = self.all_journeys.seen(number)
-            if protocol_name(capture.protocol[position]) == self.protocol:
-                seen.append((number, capture, position, self._from_client(capture, position)))
+            capture, position = everything.seen(number)
+            from_client = tellers[capture](position)
+            if from_client is not None:
+                seen.append((number, capture, position, from_client))
         return seen
+
+    def _teller(self, capture: Capture) -> Callable[[int], bool | None]:
+        """Tells whether the packet at a position is the client's; None for one of another protocol."""
+        number, port = capture.number_of(self.client.address), self.client.port
+        protocols, sources, sports = capture.protocol, capture.source, capture.sport
+        wanted = {name: code for code in {*protocols} for name in [protocol_name(code)]}.get(self.protocol)
+
+        def tell(position: int) -> bool | None:
+            if protocols[position] != wanted:
+                return None
+            return sources[position] == number and sports[position] == port
+
+        return tell
 
     @cached_property
     def _isn(self) -> tuple[int | None, int | None]:
@@ -236,9 +252,12 @@ class Flow(Sequence[Journey]):
                 if everything.fate[i] != CORRUPTED:  # the stack drops what fails its checksum
                     positions.append(everything.received[i])
                 positions.extend(everything.copies.get(i, ()))
-        for position in sorted(p for p in positions if p >= 0):
-            if protocol_name(capture.protocol[position]) == self.protocol:
-                yield capture, position, self._from_client(capture, position)
+        tell = self._teller(capture)
+        positions.sort()
+        for position in positions:
+            from_client = tell(position) if position >= 0 else None
+            if from_client is not None:
+                yield capture, position, from_client
 
     def stream(self, source: str, at: str) -> ByteStream:
         """The bytes that host `source` sent, as the capture of host `at` holds them."""

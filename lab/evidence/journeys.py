@@ -58,24 +58,23 @@ class Journeys(Sequence[Journey]):
     def __iter__(self) -> Iterator[Journey]:
         return map(self._make, range(len(self)))
 
-    def _packet(self, host: int, position: int) -> Packet | None:
-        if position < 0 or host < 0:
-            return None
-        capture = self.captures[host]
-        return None if capture is None else capture[position]
-
     def _make(self, i: int) -> Journey:
         source, target = self.source[i], self.target[i]
-        received = self._packet(target, self.received[i])
-        copies = self.copies.get(i, ())
+        sent_at, received_at = self.sent[i], self.received[i]
+        # a position is -1 where the host is none or has no capture
+        sent: Packet | None = self.captures[source].packet(sent_at) if sent_at >= 0 else None  # type: ignore[union-attr]
+        received: Packet | None = None
+        if received_at >= 0:
+            received = self.captures[target].packet(received_at)  # type: ignore[union-attr]
+        copies = self.copies.get(i)
         flow = self.flow[i]
         return Journey(
             i,
             self.hosts[source] if source >= 0 else WIRE,
             self.hosts[target] if target >= 0 else WIRE,
-            self._packet(source, self.sent[i]),
+            sent,
             received,
-            tuple(received.capture[p] for p in copies) if received is not None else (),
+            tuple(map(received.capture.packet, copies)) if copies and received is not None else (),
             FATES[self.fate[i]],
             bool(self.reordered[i]),
             self.causes.get(i),

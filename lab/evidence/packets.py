@@ -30,12 +30,30 @@ from lab.evidence.options import TcpOptions as TcpOptions
 from lab.verdict import PacketRef
 
 ICMP, TCP, UDP, ICMPV6, ARP = 1, 6, 17, 58, 0x0806
-_PROTOCOLS = {ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6", ARP: "arp"}
 
 ROW = 96  #: bytes kept of each packet: 2 of filling, 14 Ethernet, 20 IP, 60 transport header
 _IP = 16  #: where the IP header begins in a row; 4-byte aligned so that columns can be cut out by casting
 _L4 = 36
 RESERVED = 0xF0000000  #: address numbers from here on name what is not a plain IPv4 address
+
+
+class _Names(dict[int, str]):
+    """Names of protocols by number; those it does not know get one when first asked for."""
+
+    def __missing__(self, protocol: int) -> str:
+        name = self[protocol] = f"ip-{protocol}" if protocol < 256 else f"ether-{protocol:#06x}"
+        return name
+
+
+class _Addresses(dict[int, str]):
+    """Texts of address numbers; of plain IPv4 ones when first asked for."""
+
+    def __missing__(self, number: int) -> str:
+        text = self[number] = inet_ntop(AF_INET, number.to_bytes(4, "big"))
+        return text
+
+
+_PROTOCOLS = _Names({ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6", ARP: "arp"})
 
 
 class CaptureError(LabError):
@@ -44,10 +62,7 @@ class CaptureError(LabError):
 
 def protocol_name(protocol: int) -> str:
     """`tcp`, `udp`, `icmp`, `icmpv6`, `arp`, else `ip-47` or `ether-0x88cc`."""
-    known = _PROTOCOLS.get(protocol)
-    if known is not None:
-        return known
-    return f"ip-{protocol}" if protocol < 256 else f"ether-{protocol:#06x}"
+    return _PROTOCOLS[protocol]
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,12 +266,12 @@ class Capture(Sequence[Packet]):
     def __getitem__(self, index: slice) -> list[Packet]: ...
     def __getitem__(self, index: int | slice) -> Packet | list[Packet]:
         if isinstance(index, slice):
-            return [self._packet(i) for i in range(*index.indices(len(self)))]
+            return [self.packet(i) for i in range(*index.indices(len(self)))]
         if index < 0:
             index += len(self)
         if not 0 <= index < len(self):
             raise IndexError(f"{self.host}: packet {index + 1} of {len(self)}")
-        return self._packet(index)
+        return self.packet(index)
 
     def __iter__(self) -> Iterator[Packet]:
         return map(
@@ -264,9 +279,9 @@ class Capture(Sequence[Packet]):
             [self] * len(self),
             range(len(self)),
             self.t_ns,
-            map(self.address, self.source),
-            map(self.address, self.target),
-            map(protocol_name, self.protocol),
+            map(self._texts.__getitem__, self.source),
+            map(self._texts.__getitem__, self.target),
+            map(_PROTOCOLS.__getitem__, self.protocol),
             self.sport,
             self.dport,
             self.seq,
@@ -276,14 +291,16 @@ class Capture(Sequence[Packet]):
             self.payload_len,
         )
 
-    def _packet(self, i: int) -> Packet:
+    def packet(self, i: int) -> Packet:
+        """`self[i]` for an `i` that is known to be right, quicker."""
+        texts = self._texts
         return Packet(
             self,
             i,
             self.t_ns[i],
-            self.address(self.source[i]),
-            self.address(self.target[i]),
-            protocol_name(self.protocol[i]),
+            texts[self.source[i]],
+            texts[self.target[i]],
+            _PROTOCOLS[self.protocol[i]],
             self.sport[i],
             self.dport[i],
             self.seq[i],
@@ -295,14 +312,11 @@ class Capture(Sequence[Packet]):
 
     @cached_property
     def _texts(self) -> dict[int, str]:
-        return dict(self.other_addresses)
+        return _Addresses(self.other_addresses)
 
     def address(self, number: int) -> str:
         """The text of an address number of the `source` and `target` columns."""
-        text = self._texts.get(number)
-        if text is None:
-            text = self._texts[number] = inet_ntop(AF_INET, number.to_bytes(4, "big"))
-        return text
+        return self._texts[number]
 
     def number_of(self, address: str) -> int | None:
         """The address number of a text, None where no packet has it."""

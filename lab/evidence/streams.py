@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterable
-from typing import BinaryIO
+from collections.abc import Callable, Iterable
+from io import FileIO
 
 from lab.evidence.packets import FIN, SYN, Capture, CaptureError
 from lab.evidence.types import ByteStream
 
 _ALL, _HALF = (1 << 32) - 1, 1 << 31
+_BLOCK = 1 << 18
 
 
 def reassemble(capture: Capture, positions: Iterable[int], isn: int) -> ByteStream:
@@ -19,13 +20,33 @@ def reassemble(capture: Capture, positions: Iterable[int], isn: int) -> ByteStre
     Bytes that arrive early are remembered by where they stand in the file, so nothing but the hash is held.
     """
     try:
-        with capture.path.open("rb") as file:
-            return _reassemble(capture, positions, isn, file)
+        with capture.path.open("rb", buffering=0) as file:
+            return _reassemble(capture, positions, isn, _Blocks(file))
     except OSError as error:
         raise CaptureError(f"{capture.path}: cannot be read: {error.strerror or error}") from error
 
 
-def _reassemble(capture: Capture, positions: Iterable[int], isn: int, file: BinaryIO) -> ByteStream:
+class _Blocks:
+    """Reads a file here and there, mostly forward."""
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self._base = 0
+        self._data = b""
+
+    def read(self, offset: int, size: int) -> bytes:
+        at = offset - self._base
+        if at < 0:  # back to a packet that came early: once, and the block ahead is still good
+            self._file.seek(offset)
+            return self._file.read(size)
+        if at + size > len(self._data):
+            self._file.seek(offset)
+            self._data = self._file.read(max(_BLOCK, size))
+            self._base, at = offset, 0
+        return self._data[at : at + size]
+
+
+def _reassemble(capture: Capture, positions: Iterable[int], isn: int, file: _Blocks) -> ByteStream:
     digest = hashlib.sha256()
     expected = 0  # offset of the next byte from the first of the stream
     highest = 0
@@ -55,12 +76,11 @@ def _reassemble(capture: Capture, positions: Iterable[int], isn: int, file: Bina
     return ByteStream(capture.host, expected, digest.hexdigest(), whole and expected == highest)
 
 
-def _take(capture: Capture, position: int, skip: int, file: BinaryIO, update: object) -> bool:
+def _take(capture: Capture, position: int, skip: int, file: _Blocks, update: Callable[[bytes], None]) -> bool:
     """Hashes a packet's payload from byte `skip` on; False if the capture does not hold all of it."""
     begin = capture.payload_offset(position)
-    file.seek(capture.offset[position] + begin + skip)
     wanted = capture.payload_len[position] - skip
-    data = file.read(min(wanted, max(0, capture.captured[position] - begin - skip)))
-    assert callable(update)
+    held = min(wanted, max(0, capture.captured[position] - begin - skip))
+    data = file.read(capture.offset[position] + begin + skip, held)
     update(data)
     return len(data) == wanted
