@@ -277,8 +277,8 @@ def _hint(log: str) -> str:
         return "dockerd could not set up iptables; see `iptables -S` and the kernel's modules"
     if "cgroup" in log.lower() and "mounted" in log:
         return (
-            "mount the control groups: mount -t cgroup2 cgroup2 /sys/fs/cgroup, or, where the kernel has them "
-            "in version 1, apt-get install cgroupfs-mount && cgroupfs-mount"
+            "mount the control groups: mount -t cgroup2 cgroup2 /sys/fs/cgroup, or, where the kernel has "
+            "version 1, apt-get install cgroupfs-mount && cgroupfs-mount"
         )
     if "ermission denied" in log or "peration not permitted" in log:
         return "this machine does not let a Docker engine run; name another with DOCKER_HOST"
