@@ -89,7 +89,7 @@ class Geometry:
             y1 = y2 - half
         if from_wire and packet.sent_ns is not None and not to_wire:
             y1 = max(y1, y2 - half)
-        reach = abs(self._wire(i, j) - self._x(i, j)) * (1.9 if to_wire else 1.45)
+        reach = abs(self._wire(i, j) - self._x(i, j)) * (1.9 if to_wire else 1.2 if self.m.narrow else 1.45)
         label_x, label_y, anchor, angle = self._label(x1, y1, x2, y2)
         text = " ".join(part for part in (packet.label, packet.payload, packet.note) if part)
         room = int(reach / self.m.char)
@@ -97,8 +97,8 @@ class Geometry:
             text = " ".join(part for part in (packet.label, packet.note) if part)
         if len(text) > room and packet.retransmits is not None:
             text = f"{packet.label} again"
-        if len(text) > room and packet.length:
-            text = _ACK.sub("", text)  # of data, what it acknowledges tells the least
+        if len(text) > room and packet.kind != "ack":
+            text = _ACK.sub("", text)  # of all but an ACK, what it acknowledges tells the least
         copies = tuple(
             (self._wire(j, i), self.times.y(t) - half, self._x(j, i), self.times.y(t))
             for t in packet.copies_ns
