@@ -440,6 +440,10 @@ def result(verdict: Verdict = Verdict.PASS, *, name: str = "story[delay=5ms]", *
             "handshake", line=22, source="checks[0]", expected="3 packets", actual="3 packets", margin=""
         ),
     ]
+    long = "sha256 " + "0123456789abcdef" * 4
+    findings.append(
+        finding("bytes", line=23, source="checks[1]", expected=long, actual=long, tolerance="", margin="")
+    )
     if failing:
         findings.insert(
             3,

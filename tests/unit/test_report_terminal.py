@@ -23,7 +23,7 @@ def test_a_pass_says_so_first_and_fits_80_columns() -> None:
     lines = text.splitlines()
     assert lines[0].startswith("PASS  story[delay=5ms]")
     assert max(map(cells, lines)) <= 80
-    assert "4 passed" in text
+    assert "5 passed" in text
     assert "went wrong" not in text
     assert "open runs/x/report.html" in text
 
