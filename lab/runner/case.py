@@ -193,7 +193,7 @@ class _Run:
         """In a thread of its own, while the hosts are taken down."""
         with self.phases("judge"):
             told = tuple(f for f in self.record.findings if f.name.endswith(LIVE_ONLY))
-            self.findings = judge_case(self.scenario, evidence, told)
+            self.findings = judge_case(self.scenario, evidence, told, broken=self.error is not None)
             self.proofs, self.doubts = doubts(evidence)
 
     def _broke(self, error: LabError) -> None:

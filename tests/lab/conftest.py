@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +13,9 @@ from lab.engine.docker import DockerEngine
 from lab.engine.images import Images, ensure_images
 from lab.engine.private import find_engine
 from lab.errors import LabError
+from lab.result import Result
 from tests.conftest import without_docker
+from tests.lab.commands import SCENARIOS, lab, results
 
 
 def _progress(line: str) -> None:
@@ -28,6 +32,24 @@ def engine() -> Iterator[DockerEngine]:
         raise
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def tshark() -> str:
+    """tshark, the independent judge of captures."""
+    found = shutil.which("tshark")
+    if found is None:
+        without_docker("no tshark on this machine: apt-get install tshark")
+        raise AssertionError
+    return found
+
+
+@pytest.fixture(scope="session")
+def suite(images: Images, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Result, Path]]:
+    """Every shipped scenario, run once, side by side: results and run folders by the name of the case."""
+    out = tmp_path_factory.mktemp("suite")
+    lab("run", SCENARIOS, "-j", "auto", "--out", out, timeout=900)
+    return results(out)
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,10 @@
 """tshark as an independent judge: what it counts in a capture is what the lab counts.
 
-Over the stored runs, and over every run folder below the one that LAB_RUNS names (CI: the runs of all shipped
-scenarios). Without tshark the test is skipped; where LAB_REQUIRE_TSHARK=1 that is a failure.
+Here over the stored runs, in test_scenarios.py over the captures of every shipped scenario.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -20,8 +17,7 @@ from lab.evidence.pcapng_write import merge
 from lab.evidence.reader import read_capture
 
 STORED = Path(__file__).parent.parent / "data" / "captures"
-RUNS = os.environ.get("LAB_RUNS")
-CAPTURES = sorted(STORED.glob("*/pcap/*.pcapng")) + (sorted(Path(RUNS).glob("**/*.pcapng")) if RUNS else [])
+CAPTURES = sorted(STORED.glob("*/pcap/*.pcapng"))
 ANALYSIS = {
     "retransmission": "tcp.analysis.retransmission",
     "fast retransmission": "tcp.analysis.fast_retransmission",
@@ -34,16 +30,6 @@ ANALYSIS = {
     "window update": "tcp.analysis.window_update",
 }
 FIELDS = ["frame.number", "frame.time_epoch", "ip.proto", "tcp.flags", "tcp.len", *ANALYSIS.values()]
-
-
-@pytest.fixture(scope="session")
-def tshark() -> str:
-    found = shutil.which("tshark")
-    if found is None:
-        if os.environ.get("LAB_REQUIRE_TSHARK") == "1":
-            pytest.fail("LAB_REQUIRE_TSHARK=1, but there is no tshark", pytrace=False)
-        pytest.skip("no tshark on this machine")
-    return found
 
 
 def asked(tshark: str, path: Path) -> list[list[str]]:
@@ -71,6 +57,11 @@ def test_there_is_something_to_judge() -> None:
 
 @pytest.mark.parametrize("path", CAPTURES, ids=lambda path: f"{path.parent.parent.name}-{path.stem}")
 def test_counts_agree(tshark: str, path: Path) -> None:
+    assert_agreement(tshark, path)
+
+
+def assert_agreement(tshark: str, path: Path) -> None:
+    """SYN, SYN-ACK, FIN, RST, bytes, retransmissions and time stamps of one capture, by both."""
     capture = read_capture(path)
     rows = asked(tshark, path)
     assert len(rows) == len(capture)

@@ -1,0 +1,134 @@
+"""The command line without an engine: exit codes, where things are printed, and what is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lab import cli
+from lab.errors import EngineError
+
+VALID = """\
+lab: 1
+name: two
+summary: two delays
+tags: [quick]
+params: {delay: [1ms, 2ms]}
+hosts:
+  client:
+    link: {delay: "${delay}"}
+steps:
+  - {do: listen, at: server, port: 8001, as: srv}
+  - {do: connect, at: client, to: "server:8001", as: c}
+"""
+
+
+def run(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(argument) for argument in arguments])
+    code = ended.value.code
+    assert isinstance(code, int)
+    return code
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Path:
+    file = tmp_path / "two.yml"
+    file.write_text(VALID)
+    return file
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(name, "--help") == 0
+    assert "usage" in capsys.readouterr().out.lower()
+
+
+def test_a_misspelt_command_is_usage_and_suggests(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("chekc") == 2
+    assert "did you mean 'check'?" in capsys.readouterr().err
+
+
+def test_check_says_what_is_valid(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("check", scenario) == 0
+    assert capsys.readouterr().out == "1 file, 2 cases: valid\n"
+
+
+def test_check_prints_errors_plain_on_stderr(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scenario.write_text(VALID.replace("8001, as", "80010000, as").replace("name: two", "nmae: two"))
+    assert run("check", scenario) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.split(": ")[0] for line in err.splitlines()] == [f"{scenario}:2:1", f"{scenario}:10:36"]
+
+
+def test_list_as_json_is_what_tools_read(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("list", scenario, "--format", "json") == 0
+    cases = json.loads(capsys.readouterr().out)
+    assert [(case["name"], case["params"], case["tags"]) for case in cases] == [
+        ("two[delay=1ms]", {"delay": "1ms"}, ["quick"]),
+        ("two[delay=2ms]", {"delay": "2ms"}, ["quick"]),
+    ]
+
+
+def test_nothing_to_run_is_usage(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("list", scenario, "--tag", "slow") == 2
+    assert "none of 2 cases fits --tag slow" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "{file}", "-j", "many"], "-j many: a number from 1, or auto"),
+        (["run", "{file}", "--keep", "-j", "2"], "--keep goes with one case at a time"),
+        (["run", "{file}", "--param", "delay"], "a parameter and its value"),
+        (["run", "nowhere.yml"], "nowhere.yml"),
+        (["report", "nowhere"], "no such folder"),
+        (["recheck", "."], "not a run folder"),
+        (["matrix", "{file}", "-k", "none"], "nothing to run"),
+    ],
+)
+def test_bad_usage_is_2_and_says_why(
+    scenario: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert run(*(word.format(file=scenario) for word in arguments)) == 2
+    assert said in capsys.readouterr().err
+
+
+def broken(error: Exception) -> object:
+    def main(**_: object) -> int:
+        raise error
+
+    return type("Broken", (), {"main": staticmethod(main)})
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (EngineError("no engine", hint="start one"), 3, "lab: no engine\n  next: start one\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (ValueError("a bug"), 3, "internal error: ValueError: a bug"),
+    ],
+)
+def test_how_errors_end_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    code: int,
+    said: str,
+) -> None:
+    monkeypatch.setattr(cli, "cli", broken(error))
+    assert run("run") == code
+    err = capsys.readouterr().err
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_debug_shows_the_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "cli", broken(ValueError("a bug")))
+    assert run("--debug", "run") == 3
+    assert "Traceback" in capsys.readouterr().err

@@ -1,0 +1,290 @@
+"""The runner without an engine: settling, plans, folders, interrupts, progress, arguments of calls."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import threading
+from datetime import UTC, datetime
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from lab.engine.base import ContainerSpec, NetworkSpec
+from lab.engine.fake import FakeEngine
+from lab.errors import EngineError, LabError, UsageError
+from lab.link import Impairment, Link
+from lab.runner.arguments import arguments
+from lab.runner.folder import file_name, link_latest, make_folder
+from lab.runner.interrupt import Interrupt, Interrupted, signals_set
+from lab.runner.phases import Phases
+from lab.runner.plan import make_plan, place, wire_place
+from lab.runner.progress import Progress
+from lab.runner.selection import Selection
+from lab.runner.settle import quiet_time, settle
+from lab.runner.suite import plan_jobs
+from lab.runner.testbed import in_parallel, remove_run
+from lab.scenario.load import load
+from lab.scenario.steps import Call, parse_step
+from lab.units import Duration
+
+SUBNET = IPv4Network("198.18.7.0/24")
+
+
+class FakeClock:
+    """Time that passes only where somebody waits."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def monotonic_ns(self) -> int:
+        return self.now
+
+    def wall_ns(self) -> int:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += round(seconds * 1e9)
+
+
+# --- settling ---------------------------------------------------------------------------------------------
+
+
+def delayed(milliseconds: int) -> Link:
+    side = Impairment(delay=Duration(milliseconds * 1_000_000))
+    return Link(side, side)
+
+
+def test_quiet_is_the_largest_round_trip_and_50_ms() -> None:
+    assert quiet_time([delayed(10), delayed(20), delayed(1)]) == pytest.approx(0.060 + 0.050)
+    assert quiet_time([Link()]) == pytest.approx(0.050)
+
+
+def test_settling_waits_for_the_last_packet_and_for_the_queues() -> None:
+    clock = FakeClock()
+    last_packet = 400_000_000
+    held = [3, 1, 0]
+    rested = settle(lambda: max(0, clock.now - last_packet), lambda: held.pop(0), 0.1, clock.sleep, clock)
+    assert rested
+    assert held == []
+    assert clock.now >= last_packet + 100_000_000
+
+
+@pytest.mark.parametrize(("quiet_ns", "in_flight"), [(0, 0), (10**9, 1)])
+def test_settling_gives_up_after_3_s_and_says_so(quiet_ns: int, in_flight: int) -> None:
+    clock = FakeClock()
+    assert not settle(lambda: quiet_ns, lambda: in_flight, 0.1, clock.sleep, clock)
+    assert clock.now == 3_000_000_000
+
+
+# --- plans ------------------------------------------------------------------------------------------------
+
+SCENARIO = """\
+lab: 1
+hosts:
+  client:
+    link: {delay: 5ms}
+    sysctls: {net.ipv4.tcp_syn_retries: 1}
+  idle: {}
+steps:
+  - {do: listen, at: server, port: 8001, as: srv}
+  - {do: parallel, steps: [{do: drop, from: client, to: server, match: syn}, {do: sleep, for: 1ms}]}
+  - {do: connect, at: client, to: "server:8001", as: c}
+"""
+
+
+def test_a_plan_has_the_used_hosts_their_links_and_what_drops_need(tmp_path: Path) -> None:
+    file = tmp_path / "s.yml"
+    file.write_text(SCENARIO)
+    plan = make_plan(load(file)[0].scenario, "12345678", "auto", {"lab.run": "12345678"}, keep=False)
+    assert [host.name for host in plan.hosts] == ["client", "server"]
+    assert plan.hosts[0].sysctls == {"net.ipv4.tcp_syn_retries": "1"}
+    assert plan.links["client"] == delayed(5)
+    assert plan.drops
+    assert plan.labels_of("host", "client") == {
+        "lab.run": "12345678",
+        "lab.role": "host",
+        "lab.host": "client",
+    }
+
+
+def test_addresses_and_macs_follow_the_subnet_and_the_number() -> None:
+    assert (str(place(SUBNET, 10).address), place(SUBNET, 10).mac) == ("198.18.7.10", "02:c6:12:07:00:0a")
+    assert str(wire_place(SUBNET).address) == "198.18.7.2"
+
+
+# --- folders ----------------------------------------------------------------------------------------------
+
+
+def test_a_case_name_becomes_a_file_name() -> None:
+    assert file_name("timeout[delay=5ms,loss=1%]") == "timeout-delay=5ms,loss=1"
+    assert file_name("///") == "case"
+
+
+def test_a_folder_is_named_by_time_scenario_and_run(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, "timeout", "ab12", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
+    assert folder == tmp_path / "20260102T030405Z-timeout-ab12"
+    link_latest(folder)
+    link_latest(folder)
+    assert (tmp_path / "latest").resolve() == folder
+    assert sorted(path.name for path in tmp_path.iterdir()) == [folder.name, "latest"]
+
+
+def test_a_folder_that_cannot_be_made_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot be made") as caught:
+        make_folder(tmp_path / "file", "timeout", "ab12")
+    assert "--out" in caught.value.hint
+
+
+def test_many_cases_have_folders_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "s.yml"
+    file.write_text(
+        SCENARIO.replace("hosts:", "params: {delay: [1ms, 2ms]}\nhosts:", 1).replace("5ms", '"${delay}"')
+    )
+    cases = load(file)
+    folder, jobs = plan_jobs(cases, tmp_path / "runs", repeat=2)
+    assert [job.folder.path.relative_to(folder).as_posix() for job in jobs] == [
+        "s-delay=1ms-1",
+        "s-delay=2ms-1",
+        "s-delay=1ms-2",
+        "s-delay=2ms-2",
+    ]
+    assert len({job.run for job in jobs}) == 4
+    alone, (job,) = plan_jobs(cases[:1], tmp_path / "runs", repeat=1)
+    assert job.folder.path == alone
+
+
+def test_a_selection_of_nothing_is_an_error_that_says_what_was_asked(tmp_path: Path) -> None:
+    file = tmp_path / "s.yml"
+    file.write_text(SCENARIO)
+    assert [case.name for case in Selection((file,), keyword="S").cases()] == ["s"]
+    with pytest.raises(UsageError, match="none of 1 cases fits -k other --tag slow"):
+        Selection((file,), keyword="other", tags=("slow",)).cases()
+
+
+# --- interrupts -------------------------------------------------------------------------------------------
+
+
+def test_an_interrupt_calls_back_once_and_ends_waits() -> None:
+    interrupt = Interrupt()
+    called: list[str] = []
+    with interrupt.calling(lambda: called.append("in")):
+        interrupt.check()
+        threading.Thread(target=interrupt.set, args=("SIGINT",)).start()
+        with pytest.raises(Interrupted, match="interrupted by SIGINT"):
+            interrupt.wait(60)
+    interrupt.set("SIGTERM")
+    assert (interrupt.reason, called) == ("SIGINT", ["in"])
+    with interrupt.calling(lambda: called.append("late")):
+        pass
+    assert called == ["in", "late"]
+
+
+def test_a_signal_sets_the_interrupt_even_where_it_was_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        interrupt = Interrupt()
+        with signals_set(interrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            with pytest.raises(Interrupted):
+                interrupt.wait(60)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_of_parallel_jobs_all_are_run_and_the_first_error_names_the_others() -> None:
+    done: list[str] = []
+
+    def fails(text: str) -> None:
+        raise EngineError(text)
+
+    with pytest.raises(LabError, match="one") as caught:
+        in_parallel({"a": lambda: fails("one"), "b": lambda: fails("two"), "c": lambda: done.append("c")})
+    assert caught.value.__notes__ == ["b: two"]
+    assert done == ["c"]
+
+
+# --- taking down ------------------------------------------------------------------------------------------
+
+
+def lab_of(engine: FakeEngine, run: str, subnet: str) -> str:
+    labels = {"lab.run": run}
+    network = engine.create_network(NetworkSpec(f"lab-{run}", IPv4Network(subnet), labels))
+    return engine.create(
+        ContainerSpec(
+            name=f"lab-{run}-a",
+            image="lab-host:1",
+            labels=labels,
+            network=network,
+            address=IPv4Network(subnet)[10],
+            mac="02:c6:12:07:00:0a",
+        )
+    )
+
+
+def test_only_the_objects_of_the_run_are_removed() -> None:
+    engine = FakeEngine(images={"lab-host:1": "sha256:1"})
+    lab_of(engine, "one", "198.18.1.0/24")
+    lab_of(engine, "two", "198.18.2.0/24")
+    remove_run(engine, "one")
+    assert [c.name for c in engine.containers({"lab.run": None})] == ["lab-two-a"]
+    assert [n.name for n in engine.networks() if "lab.run" in n.labels] == ["lab-two"]
+
+
+# --- small things -----------------------------------------------------------------------------------------
+
+
+def test_phases_are_told_in_the_order_in_which_they_began() -> None:
+    clock = FakeClock()
+    phases = Phases(clock)
+    with phases("outer"):
+        clock.sleep(1)
+        with phases("inner"):
+            clock.sleep(2)
+    assert [(p.name, p.start, p.seconds) for p in phases.all()] == [("outer", 0.0, 3.0), ("inner", 1.0, 2.0)]
+
+
+def test_progress_overwrites_its_status_on_a_terminal_only() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal, pipe, verbose = Terminal(), io.StringIO(), io.StringIO()
+    for progress in (Progress(terminal), Progress(pipe), Progress(verbose, verbose=True)):
+        progress.status("working")
+        progress.line("done")
+        progress.clear()
+    assert terminal.getvalue() == "working\r       \rdone\n"
+    assert pipe.getvalue() == "done\n"
+    assert verbose.getvalue() == "working\ndone\n"
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"do": "listen", "at": "a", "port": 80, "as": "s"}, {"port": 80, "as": "s", "backlog": 5}),
+        ({"do": "connect", "at": "a", "to": "b:80", "as": "c"}, {"to": ["b", 80], "as": "c"}),
+        ({"do": "send", "at": "a", "on": "c", "data": "x"}, {"on": "c", "data": {"text": "x"}}),
+        ({"do": "recv", "at": "a", "on": "c", "size": "1kB", "timeout": "1s"}, {"on": "c", "size": 1000}),
+        ({"do": "settimeout", "at": "a", "on": "c", "value": "none"}, {"on": "c", "value": None}),
+        ({"do": "settimeout", "at": "a", "on": "c", "value": "5ms"}, {"on": "c", "value": 5_000_000}),
+        (
+            {
+                "do": "setsockopt",
+                "at": "a",
+                "on": "c",
+                "option": "SO_LINGER",
+                "value": {"onoff": 1, "seconds": 0},
+            },
+            {"on": "c", "option": "SO_LINGER", "value": {"onoff": 1, "seconds": 0}},
+        ),
+    ],
+)
+def test_the_arguments_of_a_call_are_plain_json(keys: dict[str, object], expected: dict[str, object]) -> None:
+    step = parse_step(keys)
+    assert isinstance(step, Call)
+    assert arguments(step) == expected
