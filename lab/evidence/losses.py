@@ -55,6 +55,7 @@ class Losses:
         left = self._by_rules(journeys, left)
         for i in left:
             journeys.causes[i] = self._configured(journeys, i)
+        _follow_fragments(journeys, left)
 
     def _span(self, source: str, target: str, sent_ns: int) -> int:
         """The longest time from sending until a packet must have arrived."""
@@ -172,6 +173,31 @@ class Losses:
             what = f"limit {side.limit}" if side.limit is not None else f"rate {side.rate}"
             found.append(("queue", f"queue full ({what}) on {where}"))
         return found
+
+
+def _follow_fragments(journeys: Journeys, lost: list[int]) -> None:
+    """Explains lost fragments by the loss of another one of the same datagram: a bridge that hands packets to
+    netfilter (bridge-nf-call-iptables) puts them together first, and passes on only what is whole."""
+    datagrams: dict[tuple[str, str, str, int], Cause] = {}
+
+    def datagram(i: int) -> tuple[str, str, str, int] | None:
+        capture, position = journeys.seen(i)
+        if position not in capture.fragments:
+            return None
+        packet = capture[position]
+        return packet.protocol, packet.source, packet.target, packet.ip_id
+
+    for i, cause in journeys.causes.items():
+        key = datagram(i)
+        if key is not None and cause.kind not in ("unexplained", "capture"):
+            datagrams.setdefault(key, cause)
+    for i in lost:
+        key = datagram(i)
+        cause = journeys.causes[i]
+        if key in datagrams and cause.kind == "unexplained":
+            first = datagrams[key]
+            text = f"another fragment of its datagram was lost: {first.text}"
+            journeys.causes[i] = Cause("fragment", text, step=first.step)
 
 
 def _seen(journeys: Journeys) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:

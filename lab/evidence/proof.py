@@ -61,7 +61,7 @@ def prove(trace: Trace) -> tuple[LinkProof, ...]:
         groups: dict[_Group, Sample] = {}
         for (source, target), epochs in paths.items():
             for epoch in epochs:
-                if not epoch.sample.sent:
+                if not epoch.sample.sent and not epoch.sample.delays:
                     continue
                 up, down = has(epoch.up), has(epoch.down)
                 if not (up or down) and quantity not in ("delay", "loss"):
@@ -142,16 +142,23 @@ def _epochs(timeline: Timeline, source: str, target: str) -> Iterator[_Epoch]:
             yield _Epoch(begin, end, up.impairment, down.impairment, latest.step, limited)
 
 
+def _is_fragment(trace: Trace, source: int, sent: int) -> bool:
+    """Fragments do not count for loss: where one is lost, a bridge may drop the others of its datagram."""
+    capture = trace.journeys.captures[source]
+    return capture is not None and sent in capture.fragments
+
+
 def _measure(trace: Trace, timeline: Timeline) -> dict[tuple[str, str], list[_Epoch]]:
     """Sorts every packet into the epoch of its path."""
     journeys = trace.journeys
     paths: dict[tuple[int, int], list[_Epoch]] = {}
     begins: dict[tuple[int, int], list[int]] = {}
-    for number, (source, target, fate, received, t_ns) in enumerate(
+    for number, (source, target, fate, sent, received, t_ns) in enumerate(
         zip(
             journeys.source,
             journeys.target,
             journeys.fate,
+            journeys.sent,
             journeys.received,
             journeys.t_ns,
             strict=True,
@@ -169,17 +176,18 @@ def _measure(trace: Trace, timeline: Timeline) -> dict[tuple[str, str], list[_Ep
         sample = paths[key][place].sample
         if fate == LOST:
             cause = journeys.causes.get(number)
-            if cause is None or cause.kind in _COUNTED:
+            if (cause is None or cause.kind in _COUNTED) and not _is_fragment(trace, source, sent):
                 sample.sent += 1
                 sample.lost += 1
             continue
         capture = journeys.captures[target]
         assert capture is not None
         arrived_ns = capture.t_ns[received]
-        sample.sent += 1
+        if not _is_fragment(trace, source, sent):
+            sample.sent += 1
         sample.delays.append(arrived_ns - t_ns)
         if paths[key][place].limited:
-            sample.arrivals[target, source].append((arrived_ns, capture.original[received]))
+            sample.passages[source, target].append((t_ns, arrived_ns, capture.original[received]))
         if fate == CORRUPTED:
             sample.corrupted += 1
         if number in journeys.copies:

@@ -45,7 +45,17 @@ class Cause:
     """Why a packet was lost. `kind` "unexplained" means that nothing in the records explains it."""
 
     kind: Literal[
-        "drop", "cut", "partition", "power off", "loss", "queue", "corrupt", "mtu", "capture", "unexplained"
+        "drop",
+        "cut",
+        "partition",
+        "power off",
+        "loss",
+        "queue",
+        "corrupt",
+        "mtu",
+        "fragment",  #: another fragment of its datagram was lost
+        "capture",  #: the target's capture itself lost packets
+        "unexplained",
     ]
     text: str  #: for people: "dropped by rule drop-1 (steps[3])", "loss 5% on server.down", …
     rule: str | None = None  #: of a drop

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from lab.evidence.model import DropCount, QueueCount, Records, WireEvent
+from lab.evidence.proof import contradictions, prove
 from lab.evidence.trace import Fate, Trace
 from lab.link import Impairment
-from tests.unit.evidence_frames import ACK, FIN, MS, SYN, T0, Net, records_of, side, tcp
+from tests.unit.evidence_frames import ACK, FIN, MS, SYN, T0, Net, records_of, side, tcp, udp
 
 
 def event(action: str, at_ms: float, **keys: object) -> WireEvent:
@@ -144,3 +145,29 @@ def test_larger_than_the_mtu(tmp_path: Path) -> None:
     net.packet("client", "server", 1, tcp(1, 2, 5, 1, ACK, b"x" * 400), delay_ms=None)
     net.packet("client", "server", 9000, tcp(1, 2, 5, 1, ACK))
     assert causes(net.trace(tmp_path, records_of(down=side(mtu=600)))) == ["mtu", "unexplained"]
+
+
+def test_the_other_fragments_of_a_datagram_of_which_one_was_dropped(tmp_path: Path) -> None:
+    rule = event("drop", 0, rule="r1", source="client", target="server", match="any", count=1)
+    net = Net()
+    for ip_id, delay in ((7, None), (8, 5.0)):
+        for i in range(3):
+            more = 0x2000 if i < 2 else 0
+            body = udp(1, 2, b"x" * 16) if i == 0 else bytes([i]) * 24
+            fragment = more | i * 3
+            net.packet(
+                "client",
+                "server",
+                ip_id + i / 10,
+                body,
+                ip_id=ip_id,
+                protocol=17,
+                fragment=fragment,
+                delay_ms=delay,
+            )
+    records = records_of(events=[rule], drops=[DropCount("r1", 1)])
+    trace = net.trace(tmp_path, records)
+    assert causes(trace) == ["drop", "fragment", "fragment"]
+    assert not trace.unexplained()
+    assert not contradictions(prove(trace))
+    assert causes(net.trace(tmp_path, records_of())) == ["unexplained"] * 3

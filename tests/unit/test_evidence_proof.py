@@ -27,6 +27,7 @@ def run(
     up: Impairment,
     gap_ms: float = 3,
     size: int = 1,
+    end_ms: float = 0,
     events: Iterable[WireEvent] = (),
     steps: Iterable[tuple[str, float, float]] = (),
 ) -> Trace:
@@ -34,8 +35,9 @@ def run(
     for i in range(count):
         segment = tcp(1, 2, i * size, 1, ACK, bytes(size))
         net.packet("client", "server", i * gap_ms, segment, ip_id=i % 65536, delay_ms=delay_ms(i))
-    net.packet("client", "server", count * gap_ms + 500, tcp(1, 2, 0, 9, ACK), delay_ms=delay_ms(0) or 5)
-    records = records_of(up=up, end_ms=count * gap_ms + 2000, events=events, steps=steps)
+    late = end_ms - 1000 if end_ms else count * gap_ms + 500
+    net.packet("client", "server", late, tcp(1, 2, 0, 9, ACK), delay_ms=delay_ms(0) or 5)
+    records = records_of(up=up, end_ms=late + 1500, events=events, steps=steps)
     return net.trace(folder, records)
 
 
@@ -128,16 +130,51 @@ def test_bursty_loss_is_not_held_against_a_binomial(tmp_path: Path) -> None:
     assert of(run(tmp_path, 4000, lambda i: 1.0, up=wanted), "loss").verdict == "contradiction"
 
 
+def queued(limit: int, gap_ms: float, size: int = 1000) -> Callable[[int], float]:
+    """Delays in a queue of `limit` bit/s into which frames of `size` bytes come every `gap_ms`."""
+    free = 0.0
+
+    def delay(i: int) -> float:
+        nonlocal free
+        if i == 0:
+            free = 0.0
+        free = max(free, i * gap_ms) + size * 8e3 / limit
+        return free - i * gap_ms
+
+    return delay
+
+
 def test_rate(tmp_path: Path) -> None:
     wanted = side(rate="1mbit")
     size = 1000 - 54
-    # 1000 bytes each 8 ms are 1 mbit
-    assert of(run(tmp_path, 200, lambda i: 1.0, up=wanted, gap_ms=8, size=size), "rate").verdict == "ok"
-    proof = of(run(tmp_path, 400, lambda i: 1.0, up=wanted, gap_ms=4, size=size), "rate")
-    assert (proof.verdict, proof.measured) == ("contradiction", "2mbit")
-    assert of(run(tmp_path, 200, lambda i: 1.0, up=wanted, gap_ms=30, size=size), "rate").verdict == "too few"
+
+    def verdict(limit: int, gap_ms: float, up: Impairment = wanted) -> LinkProof:
+        trace = run(tmp_path, 200, queued(limit, gap_ms), up=up, gap_ms=gap_ms, size=size, end_ms=60_000)
+        return of(trace, "rate")
+
+    full = verdict(1_000_000, 4)
+    assert (full.verdict, full.measured) == ("ok", "1mbit")
+    assert full.spread == "while full: 200 packets in 1592.00ms"
+    assert verdict(2_000_000, 2).verdict == "contradiction"
+    assert verdict(1_000_000_000, 30).verdict == "contradiction"  # never full, but no time to send either
+    assert verdict(1_000_000, 30).verdict == "too few"
     bursty = Impairment(rate=wanted.rate, burst=Size(1_000_000))
-    assert of(run(tmp_path, 400, lambda i: 1.0, up=bursty, gap_ms=4, size=size), "rate").verdict == "ok"
+    assert verdict(2_000_000, 2, bursty).verdict == "ok"
+    jittery = side(rate="1mbit", delay="0ms", jitter="20ms")
+    assert verdict(1_000_000, 4, jittery).verdict == "ok"
+
+
+def test_a_wire_that_stood_still_may_catch_up(tmp_path: Path) -> None:
+    delay = queued(1_000_000, 4)
+
+    def stalled(i: int) -> float:
+        arrives = i * 4 + delay(i)
+        return (800.0 if 400 < arrives < 800 else arrives) - i * 4
+
+    wanted = side(rate="1mbit")
+    assert (
+        of(run(tmp_path, 200, stalled, up=wanted, gap_ms=4, size=946, end_ms=60_000), "rate").verdict == "ok"
+    )
 
 
 def test_reorder_is_what_was_sent_at_once(tmp_path: Path) -> None:
