@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -60,10 +58,6 @@ class Site:
     snaplen: int  #: bytes
     tolerance: Tolerance
     engine_address: str | None
-
-    def environ(self) -> Mapping[str, str]:
-        """The environment by which the engine is found: `lab.yml` comes before the process's own."""
-        return {"DOCKER_HOST": self.engine_address} if self.engine_address else os.environ
 
 
 def load_site(path: Path | None = None) -> Site:

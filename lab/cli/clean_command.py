@@ -16,7 +16,7 @@ def command(kept: bool) -> int:
     from lab.site import load_site
 
     site = load_site()
-    engine = find_engine(lambda text: click.echo(text, err=True), environ=site.environ(), start=False)
+    engine = find_engine(lambda text: click.echo(text, err=True), address=site.engine_address, start=False)
     owners = (Owner.DEAD, Owner.UNKNOWN, *((Owner.KEPT,) if kept else ()))
     swept = sweep(engine, owners=owners, progress=click.echo)
     for name in (*swept.containers, *swept.networks):

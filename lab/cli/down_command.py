@@ -16,7 +16,9 @@ def command(run: str | None, everything: bool) -> None:
     from lab.runner.standing import choose, standing
     from lab.site import load_site
 
-    engine = find_engine(lambda text: click.echo(text, err=True), environ=load_site().environ(), start=False)
+    engine = find_engine(
+        lambda text: click.echo(text, err=True), address=load_site().engine_address, start=False
+    )
     labs = standing(engine) if everything else [choose(engine, run)]
     for lab in labs:
         swept = sweep(engine, owners=(Owner.KEPT,), run=lab.run)

@@ -16,7 +16,7 @@ def up() -> None:
     from lab.engine.private import find_engine
     from lab.site import load_site
 
-    engine = find_engine(lambda text: click.echo(text, err=True), environ=load_site().environ())
+    engine = find_engine(lambda text: click.echo(text, err=True), address=load_site().engine_address)
     info = engine.info()
     click.echo(f"{info.name} {info.version} answers at {info.address}")
 

@@ -6,16 +6,20 @@ import click
 
 
 @click.command("images")
-def command() -> None:
+@click.option("--prune", is_flag=True, help="Remove the lab's images of former sources.")
+def command(prune: bool) -> None:
     """Build the images that are missing; images whose sources have not changed are left as they are."""
-    from lab.engine.images import ensure_images
+    from lab.engine.images import ensure_images, prune_images
     from lab.engine.private import find_engine
     from lab.site import load_site
 
     def say(text: str) -> None:
         click.echo(text, err=True)
 
-    engine = find_engine(say, environ=load_site().environ())
+    engine = find_engine(say, address=load_site().engine_address)
     images = ensure_images(engine, say)
     for image in (images.base, images.host, images.wire):
         click.echo(f"{image.tag}  {image.id}")
+    if prune:
+        for tag in prune_images(engine):
+            click.echo(f"removed {tag}")

@@ -48,7 +48,7 @@ class Done:
 
 def open_engine(site: Site, progress: Progress) -> DockerEngine:
     """The engine of this site; what dead runs left on it is removed first."""
-    engine = find_engine(progress.line, environ=site.environ())
+    engine = find_engine(progress.line, address=site.engine_address)
     swept = sweep(engine, progress=progress.line)
     for failure in swept.failures:
         progress.line(f"left behind by a dead run, and could not be removed: {failure}")
