@@ -14,9 +14,9 @@ from lab.result import Result
 from lab.scenario.load import load_all
 from lab.verdict import Verdict
 from tests.conftest import without_docker
+from tests.lab import report_chromium
 from tests.lab.commands import SCENARIOS, lab
 from tests.lab.test_evidence_tshark import assert_agreement
-from tests.unit import report_chromium
 
 pytestmark = pytest.mark.docker
 

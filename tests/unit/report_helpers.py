@@ -33,6 +33,7 @@ from lab.evidence.packets import ACK, FIN, PSH, RST, SYN
 from lab.evidence.pcapng_write import PcapngWriter
 from lab.evidence.store import Evidence, load_evidence, write_records
 from lab.link import Impairment, Link
+from lab.report import write_reports
 from lab.result import Environment, ErrorFacts, ImageFacts, Phase, Result, write_result
 from lab.units import Duration, Percent, Rate
 from lab.verdict import Finding, PacketRef, Verdict
@@ -528,3 +529,17 @@ def run_folder(folder: Path, story: Story, outcome: Result) -> Evidence:
 
 
 __all__ = ["STORIES", "Rate", "Story", "finding", "result", "run_folder"]
+
+
+def run_folders(make: Callable[[str], Path]) -> dict[str, Path]:
+    """A run folder with reports for each story, one of each verdict; `make` gives an empty folder."""
+    folders = {}
+    verdicts = dict(zip(STORIES, (Verdict.FAIL, Verdict.ERROR, Verdict.PASS, Verdict.PASS), strict=True))
+    for name, story in STORIES.items():
+        folder = make(name)
+        outcome = result(verdicts[name], name=name)
+        evidence = run_folder(folder, story(), outcome)
+        (folder / "scenario.yml").write_text("\n".join(f"line {n}" for n in range(1, 40)))
+        write_reports(folder, outcome, evidence)
+        folders[name] = folder
+    return folders

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -23,16 +21,15 @@ from lab.report import (
 )
 from lab.report.page import script_json
 from lab.result import Result
-from lab.verdict import PacketRef, Verdict
-from tests.unit import report_chromium
+from lab.verdict import Verdict
 from tests.unit.report_helpers import (
-    STORIES,
     Story,
     bulk_story,
     finding,
     loss_story,
     result,
     run_folder,
+    run_folders,
     timeout_story,
 )
 
@@ -89,17 +86,7 @@ def opened(html: str) -> Page:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run folder with reports for each story, one of each verdict."""
-    folders = {}
-    verdicts = dict(zip(STORIES, (Verdict.FAIL, Verdict.ERROR, Verdict.PASS, Verdict.PASS), strict=True))
-    for name, story in STORIES.items():
-        folder = tmp_path_factory.mktemp(name)
-        outcome = result(verdicts[name], name=name)
-        evidence = run_folder(folder, story(), outcome)
-        (folder / "scenario.yml").write_text("\n".join(f"line {n}" for n in range(1, 40)))
-        write_reports(folder, outcome, evidence)
-        folders[name] = folder
-    return folders
+    return run_folders(tmp_path_factory.mktemp)
 
 
 def test_the_page_says_what_a_person_wants_to_know(runs: dict[str, Path]) -> None:
@@ -266,79 +253,6 @@ def test_diagrams_by_themselves(runs: dict[str, Path], tmp_path: Path) -> None:
     assert "FAIL" not in diagram_text(evidence)
     assert diagram_mermaid(evidence).startswith("sequenceDiagram")
     assert diagram_svg(evidence).startswith("<svg")
-
-
-# In a browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[report_chromium.Browser]:
-    program = report_chromium.find()
-    if program is None:
-        if os.environ.get("LAB_REQUIRE_CHROMIUM") == "1":
-            pytest.fail("LAB_REQUIRE_CHROMIUM=1 and no chromium on the PATH")
-        pytest.skip("no chromium")
-    with report_chromium.Browser(program) as found:
-        yield found
-
-
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (400, True)])
-def test_chromium_opens_the_reports_without_a_word(
-    browser: report_chromium.Browser, runs: dict[str, Path], width: int, dark: bool
-) -> None:
-    for folder in runs.values():
-        assert browser.open(folder / "report.html", width=width, dark=dark) == []
-        wide, inner = browser.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-        assert wide <= inner
-        ground = browser.evaluate("getComputedStyle(document.querySelector('section')).backgroundColor")
-        assert ground == ("rgb(17, 22, 28)" if dark else "rgb(255, 255, 255)")
-
-
-def test_chromium_tells_what_a_broken_page_does(browser: report_chromium.Browser, tmp_path: Path) -> None:
-    (tmp_path / "bad.html").write_text(
-        '<script>console.error("so"); missing()</script><img src="http://127.0.0.1:9/x.png">'
-    )
-    said = browser.open(tmp_path / "bad.html")
-    assert "console.error: so" in said
-    assert any("missing is not defined" in line for line in said)
-    assert "request: http://127.0.0.1:9/x.png" in said
-
-
-def test_packets_by_keyboard_filter_and_jump(browser: report_chromium.Browser, runs: dict[str, Path]) -> None:
-    browser.open(runs["loss"] / "report.html")
-    browser.evaluate("document.querySelector('a.jump').click()")
-    heading = "document.querySelector('#inspector h3').textContent"
-    assert "seq=12" in browser.evaluate(heading)
-    assert not browser.evaluate("document.querySelector('#inspector').hidden")
-    browser.press("ArrowDown")
-    assert "seq=1460" in browser.evaluate(heading)
-    assert "198.18.7.11:8001" in browser.evaluate("document.querySelector('#inspector dl').textContent")
-    browser.press("Escape")
-    assert browser.evaluate("document.querySelector('#inspector').hidden")
-    browser.open(runs["three"] / "report.html")
-    browser.evaluate(
-        "(f => {f.value = '1'; f.dispatchEvent(new Event('change'))})(document.querySelector('#flow'))"
-    )
-    shown = browser.evaluate("document.querySelectorAll('.viewer.wide .p:not(.off)').length")
-    rows = browser.evaluate("document.querySelectorAll('#packet-table tbody tr:not([hidden])').length")
-    assert shown == rows == 2
-
-
-def test_paper_is_white(browser: report_chromium.Browser, runs: dict[str, Path]) -> None:
-    assert browser.open(runs["bulk"] / "report.html", dark=True, media="print") == []
-    for part in ("body", ".viewer.wide .seq", ".plot"):
-        ink = browser.evaluate(f"getComputedStyle(document.querySelector('{part}')).color")
-        assert max(int(value) for value in re.findall(r"\d+", ink)) < 120
-    assert browser.evaluate("getComputedStyle(document.querySelector('.tools')).display") == "none"
-
-
-def test_the_theme_can_be_changed(browser: report_chromium.Browser, runs: dict[str, Path]) -> None:
-    browser.open(runs["loss"] / "report.html")
-    ground = "getComputedStyle(document.querySelector('.seq')).backgroundColor"
-    assert browser.evaluate(ground) == "rgb(255, 255, 255)"
-    browser.evaluate("document.querySelector('#theme').click()")
-    assert browser.evaluate(ground) == "rgb(17, 22, 28)"
-    browser.evaluate("document.querySelector('#theme').click()")
 
 
 def test_refs_of_packets_that_are_not_drawn_are_not_links() -> None:
