@@ -10,12 +10,7 @@ import pytest
 
 from tests.conftest import without_docker
 from tests.lab import report_chromium
-from tests.unit.report_helpers import run_folders, (
-    STORIES,
-    finding,
-    result,
-    run_folder,
-)
+from tests.unit.report_helpers import run_folders
 
 pytestmark = pytest.mark.docker  # needs Debian's Chromium as the others need Docker: required where that is
 

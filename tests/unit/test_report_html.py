@@ -21,7 +21,7 @@ from lab.report import (
 )
 from lab.report.page import script_json
 from lab.result import Result
-from lab.verdict import Verdict
+from lab.verdict import PacketRef, Verdict
 from tests.unit.report_helpers import (
     Story,
     bulk_story,
