@@ -4,7 +4,7 @@
 
 Rounds of the two readers alternate, so that both see the same machine; medians, with the spread of all.
 `--whole` makes two captures of 500,000 packets each (a bulk transfer with 1 % loss, and its ACKs) and times
-reading, matching, flows, proof and bytes in a process of their own, with its peak of memory.
+reading, matching, flows, proof, bytes and every check in a process of their own, with its peak of memory.
 """
 
 from __future__ import annotations
@@ -23,12 +23,16 @@ from socket import inet_aton
 
 import dpkt
 
+from lab.checks import judge
+from lab.checks.common import Context
 from lab.evidence.model import Endpoint, HostFacts, Records, StateSample
 from lab.evidence.pcapng_write import PcapngWriter
 from lab.evidence.proof import contradictions, prove
 from lab.evidence.reader import read_capture
+from lab.evidence.store import Evidence
 from lab.evidence.trace import Trace
 from lab.link import Impairment, Link
+from lab.scenario.checks import parse_check
 from lab.units import Duration, Percent
 
 _A, _B = "198.18.1.10", "198.18.1.11"
@@ -36,6 +40,19 @@ _MACS = {_A: "02:c6:12:01:00:0a", _B: "02:c6:12:01:00:0b"}
 _WIRE_MAC = bytes.fromhex("02c612010002")
 _T0 = 1_700_000_000_000_000_000
 _MS = 1_000_000
+_CHECKS: tuple[dict[str, object], ...] = (
+    {"check": "handshake"},
+    {"check": "close", "how": "fin"},
+    {"check": "packets", "match": "data", "at": "lost", "count": {"min": 1}},
+    {"check": "packets", "match": "any", "at": "receiver", "count": {"min": 1}},
+    {"check": "retransmissions", "count": {"min": 1}},
+    {"check": "one_way", "delay": "20ms"},
+    {"check": "loss", "rate": "1%"},
+    {"check": "reordered", "count": {"min": 1}},
+    {"check": "duplicated", "count": 0},
+    {"check": "state", "at": "server", "port": 8001, "state": "ESTABLISHED", "when": "ever"},
+    {"check": "bytes"},
+)
 
 
 def _frame(
@@ -183,6 +200,14 @@ def whole(folder: Path) -> None:
     lap(f"{points:,} points")
     count = sum(1 for journey in trace.select("client", "server") if journey.delay_ns is not None)
     lap(f"{count:,} selected")
+    evidence = Evidence(trace.records, captures)
+    evidence.__dict__["trace"] = trace
+    context = Context.of(trace.records)
+    for keys in _CHECKS:
+        ends = {} if keys["check"] == "state" else {"from": "client", "to": "server"}
+        check = parse_check({**ends, **keys})
+        finding = judge(check, evidence, context)
+        lap(f"{finding.name} {finding.verdict}")
     print(f"{'all':>24}: {time.process_time() - began:6.2f} s")
 
 

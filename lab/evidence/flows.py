@@ -35,6 +35,7 @@ class Flow(Sequence[Journey]):
     client_isn: int | None  #: of the SYN; where none was seen, one below the first sequence number
     all_journeys: Journeys = field(repr=False)
     numbers: array[int] = field(repr=False)  #: of its journeys, in order of time
+    _streams: dict[tuple[str, str], ByteStream] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -261,6 +262,11 @@ class Flow(Sequence[Journey]):
 
     def stream(self, source: str, at: str) -> ByteStream:
         """The bytes that host `source` sent, as the capture of host `at` holds them."""
+        if (source, at) not in self._streams:
+            self._streams[source, at] = self._stream(source, at)
+        return self._streams[source, at]
+
+    def _stream(self, source: str, at: str) -> ByteStream:
         wanted = self._is_client(source)
         isn = self._isn[0 if wanted else 1]
         items = [(c, p) for c, p, from_client in self._at(at) if from_client == wanted]
