@@ -38,6 +38,7 @@ PROMISED = {
     "lost third ACK": "connect/lost-third-ack",
     "refused": "connect/refused",
     "unreachable": "connect/unreachable",
+    "unreachable, as a router says it": "connect/host-unreachable",
     "connect timeout and its schedule": "connect/syn-schedule",
     "recv, send and accept timeouts": "timeouts/recv-send-accept",
     "non-blocking calls": "timeouts/non-blocking",
