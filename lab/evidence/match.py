@@ -8,9 +8,11 @@ order; if fewer arrived than were sent, those are taken to be lost whose delay w
 from __future__ import annotations
 
 import sys
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from lab.evidence.model import HostFacts
 from lab.evidence.packets import RESERVED, ROW, Capture
@@ -262,22 +264,38 @@ def _corrupted(path: Path, source: Capture, target: Capture, strays: list[int]) 
         if path.arrival[order] < 0:
             for key in _parts(source, position):
                 lost[key].append(order)
+    contents: dict[int, int] = {}
     remain: list[int] = []
     for stray in strays:
-        keys = _parts(target, stray)
-        candidates = {order for key in keys for order in lost.get(key, ())[:_CANDIDATES]}
-        content = _comparable(target, stray)
-        for order in sorted(candidates):
-            position = path.sent[order]
-            if path.arrival[order] >= 0 or source.t_ns[position] > target.t_ns[stray]:
-                continue
-            if (content ^ _comparable(source, position)).bit_count() == 1:
+        content, came_ns = _comparable(target, stray), target.t_ns[stray]
+        for order in _candidates(path, source, lost, _parts(target, stray), came_ns):
+            if order not in contents:
+                contents[order] = _comparable(source, path.sent[order])
+            if (content ^ contents[order]).bit_count() == 1:
                 path.arrival[order] = stray
                 path.corrupted.add(order)
+                del contents[order]
                 break
         else:
             remain.append(stray)
     return remain
+
+
+def _candidates(
+    path: Path,
+    source: Capture,
+    lost: Mapping[tuple[int, bytes], list[int]],
+    keys: tuple[tuple[int, bytes], ...],
+    came_ns: int,
+) -> list[int]:
+    """Lost packets that share one of the parts, the last ones that were sent before a time, in order."""
+    found: set[int] = set()
+    for key in keys:
+        orders = lost.get(key, [])
+        end = bisect_right(orders, came_ns, key=lambda order: source.t_ns[path.sent[order]])
+        open_ones = (order for order in reversed(orders[:end]) if path.arrival[order] < 0)
+        found.update(islice(open_ones, _CANDIDATES))
+    return sorted(found)
 
 
 def _parts(capture: Capture, position: int) -> tuple[tuple[int, bytes], tuple[int, bytes]]:

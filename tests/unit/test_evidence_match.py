@@ -99,6 +99,16 @@ def test_a_flipped_bit_is_corrupted_not_lost(tmp_path: Path, bit: int) -> None:
     assert journeys[2].delay_ns == 5 * MS
 
 
+def test_many_corrupted_datagrams_that_look_alike(tmp_path: Path) -> None:
+    net = Net()
+    for i in range(300):
+        body = udp(1, 2, i.to_bytes(2, "big") * 10)
+        net.packet("client", "server", i, body, protocol=17, flip=100 + i % 60 if i % 2 else None)
+    journeys = net.trace(tmp_path, LOSSY).journeys
+    assert [j.fate is Fate.CORRUPTED for j in journeys] == [bool(i % 2) for i in range(300)]
+    assert {j.delay_ns for j in journeys} == {5 * MS}
+
+
 def test_two_flipped_bits_are_not_the_same_packet(tmp_path: Path) -> None:
     net = Net()
     net.packet("client", "server", 0, tcp(1, 2, 5, 1, ACK, b"p" * 20), delay_ms=None)
