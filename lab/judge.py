@@ -5,7 +5,7 @@ Nothing here touches an engine: a stored run is judged exactly as a live one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lab.checks import judge_all
@@ -15,7 +15,7 @@ from lab.evidence.model import CallRecord, Place, RunRecord
 from lab.evidence.store import Evidence
 from lab.scenario.expects import Expect, RunExpect
 from lab.scenario.model import Scenario
-from lab.scenario.steps import Await, Call, Connect, Parallel, Run, Sendto, Step
+from lab.scenario.steps import Await, Call, Connect, Parallel, Run, Sendto, Step, all_steps
 from lab.verdict import Finding, Verdict
 
 _BAD = (Verdict.FAIL, Verdict.ERROR)
@@ -117,14 +117,6 @@ class _Expecting:
 def _error_of(step: Step | None) -> str | None:
     expect = getattr(step, "expect", None)
     return expect.error if isinstance(expect, Expect) else None
-
-
-def all_steps(steps: Sequence[Step]) -> Iterator[Step]:
-    """The steps and, behind a `parallel`, those in it."""
-    for step in steps:
-        yield step
-        if isinstance(step, Parallel):
-            yield from all_steps(step.steps)
 
 
 def judge_case(

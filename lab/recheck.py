@@ -12,14 +12,11 @@ import yaml
 from lab.errors import UsageError
 from lab.evidence.store import Evidence, load_evidence
 from lab.judge import judge_case, told_live
-from lab.result import Result, read_result
+from lab.result import SCENARIO_FILE, TOPOLOGY_FILE, Result, read_result
 from lab.scenario.load import Case, load
 from lab.scenario.model import Scenario
 from lab.scenario.same import same_but_expectations
 from lab.verdict import Verdict
-
-SCENARIO_FILE = "scenario.yml"  #: the scenario as it was run, in the run folder
-TOPOLOGY_FILE = "topology.yml"  #: its topology, where it names one
 
 
 def recheck(folder: Path, scenario: Scenario | None = None) -> Result:

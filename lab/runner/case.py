@@ -2,44 +2,53 @@
 
 from __future__ import annotations
 
+import importlib
 import platform
 import shutil
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from lab import __version__
-from lab.checks.common import Context, link_changes
 from lab.clock import SYSTEM_CLOCK, Deadline
 from lab.engine.base import Engine, EngineInfo
 from lab.engine.clean import RunLock
 from lab.engine.images import Images
 from lab.errors import LabError, WireError
-from lab.evidence.model import LinkProof
-from lab.evidence.store import Evidence
-from lab.judge import LIVE_ONLY, StepJudge, judge_case
-from lab.recheck import SCENARIO_FILE, TOPOLOGY_FILE
-from lab.report import write_reports
-from lab.result import RESULT_VERSION, Environment, ErrorFacts, ImageFacts, Result, write_result
-from lab.runner.collect import collect, read_counters
+from lab.result import (
+    RESULT_VERSION,
+    SCENARIO_FILE,
+    TOPOLOGY_FILE,
+    Environment,
+    ErrorFacts,
+    ImageFacts,
+    Result,
+)
 from lab.runner.compose import compose_text
 from lab.runner.executor import Executor
 from lab.runner.folder import RunFolder, new_run_id
 from lab.runner.interrupt import Interrupt, Interrupted
 from lab.runner.phases import Phases
-from lab.runner.plan import make_plan, place
+from lab.runner.plan import make_plan
 from lab.runner.progress import Progress
 from lab.runner.record import Record
 from lab.runner.settle import quiet_time, settle
 from lab.runner.testbed import Testbed, testbed
 from lab.scenario.load import Case
 from lab.scenario.model import Scenario
-from lab.scenario.steps import Step
 from lab.site import Site, WireChoice
-from lab.truth import doubts
-from lab.verdict import Finding, Verdict
+from lab.verdict import Verdict
+
+if TYPE_CHECKING:
+    from lab.evidence.store import Evidence
+    from lab.runner.aftermath import Judged
+
+
+def load_aftermath() -> None:
+    """Imports what is needed behind the bring-up, during it. Where it is used it is imported by name."""
+    importlib.import_module("lab.runner.aftermath")
 
 
 @dataclass
@@ -66,7 +75,7 @@ class CaseRunner:
             plan = make_plan(case.scenario, run, self.wire, lock.labels(), keep=True)
             self.progress.status(f"{case.name}: bringing up {', '.join(case.scenario.used_hosts)}")
             arguments = (self.site.pool, self.site.snaplen, Phases(), self.interrupt)
-            with testbed(self.engine, self.images, plan, *arguments, lambda: standing):
+            with testbed(self.engine, self.images, plan, *arguments, lambda: standing, lambda: None):
                 standing = True
             lock.keep()
         return run
@@ -85,9 +94,7 @@ class _Run:
         self.record = Record()
         self.started = datetime.now(UTC)
         self.evidence: Evidence | None = None
-        self.findings: tuple[Finding, ...] = ()
-        self.proofs: tuple[LinkProof, ...] = ()
-        self.doubts: LabError | None = None
+        self.judged: Judged | None = None
         self.error: ErrorFacts | None = None
         self.notes: list[str] = []
         self.standing = False
@@ -112,9 +119,9 @@ class _Run:
                 self._broke(error)
             if judging is not None:
                 judging.result()
-        if self.doubts is not None:
-            self._broke(self.doubts)
-        return self._finish(self._judged())
+        if self.judged is not None and self.judged.doubt is not None:
+            self._broke(self.judged.doubt)
+        return self._finish(self._verdict())
 
     def _keep_sources(self) -> None:
         """The scenario and its topology as they were, for `lab recheck`."""
@@ -140,14 +147,17 @@ class _Run:
             self.phases,
             self.lab.interrupt,
             lambda: self.standing,
+            load_aftermath,
         )
 
     def _use(self, bed: Testbed) -> None:
         """Steps, settling, evidence. What breaks is kept as the error; the evidence is taken all the same."""
+        from lab.runner.aftermath import collect, live_judge, read_counters
+
         before = read_counters(bed)
         timeout = self.scenario.timeout or self.lab.site.timeout
         deadline = Deadline.after(timeout.seconds, f"the scenario's {timeout}")
-        judge = self._judge_step(bed)
+        judge = live_judge(self.scenario, bed, self.lab.site.tolerance)
         executor = Executor(self.scenario, bed, self.record, judge, deadline, self.lab.interrupt)
         self.lab.progress.status(f"{self.case.name}: steps begin")
         try:
@@ -166,17 +176,6 @@ class _Run:
                 self._broke(error)
             self.evidence = collect(bed, self.record, before, self.lab.site.tolerance, self.folder)
 
-    def _judge_step(self, bed: Testbed) -> Callable[[Step, Record], tuple[Finding, ...]]:
-        addresses = {host.name: str(place(bed.subnet, host.number).address) for host in bed.plan.hosts}
-        context = Context(addresses, bed.plan.links, self.lab.site.tolerance)
-        judges = StepJudge.of(self.scenario, context)
-
-        def judge(step: Step, record: Record) -> tuple[Finding, ...]:
-            now = replace(context, changes=link_changes(bed.wire.events))
-            return replace(judges, context=now).judge(step, record.calls, record.runs)
-
-        return judge
-
     def _settle(self, bed: Testbed) -> None:
         hosts = bed.on()
         came_to_rest = settle(
@@ -191,10 +190,10 @@ class _Run:
 
     def _judge(self, evidence: Evidence) -> None:
         """In a thread of its own, while the hosts are taken down."""
+        from lab.runner.aftermath import judge_all
+
         with self.phases("judge"):
-            told = tuple(f for f in self.record.findings if f.name.endswith(LIVE_ONLY))
-            self.findings = judge_case(self.scenario, evidence, told, broken=self.error is not None)
-            self.proofs, self.doubts = doubts(evidence)
+            self.judged = judge_all(self.scenario, evidence, self.record, broken=self.error is not None)
 
     def _broke(self, error: LabError) -> None:
         """The first error is kept: what follows is mostly its consequence."""
@@ -205,14 +204,13 @@ class _Run:
         else:
             self.notes.append(message)
 
-    def _judged(self) -> Result:
+    def _verdict(self) -> Result:
         """The verdict of what was seen, what broke, and what the wire did unasked."""
-        if self.error is not None and self.error.kind == "Interrupted":
-            return self._result(Verdict.ERROR, self.error.message)
-        verdict = Verdict.of(finding.verdict for finding in self.findings)
         if self.error is not None:
             return self._result(Verdict.ERROR, self.error.message.splitlines()[0])
-        first = next((f for f in self.findings if f.verdict is verdict), None)
+        findings = self.judged.findings if self.judged is not None else ()
+        verdict = Verdict.of(finding.verdict for finding in findings)
+        first = next((f for f in findings if f.verdict is verdict), None)
         return self._result(verdict, "" if verdict is Verdict.PASS or first is None else first.reason)
 
     def _result(self, verdict: Verdict, reason: str) -> Result:
@@ -229,11 +227,11 @@ class _Run:
             reason=reason,
             started=self.started.isoformat(timespec="milliseconds"),
             seconds=round(self.phases.seconds(), 3),
-            findings=self.findings,
+            findings=self.judged.findings if self.judged is not None else (),
             error=self.error,
             environment=self._environment(),
             phases=self.phases.all(),
-            links=self.proofs,
+            links=self.judged.proofs if self.judged is not None else (),
             streams=records.streams if records else (),
             captures=tuple(dict.fromkeys(c.path for c in records.captures)) if records else (),
             notes=tuple(self.notes),
@@ -256,6 +254,7 @@ class _Run:
         )
 
     def _finish(self, result: Result) -> Result:
-        write_result(self.folder.path, result)
-        write_reports(self.folder.path, result, self.evidence)
+        from lab.runner.aftermath import write
+
+        write(self.folder.path, result, self.evidence)
         return result

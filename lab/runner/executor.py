@@ -10,7 +10,6 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from typing import Any
 
-from lab.checks.common import failed
 from lab.clock import Deadline
 from lab.errors import AgentError, DeadlineExceeded
 from lab.evidence.model import CallError, CallRecord, RunRecord, StepRecord
@@ -41,7 +40,7 @@ from lab.scenario.steps import (
     Step,
     WaitFor,
 )
-from lab.verdict import Finding
+from lab.verdict import Finding, Verdict
 
 _END_OF_PROGRAM = 2.0  #: seconds that a program which is still running after the steps gets to end on SIGTERM
 _END_OF_CALL = 5.0  #: seconds for the record of a call that was cancelled
@@ -98,7 +97,8 @@ class Executor:
 
     def _hangs(self, step: Step, reason: str) -> None:
         """Time ran out at a step: no record can tell that again, so it is a finding of its own."""
-        finding = failed(step, f"{step.do}.timeout", "an end in time", "none", reason)
+        name = f"{step.do}.timeout"
+        finding = Finding(name, step.id, step.place, Verdict.FAIL, "an end in time", "none", reason=reason)
         self.record.judged((finding,))
 
     # --- socket calls and programs ---

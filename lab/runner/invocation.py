@@ -14,8 +14,6 @@ from lab.engine.docker import DockerEngine
 from lab.engine.images import ensure_images
 from lab.engine.private import find_engine
 from lab.errors import UsageError
-from lab.report import render_index, render_junit
-from lab.report.terminal import render, render_suite
 from lab.runner.case import CaseRunner
 from lab.runner.interrupt import Interrupt, signals_set
 from lab.runner.progress import Progress
@@ -37,6 +35,8 @@ class Done:
     def report(self, *, colour: bool, verbose: bool) -> str:
         if not self.outcomes:
             return ""
+        from lab.report import render, render_suite
+
         results = [outcome.result for outcome in self.outcomes]
         if len(results) == 1:
             text = render(results[0], colour=colour, verbose=verbose, folder=self.outcomes[0].folder)
@@ -120,6 +120,8 @@ def bring_up(case: Case, *, wire: str | None, progress: Progress) -> str:
 
 def _write_index(folder: Path, outcomes: Sequence[Outcome]) -> None:
     """`index.html` and `junit.xml` over all cases, in the invocation's folder."""
+    from lab.report import render_index, render_junit
+
     results = [outcome.result for outcome in outcomes]
     folders = [outcome.folder.relative_to(folder).as_posix() for outcome in outcomes]
     (folder / "index.html").write_text(render_index(results, folders=folders), encoding="utf-8")

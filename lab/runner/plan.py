@@ -8,10 +8,9 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
 from lab.engine.base import LABEL_HOST, LABEL_ROLE
-from lab.judge import all_steps
 from lab.link import Link
 from lab.scenario.model import Scenario
-from lab.scenario.steps import Drop
+from lab.scenario.steps import Drop, all_steps
 from lab.site import WireChoice
 
 _WIRE = 2  #: the wire's last octet; .1 is the engine's machine on every bridge

@@ -186,8 +186,12 @@ def testbed(
     phases: Phases,
     interrupt: Interrupt,
     keep: Callable[[], bool],
+    meanwhile: Callable[[], None],
 ) -> Iterator[Testbed]:
-    """Everything of `plan` up and ready; taken down at the end unless `keep()` says otherwise."""
+    """Everything of `plan` up and ready; taken down at the end unless `keep()` says otherwise.
+
+    `meanwhile` is called while the containers start.
+    """
     with ExitStack() as stack:
 
         def take_down() -> None:
@@ -204,7 +208,7 @@ def testbed(
         stack.enter_context(interrupt.calling(bed.abort))
         with phases("bring-up"):
             hosts = {host.name: _booting(bed, host.name) for host in plan.hosts}
-            in_parallel({"wire": bed.boot_wire, **hosts})
+            in_parallel({"wire": bed.boot_wire, **hosts, "imports": meanwhile})
         yield bed
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, TypeAdapter, WithJsonSchema
@@ -342,3 +343,11 @@ def parse_step(keys: dict[str, Any], *, place: Place = NOWHERE, path: str = "ste
     step = _any().validate_python(keys)
     step.placed(place, path)
     return step
+
+
+def all_steps(steps: Sequence[Step]) -> Iterator[Step]:
+    """The steps and, behind a `parallel`, those in it."""
+    for step in steps:
+        yield step
+        if isinstance(step, Parallel):
+            yield from all_steps(step.steps)

@@ -227,7 +227,7 @@ def lab_of(engine: FakeEngine, run: str, subnet: str) -> str:
 
 
 def test_only_the_objects_of_the_run_are_removed() -> None:
-    engine = FakeEngine(images={"lab-host:1": "sha256:1"})
+    engine = FakeEngine({"lab-host:1": lambda process: 0})
     lab_of(engine, "one", "198.18.1.0/24")
     lab_of(engine, "two", "198.18.2.0/24")
     remove_run(engine, "one")
