@@ -18,6 +18,7 @@ from tests.unit.evidence_frames import (
     Net,
     ethernet,
     ipv4,
+    ipv6,
     records_of,
     side,
     tcp,
@@ -180,3 +181,22 @@ def test_three_hosts_and_one_without_a_capture(tmp_path: Path) -> None:
     del net.frames["third"]
     trace = net.trace(tmp_path, records_of(hosts=["client", "server", "third"]))
     assert [j.fate for j in trace.journeys] == [Fate.RECEIVED, Fate.UNKNOWN]
+
+
+def test_ipv6_addresses_are_learned_from_the_hosts_own_frames(tmp_path: Path) -> None:
+    net = Net()
+    ends = {"client": "2001:db8::10", "server": "2001:db8::11"}
+    for i, (source, target, flags) in enumerate([("client", "server", SYN), ("server", "client", SYN | ACK)]):
+        ports = (1, 2) if source == "client" else (2, 1)
+        packet = ipv6(tcp(*ports, 5 + i, 6, flags), ends[source], ends[target])
+        at = T0 + i * 10 * MS
+        net.frames[source].append((at, ethernet(packet, kind=0x86DD, source=MACS[source])))
+        routed = packet[:7] + bytes([packet[7] - 1]) + packet[8:]
+        net.frames[target].append((at + 5 * MS, ethernet(routed, kind=0x86DD, target=MACS[target])))
+    trace = net.trace(tmp_path)
+    assert [(j.source, j.target, j.delay_ns) for j in trace.journeys] == [
+        ("client", "server", 5 * MS),
+        ("server", "client", 5 * MS),
+    ]
+    (flow,) = trace.flow_between("client", "server")
+    assert (len(flow.handshake.syn), len(flow.handshake.syn_ack)) == (1, 1)
