@@ -1,0 +1,90 @@
+"""Pages of the documentation as a reader goes through them: every command run, and what it shows looked for.
+
+A block of `console` has commands behind `$ ` and, below each, lines that its output must have in this order; `…`
+stands for anything. A block of `yaml file=NAME` is a file that the reader makes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Command:
+    line: str
+    shows: tuple[str, ...]  #: lines of the output as the page has them; `…` stands for anything
+
+
+def commands(text: str) -> list[Command]:
+    """The commands of a console block."""
+    found: list[Command] = []
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        line, _, output = part.partition("\n")
+        found.append(Command(line, tuple(output.splitlines())))
+    return found
+
+
+def pattern(line: str) -> re.Pattern[str]:
+    """The line with any other numbers, ids and spacing: those differ from run to run."""
+    words = [re.escape(word) for word in line.split()]
+    loose = r"\s+".join(
+        re.sub(r"\\…|…", ".*", re.sub(r"\b[0-9a-f]{8}\b|\d+(\\\.\d+)?", "\0", w)) for w in words
+    )
+    return re.compile(r"\s*" + loose.replace("\0", r"[0-9a-f.,]+") + r"\s*\Z")
+
+
+def first_missing(shows: tuple[str, ...], output: str) -> str | None:
+    """The first line that the output does not have, or not in this order."""
+    lines = iter(output.splitlines())
+    for shown in shows:
+        if shown.strip() in ("", "…"):
+            continue
+        wanted = pattern(shown)
+        if not any(wanted.match(line) for line in lines):
+            return shown
+    return None
+
+
+def follow(page: Path, folder: Path, timeout: float) -> int:
+    """Runs every command of a page in `folder`, the project's files beside it, in one shell as a reader would.
+
+    Asserts that each shows what the page says; the number of commands.
+    """
+    for entry in ROOT.iterdir():
+        if entry.name not in ("runs", ".git", ".lab"):
+            (folder / entry.name).symlink_to(entry)
+    script = [f"cd {folder}"]
+    wanted: list[Command] = []
+    for kind, file, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        if kind == "yaml" and file:
+            script.append(f"cat > {file} <<'END OF FILE'\n{text}END OF FILE")
+        elif kind == "console":
+            for command in commands(text):
+                wanted.append(command)
+                # The mark must not change $?, which the next command may ask for.
+                script.append(f"(exit ${{status:-0}})\n{command.line}\nstatus=$?; echo; echo '=== end'")
+    environment = os.environ | {"NO_COLOR": "1", "COLUMNS": "80", "LC_ALL": "C.UTF-8"}
+    ran = subprocess.run(
+        ["bash", "-s"],
+        input="\n".join(script) + "\n",
+        capture_output=True,
+        encoding="utf-8",
+        env=environment,
+        timeout=timeout,
+        check=False,
+    )
+    outputs = ran.stdout.split("\n=== end\n")
+    assert len(outputs) == len(wanted) + 1, ran.stdout + ran.stderr
+    for command, output in zip(wanted, outputs, strict=False):
+        missing = first_missing(command.shows, output)
+        assert missing is None, (
+            f"{page.name}: $ {command.line}\nshows no line like\n{missing}\nbut\n{output}\n{ran.stderr}"
+        )
+    return len(wanted)
