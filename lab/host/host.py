@@ -29,6 +29,7 @@ from lab.host.specs import (
     RunSpec,
 )
 
+REACH = 10.0  #: seconds for the way to the wire; the kernel tells bridges of carriers once a second
 QUICK = 15.0  #: seconds for what takes milliseconds: only a broken or starved agent needs them
 
 T = TypeVar("T")
@@ -87,6 +88,19 @@ class Host:
         )
         raw["routes"], raw["commands"] = tuple(raw["routes"]), tuple(raw["commands"])
         return HostReadback(**raw)
+
+    def reach(self, setup: HostSetup, timeout: float = REACH) -> int:
+        """Returns when the wire answers, so that no bridge between them still holds frames back; how often it
+        was asked. Raises `AgentRefused` where it never does."""
+        raw = self._ask(
+            "reach",
+            timeout=timeout + QUICK,
+            mac=setup.mac,
+            wire_mac=setup.wire_mac,
+            wire_address=str(setup.wire_address),
+            timeout_ns=int(timeout * 1e9),
+        )
+        return int(raw["asked"])
 
     def power_off(self) -> PowerOff:
         """The host falls silent: its interface goes down. Kill the container after this."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from lab.evidence.model import (
@@ -44,15 +45,12 @@ def read_counters(bed: Testbed) -> dict[str, Counters]:
     found: dict[str, Counters] = {}
     lock = threading.Lock()
 
-    def reading(name: str) -> Callable[[], None]:
-        def read() -> None:
-            counters = bed.host(name).counters()
-            with lock:
-                found[name] = counters
+    def read(name: str) -> None:
+        counters = bed.host(name).counters()
+        with lock:
+            found[name] = counters
 
-        return read
-
-    in_parallel({name: reading(name) for name in bed.on()})
+    in_parallel({name: partial(read, name) for name in bed.on()})
     return found
 
 
@@ -62,10 +60,7 @@ def collect(
     """Everything of the case, written into its folder: `events.jsonl` and `pcap/<host>.pcapng`."""
     told = {name: _Told() for name in bed.lives}
 
-    def listening(name: str) -> Callable[[], None]:
-        return lambda: _listen(bed, name, told[name], folder)
-
-    in_parallel({name: listening(name) for name in bed.lives})
+    in_parallel({name: partial(_listen, bed, name, told[name], folder) for name in bed.lives})
     records = Records(
         hosts=_host_facts(bed),
         wire=bed.wire.facts(),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import IPv4Network
 from itertools import islice
 
@@ -34,6 +35,7 @@ class Life:
 
     container: str
     host: Host
+    setup: HostSetup
     readback: HostReadback
     remains: PowerOff | None = None  #: what it told when its power went
     capture: CaptureFacts | None = None  #: once its capture has stopped
@@ -106,20 +108,25 @@ class Testbed:
         with self.phases(f"host {name}: set up"):
             host = Host(stream, name)
             host.wait_ready(_BRING_UP)
-            readback = host.set_up(
-                HostSetup(
-                    subnet=self.subnet,
-                    address=where.address,
-                    mac=where.mac,
-                    wire_address=wire.address,
-                    wire_mac=wire.mac,
-                    peers={h.name: place(self.subnet, h.number).address for h in self.plan.hosts},
-                    arp=self.plan.arp,
-                    open_files=plan.ulimits.get("nofile"),
-                )
+            setup = HostSetup(
+                subnet=self.subnet,
+                address=where.address,
+                mac=where.mac,
+                wire_address=wire.address,
+                wire_mac=wire.mac,
+                peers={h.name: place(self.subnet, h.number).address for h in self.plan.hosts},
+                arp=self.plan.arp,
+                open_files=plan.ulimits.get("nofile"),
             )
+            readback = host.set_up(setup)
             host.start_capture(self.snaplen)
-        self.lives.setdefault(name, []).append(Life(container, host, readback))
+        self.lives.setdefault(name, []).append(Life(container, host, setup, readback))
+
+    def reach(self, name: str) -> None:
+        """Returns when frames of a host get to the wire and back; the wire must be set up."""
+        with self.phases(f"host {name}: reach"):
+            life = self.lives[name][-1]
+            life.host.reach(life.setup)
 
     def boot_wire(self) -> None:
         """The wire's container, its kernel, and every link as configured."""
@@ -167,6 +174,7 @@ class Testbed:
         if name not in self.off:
             return
         self.boot_host(name)
+        self.reach(name)
         self.off.discard(name)
         self.wire.power(name, "on", step=step)
 
@@ -207,8 +215,10 @@ def testbed(
         stack.callback(bed.abort)
         stack.enter_context(interrupt.calling(bed.abort))
         with phases("bring-up"):
-            hosts = {host.name: _booting(bed, host.name) for host in plan.hosts}
-            in_parallel({"wire": bed.boot_wire, **hosts, "imports": meanwhile})
+            names = [host.name for host in plan.hosts]
+            boots = {name: partial(bed.boot_host, name) for name in names}
+            in_parallel({"wire": bed.boot_wire, **boots, "imports": meanwhile})
+            in_parallel({name: partial(bed.reach, name) for name in names})
         yield bed
 
 
@@ -223,10 +233,6 @@ def _network(engine: Engine, plan: Plan, pool: IPv4Network) -> tuple[str, IPv4Ne
         f"no free /24 in the pool {pool}",
         hint="remove networks that nobody needs (`docker network ls`), or name another pool in lab.yml",
     )
-
-
-def _booting(bed: Testbed, name: str) -> Callable[[], None]:
-    return lambda: bed.boot_host(name)
 
 
 def in_parallel(jobs: Mapping[str, Callable[[], None]]) -> None:

@@ -209,3 +209,16 @@ def test_descriptors_run_out_and_the_container_ends_with_its_stdin(own_pair: Pai
     own_pair.client.start_capture()
     own_pair.client.close()
     assert engine.wait(own_pair.ids["client"], 10) == 0
+
+
+def test_the_way_to_the_wire_is_asked_for_and_leaves_no_trace(pair: Pair, engine: Engine) -> None:
+    setup = pair.setups["client"]
+    pair.client.start_capture(path="/var/lib/lab/reach.pcap")
+    assert pair.client.reach(setup) >= 1
+    nobody = replace(setup, wire_address=setup.subnet.network_address + 77)
+    with pytest.raises(AgentRefused, match=r"the wire at 198\.18\.\d+\.77 does not answer") as refused:
+        pair.client.reach(nobody, timeout=0.2)
+    assert refused.value.kind == "reach"
+    facts = pair.client.stop_capture()
+    captured = engine.read_file(pair.ids["client"], facts.path)
+    assert b"\x08\x06\x00\x01\x08\x00\x06\x04\x00\x01" not in captured  # no ARP question of ours

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .loop import Loop, Timer
+from .reach import NOT_THESE
 from .tools import DEFAULT_SIGNALS
 from .unprivileged import spawn
 
@@ -37,7 +38,7 @@ class Capture:
         self._status: int | None = None
         self._timer: Timer | None = None
         # The bridge floods frames whose target it has not learned yet: what is for another host is not ours.
-        only = f"ether host {mac} or ether multicast"
+        only = f"(ether host {mac} or ether multicast) and {NOT_THESE}"
         self._argv = ["tcpdump", "-i", interface, "-n", "-p", "-U", "--immediate-mode"]
         self._argv += ["--time-stamp-precision=nano", "-B", str(BUFFER_KIB), "-s", str(snaplen)]
         self._argv += ["-Z", "root", "-w", path, only]

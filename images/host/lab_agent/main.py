@@ -16,6 +16,7 @@ from .loop import Loop
 from .network import Network, NotAsAsked
 from .processes import Processes
 from .programs import Program
+from .reach import Reach
 from .sampler import Sampler, Wait
 from .tools import ToolFailed, Tools
 
@@ -133,6 +134,16 @@ class Agent:
             "sysctls": read_sysctls(request["sysctls"]),
             "commands": self.tools.commands,
         }
+
+    def op_reach(self, number: int, request: dict[str, Any]) -> Any:
+        """Till the wire answers: only then is there a way through all the bridges."""
+        wire_mac, wire_address = request["wire_mac"], request["wire_address"]
+        Reach(self.loop, self.network.interface, request["mac"], wire_mac, wire_address).start(
+            request["timeout_ns"],
+            lambda asked: self._reply(number, {"asked": asked}),
+            lambda: self._refuse(number, "reach", f"the wire at {wire_address} does not answer"),
+        )
+        return LATER
 
     def op_limit(self, number: int, request: dict[str, Any]) -> Any:
         self.processes.limit(request["open_files"])
