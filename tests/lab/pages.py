@@ -1,7 +1,7 @@
 """Pages of the documentation as a reader goes through them: every command run, and what it shows looked for.
 
-A block of `console` has commands behind `$ ` and, below each, lines that its output must have in this order; `…`
-stands for anything. A block of `yaml file=NAME` is a file that the reader makes.
+A block of `console` has commands behind `$ ` and, below each, lines that its output must have in this order;
+`…` stands for anything. A block of `yaml file=NAME` is a file that the reader makes.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def first_missing(shows: tuple[str, ...], output: str) -> str | None:
 
 
 def follow(page: Path, folder: Path, timeout: float) -> int:
-    """Runs every command of a page in `folder`, the project's files beside it, in one shell as a reader would.
+    """Runs every command of a page in `folder`, the project's files beside it, in one shell like a reader's.
 
     Asserts that each shows what the page says; the number of commands.
     """
