@@ -7,7 +7,7 @@ long: a tail is summed outward from its largest term and stops where a term no l
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 #: Below this a result is not chance but a contradiction: one false alarm in a million checks.
 IMPOSSIBLE = 1e-6
@@ -105,6 +105,24 @@ def interval(k: int, n: int, confidence: float = 0.999) -> tuple[float, float]:
     low = 0.0 if k == 0 else _root(lambda p: at_least(k, n, p) >= half)
     high = 1.0 if k == n else _root(lambda p: at_most(k, n, p) < half)
     return low, high
+
+
+def expected_range(n: int, p: float, confidence: float = 0.999) -> tuple[int, int]:
+    """The counts of Binomial(n, p) outside of which each tail holds at most (1 - confidence) / 2."""
+    tail = (1.0 - confidence) / 2.0
+    low = _first(0, n, lambda k: at_most(k, n, p) > tail)
+    return low, n - _first(0, n, lambda k: at_least(n - k, n, p) > tail)
+
+
+def percentile(ordered: Sequence[int], share: float) -> int:
+    """The value below which `share` (0 to 1) of an ordered, non-empty sequence lies: the nearest rank."""
+    return ordered[min(len(ordered) - 1, max(0, math.ceil(share * len(ordered)) - 1))]
+
+
+def median(ordered: Sequence[int]) -> int:
+    """Of an ordered, non-empty sequence."""
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) // 2
 
 
 def _check(n: int, p: float) -> None:

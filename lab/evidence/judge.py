@@ -14,17 +14,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lab.evidence.model import Tolerance
-from lab.evidence.stats import (
-    CONTRADICTION,
-    at_least,
-    at_most,
-    log_pmf,
-    median,
-    percentile,
-    proportion_interval,
-)
 from lab.evidence.timeline import longest_ns
 from lab.link import GilbertElliott, Impairment
+from lab.stats import IMPOSSIBLE, at_least, at_most, interval, log_pmf, median, percentile
 from lab.units import Percent
 
 Verdict = Literal["ok", "too few", "contradiction", "changed"]
@@ -114,7 +106,7 @@ def judge_delay(sample: Sample, up: Impairment, down: Impairment, tolerance: Tol
     if any(side.correlation is not None and side.correlation.percent for side in sides):
         return Judged(configured, measured, around, count, "ok", detail="correlated jitter: not tested")
     p = _early(ordered, wanted, spread, sides)
-    if p < CONTRADICTION:
+    if p < IMPOSSIBLE:
         return Judged(configured, measured, around, count, "contradiction", p, "earlier than configured")
     queued = any(side.rate is not None for side in sides)
     allowed = wanted + spread + max(_LATE_NS, _LATE_SHARE * wanted) + tolerance.machine_ns
@@ -137,12 +129,12 @@ def _early(ordered: list[int], wanted: int, spread: int, sides: tuple[Impairment
         at_once = 1.0
     copied = _any_of(*(_fraction(side.duplicate) for side in sides))
     below_all = sum(1 for delay in ordered if delay < wanted - spread - margin)
-    p = at_least(count, below_all, _any_of(at_once, _EARLY_P))
+    p = at_least(below_all, count, _any_of(at_once, _EARLY_P))
     if spread:
         skewed = any(side.distribution in ("pareto", "paretonormal") for side in sides)
         half = _any_of(at_once, 0.75 if skewed else 0.5, copied / 2)
         below = sum(1 for delay in ordered if delay < wanted - margin)
-        p = min(1.0, 2.0 * min(p, at_least(count, below, half)))
+        p = min(1.0, 2.0 * min(p, at_least(below, count, half)))
     return p
 
 
@@ -179,16 +171,16 @@ def judge_loss(sample: Sample, up: Impairment, down: Impairment, tolerance: Tole
     count, lost = sample.sent, sample.lost
     if not count:
         return Judged(configured, "nothing", "", 0, "too few")
-    interval = proportion_interval(count, lost)
-    spread = f"99.9 % interval {_share(interval[0])} … {_share(interval[1])}"
+    between = interval(lost, count)
+    spread = f"99.9 % interval {_share(between[0])} … {_share(between[1])}"
     measured = f"{_share(lost / count)} ({lost} of {count})"
     if any(side.loss_correlation is not None and side.loss_correlation.percent for side in sides):
         return Judged(configured, measured, spread, count, "ok", detail="correlated loss: not tested")
     trials, hits = round(count * worth), round(lost * worth)
     p = _outside(trials, hits, low, high)
-    if p < CONTRADICTION:
+    if p < IMPOSSIBLE:
         return Judged(configured, measured, spread, count, "contradiction", p)
-    if low and log_pmf(trials, 0, low) > math.log(CONTRADICTION):
+    if low and log_pmf(0, trials, low) > math.log(IMPOSSIBLE):
         return Judged(configured, measured, spread, count, "too few", p, "no loss at all would look the same")
     return Judged(configured, measured, spread, count, "ok", p)
 
@@ -196,9 +188,9 @@ def judge_loss(sample: Sample, up: Impairment, down: Impairment, tolerance: Tole
 def _outside(n: int, k: int, low: float, high: float) -> float:
     """How likely a count as far outside as `k`, where the probability is anything from `low` to `high`."""
     if k < n * low:
-        return min(1.0, 2.0 * at_most(n, k, low))
+        return min(1.0, 2.0 * at_most(k, n, low))
     if k > n * high:
-        return min(1.0, 2.0 * at_least(n, k, high))
+        return min(1.0, 2.0 * at_least(k, n, high))
     return 1.0
 
 
@@ -247,13 +239,13 @@ def judge_reorder(sample: Sample, up: Impairment, down: Impairment, tolerance: T
 def _judge_share(configured: str, count: int, hits: int, low: float, high: float) -> Judged:
     if not count:
         return Judged(configured, "nothing", "", 0, "too few")
-    interval = proportion_interval(count, min(hits, count))
+    between = interval(min(hits, count), count)
     measured = f"{_share(hits / count)} ({hits} of {count})"
-    spread = f"99.9 % interval {_share(interval[0])} … {_share(interval[1])}"
+    spread = f"99.9 % interval {_share(between[0])} … {_share(between[1])}"
     p = _outside(count, min(hits, count), low, high)
-    if p < CONTRADICTION:
+    if p < IMPOSSIBLE:
         return Judged(configured, measured, spread, count, "contradiction", p)
-    if low and log_pmf(count, 0, low) > math.log(CONTRADICTION):
+    if low and log_pmf(0, count, low) > math.log(IMPOSSIBLE):
         return Judged(configured, measured, spread, count, "too few", p)
     return Judged(configured, measured, spread, count, "ok", p)
 
@@ -280,8 +272,8 @@ def judge_rate(sample: Sample, up: Impairment, down: Impairment, tolerance: Tole
     over = f"while full: {longest.busy_count} packets in {_ms(longest.busy_ns)}" if longest.rate else ""
     if any(side.reorder is not None and side.reorder.percent for side in sides):
         return Judged(configured, measured, over, count, "ok", detail="with reorder: not tested")
-    p = at_least(count, early, _EARLY_P)
-    if p < CONTRADICTION:
+    p = at_least(early, count, _EARLY_P)
+    if p < IMPOSSIBLE:
         detail = f"{early} packets came before a queue of this rate lets them go"
         return Judged(configured, measured, over, count, "contradiction", p, detail)
     if longest.busy_count < _RATE_LEAST:

@@ -16,8 +16,8 @@ from itertools import islice
 
 from lab.evidence.model import HostFacts
 from lab.evidence.packets import RESERVED, ROW, Capture
-from lab.evidence.stats import median
 from lab.link import one_way_delay
+from lab.stats import median
 
 NOBODY = -1  #: number of a host that is none: the wire itself, or an address outside
 _CANDIDATES = 64  #: packets looked at to find of which one a broken packet is a copy

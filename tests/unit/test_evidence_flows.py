@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.evidence.stats import median
 from lab.evidence.store import load_evidence
 from lab.evidence.trace import Fate, Flow, Trace
+from lab.stats import median
 from tests.unit.evidence_frames import ACK, MS, SYN, Net, records_of, tcp
 
 STORED = Path(__file__).parent.parent / "data" / "captures"

@@ -88,3 +88,15 @@ def test_nonsense_is_refused() -> None:
         stats.binomial_test(3, 2, 0.5)
     with pytest.raises(ValueError, match="no binomial distribution"):
         stats.at_most(1, 2, 1.5)
+
+
+def test_the_expected_range_leaves_half_the_doubt_at_each_end() -> None:
+    low, high = stats.expected_range(2000, 0.05)
+    assert stats.at_most(low - 1, 2000, 0.05) <= 0.0005 < stats.at_most(low, 2000, 0.05)
+    assert stats.at_least(high + 1, 2000, 0.05) <= 0.0005 < stats.at_least(high, 2000, 0.05)
+
+
+def test_percentiles() -> None:
+    values = [1, 2, 3, 4, 100]
+    assert (stats.median(values), stats.median([1, 2, 3, 5])) == (3, 2)
+    assert (stats.percentile(values, 0.95), stats.percentile(values, 0.0)) == (100, 1)
