@@ -12,7 +12,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.lab.commands import ROOT, argv
+
 BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -40,10 +41,12 @@ def pattern(line: str) -> re.Pattern[str]:
     return re.compile(r"\s*" + loose.replace("\0", r"[0-9a-f.,]+") + r"\s*\Z")
 
 
-def first_missing(shows: tuple[str, ...], output: str) -> str | None:
-    """The first line that the output does not have, or not in this order."""
+def first_missing(command: Command, output: str) -> str | None:
+    """The first line that the output does not have, or not in this order. An exit status is held exactly."""
+    if command.line == "echo $?":
+        return None if output.split() == list(command.shows) else "\n".join(command.shows)
     lines = iter(output.splitlines())
-    for shown in shows:
+    for shown in command.shows:
         if shown.strip() in ("", "…"):
             continue
         wanted = pattern(shown)
@@ -60,7 +63,7 @@ def follow(page: Path, folder: Path, timeout: float) -> int:
     for entry in ROOT.iterdir():
         if entry.name not in ("runs", ".git", ".lab"):
             (folder / entry.name).symlink_to(entry)
-    script = [f"cd {folder}"]
+    script = [f"cd {folder}; exec 2>&1"]  # a reader sees both streams, and errors go to the second
     wanted: list[Command] = []
     for kind, file, text in BLOCK.findall(page.read_text(encoding="utf-8")):
         if kind == "yaml" and file:
@@ -80,11 +83,21 @@ def follow(page: Path, folder: Path, timeout: float) -> int:
         timeout=timeout,
         check=False,
     )
+    try:
+        _compare(page, wanted, ran)
+    except AssertionError:
+        # A page that breaks off must not leave standing what it would have taken down.
+        for run in re.findall(r"^The hosts of run (\w+) stand", ran.stdout, re.MULTILINE):
+            subprocess.run(argv("down", run), cwd=ROOT, capture_output=True, timeout=60, check=False)
+        raise
+    return len(wanted)
+
+
+def _compare(page: Path, wanted: list[Command], ran: subprocess.CompletedProcess[str]) -> None:
     outputs = ran.stdout.split("\n=== end\n")
     assert len(outputs) == len(wanted) + 1, ran.stdout + ran.stderr
     for command, output in zip(wanted, outputs, strict=False):
-        missing = first_missing(command.shows, output)
+        missing = first_missing(command, output)
         assert missing is None, (
             f"{page.name}: $ {command.line}\nshows no line like\n{missing}\nbut\n{output}\n{ran.stderr}"
         )
-    return len(wanted)
