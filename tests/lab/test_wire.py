@@ -97,13 +97,12 @@ def test_jitter_and_its_distributions(pair: Pair) -> None:
         link = Impairment(delay=ms(30), jitter=ms(5), distribution=name)
         pair.through.change("client", Link(up=link))
         spread[name] = delays(pair.datagrams(300, interval=0.001))
-    medians = {name: statistics.median(values) for name, values in spread.items()}
-    assert all(25 < median < 38 for median in medians.values()), medians
+    assert all(statistics.median(values) > 25 for values in spread.values())
     # Within ± jitter where uniform (also after another table was loaded), beyond it where normal.
     assert min(spread["uniform"]) >= 24.9
     assert min(spread["normal"]) < 24.0
     # How early the earliest are: what a busy machine adds makes them late, never early.
-    early = {name: medians[name] - statistics.quantiles(spread[name], n=20)[0] for name in spread}
+    early = {name: 30 - statistics.quantiles(spread[name], n=20)[0] for name in spread}
     assert early["uniform"] < early["normal"]
 
 

@@ -244,7 +244,7 @@ def test_housekeeping_of_ipv6_is_counted_not_drawn(tmp_path: Path) -> None:
     story.frames[C].append((story.ns(0.5), frame + head[:40] + b"\x85\0\0\0\0\0\0\0"))
     found = diagram_of(story.write(tmp_path))
     assert [p.kind for p in found.packets] == ["syn"]
-    assert "1 packet of IPv6 housekeeping" in found.omitted[0]
+    assert "1 packet of housekeeping" in found.omitted[0]
 
 
 # SVG

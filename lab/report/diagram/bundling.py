@@ -149,8 +149,7 @@ def gather(trace: Trace, zero: int, decisive: set[tuple[str, int]], budget: Budg
         )
     if housekeeping:
         omitted.append(
-            f"{count(housekeeping, 'packet')} of IPv6 housekeeping (neighbour discovery, multicast groups) "
-            "not drawn"
+            f"{count(housekeeping, 'packet')} of housekeeping (IPv6 neighbours, multicast groups) not drawn"
         )
     return Gathered(
         packets=tuple(packet_of(trace, j, zero, decisive) for j in singles),
@@ -164,12 +163,15 @@ def gather(trace: Trace, zero: int, decisive: set[tuple[str, int]], budget: Budg
 
 
 _HOUSEKEEPING = frozenset({130, 131, 132, 133, 134, 135, 136, 143})  #: ICMPv6: MLD and neighbour discovery
+_IGMP = "ip-2"
 
 
 def is_housekeeping(journey: Journey) -> bool:
     """What a kernel says on any new link, whatever the scenario is."""
     packet = journey.packet
-    return packet.protocol == "icmpv6" and packet.icmp_type in _HOUSEKEEPING
+    if packet.protocol == "icmpv6":
+        return packet.icmp_type in _HOUSEKEEPING
+    return packet.protocol == _IGMP
 
 
 def _is_special(journey: Journey) -> bool:

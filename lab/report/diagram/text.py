@@ -6,6 +6,7 @@ is heavy while its host is in a call.
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass, field
 
 from lab.report.diagram.events import (
@@ -122,7 +123,11 @@ class _Picture:
         }
         words = [legend, *(text for text, used in marks.items() if used)]
         foot = ["", self.paint(self._plain(" " * _TIME + "   ".join(words)), "dim")]
-        return foot + [self._plain(" " * _TIME + sentence) for sentence in self.diagram.omitted]
+        indent = " " * _TIME
+        for sentence in self.diagram.omitted:
+            lines = textwrap.wrap(sentence, self.width, initial_indent=indent, subsequent_indent=indent)
+            foot += map(self._plain, lines)
+        return foot
 
     def _plain(self, text: str) -> str:
         if not self.ascii:
