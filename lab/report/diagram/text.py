@@ -122,12 +122,14 @@ class _Picture:
             "═ many packets": bool(self.diagram.bundles),
         }
         words = [legend, *(text for text, used in marks.items() if used)]
-        foot = ["", self.paint(self._plain(" " * _TIME + "   ".join(words)), "dim")]
         indent = " " * _TIME
-        for sentence in self.diagram.omitted:
-            lines = textwrap.wrap(sentence, self.width, initial_indent=indent, subsequent_indent=indent)
-            foot += map(self._plain, lines)
-        return foot
+
+        def wrapped(text: str) -> list[str]:
+            lines = textwrap.wrap(text, self.width, initial_indent=indent, subsequent_indent=indent)
+            return [self._plain(line) for line in lines]
+
+        foot = ["", *(self.paint(line, "dim") for line in wrapped("   ".join(words)))]
+        return foot + [line for sentence in self.diagram.omitted for line in wrapped(sentence)]
 
     def _plain(self, text: str) -> str:
         if not self.ascii:
