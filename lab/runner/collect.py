@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from lab.evidence.model import (
     CaptureFacts,
     CounterRecord,
     HostFacts,
+    Json,
     Records,
     StateSample,
     StreamRecord,
@@ -61,9 +62,10 @@ def collect(
     told = {name: _Told() for name in bed.lives}
 
     in_parallel({name: partial(_listen, bed, name, told[name], folder) for name in bed.lives})
+    wire = bed.wire.facts()
     records = Records(
         hosts=_host_facts(bed),
-        wire=bed.wire.facts(),
+        wire=wire,
         tolerance=tolerance,
         steps=tuple(sorted(record.steps, key=lambda step: step.start_mono_ns)),
         calls=tuple(record.calls.values()),
@@ -77,6 +79,7 @@ def collect(
         captures=tuple(facts for one in told.values() for facts in one.facts),
     )
     write_records(folder.path, records)
+    _log_commands(wire.commands, folder.logs / "wire.log")
     return Evidence(records, {name: one.capture for name, one in told.items() if one.capture is not None})
 
 
@@ -114,6 +117,15 @@ def _capture(
     finally:
         for path in raw.values():
             path.unlink()
+
+
+def _log_commands(commands: Iterable[Mapping[str, Json]], path: Path) -> None:
+    """What tc, ip and the shells of the wire were told, and what they said."""
+    with path.open("w", encoding="utf-8") as log:
+        for command in commands:
+            log.write(f"{command['program']}, {command['duration_ms']} ms, status {command['status']}\n")
+            for mark, text in (("<", command["input"]), (">", command["output"])):
+                log.writelines(f"{mark} {line}\n" for line in str(text).splitlines())
 
 
 def _host_facts(bed: Testbed) -> dict[str, HostFacts]:

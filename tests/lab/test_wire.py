@@ -17,6 +17,7 @@ from lab.engine.images import Images
 from lab.errors import WireError
 from lab.link import UNIMPAIRED, GilbertElliott, Impairment, Link
 from lab.units import Duration, Percent, Rate, Size
+from tests.conftest import not_here
 
 pytestmark = pytest.mark.docker
 
@@ -267,7 +268,7 @@ def test_a_queue_of_the_wires_own_that_overruns_is_told(engine: DockerEngine, im
     with wired_pair(engine, images) as pair:
         wire = pair.through
         if wire.hello.kind != "uml":
-            pytest.skip("the wire runs in the machine's kernel: it has no tap to overrun")
+            not_here("the wire runs in the machine's kernel: it has no tap to overrun")
         assert wire.overruns() == {}
         wire._session.run("out", ["ip link set labtap txqueuelen 2"])
         sent = len(pair.datagrams(20_000)["sent"])
@@ -281,7 +282,7 @@ def test_a_kernel_without_netem_is_refused_with_the_reason(engine: DockerEngine,
     with wired_pair(engine, images) as pair:
         chosen = pair.through.hello
     if chosen.kind == "kernel":
-        pytest.skip("the machine's kernel can impair")
+        not_here("the machine's kernel can impair")
     assert "cannot impair: " in chosen.reason
     with (
         pytest.raises(WireError, match=r"kernel: the machine's kernel .* cannot impair: "),
@@ -293,7 +294,7 @@ def test_a_kernel_without_netem_is_refused_with_the_reason(engine: DockerEngine,
 def test_a_user_mode_linux_that_dies_is_told_at_once(engine: DockerEngine, images: Images) -> None:
     with wired_pair(engine, images, {"client": Link(up=UNIMPAIRED)}) as pair:
         if pair.through.hello.kind != "uml":
-            pytest.skip("the wire runs in the machine's kernel")
+            not_here("the wire runs in the machine's kernel")
         engine.exec(pair.containers["wire"], ["sh", "-c", "kill -KILL $(cat /run/lab/wire/pid)"])
         with pytest.raises(WireError, match=r"user-mode Linux ended with status 137|its container ended"):
             _forever(pair.through.in_flight)
