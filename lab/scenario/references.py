@@ -139,6 +139,8 @@ class _Names:
 
     def call(self, item: _Item, cls: type[Call], sockets: dict[str, str | None]) -> None:
         on = item.text("on")
+        if on is not None and cls is Sendto and on not in sockets and not did_you_mean(on, sockets):
+            sockets[on] = "udp"  # sendto needs no address of its own: it makes the socket that it needs
         if on is not None and on not in sockets:
             there = f"{item.text('at') or '?'}, process {item.text('process') or 'main'}"
             has = f"it has {few(sockets)}" if sockets else "it has none yet"
