@@ -207,7 +207,6 @@ def try_wire(engine: Engine, image: str, site: Site) -> WireTrial:
                     address=subnet[2],
                     mac="02:c6:12:00:00:02",
                     kind=site.wire,
-                    tun=site.wire != "kernel",
                 )
             )
             stack.callback(engine.remove, container)
@@ -275,7 +274,7 @@ def _wire(machine: Machine) -> list[Finding]:
     if trial.kind is None:
         mend = "load the module sch_netem (Debian: linux-image-amd64, Ubuntu: linux-modules-extra)"
         if x86:
-            mend += ", or give the engine's machine /dev/net/tun for user-mode Linux"
+            mend += ", or mend what keeps user-mode Linux from starting"
         else:
             mend += f"; user-mode Linux, the other way, is for x86-64 only, not for {machine.architecture}"
         return [Finding("wire", "bad", f"none works here ({machine.wire_wanted}): {trial.reason}", mend)]

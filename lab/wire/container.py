@@ -12,9 +12,6 @@ Kind = Literal["auto", "kernel", "uml"]
 
 CAPABILITIES = ("NET_ADMIN", "NET_RAW")
 
-#: Without it `kernel` is all that is left; user-mode Linux is at the other end of a tap.
-TUN = "/dev/net/tun"
-
 #: For a wire in the machine's kernel: inside a container /proc/sys is read-only. `uml-init.sh` sets the same.
 #: rp_filter: a packet comes in by the interface that its answer leaves by, there is nothing to check.
 #: icmp_ratelimit: a router that says "fragmentation needed" once a second makes path MTU discovery a lottery.
@@ -41,10 +38,9 @@ def wire_container(
     address: IPv4Address,
     mac: str,
     kind: Kind = "auto",
-    tun: bool = True,
     outlives_lab: bool = False,
 ) -> ContainerSpec:
-    """The container of a wire. `tun`: whether the engine's machine has /dev/net/tun to give."""
+    """The container of a wire. No device and no privilege: user-mode Linux needs neither."""
     return ContainerSpec(
         name=name,
         image=image,
@@ -54,7 +50,6 @@ def wire_container(
         address=address,
         mac=mac,
         capabilities=CAPABILITIES,
-        devices=(TUN,) if tun and kind != "kernel" else (),
         sysctls=SYSCTLS,
         tmpfs=TMPFS,
         outlives_lab=outlives_lab,

@@ -45,10 +45,16 @@ def overruns(
 ) -> dict[str, int]:
     """Counters since the kernel started that grow when the wire loses a packet by itself, by where.
 
-    Its interfaces inside and outside of user-mode Linux, the queue towards them, and the queues of links
-    whose length is the lab's business: one that the scenario made short or slow is full because it said so.
+    Its interfaces inside and outside of user-mode Linux, what is lost between the two, the queue towards
+    them, and the queues of links whose length is the lab's business: one that the scenario made short or slow
+    is full because it said so.
     """
-    found = router.interface_drops(session.ask("ip", "link show").json(), "wire")
+    # Outside first: what has come in by now is inside by the time that the inside is asked.
+    outside = session.ask("out", "ip -j -s link show").json() if session.hello.kind == "uml" else []
+    inside = session.ask("ip", "link show").json()
+    found = router.interface_drops(inside, "wire") | router.interface_drops(outside, "container")
+    if outside:
+        found |= router.lost_between(outside, inside, session.hello.device)
     for entry in session.qdiscs():
         if entry.get("kind") == "pfifo" and entry.get("root") and (lost := tc.queued(entry).dropped):
             found[f"wire/{entry.get('dev')} queue"] = lost
@@ -57,8 +63,6 @@ def overruns(
         link = asked(port)
         if link.limit is None and link.rate is None and (lost := full.get(port.device, 0)):
             found[f"wire/{port.device} queue"] = lost
-    if session.hello.kind == "uml":
-        found |= router.interface_drops(session.ask("out", "ip -j -s link show").json(), "container")
     return found
 
 

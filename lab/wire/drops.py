@@ -28,15 +28,19 @@ class Drops:
     ) -> DropRule:
         rule = DropRule(len(self._rules) + 1, source, target, rules.normal(match), count)
         text = rules.restore_input([rule])
-        self.prepare()
-        quoted = " ".join(shlex.quote(line) for line in text)
-        file = f"/run/lab/{rule.id}"  # a long rule does not fit through the console of user-mode Linux
-        self._session.run("out", [f"printf '%s\\n' {quoted} >{file}"])
-        self._session.run("sh", [f"{self._iptables}-restore --noflush <{file}"])
+        with self._session.working():
+            self.prepare()
+            self._write(rule, text)
         self._rules.append(rule)
         # Last: a rule takes only what carries its mark, so from this line on it holds.
         self._session.run("tc", [tc.mark_filter(self._session.hello.device, source, target, rule.mark)])
         return rule
+
+    def _write(self, rule: DropRule, text: Sequence[str]) -> None:
+        quoted = " ".join(shlex.quote(line) for line in text)
+        file = f"/run/lab/{rule.id}"  # a long rule does not fit through the console of user-mode Linux
+        self._session.run("out", [f"printf '%s\\n' {quoted} >{file}"])
+        self._session.run("sh", [f"{self._iptables}-restore --noflush <{file}"])
 
     def prepare(self) -> None:
         """Loads what rules need, once, and chooses the iptables that works here."""
@@ -62,7 +66,8 @@ class Drops:
         """Raises `WireError` where a rule is gone, or took more than it was to."""
         if not self._rules:
             return []
-        saved = self._session.run("sh", [f"{self._iptables}-save -c -t filter"])
+        with self._session.working():
+            saved = self._session.run("sh", [f"{self._iptables}-save -c -t filter"])
         counted = rules.dropped(saved.output)
         missing = [rule.id for rule in self._rules if rule.mark not in counted]
         if missing:

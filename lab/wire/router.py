@@ -129,3 +129,23 @@ def interface_drops(links: Iterable[Mapping[str, Json]], where: str) -> dict[str
             if lost:
                 found[f"{where}/{link['ifname']} {side}"] = lost
     return found
+
+
+def lost_between(
+    outside: Iterable[Mapping[str, Json]], inside: Iterable[Mapping[str, Json]], device: str
+) -> dict[str, int]:
+    """Packets that the container's interface received and user-mode Linux did not, or the other way round.
+
+    The numbers are from the start of each, so only their growth says something: negative where packets came
+    while the outside had been asked already.
+    """
+    out, own = (_packets(links, device) for links in (outside, inside))
+    return {
+        f"container/{device} to user-mode Linux": out["rx"] - own["rx"],
+        f"container/{device} from user-mode Linux": own["tx"] - out["tx"],
+    }
+
+
+def _packets(links: Iterable[Mapping[str, Json]], device: str) -> dict[str, int]:
+    stats = next((link.get("stats64") or {} for link in links if link.get("ifname") == device), {})
+    return {side: int((stats.get(side) or {}).get("packets", 0)) for side in ("rx", "tx")}

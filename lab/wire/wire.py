@@ -83,17 +83,18 @@ class Wire:
                 mtu_tables=set(),
                 lost_before={},
             )
-            self._session.run("ip", router.set_up_lines(device, setup))
             lines = tc.interface_lines(device)
             for port in ports.values():
                 lines += tc.link_lines(port, self._router.asked(port))
                 lines.append(tc.port_filter(device, port))
-            self._session.run("tc", lines)
-            self._route_mtu()
-            self._confirm_links(ports.values(), None)
-            self._router.lost_before = self._overruns()
-            if setup.drops:
-                self._drops.prepare()
+            with self._session.working():
+                self._session.run("ip", router.set_up_lines(device, setup))
+                self._session.run("tc", lines)
+                self._route_mtu()
+                self._confirm_links(ports.values(), None)
+                if setup.drops:
+                    self._drops.prepare()
+                self._router.lost_before = self._overruns()
 
     # --- changing ---
 

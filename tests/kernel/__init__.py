@@ -1,0 +1,1 @@
+"""The lab on a kernel with netem: see `run`."""
