@@ -21,7 +21,7 @@ test: .venv/dev.stamp lab lint
 	LAB_REQUIRE_DOCKER=1 $(PYTHON) -m pytest
 
 check: .venv/dev.stamp lint
-	$(PYTHON) -m pytest tests/unit tests/golden
+	$(PYTHON) -m pytest tests/unit tests/golden tests/process
 
 lint: .venv/dev.stamp
 	$(PYTHON) -m ruff check .

@@ -13,7 +13,7 @@ from lab.channel import AgentRefused
 from lab.evidence.model import CallRecord
 from lab.host import CallSpec, Host
 from lab.units import Duration
-from tests.unit.agent_process import PipeStream
+from tests.process.agent_process import PipeStream
 
 PATIENCE = 5.0
 LOCAL = "127.0.0.1"

@@ -13,8 +13,8 @@ from lab.channel import AgentRefused
 from lab.errors import AgentError, DeadlineExceeded
 from lab.host import CallSpec, Host, RunSpec
 from lab.units import Duration
-from tests.unit.agent_process import PipeStream
-from tests.unit.test_agent_calls import PATIENCE, Caller, caller, host
+from tests.process.agent_process import PipeStream
+from tests.process.test_agent_calls import PATIENCE, Caller, caller, host
 
 __all__ = ["caller", "host"]  # the fixtures
 

@@ -105,8 +105,8 @@ def test_defaults_are_the_articles() -> None:
         (client, ["--buffer", "0"], "0 is too small: 1 or more"),
         (client, ["--timeout", "0"], "0 is not a time to wait"),
         (client, ["--timeout", "inf"], "inf is not a time to wait"),
-        (server, ["--port", "65536"], "65536 is not a port: 0 to 65535"),
-        (server, ["--backlog", "-1"], "-1 is too small: 0 or more"),
+        (server, ["--port", "65536"], "65536 is not 0 to 65535"),
+        (server, ["--backlog", "-1"], "-1 is not 0 or more"),
         (server, ["--timeout", "nan"], "nan is not a time to wait"),
         (server, ["--serve", "x"], "invalid choice: 'x'"),
     ],
@@ -241,6 +241,11 @@ def test_reuse_address_binds_beside_time_wait() -> None:
 def test_a_foreign_address_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert server.main(["--address", "192.0.2.1", "--port", "0"]) == 1
     assert "Bind to 192.0.2.1:0 failed: Cannot assign requested address.\n" in capsys.readouterr().out
+
+
+def test_an_address_that_cannot_be_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    assert server.main(["--address", "a..b", "--port", "0"]) == 1
+    assert capsys.readouterr().out.startswith("Socket for a..b failed: ")
 
 
 def test_out_of_descriptors_is_said_and_survived(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from check_jsonschema import main as check_jsonschema  # type: ignore[import-unt
 from click.testing import CliRunner
 
 from lab.runner.selection import Selection
-from tests.unit.workflow_steps import ROOT, WORKFLOW, Runner, read_workflow, shell_steps, the_step
+from tests.process.workflow_steps import ROOT, WORKFLOW, Runner, read_workflow, shell_steps, the_step
 
 #: Shell lines that no test runs as they are, with the reason.
 NOT_RUN = {
