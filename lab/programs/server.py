@@ -37,8 +37,7 @@ TIMEOUT = 10.0
 BUFFER = 1024
 REPLY = b"OK"
 
-EXIT_OK = 0
-EXIT_FAILED = 1
+EXIT_OK, EXIT_FAILED = 0, 1
 
 # accept() hands on errors of the new connection; the listener is as good as before: see accept(2).
 _LOST_BEFORE_ACCEPT = {errno.ECONNABORTED, errno.EPROTO, errno.EHOSTUNREACH, errno.ENETUNREACH}
@@ -83,35 +82,18 @@ def main(argv: Sequence[str] | None = None, prog: str = "lab-server") -> int:
 
 def parse(argv: Sequence[str] | None, prog: str) -> Options:
     parser = argparse.ArgumentParser(prog=prog, description="Print what clients send and reply OK.")
-    parser.add_argument("--address", default="", metavar="A", help="name or address (default: all)")
-    parser.add_argument("--port", type=port, default=PORT, help="TCP port, 0: any (default %(default)s)")
-    parser.add_argument(
-        "--backlog", type=at_least(0), default=BACKLOG, metavar="N", help="listen(N) (default %(default)s)"
-    )
-    parser.add_argument(
-        "--timeout",
-        type=seconds,
-        default=TIMEOUT,
-        metavar="S",
-        help="seconds that a client may stay silent, or none (default %(default)g)",
-    )
-    parser.add_argument(
-        "--buffer", type=at_least(1), default=BUFFER, metavar="N", help="recv(N) (default %(default)s)"
-    )
-    parser.add_argument(
-        "--serve",
-        choices=list(WAYS),
-        default="sequential",
-        help="one client at a time, a thread or a process for each, or all in one loop (default %(default)s)",
-    )
-    parser.add_argument(
-        "--clients", type=at_least(1), default=None, metavar="N", help="end after N clients (default: never)"
-    )
-    parser.add_argument(
-        "--reuse-address",
-        action="store_true",
-        help="bind beside old connections in TIME_WAIT, if the program before had this option too",
-    )
+    add = parser.add_argument
+    add("--address", default="", metavar="A", help="name or address (default: all)")
+    add("--port", type=whole(0, 65535), default=PORT, help="TCP port, 0: any (default %(default)s)")
+    add("--backlog", type=whole(0), default=BACKLOG, metavar="N", help="listen(N) (default %(default)s)")
+    silent = "seconds that a client may stay silent, or none (default %(default)g)"
+    add("--timeout", type=seconds, default=TIMEOUT, metavar="S", help=silent)
+    add("--buffer", type=whole(1), default=BUFFER, metavar="N", help="recv(N) (default %(default)s)")
+    ways = "one client at a time, a thread or a process for each, or all in one loop (default %(default)s)"
+    add("--serve", choices=list(WAYS), default="sequential", help=ways)
+    add("--clients", type=whole(1), default=None, metavar="N", help="end after N clients (default: never)")
+    reuse = "bind beside old connections in TIME_WAIT, if the program before had this option too"
+    add("--reuse-address", action="store_true", help=reuse)
     return Options(**vars(parser.parse_args(argv)))
 
 
@@ -121,8 +103,9 @@ def run(options: Options) -> int:
             options.address or "0.0.0.0", options.port, type=socket.SOCK_STREAM
         )[0]
         listener = socket.socket(family, kind)
-    except OSError as error:
-        say(f"Socket for {options.address or 'all addresses'} failed: {error.strerror or error}.")
+    except (OSError, UnicodeError) as error:  # no such name; a name that cannot be one ("a..b")
+        why = error.strerror if isinstance(error, OSError) else error
+        say(f"Socket for {options.address or 'all addresses'} failed: {why or error}.")
         return EXIT_FAILED
     with listener:
         say("Socket created.")
@@ -139,9 +122,7 @@ def run(options: Options) -> int:
         say(f"Listening on {name(listener.getsockname())}.")
         try:
             WAYS[options.serve](listener, options)
-        except (
-            OSError
-        ) as error:  # of the listener itself: what befalls a client is dealt with where it happens
+        except OSError as error:  # of the listener itself; a client's troubles end in serve()
             say(f"Server failed: {error.strerror or error}.")
             return EXIT_FAILED
     say("Server ends.")
@@ -214,49 +195,41 @@ def serve_as_child(listener: socket.socket, client: socket.socket, peer: str, op
 def event_loop(listener: socket.socket, options: Options) -> None:
     """One thread for all: the kernel says who is ready, and no call ever blocks."""
     conversations: dict[int, Conversation] = {}
+    left = float("inf") if options.clients is None else options.clients
     listener.setblocking(False)
+    with selectors.DefaultSelector() as selector, closing_all(conversations):
+        selector.register(listener, selectors.EVENT_READ)
+        while conversations or left > 0:
+            wait = min((c.deadline for c in conversations.values()), default=float("inf")) - time.monotonic()
+            for key, _ in selector.select(None if wait == float("inf") else max(0.0, wait)):
+                if key.fileobj is not listener:
+                    conversations[key.fd].step(selector)
+                elif (accepted := accept(listener)) is not None:
+                    client, peer = accepted
+                    client.setblocking(False)
+                    conversations[client.fileno()] = Conversation(client, peer, options)
+                    selector.register(client, selectors.EVENT_READ)
+                    left -= 1
+                    if left == 0:
+                        selector.unregister(listener)
+            for fd, conversation in list(conversations.items()):
+                if conversation.over():
+                    selector.unregister(fd)
+                    conversation.client.close()
+                    del conversations[fd]
+
+
+@contextlib.contextmanager
+def closing_all(conversations: dict[int, Conversation]) -> Iterator[None]:
     try:
-        with selectors.DefaultSelector() as selector:
-            turn_the_loop(listener, options, selector, conversations)
+        yield
     finally:
         for conversation in conversations.values():
             conversation.client.close()
 
 
-def turn_the_loop(
-    listener: socket.socket,
-    options: Options,
-    selector: selectors.BaseSelector,
-    conversations: dict[int, Conversation],
-) -> None:
-    left = options.clients
-    selector.register(listener, selectors.EVENT_READ)
-    while conversations or left is None or left > 0:
-        wait = min((c.deadline for c in conversations.values()), default=float("inf")) - time.monotonic()
-        for key, _ in selector.select(None if wait == float("inf") else max(0.0, wait)):
-            if key.fileobj is not listener:
-                conversations[key.fd].step(selector)
-            elif (accepted := accept(listener)) is not None:
-                client, peer = accepted
-                client.setblocking(False)
-                conversations[client.fileno()] = Conversation(client, peer, options)
-                selector.register(client, selectors.EVENT_READ)
-                left = None if left is None else left - 1
-                if left == 0:
-                    selector.unregister(listener)
-        for fd, conversation in list(conversations.items()):
-            if conversation.over():
-                selector.unregister(fd)
-                conversation.client.close()
-                del conversations[fd]
-
-
-WAYS: dict[str, Callable[[socket.socket, Options], None]] = {
-    "sequential": sequential,
-    "thread": threads,
-    "fork": fork,
-    "event-loop": event_loop,
-}
+Way = Callable[[socket.socket, Options], None]
+WAYS: dict[str, Way] = {"sequential": sequential, "thread": threads, "fork": fork, "event-loop": event_loop}
 
 
 # --- one client ---------------------------------------------------------------------------------------------
@@ -309,33 +282,30 @@ class Conversation:
                 self._progress()
             self._unsent = self._unsent[self.client.send(self._unsent) :]
             self._progress()
-        except (BlockingIOError, InterruptedError):
+        except BlockingIOError:
             pass  # not ready after all: the selector will say when
         except OSError as error:
-            say(ending(self.peer, "reply" if self._unsent else "receive", error, self._options))
-            self._ended = True
+            self._lost(error)
             return
         selector.modify(self.client, selectors.EVENT_WRITE if self._unsent else selectors.EVENT_READ)
 
     def over(self) -> bool:
         """It has ended, or its time is up (which is said here)."""
         if not self._ended and time.monotonic() >= self.deadline:
-            doing = "reply" if self._unsent else "receive"
-            say(ending(self.peer, doing, TimeoutError("timed out"), self._options))
-            self._ended = True
+            self._lost(TimeoutError("timed out"))
         return self._ended
+
+    def _lost(self, error: OSError) -> None:
+        say(ending(self.peer, "reply" if self._unsent else "receive", error, self._options))
+        self._ended = True
 
 
 def ending(peer: str, doing: str, error: OSError, options: Options) -> str:
-    """How a conversation ended that the client did not end. A socket's own timeout has no errno; the kernel's
-    giving up (ETIMEDOUT) has one."""
-    if isinstance(error, TimeoutError) and error.errno is None:
+    """How a conversation ended that the client did not end."""
+    if isinstance(error, TimeoutError) and error.errno is None:  # the kernel's giving up has ETIMEDOUT
         what = "was silent" if doing == "receive" else "took no reply"
         return f"Client {peer} {what} for {options.timeout:g} s: closed."
     return f"Client {peer} is lost: {doing} failed: {error.strerror or error}."
-
-
-# --- small things -------------------------------------------------------------------------------------------
 
 
 def clients(listener: socket.socket, options: Options) -> Iterator[tuple[socket.socket, str]]:
@@ -352,7 +322,7 @@ def accept(listener: socket.socket) -> tuple[socket.socket, str] | None:
     """The next client and its name; None when there was none after all."""
     try:
         client, address = listener.accept()
-    except (BlockingIOError, InterruptedError):
+    except BlockingIOError:
         return None
     except OSError as error:
         if error.errno in _NO_ROOM:
@@ -370,9 +340,8 @@ def accept(listener: socket.socket) -> tuple[socket.socket, str] | None:
 def signals_end_it() -> Iterator[None]:
     """SIGINT and SIGTERM raise `Stopped` where the program happens to be.
 
-    SIGINT by hand too: a shell without job control starts `&` programs with SIGINT ignored, and Python
-    keeps it so. Outside the main thread (a test) Python allows no handlers, and none is needed.
-    """
+    SIGINT by hand, too: a shell without job control starts `&` programs with SIGINT ignored. Outside the main
+    thread Python allows no handlers."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped(number)
@@ -407,18 +376,12 @@ def say(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 65536:
-        raise argparse.ArgumentTypeError(f"{value} is not a port: 0 to 65535")
-    return value
-
-
-def at_least(smallest: int) -> Callable[[str], int]:
+def whole(lowest: int, highest: int | None = None) -> Callable[[str], int]:
     def number(text: str) -> int:
         value = int(text)
-        if value < smallest:
-            raise argparse.ArgumentTypeError(f"{value} is too small: {smallest} or more")
+        if value < lowest or (highest is not None and value > highest):
+            limits = f"{lowest} or more" if highest is None else f"{lowest} to {highest}"
+            raise argparse.ArgumentTypeError(f"{value} is not {limits}")
         return value
 
     return number
