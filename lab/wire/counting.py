@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from lab.errors import WireError
 from lab.evidence.model import QueueCount
 from lab.link import Impairment
 from lab.wire import router, tc
 from lab.wire.session import Session
+
+Json = Any
+
+#: Two take 10 ms and are enough where nothing moves; a network that settled has a stray packet at most.
+_READINGS = 20
 
 
 def in_flight(session: Session) -> int:
@@ -49,9 +55,7 @@ def overruns(
     them, and the queues of links whose length is the lab's business: one that the scenario made short or slow
     is full because it said so.
     """
-    # Outside first: what has come in by now is inside by the time that the inside is asked.
-    outside = session.ask("out", "ip -j -s link show").json() if session.hello.kind == "uml" else []
-    inside = session.ask("ip", "link show").json()
+    outside, inside = both_sides(session)
     found = router.interface_drops(inside, "wire") | router.interface_drops(outside, "container")
     if outside:
         found |= router.lost_between(outside, inside, session.hello.device)
@@ -64,6 +68,27 @@ def overruns(
         if link.limit is None and link.rate is None and (lost := full.get(port.device, 0)):
             found[f"wire/{port.device} queue"] = lost
     return found
+
+
+def both_sides(session: Session) -> tuple[list[Json], list[Json]]:
+    """The interfaces outside and inside of user-mode Linux at one moment: read until nothing moved.
+
+    A packet between the two readings, or still in the socket between the kernels, would count as lost. A
+    network that never rests gives its last readings.
+    """
+    if session.hello.kind != "uml":
+        return [], session.ask("ip", "link show").json()
+    before: list[dict[str, int]] | None = None
+    outside: list[Json] = []
+    inside: list[Json] = []
+    for _ in range(_READINGS):
+        outside = session.ask("out", "ip -j -s link show").json()
+        inside = session.ask("ip", "link show").json()
+        now = [router.packets(links, session.hello.device) for links in (outside, inside)]
+        if now == before:
+            break
+        before = now
+    return outside, inside
 
 
 def _queues_full(session: Session) -> dict[str, int]:

@@ -136,16 +136,16 @@ def lost_between(
 ) -> dict[str, int]:
     """Packets that the container's interface received and user-mode Linux did not, or the other way round.
 
-    The numbers are from the start of each, so only their growth says something: negative where packets came
-    while the outside had been asked already.
+    The numbers are from the start of each, so only their growth says something.
     """
-    out, own = (_packets(links, device) for links in (outside, inside))
+    out, own = (packets(links, device) for links in (outside, inside))
     return {
         f"container/{device} to user-mode Linux": out["rx"] - own["rx"],
         f"container/{device} from user-mode Linux": own["tx"] - out["tx"],
     }
 
 
-def _packets(links: Iterable[Mapping[str, Json]], device: str) -> dict[str, int]:
+def packets(links: Iterable[Mapping[str, Json]], device: str) -> dict[str, int]:
+    """How many an interface received (`rx`) and sent (`tx`), from `ip -s link`."""
     stats = next((link.get("stats64") or {} for link in links if link.get("ifname") == device), {})
     return {side: int((stats.get(side) or {}).get("packets", 0)) for side in ("rx", "tx")}

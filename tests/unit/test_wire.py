@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -12,9 +13,10 @@ from lab.clock import Deadline
 from lab.errors import EXIT_ENVIRONMENT, WireError
 from lab.link import Impairment, Link
 from lab.units import Duration, Percent, Rate
-from lab.wire import Wire
+from lab.wire import Wire, counting, router
 from lab.wire.console import Console
 from lab.wire.router import mtu_differences, mtu_routes
+from lab.wire.session import Session
 from tests.unit.wire_fake import HELLO, READY, SETUP, FakeWire, standing
 
 DELAYED = Link(up=Impairment(delay=Duration(10_000_000)), down=Impairment(loss=Percent(Decimal(1))))
@@ -313,3 +315,29 @@ def test_unknown_hosts_and_a_wire_that_is_not_set_up() -> None:
         _ = fresh.hello
     with pytest.raises(WireError, match="not set up yet"):
         fresh.cut("client")
+
+
+class Moving:
+    """A session whose two kernels are read while packets come; nothing is lost in the end."""
+
+    def __init__(self, outside: list[int], inside: list[int]) -> None:
+        self.hello = SimpleNamespace(kind="uml", device="eth0")
+        self._left = {"out": outside, "ip": inside}
+
+    def ask(self, tool: str, line: str) -> SimpleNamespace:
+        left = self._left[tool]
+        received = left.pop(0) if len(left) > 1 else left[0]
+        stats = {"rx": {"packets": received}, "tx": {"packets": 0}}
+        return SimpleNamespace(json=lambda: [{"ifname": "eth0", "stats64": stats}])
+
+
+@pytest.mark.parametrize(
+    ("outside", "inside", "lost"),
+    [([5, 6, 6, 6], [6, 6, 6], 0), ([5, 5, 5], [4, 5, 5], 0), ([7], [5], 2)],
+    ids=["one came between the readings", "one was still in the socket", "two are lost"],
+)
+def test_what_is_on_its_way_between_the_kernels_is_not_lost(
+    outside: list[int], inside: list[int], lost: int
+) -> None:
+    out, own = counting.both_sides(cast(Session, Moving(outside, inside)))
+    assert router.lost_between(out, own, "eth0")["container/eth0 to user-mode Linux"] == lost
