@@ -4,11 +4,12 @@ PYTHON := .venv/bin/python
 SCENARIO ?= scenarios/timeout.yml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint lab images clean
+.PHONY: help run test test-kernel check lint lab images clean
 
 help:
 	@echo 'make run          set up what is missing, then run one scenario (SCENARIO=$(SCENARIO))'
 	@echo 'make test         set up what is missing, then ruff, mypy and all tests, on real containers too'
+	@echo 'make test-kernel  set up what is missing, then two scenarios on the `kernel` wire, in a Linux that has netem'
 	@echo 'make check        ruff, mypy and the tests that need no Docker'
 	@echo 'make images       build the images that are missing'
 	@echo 'make clean        remove what dead runs left, and stop the engine that the lab started'
@@ -19,6 +20,10 @@ run: .venv/run.stamp lab
 # With the engine set up, a test that finds none is broken: it fails instead of being skipped.
 test: .venv/dev.stamp lab lint
 	LAB_REQUIRE_DOCKER=1 $(PYTHON) -m pytest
+
+# A user-mode Linux with a Docker engine in it: two minutes. See tests/kernel/run.
+test-kernel: .venv/run.stamp lab
+	tests/kernel/run
 
 check: .venv/dev.stamp lint
 	$(PYTHON) -m pytest tests/unit tests/golden tests/process

@@ -152,7 +152,10 @@ boot_uml() {
 # The lab says when. Packets alone need no process: on a busy machine the kernel of user-mode Linux is late less
 # often where it may go to the CPU that is free (worst of 2,000 round trips 94 ms against 230 ms).
 pin() { taskset -cp "$cpu" "$(cat "$run/wire/pid")" >/dev/null; }
-unpin() { taskset -cp "$all_cpus" "$(cat "$run/wire/pid")" >/dev/null; }
+unpin() {
+    taskset -cp "$all_cpus" "$(cat "$run/wire/pid")" >/dev/null
+    : >"$run/awake" # see packet-socket.pl
+}
 
 read_commands() {
     while IFS= read -r line; do
