@@ -185,7 +185,7 @@ def _measure(trace: Trace, timeline: Timeline) -> dict[tuple[str, str], list[_Ep
         arrived_ns = capture.t_ns[received]
         if not _is_fragment(trace, source, sent):
             sample.sent += 1
-        sample.delays.append(arrived_ns - t_ns)
+        sample.arrived(t_ns, arrived_ns - t_ns)
         if paths[key][place].limited:
             sample.passages[source, target].append((t_ns, arrived_ns, capture.original[received]))
         if fate == CORRUPTED:
