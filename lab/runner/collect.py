@@ -18,6 +18,7 @@ from lab.evidence.model import (
     StateSample,
     StreamRecord,
     Tolerance,
+    WireFacts,
 )
 from lab.evidence.packets import Capture
 from lab.evidence.pcapng_write import convert
@@ -60,9 +61,10 @@ def collect(
 ) -> Evidence:
     """Everything of the case, written into its folder: `events.jsonl` and `pcap/<host>.pcapng`."""
     told = {name: _Told() for name in bed.lives}
-
-    in_parallel({name: partial(_listen, bed, name, told[name], folder) for name in bed.lives})
-    wire = bed.wire.facts()
+    wires: list[WireFacts] = []
+    jobs = {name: partial(_listen, bed, name, told[name], folder) for name in bed.lives}
+    in_parallel({"wire": lambda: wires.append(bed.wire.facts()), **jobs})
+    (wire,) = wires
     records = Records(
         hosts=_host_facts(bed),
         wire=wire,

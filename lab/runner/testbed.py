@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
@@ -58,6 +59,9 @@ class Testbed:
     links: dict[str, Link] = field(init=False)  #: as they are now
     off: set[str] = field(default_factory=set)  #: hosts without power
     _streams: list[Stream] = field(default_factory=list)
+    #: The wire is the longest way: its kernel boots while the hosts' containers start, which would else all
+    #: wait for each other in the engine.
+    _wire_started: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.links = self.plan.links
@@ -78,6 +82,8 @@ class Testbed:
         with self.phases(f"{what}: create"):
             container = self.engine.create(spec)
         self.interrupt.check()
+        if what != "wire":
+            self._wire_started.wait()
         with self.phases(f"{what}: start"):
             stream = self.engine.attach(container)
             self._streams.append(stream)
@@ -141,7 +147,10 @@ class Testbed:
             kind=self.plan.wire,
             outlives_lab=self.plan.keep,
         )
-        _, stream = self._started(spec, "wire")
+        try:
+            _, stream = self._started(spec, "wire")
+        finally:
+            self._wire_started.set()
         self.wire = Wire(stream)
         with self.phases("wire: boot"):
             self.wire.wait_ready(_BRING_UP)
