@@ -19,8 +19,8 @@ from benchmarks.pair import Pair, result, wired_pair
 from lab.engine.images import ensure_images
 from lab.engine.private import find_engine
 from lab.errors import LabError
-from lab.stats import expected_range
 from lab.link import Impairment, Link
+from lab.stats import expected_range
 from lab.units import Duration, Percent
 
 RTTS_MS = (10, 50, 200)
