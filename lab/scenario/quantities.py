@@ -211,11 +211,15 @@ def parse_host(value: object) -> str:
         raise problem(f"{shown(value)} is not a host's name")
     if not re.fullmatch(HOST_PATTERN, value):
         raise problem(f"{shown(value)} is not a host's name: letters, digits and '-', at most 63")
+    if value == "wire":
+        raise problem("'wire' is the lab's own router between the hosts: give this host another name")
     return value
 
 
 HostName = Annotated[
-    str, PlainValidator(parse_host), WithJsonSchema({"type": "string", "pattern": f"^{HOST_PATTERN}$"})
+    str,
+    PlainValidator(parse_host),
+    WithJsonSchema({"type": "string", "pattern": f"^(?!wire$){HOST_PATTERN}$"}),
 ]
 
 
