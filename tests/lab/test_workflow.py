@@ -13,7 +13,7 @@ from lab.engine.docker import DockerEngine
 from lab.engine.images import Images
 from tests.conftest import without_docker
 from tests.lab.commands import lab
-from tests.unit.workflow_steps import ROOT, Runner, the_step
+from tests.process.workflow_steps import ROOT, Runner, the_step
 
 pytestmark = pytest.mark.docker
 
