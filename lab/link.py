@@ -43,8 +43,15 @@ class Impairment:
     mtu: int | None = None  #: bytes of an IP packet
 
     def changed(self, other: Impairment) -> Impairment:
-        """This one with all that `other` names (is not None)."""
+        """This one with all that `other` names (is not None).
+
+        `loss` and `gemodel` are two models of one thing: the one that is named takes the place of the other.
+        """
         named = {f.name: value for f in fields(other) if (value := getattr(other, f.name)) is not None}
+        if other.gemodel is not None:
+            named |= {"loss": None, "loss_correlation": None}
+        elif other.loss is not None:
+            named |= {"gemodel": None}
         return replace(self, **named)
 
     @property
