@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 import traceback
@@ -80,6 +81,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     `arguments` are those behind `lab`; by default the process's own.
     """
+    # Nothing of the half million objects that the imports make is garbage: looking for it takes 35 ms of 350.
+    gc.set_threshold(50_000)
     arguments = sys.argv[1:] if arguments is None else arguments
     sys.exit(_run(arguments))
 
