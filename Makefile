@@ -19,6 +19,7 @@ run: .venv/run.stamp lab
 
 # With the engine set up, a test that finds none is broken: it fails instead of being skipped.
 test: .venv/dev.stamp lab lint
+	@tools/setup.sh test-tools
 	LAB_REQUIRE_DOCKER=1 $(PYTHON) -m pytest
 
 # A user-mode Linux with a Docker engine in it: two minutes. See tests/kernel/run.

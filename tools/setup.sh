@@ -4,6 +4,7 @@
 #
 #   tools/setup.sh venv run|dev    the virtual environment .venv, for running or for developing
 #   tools/setup.sh lab             the engine and the images
+#   tools/setup.sh test-tools      tshark, a Chromium, the docker command
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -102,8 +103,19 @@ lab() {
     rm -f "$log"
 }
 
+# What tests compare the lab with, or look at its reports with.
+test_tools() {
+    local missing=()
+    have tshark || missing+=(tshark)
+    have chromium || have chromium-browser || have google-chrome || missing+=(chromium)
+    have docker || missing+=(docker.io)
+    have ip || missing+=(iproute2)
+    [ ${#missing[@]} -eq 0 ] || install "${missing[@]}"
+}
+
 case "${1:-}" in
     venv) venv "${2:?run or dev}" ;;
     lab) lab ;;
-    *) say "usage: tools/setup.sh venv run|dev, or: tools/setup.sh lab"; exit 2 ;;
+    test-tools) test_tools ;;
+    *) say "usage: tools/setup.sh venv run|dev, or: tools/setup.sh lab|test-tools"; exit 2 ;;
 esac
