@@ -61,7 +61,7 @@ def test_counts_agree(tshark: str, path: Path) -> None:
 
 
 def corrupted(tshark: str, path: Path) -> int:
-    """How many TCP segments of a capture have a wrong checksum, by tshark; with offloads off they are real."""
+    """How many TCP segments of a capture have a wrong checksum, by tshark; offloads are off."""
     command = [tshark, "-r", str(path), "-n", "-o", "tcp.check_checksum:TRUE"]
     command += ["-Y", "tcp.checksum.status == 0", "-T", "fields", "-e", "frame.number"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
