@@ -48,6 +48,9 @@ _FAST_NS = 20_000_000  #: a fast retransmission follows the last ACK within this
 _OUT_OF_ORDER_NS = 3_000_000  #: out of order within this, where the handshake gives no round-trip time
 _HALF, _ALL = 1 << 31, (1 << 32) - 1
 _NO_DATA = SYN | FIN | RST
+_NEUTRALISED = _ALL
+"""Wireshark sets its count of duplicate ACKs to -1 where the other side acknowledged what was never seen; the
+count has no sign, so it is the largest there is until an ACK resets it."""
 
 
 @dataclass
@@ -67,6 +70,7 @@ class _Direction:
         "ack",
         "ack_ns",
         "base",
+        "contiguous",
         "duplicates",
         "last",
         "next",
@@ -77,9 +81,10 @@ class _Direction:
     )
 
     def __init__(self) -> None:
-        self.base: int | None = None  #: first sequence number
+        self.base = 0  #: first sequence number
         self.next: int | None = None  #: highest end of a segment, counted on from `base` without wrapping
         self.next_ns = 0
+        self.contiguous = 0  #: end of what was seen without a hole, counted like `next`
         self.ack = 0  #: of the last segment
         self.ack_ns = 0  #: time of the last segment
         self.window = -1
@@ -123,7 +128,7 @@ def mark(capture: Capture) -> Marks:
             continue
         state = states.get((source, target, sport, dport))
         if state is None or (
-            flags & (SYN | ACK) == SYN and state[0].base is not None and state[0].base != seq
+            flags & (SYN | ACK) == SYN and state[0].next is not None and state[0].base != seq
         ):
             forward, reverse, connection = _Direction(), _Direction(), _Connection()
             states[source, target, sport, dport] = forward, reverse, connection
@@ -131,11 +136,10 @@ def mark(capture: Capture) -> Marks:
         else:
             forward, reverse, connection = state
 
-        if forward.base is None:
-            forward.base = seq
         known = forward.next
         if known is None:
-            start = seq - forward.base
+            forward.base = seq
+            start = 0
         else:  # the nearest number to the highest known that `seq` can stand for
             start = known + ((seq - forward.base - known + _HALF) & _ALL) - _HALF
         if flags & SYN:
@@ -164,15 +168,24 @@ def mark(capture: Capture) -> Marks:
                                 found = KEEP_ALIVE_ACK
                             else:
                                 found = DUPLICATE_ACK
-                                forward.duplicates += 1
+                                forward.duplicates = (forward.duplicates + 1) & _ALL or 1
                         elif window:
                             found = WINDOW_UPDATE
             real = found
         if ack != forward.ack:
             forward.duplicates = 0
+        if (
+            flags & ACK
+            and reverse.next is not None
+            and 0 < (ack - reverse.base - reverse.contiguous) & _ALL <= _HALF
+        ):
+            if reverse.contiguous < reverse.next:
+                reverse.contiguous = reverse.next
+            else:
+                reverse.duplicates = _NEUTRALISED
         if (length or flags & (SYN | FIN)) and found != ZERO_WINDOW_PROBE:
             advanced = known is None or start >= known
-            old = length > 0 and reverse.ack != 0 and (reverse.ack - seq - length) & _ALL < _HALF
+            old = length > 0 and reverse.ack != 0 and (reverse.ack - seq - length) & _ALL <= _HALF
             if not advanced or old:
                 first = bisect_right(forward.starts, start) - 1
                 if found == KEEP_ALIVE:
@@ -201,12 +214,16 @@ def mark(capture: Capture) -> Marks:
 
         if found != ZERO_WINDOW_PROBE:
             after = start + length + (1 if flags & (SYN | FIN) else 0)
-            if known is None or after > known:
+            if known is None or 0 < after - known <= _HALF:
                 forward.next = after
                 forward.next_ns = t_ns
                 if length or flags & (SYN | FIN):
                     forward.starts.append(start)
                     forward.positions.append(i)
+                if known is None:
+                    forward.contiguous = after
+            if start == forward.contiguous:
+                forward.contiguous = forward.next
         forward.window = window
         forward.ack = ack
         forward.ack_ns = t_ns
