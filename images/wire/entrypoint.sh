@@ -1,10 +1,14 @@
 #!/bin/sh
 # The wire's main process. It chooses the kernel that impairs, brings it up, and passes the lab's commands on.
 #
-#   entrypoint.sh [auto|kernel|uml]
+#   entrypoint.sh [auto|kernel|uml|route]
+#
+# `route`: nothing will be impaired, so the machine's kernel routes and neither netem nor another kernel is
+# needed; where it cannot, it is as `auto`.
 #
 # To stdout, one line each (`wire` is the first word of every line that is the lab's own):
-#   wire hello kind=KIND dev=DEV mac=MAC mtu=MTU machine=RELEASE reason=TEXT…
+#   wire hello kind=KIND router=IPTABLES dev=DEV mac=MAC mtu=MTU machine=RELEASE reason=TEXT…
+#       IPTABLES is what filters where the wire only routes; empty where tc impairs
 #   wire ready kernel=RELEASE           its tools wait for commands
 #   wire failed TEXT…                   it cannot be a wire; the process ends
 #   wire dead STATUS                    the user-mode Linux ended; the process ends
@@ -59,8 +63,28 @@ EOF
         refusal=$(printf '%s' "$refusal" | head -n 1)
         return 1
     fi
+    can_forward
+}
+
+can_forward() {
     read -r forward </proc/sys/net/ipv4/ip_forward
     [ "$forward" = 1 ] || refusal="net.ipv4.ip_forward is 0 in the wire's container"
+    [ -z "$refusal" ]
+}
+
+# Forwards nothing until the lab says for whom, and no ICMP redirect leaves (the sysctl that stops them is
+# read-only in a container). Sets `router` to the iptables that does it, or `refusal`.
+try_router() {
+    for router in iptables-legacy iptables-nft; do
+        refusal=$("$router-restore" 2>&1 <<'EOF'
+*filter
+:FORWARD DROP
+-A OUTPUT -p icmp --icmp-type redirect -j DROP
+COMMIT
+EOF
+        ) && refusal= && break
+    done
+    can_forward || router=
     [ -z "$refusal" ]
 }
 
@@ -176,7 +200,17 @@ find_device
 read -r mac <"/sys/class/net/$dev/address"
 read -r mtu <"/sys/class/net/$dev/mtu"
 release=$(uname -r)
+router=
+if [ "$wanted" = route ]; then
+    wanted=auto
+    if try_router; then
+        wanted=
+        kind=kernel
+        reason="nothing is impaired: the machine's kernel $release routes"
+    fi
+fi
 case $wanted in
+'') ;;
 kernel)
     try_kernel || fail "kernel: the machine's kernel $release cannot impair: $refusal"
     kind=kernel
@@ -197,10 +231,10 @@ auto)
         kind=uml
     fi
     ;;
-*) fail "the wire is auto, kernel or uml, not $wanted" ;;
+*) fail "the wire is auto, kernel, uml or route, not $wanted" ;;
 esac
-printf 'wire hello kind=%s dev=%s mac=%s mtu=%s machine=%s reason=%s\n' \
-    "$kind" "$dev" "$mac" "$mtu" "$release" "$reason"
+printf 'wire hello kind=%s router=%s dev=%s mac=%s mtu=%s machine=%s reason=%s\n' \
+    "$kind" "$router" "$dev" "$mac" "$mtu" "$release" "$reason"
 distributions
 # Opened for both directions: to open a pipe for one waits for the other end.
 mkfifo "$run/tc.in" "$run/ip.in" "$run/sh.in"

@@ -220,10 +220,10 @@ def mark(capture: Capture) -> Marks:
                 if length or flags & (SYN | FIN):
                     forward.starts.append(start)
                     forward.positions.append(i)
-                if known is None:
+                if known is None or start == forward.contiguous:
                     forward.contiguous = after
-            if start == forward.contiguous:
-                forward.contiguous = forward.next
+            elif start == forward.contiguous:
+                forward.contiguous = known
         forward.window = window
         forward.ack = ack
         forward.ack_ns = t_ns

@@ -112,7 +112,9 @@ def _capture(
         assert life.capture is not None
         boot = life.capture.boot
         raw[boot] = folder.pcaps / f".{name}-{boot}.pcap"
-        raw[boot].write_bytes(bed.engine.read_file(life.container, life.capture.path))
+        small = life.host.small_file(life.capture.path) if life.remains is None else None
+        content = bed.engine.read_file(life.container, life.capture.path) if small is None else small
+        raw[boot].write_bytes(content)
         facts.append(replace(life.capture, path=target.relative_to(folder.path).as_posix()))
     try:
         return tuple(facts), convert(name, raw, target)

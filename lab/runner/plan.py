@@ -10,8 +10,9 @@ from typing import Literal
 from lab.engine.base import LABEL_HOST, LABEL_ROLE
 from lab.link import Link
 from lab.scenario.model import Scenario
-from lab.scenario.steps import Drop, all_steps
+from lab.scenario.steps import WIRE_STEPS, Drop, all_steps
 from lab.site import WireChoice
+from lab.wire.container import Kind
 
 _WIRE = 2  #: the wire's last octet; .1 is the engine's machine on every bridge
 _FIRST_HOST = 10
@@ -39,6 +40,12 @@ class Plan:
     labels: Mapping[str, str]
     keep: bool = False  #: whether the lab is to go on standing without its runner
     drops: bool = False  #: whether a step drops packets: the wire then loads what that needs
+    impairs: bool = True  #: whether a link or a step needs a wire that can impair
+
+    @property
+    def wire_kind(self) -> Kind:
+        """What the wire's container is told. A lab that goes on standing can be impaired by hand."""
+        return "route" if self.wire == "auto" and not self.impairs and not self.keep else self.wire
 
     @property
     def links(self) -> dict[str, Link]:
@@ -81,5 +88,9 @@ def make_plan(
         )
         for index, name in enumerate(scenario.used_hosts)
     )
-    drops = any(isinstance(step, Drop) for step in all_steps(scenario.steps))
-    return Plan(run, hosts, wire, scenario.arp, labels, keep, drops)
+    steps = list(all_steps(scenario.steps))
+    drops = any(isinstance(step, Drop) for step in steps)
+    impairs = any(host.link != Link() for host in hosts) or any(
+        isinstance(step, WIRE_STEPS) for step in steps
+    )
+    return Plan(run, hosts, wire, scenario.arp, labels, keep, drops, impairs)

@@ -59,8 +59,8 @@ class Testbed:
     links: dict[str, Link] = field(init=False)  #: as they are now
     off: set[str] = field(default_factory=set)  #: hosts without power
     _streams: list[Stream] = field(default_factory=list)
-    #: The wire is the longest way: its kernel boots while the hosts' containers start, which would else all
-    #: wait for each other in the engine.
+    #: A wire that boots a kernel is the longest way: it does so while the hosts' containers start, which
+    #: would else all wait for each other in the engine.
     _wire_started: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -82,7 +82,7 @@ class Testbed:
         with self.phases(f"{what}: create"):
             container = self.engine.create(spec)
         self.interrupt.check()
-        if what != "wire":
+        if what != "wire" and self.plan.wire_kind != "route":
             self._wire_started.wait()
         with self.phases(f"{what}: start"):
             stream = self.engine.attach(container)
@@ -144,7 +144,7 @@ class Testbed:
             network=self.network,
             address=where.address,
             mac=where.mac,
-            kind=self.plan.wire,
+            kind=self.plan.wire_kind,
             outlives_lab=self.plan.keep,
         )
         try:

@@ -345,6 +345,10 @@ def parse_step(keys: dict[str, Any], *, place: Place = NOWHERE, path: str = "ste
     return step
 
 
+#: Steps that are the wire's: a case without any of them and without an impaired link needs a mere router.
+WIRE_STEPS = (LinkStep, Cut, Restore, Partition, Heal, Drop, Power)
+
+
 def all_steps(steps: Sequence[Step]) -> Iterator[Step]:
     """The steps and, behind a `parallel`, those in it."""
     for step in steps:

@@ -8,7 +8,8 @@ from typing import Literal
 
 from lab.engine.base import ContainerSpec
 
-Kind = Literal["auto", "kernel", "uml"]
+#: `route`: a router in the machine's kernel, for a case in which nothing is impaired.
+Kind = Literal["auto", "kernel", "uml", "route"]
 
 CAPABILITIES = ("NET_ADMIN", "NET_RAW")
 

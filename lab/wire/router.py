@@ -41,8 +41,8 @@ class WireSetup:
         ]
 
 
-def set_up_lines(device: str, setup: WireSetup) -> list[str]:
-    """The wire's address, a device for every port, and who is where.
+def set_up_lines(device: str, setup: WireSetup, ports: Iterable[Port]) -> list[str]:
+    """The wire's address, a device for every port that is impaired, and who is where.
 
     The default route goes: what is for no host of the lab has no way out. Neighbours are fixed unless the
     scenario studies ARP; then host and wire ask each other, unimpaired.
@@ -52,7 +52,7 @@ def set_up_lines(device: str, setup: WireSetup) -> list[str]:
         f"link set {device} up",
         "route flush exact default",
     ]
-    for port in setup.ports():
+    for port in ports:
         lines += [f"link add {port.device} type ifb", f"link set {port.device} up"]
     if setup.arp == "static":
         lines += [
@@ -60,6 +60,12 @@ def set_up_lines(device: str, setup: WireSetup) -> list[str]:
             for address, mac in setup.hosts.values()
         ]
     return lines
+
+
+def forward_lines(setup: WireSetup) -> list[str]:
+    """For iptables-restore --noflush in a wire that only routes: it forwards to the lab's hosts."""
+    addresses = [address for address, _ in setup.hosts.values()]
+    return ["*filter", *(f"-A FORWARD -d {address}/32 -j ACCEPT" for address in addresses), "COMMIT"]
 
 
 def narrowest(source: Link, target: Link) -> int | None:

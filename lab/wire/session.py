@@ -25,6 +25,7 @@ class Hello:
 
     kind: Literal["kernel", "uml"]
     reason: str
+    router: str  #: the iptables of a wire that only routes; empty: tc impairs
     device: str
     mac: str
     mtu: int
@@ -53,6 +54,7 @@ class Session:
         self._hello = Hello(
             kind="kernel" if kind == "kernel" else "uml",
             reason=said.get("reason", ""),
+            router=said.get("router", ""),
             device=said.get("dev", "eth0"),
             mac=said.get("mac", ""),
             mtu=int(said.get("mtu", "1500")),

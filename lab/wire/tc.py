@@ -156,6 +156,12 @@ def link_lines(port: Port, asked: Impairment, *, before: Impairment | None = Non
     return lines
 
 
+def impairing(qdiscs: Sequence[Mapping[str, Json]]) -> list[str]:
+    """What is there in a wire that was to impair nothing; empty where all is well."""
+    found = [(entry.get("kind"), entry.get("dev")) for entry in qdiscs]
+    return [f"asked no {kind}, got one on {device}" for kind, device in found if kind in ("netem", "tbf")]
+
+
 def interface_lines(device: str) -> list[str]:
     """The hooks of the wire's interface and what never passes it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,10 @@ class Wire:
         return self._session.hello
 
     def set_up(self, setup: WireSetup) -> None:
-        """Addresses, devices, filters and every link as configured; read back."""
+        """Addresses, devices, filters and every link as configured; read back.
+
+        A wire that only routes takes no link that impairs.
+        """
         with self._lock:
             device = self.hello.device
             ports = {(port.host, port.direction): port for port in setup.ports()}
@@ -83,12 +87,15 @@ class Wire:
                 mtu_tables=set(),
                 lost_before={},
             )
+            if self.hello.router:
+                self._only_route(setup)
+                return
             lines = tc.interface_lines(device)
             for port in ports.values():
                 lines += tc.link_lines(port, self._router.asked(port))
                 lines.append(tc.port_filter(device, port))
             with self._session.working():
-                self._session.run("ip", router.set_up_lines(device, setup))
+                self._session.run("ip", router.set_up_lines(device, setup, ports.values()))
                 self._session.run("tc", lines)
                 self._route_mtu()
                 self._confirm_links(ports.values(), None)
@@ -96,12 +103,22 @@ class Wire:
                     self._drops.prepare()
                 self._router.lost_before = self._overruns()
 
+    def _only_route(self, setup: WireSetup) -> None:
+        now = self._known()
+        if setup.drops or any(link != Link() for link in now.links.values()):
+            raise self._cannot_impair()
+        self._session.run("ip", router.set_up_lines(self.hello.device, setup, ()))
+        text = " ".join(shlex.quote(line) for line in router.forward_lines(setup))
+        self._session.run("sh", [f"printf '%s\\n' {text} | {self.hello.router}-restore --noflush 2>&1"])
+        self._confirm_links(now.ports.values(), None)
+        now.lost_before = self._overruns()
+
     # --- changing ---
 
     def change(self, host: str, link: Link, step: str | None = None) -> None:
         """The host's link is `link` from now on, all of it (already merged). What is queued stays."""
         with self._lock:
-            now = self._known(host)
+            now = self._impairing(host)
             before = now.links[host]
             sides: list[tuple[Direction, Impairment, Impairment]] = [
                 ("up", before.up, link.up),
@@ -145,7 +162,7 @@ class Wire:
         and before the target's `down`, so a packet that `up` loses does not count.
         """
         with self._lock:
-            hosts = self._known(source, target).setup.hosts
+            hosts = self._impairing(source, target).setup.hosts
             rule = self._drops.add(hosts[source][0], hosts[target][0], match, count)
             self.events.append(
                 WireEvent(
@@ -240,13 +257,16 @@ class Wire:
         qdiscs = self._session.qdiscs()
         wall_ns = self._session.clock.wall_ns()
         self._session.keep_readback(wall_ns, step, {"qdiscs": qdiscs})
-        _as_asked(
-            [
-                f"{port}: {difference}"
-                for port in ports
-                for difference in tc.differences(port, now.asked(port), qdiscs)
-            ]
-        )
+        if self.hello.router:
+            _as_asked(tc.impairing(qdiscs))
+        else:
+            _as_asked(
+                [
+                    f"{port}: {difference}"
+                    for port in ports
+                    for difference in tc.differences(port, now.asked(port), qdiscs)
+                ]
+            )
         return wall_ns
 
     def _route_mtu(self) -> None:
@@ -273,7 +293,7 @@ class Wire:
     ) -> None:
         directions: tuple[Direction, ...] = ("up", "down") if direction == "both" else (direction,)
         with self._lock:
-            blocks = self._known(host).blocks
+            blocks = self._impairing(host).blocks
             reason: Literal["cut", "power"] = "cut" if action in ("cut", "restore") else "power"
             blocks.cable(host, directions, reason, on=action in ("cut", "power_off"))
             wall_ns = blocks.confirm(step)
@@ -283,7 +303,7 @@ class Wire:
 
     def _between(self, a: str, b: str, action: Literal["partition", "heal"], step: str | None) -> None:
         with self._lock:
-            blocks = self._known(a, b).blocks
+            blocks = self._impairing(a, b).blocks
             blocks.between(a, b, on=action == "partition")
             wall_ns = blocks.confirm(step)
             self.events.append(WireEvent(wall_ns=wall_ns, action=action, step=step, between=(a, b)))
@@ -291,6 +311,19 @@ class Wire:
     def _overruns(self) -> dict[str, int]:
         now = self._known()
         return counting.overruns(self._session, now.ports.values(), now.asked)
+
+    def _impairing(self, *hosts: str) -> _Router:
+        """The router, which has links that can be changed, and knows these hosts."""
+        now = self._known(*hosts)
+        if self.hello.router:
+            raise self._cannot_impair()
+        return now
+
+    def _cannot_impair(self) -> WireError:
+        return WireError(
+            f"{self._session.name}: it was started for a case that impairs nothing, and only routes",
+            hint="run with --wire kernel or --wire uml, and report this: the lab should have known",
+        )
 
     def _known(self, *hosts: str) -> _Router:
         """The router, which is set up and knows these hosts."""

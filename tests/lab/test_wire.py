@@ -289,6 +289,28 @@ def test_a_queue_of_the_wires_own_that_overruns_is_told(engine: DockerEngine, im
         assert wire.facts().overruns == lost
 
 
+def test_where_nothing_is_impaired_the_machines_kernel_routes(engine: DockerEngine, images: Images) -> None:
+    with wired_pair(engine, images, kind="route") as pair:
+        wire = pair.through
+        if not wire.hello.router:
+            not_here(f"no iptables works in the machine's kernel: {wire.hello.reason}")
+        assert (wire.hello.kind, wire.hello.kernel) == ("kernel", wire.hello.machine)
+        said = pair.ping("-c", "20", "-i", "0.01")
+        assert "20 received" in said
+        assert "ttl=63" in said
+        assert "Redirect" not in said
+        assert pair.hosts["client"].counters()["IcmpInRedirects"] == 0
+        outside = f"{_wire_address(pair).rsplit('.', 1)[0]}.99"
+        said = pair.start("client", "ping", "-c", "1", "-W", "1", outside).result(30).stdout
+        assert "100% packet loss" in said
+        assert len(pair.datagrams(2_000)["arrived"]) == 2_000
+        wire.confirm()
+        assert wire.facts().overruns == {}
+        wire._session.run("tc", ["qdisc add dev eth0 root tbf rate 1mbit burst 10000b limit 100000b"])
+        with pytest.raises(WireError, match="asked no tbf, got one on eth0"):
+            wire.confirm()
+
+
 def test_a_kernel_without_netem_is_refused_with_the_reason(engine: DockerEngine, images: Images) -> None:
     with wired_pair(engine, images) as pair:
         chosen = pair.through.hello

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -87,6 +88,14 @@ def test_cancel_what_is_not_there(caller: Caller) -> None:
 def test_begun_needs_a_call(caller: Caller) -> None:
     with pytest.raises(AgentError, match="has neither begun nor ended"):
         caller.host.begun("nonesuch", 0.001)
+
+
+def test_a_small_file_comes_as_it_is_and_a_large_one_does_not(host: Host, tmp_path: Path) -> None:
+    small, large = tmp_path / "small", tmp_path / "large"
+    small.write_bytes(bytes(range(256)) * 1024)
+    large.write_bytes(bytes(256 * 1024 + 1))
+    assert host.small_file(str(small)) == bytes(range(256)) * 1024
+    assert host.small_file(str(large)) is None
 
 
 def test_programs(host: Host) -> None:

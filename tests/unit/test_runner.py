@@ -28,6 +28,7 @@ from lab.runner.suite import plan_jobs
 from lab.runner.testbed import in_parallel, remove_run
 from lab.scenario.load import load
 from lab.scenario.steps import Call, parse_step
+from lab.site import WireChoice
 from lab.units import Duration
 
 SUBNET = IPv4Network("198.18.7.0/24")
@@ -108,6 +109,43 @@ def test_a_plan_has_the_used_hosts_their_links_and_what_drops_need(tmp_path: Pat
         "lab.role": "host",
         "lab.host": "client",
     }
+
+
+ROUTED = """\
+lab: 1
+steps:
+  - {do: listen, at: server, port: 8001, as: srv}
+  - {do: connect, at: client, to: "server:8001", as: c}
+"""
+
+
+@pytest.mark.parametrize(
+    ("changed", "wire", "keep", "kind"),
+    [
+        (ROUTED, "auto", False, "route"),
+        (ROUTED, "auto", True, "auto"),  # whoever looks around may impair it by hand
+        (ROUTED, "kernel", False, "kernel"),
+        (ROUTED, "uml", False, "uml"),
+        (
+            ROUTED.replace("steps:", "hosts:\n  server: {link: {down: {mtu: 600}}}\nsteps:"),
+            "auto",
+            False,
+            "auto",
+        ),
+        (ROUTED + "  - {do: link, host: client, delay: 5ms}\n", "auto", False, "auto"),
+        (ROUTED + "  - {do: cut, host: client}\n", "auto", False, "auto"),
+        (ROUTED + "  - {do: partition, between: [client, server]}\n", "auto", False, "auto"),
+        (ROUTED + "  - {do: drop, from: client, to: server, match: fin}\n", "auto", False, "auto"),
+        (ROUTED + "  - {do: power, at: server, state: 'off'}\n", "auto", False, "auto"),
+        (ROUTED + "  - {do: parallel, steps: [{do: cut, host: client}]}\n", "auto", False, "auto"),
+    ],
+)
+def test_a_case_that_impairs_nothing_gets_a_wire_that_only_routes(
+    tmp_path: Path, changed: str, wire: WireChoice, keep: bool, kind: str
+) -> None:
+    file = tmp_path / "s.yml"
+    file.write_text(changed)
+    assert make_plan(load(file)[0].scenario, "12345678", wire, {}, keep=keep).wire_kind == kind
 
 
 def test_addresses_and_macs_follow_the_subnet_and_the_number() -> None:

@@ -100,6 +100,56 @@ def test_set_up_is_confirmed_and_recorded() -> None:
     assert any("neigh replace 198.18.7.11 lladdr 02:c6:12:07:00:0b" in line for line in fake.lines)
 
 
+def routing(links: dict[str, Link] | None = None, *, drops: bool = False) -> tuple[FakeWire, Wire]:
+    fake = FakeWire((HELLO.replace("kind=uml", "kind=kernel router=iptables-nft"), READY))
+    wire = Wire(fake)
+    wire.wait_ready(5)
+    wire.set_up(replace(SETUP, links=links or {}, drops=drops))
+    return fake, wire
+
+
+def test_a_wire_that_only_routes_forwards_to_the_hosts_and_says_that_nothing_impairs() -> None:
+    fake, wire = routing()
+    (forward,) = [line for line in fake.lines if "-restore" in line]
+    assert "iptables-nft-restore --noflush" in forward
+    assert "-A FORWARD -d 198.18.7.10/32 -j ACCEPT" in forward
+    assert "-A FORWARD -d 198.18.7.11/32 -j ACCEPT" in forward
+    assert not any("netem" in line or "ifb" in line for line in fake.lines)
+    assert [(e.host, e.direction, e.impairment) for e in wire.events] == [
+        (host, side, Impairment()) for host in ("client", "server") for side in ("up", "down")
+    ]
+    facts = wire.facts()
+    assert (facts.kind, facts.queues, facts.drops, facts.overruns) == ("kernel", (), (), {})
+    assert [entry["step"] for entry in facts.readback] == [None]
+    wire.confirm()
+    fake.qdiscs["eth0"] = {"kind": "netem", "dev": "eth0", "root": True, "options": {}}
+    with pytest.raises(WireError, match="asked no netem, got one on eth0"):
+        wire.confirm()
+
+
+def test_packets_that_a_routing_wire_loses_are_told() -> None:
+    fake, wire = routing()
+    fake.links = [{"ifname": "eth0", "stats64": {"rx": {"dropped": 3}, "tx": {}}}]
+    assert wire.overruns() == {"wire/eth0 rx": 3}
+
+
+def test_a_wire_that_only_routes_impairs_nothing() -> None:
+    with pytest.raises(WireError, match="impairs nothing, and only routes"):
+        routing({"client": DELAYED})
+    with pytest.raises(WireError, match="impairs nothing, and only routes"):
+        routing(drops=True)
+    _, wire = routing()
+    for impair in (
+        lambda: wire.change("client", DELAYED),
+        lambda: wire.cut("client"),
+        lambda: wire.power("client", "off"),
+        lambda: wire.partition("client", "server"),
+        lambda: wire.drop("client", "server", "syn", 1),
+    ):
+        with pytest.raises(WireError, match="impairs nothing, and only routes"):
+            impair()
+
+
 def test_dynamic_arp_fixes_no_neighbour() -> None:
     fake = FakeWire()
     wire = Wire(fake)

@@ -129,7 +129,7 @@ class FakeWire:
                 self.say(json.dumps(shown))
 
     def _shell(self, command: str) -> list[str]:
-        if "-restore" in command:
+        if "-restore" in command and "<" in command:
             for mark in re.findall(r"--hashlimit-name (lab-\d+-\d+)", self.files[command.rpartition("<")[2]]):
                 self.saved.append(f"[0:0] -A FORWARD -m hashlimit --hashlimit-name {mark} -j DROP")
         if "-save" in command:

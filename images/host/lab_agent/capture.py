@@ -36,6 +36,7 @@ class Capture:
         self._failed: Callable[[str], None] | None = None
         self._stop_failed: Callable[[str], None] | None = None
         self._status: int | None = None
+        self._reported = False
         self._timer: Timer | None = None
         # The bridge floods frames whose target it has not learned yet: what is for another host is not ours.
         only = f"(ether host {mac} or ether multicast) and {NOT_THESE}"
@@ -57,7 +58,7 @@ class Capture:
 
     @property
     def running(self) -> bool:
-        return self._pid != 0 and self._status is None
+        return self._pid != 0 and self._status is None and not self._reported
 
     def _hear(self) -> None:
         data = self._read()
@@ -66,6 +67,10 @@ class Capture:
         if self._ready is not None and b"listening on" in self._said and b"\n" in data:
             ready, self._ready, self._failed = self._ready, None, None
             ready()
+        elif self._stopped is not None and not self._reported and _COUNTS.search(self._said):
+            # Each packet was flushed, so the file is whole before the counts are written. tcpdump's end waits
+            # for the kernel to let go of its socket, 30 ms.
+            self._report()
 
     def _read(self) -> bytes:
         try:
@@ -86,12 +91,12 @@ class Capture:
             self._timer.cancel()
         if self._failed is not None:
             self._failed(f"tcpdump ended with {self._status}: {self._words()}")
-        elif self._stopped is not None:
+        elif self._stopped is not None and not self._reported:
             self._report()
 
     def stop(self, stopped: Callable[[dict[str, Any]], None], failed: Callable[[str], None]) -> None:
-        """SIGINT, then its end: all that it had is in the file then."""
-        self._stopped, self._failed = stopped, None
+        """SIGINT, then its counts: all that it had is in the file then."""
+        self._stopped, self._failed, self._reported = stopped, None, False
         self._stop_failed = failed
         if self._status is not None:
             self._report()
@@ -104,6 +109,7 @@ class Capture:
 
     def _report(self) -> None:
         assert self._stopped is not None
+        self._reported = True
         counts = _COUNTS.search(self._said)
         if counts is None:
             assert self._stop_failed is not None
@@ -124,7 +130,7 @@ class Capture:
 
     def end(self) -> None:
         """At the end of the agent: nobody will read the file."""
-        if self.running:
+        if self._pid != 0 and self._status is None:
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
 

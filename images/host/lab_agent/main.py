@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -195,6 +196,13 @@ class Agent:
             lambda message: self._refuse(number, "capture", message),
         )
         return LATER
+
+    def op_small_file(self, number: int, request: dict[str, Any]) -> Any:
+        """The content in base64; null where the file is larger than `limit` bytes."""
+        if os.stat(request["path"]).st_size > request["limit"]:
+            return {"content": None}
+        with open(request["path"], "rb") as file:
+            return {"content": base64.b64encode(file.read()).decode()}
 
     # -- socket calls and processes ----------------------------------------------------------------
 

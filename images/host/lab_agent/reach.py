@@ -36,7 +36,8 @@ class Reach:
             *(_mac(wire_mac), own, ETH_P_ARP, 1, 0x0800, 6, 4, 1),
             *(own, bytes(4), bytes(6), self._wire),
         )
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ARP))
+        # No protocol until it is bound: to leave all interfaces for one takes the kernel 2 to 15 ms.
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self._socket.bind((interface, ETH_P_ARP))
         self._socket.setblocking(False)
         self._timer: Timer | None = None
@@ -68,4 +69,5 @@ class Reach:
         if self._timer is not None:
             self._timer.cancel()
         self._loop.read(self._socket.fileno(), None)
-        self._socket.close()
+        # Open until the agent ends: closing takes the kernel 15 ms, in which the agent would answer nobody.
+        self._socket.detach()
