@@ -136,8 +136,8 @@ def main() -> None:
     plain = statistics.median(times["plain"])
     uml = statistics.median(times["uml"])
     print(f"floor               {spread(times['floor'])}")
-    print(f"lab run, plain      {spread(times['plain'])}   {plain / base:.2f} x the floor")
-    print(f"lab run, uml wire   {spread(times['uml'])}   {uml - plain:+.2f} s more than plain")
+    print(f"whole run, plain    {spread(times['plain'])}   {plain / base:.2f} x the floor")
+    print(f"whole run, uml      {spread(times['uml'])}   {uml - plain:+.2f} s more than plain")
     for name, costs in phases.items():
         print(f"\nphases of {name} (median; they overlap)")
         for phase, values in costs.items():
