@@ -8,7 +8,7 @@ from lab.evidence.store import Evidence
 from lab.report.diagram import mermaid, svg, text
 from lab.report.diagram.bundling import Budget
 from lab.report.diagram.source import diagram_of
-from lab.report.html import render_html, render_index
+from lab.report.html import prepare_html, render_html, render_index
 from lab.report.junit import render_junit
 from lab.report.terminal import render, render_suite
 from lab.result import Result
@@ -17,6 +17,7 @@ __all__ = [
     "diagram_mermaid",
     "diagram_svg",
     "diagram_text",
+    "prepare_html",
     "render",
     "render_html",
     "render_index",

@@ -30,6 +30,9 @@ from lab.verdict import Verdict
 _PLOTTED_FLOWS = 6
 
 
+_PAGE = "report.html.j2"
+
+
 @cache
 def _environment() -> Environment:
     return Environment(
@@ -67,6 +70,11 @@ def _light(name: str) -> str:
     return sheet[sheet.index("{") + 1 : sheet.index("}")]
 
 
+def prepare_html() -> None:
+    """Compiles the template of a case's page, 40 ms: for a moment in which there is only waiting."""
+    _environment().get_template(_PAGE)
+
+
 def render_html(
     result: Result,
     evidence: Evidence | None,
@@ -100,7 +108,7 @@ def render_html(
     place = first.place if first is not None else result.error.place if result.error is not None else None
     context["excerpt"] = page.excerpt(source, place.line) if place is not None and source else None
     context["sections"] = _sections(context)
-    return _environment().get_template("report.html.j2").render(context)
+    return _environment().get_template(_PAGE).render(context)
 
 
 def _evidence_context(result: Result, evidence: Evidence | None) -> dict[str, Any]:

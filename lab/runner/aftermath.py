@@ -1,6 +1,7 @@
 """What a case needs once its hosts stand: judging, evidence, result and reports.
 
-A module of its own because its imports take 0.3 s: the runner loads it while the containers start.
+A module of its own because its imports take 0.3 s: the runner loads it while the containers start, and has
+the page's template compiled.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from lab.errors import LabError
 from lab.evidence.model import LinkProof, Tolerance
 from lab.evidence.store import Evidence
 from lab.judge import LIVE_ONLY, StepJudge, judge_case
-from lab.report import write_reports
+from lab.report import prepare_html, write_reports
 from lab.result import Result, write_result
 from lab.runner.collect import collect, read_counters
 from lab.runner.plan import place
@@ -25,7 +26,7 @@ from lab.scenario.steps import Step
 from lab.truth import doubts
 from lab.verdict import Finding
 
-__all__ = ["Judged", "collect", "judge_all", "live_judge", "read_counters", "write"]
+__all__ = ["Judged", "collect", "judge_all", "live_judge", "prepare_html", "read_counters", "write"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
 
 def load_aftermath() -> None:
-    """Imports what is needed behind the bring-up, during it. Where it is used it is imported by name."""
-    importlib.import_module("lab.runner.aftermath")
+    """Makes ready what is needed behind the bring-up, during it. Where it is used it is imported by name."""
+    importlib.import_module("lab.runner.aftermath").prepare_html()
 
 
 @dataclass
