@@ -111,6 +111,7 @@ def test_a_plan_has_the_used_hosts_their_links_and_what_drops_need(tmp_path: Pat
     }
 
 
+SENDALL = "  - {{do: sendall, at: client, on: c, data: {{random: {}, seed: 1}}}}\n"
 ROUTED = """\
 lab: 1
 steps:
@@ -138,6 +139,10 @@ steps:
         (ROUTED + "  - {do: drop, from: client, to: server, match: fin}\n", "auto", False, "auto"),
         (ROUTED + "  - {do: power, at: server, state: 'off'}\n", "auto", False, "auto"),
         (ROUTED + "  - {do: parallel, steps: [{do: cut, host: client}]}\n", "auto", False, "auto"),
+        (ROUTED + "  - {do: run, at: client, command: [nc, server, '8001']}\n", "auto", False, "auto"),
+        (ROUTED + SENDALL.format(14_000), "auto", False, "route"),
+        (ROUTED + SENDALL.format(14_001), "auto", False, "auto"),  # bulk overtakes itself between CPUs
+        (ROUTED + SENDALL.format(7_001) * 2, "auto", False, "auto"),
     ],
 )
 def test_a_case_that_impairs_nothing_gets_a_wire_that_only_routes(
