@@ -105,6 +105,14 @@ class Host:
         )
         return int(raw["asked"])
 
+    def pin(self, number: int) -> int:
+        """One CPU for all that sends on this host, before the first call; which one.
+
+        The same number is the same CPU on every host of a machine. For packets that the machine's kernel
+        carries: sent from two CPUs they can overtake each other.
+        """
+        return int(self._ask("pin", number=number)["cpu"])
+
     def power_off(self) -> PowerOff:
         """The host falls silent: its interface goes down. Kill the container after this."""
         raw = self._ask("power_off")

@@ -132,6 +132,8 @@ class Testbed:
         """Returns when frames of a host get to the wire and back; the wire must be set up."""
         with self.phases(f"host {name}: reach"):
             life = self.lives[name][-1]
+            if self.wire.hello.kind == "kernel":
+                life.host.pin(self.subnet.network_address.packed[2])  # labs side by side spread
             life.host.reach(life.setup)
 
     def boot_wire(self) -> None:

@@ -98,6 +98,35 @@ def test_a_small_file_comes_as_it_is_and_a_large_one_does_not(host: Host, tmp_pa
     assert host.small_file(str(large)) is None
 
 
+def _cpus(pid: int | str) -> set[int]:
+    (line,) = [
+        x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("Cpus_allowed_list")
+    ]
+    ranges = [part.split("-") for part in line.split(":")[1].strip().split(",")]
+    return {cpu for ends in ranges for cpu in range(int(ends[0]), int(ends[-1]) + 1)}
+
+
+def test_all_that_sends_is_on_one_cpu_once_it_is_pinned(own: tuple[Host, PipeStream]) -> None:
+    host, stream = own
+    agent = stream.process.pid
+    children = Path(f"/proc/{agent}/task/{agent}/children")
+    (main,) = children.read_text().split()
+    everywhere = os.sched_getaffinity(0)
+    assert _cpus(main) == everywhere
+    cpu = host.pin(3)
+    assert cpu == sorted(everywhere)[3 % len(everywhere)]
+    assert _cpus(main) == {cpu}
+    Caller(host).ok("socket", as_="one")
+    later = Caller(host)
+    later.process = "later"
+    later.ok("socket", as_="two")
+    assert len(children.read_text().split()) == 2
+    assert all(_cpus(pid) == {cpu} for pid in children.read_text().split())
+    text = host.run(RunSpec("program", ["cat", "/proc/self/status"])).result(PATIENCE).stdout
+    assert f"Cpus_allowed_list:\t{cpu}\n" in text
+    assert _cpus(agent) == everywhere  # which stamps and samples
+
+
 def test_programs(host: Host) -> None:
     text = "line\n" * 30_000  # more than a pipe holds
     record = host.run(RunSpec("cat", ["sh", "-c", "cat; echo no >&2; exit 3"], stdin=text)).result(PATIENCE)

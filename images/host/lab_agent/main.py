@@ -15,6 +15,7 @@ from .counters import read_counters, read_sysctls
 from .lines import LineReader, encode, write_all
 from .loop import Loop
 from .network import Network, NotAsAsked
+from .pinning import Pinning
 from .processes import Processes
 from .programs import Program
 from .reach import Reach
@@ -43,7 +44,8 @@ class Agent:
         self.loop = Loop()
         self.tools = Tools()
         self.network = Network(self.tools)
-        self.processes = Processes(self.loop, self._began, self._moved, self._send)
+        self.pinning = Pinning()
+        self.processes = Processes(self.loop, self._began, self._moved, self._send, self.pinning)
         self.sampler: Sampler | None = None
         self.captures: list[Capture] = []
         self.programs: dict[str, Program] = {}
@@ -145,6 +147,12 @@ class Agent:
             lambda: self._refuse(number, "reach", f"the wire at {wire_address} does not answer"),
         )
         return LATER
+
+    def op_pin(self, number: int, request: dict[str, Any]) -> Any:
+        """One CPU for the processes that make calls and for programs, from now on."""
+        cpu = self.pinning.choose(request["number"])
+        self.processes.pin()
+        return {"cpu": cpu}
 
     def op_limit(self, number: int, request: dict[str, Any]) -> Any:
         self.processes.limit(request["open_files"])
@@ -251,13 +259,14 @@ class Agent:
     def op_run(self, number: int, request: dict[str, Any]) -> Any:
         started_wall, started_mono = time.time_ns(), time.monotonic_ns()
         try:
-            program = Program(
-                self.loop,
-                request["step"],
-                request["argv"],
-                request["stdin"],
-                lambda record: self._reply(number, record),
-            )
+            with self.pinning:
+                program = Program(
+                    self.loop,
+                    request["step"],
+                    request["argv"],
+                    request["stdin"],
+                    lambda record: self._reply(number, record),
+                )
         except OSError as error:
             return {
                 "exit_code": None,

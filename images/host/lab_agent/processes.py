@@ -12,6 +12,7 @@ from typing import Any
 from .ledger import Ledger
 from .lines import LineReader, Outbox, encode
 from .loop import Loop, Timer
+from .pinning import Pinning
 from .worker import fork_worker
 
 Reply = Callable[[Any], None]
@@ -75,11 +76,13 @@ class Processes:
         began: Callable[[], None],
         moved: Callable[[], None],
         tell: Callable[[dict[str, Any]], None],
+        pinning: Pinning,
     ) -> None:
         self._loop = loop
         self._began = began  # a call is on its way to its process
         self._moved = moved  # a call ended, or a process: socket states may have changed
         self._tell = tell
+        self._pinning = pinning
         self._alive: dict[str, Process] = {}
         self._all: list[Process] = []
         self.open_files: int | None = None
@@ -88,7 +91,8 @@ class Processes:
         """The living process of this name; forked where there is none, after a kill too."""
         process = self._alive.get(name)
         if process is None:
-            process = self._alive[name] = Process(name, self.open_files)
+            with self._pinning:
+                process = self._alive[name] = Process(name, self.open_files)
             self._all.append(process)
             process.outbox = Outbox(self._loop, os.dup(process.link.fileno()))
             self._loop.read(process.link.fileno(), lambda: self._hear(process))
@@ -100,6 +104,11 @@ class Processes:
         if open_files != self.open_files:
             self.open_files = open_files
             self.end()
+
+    def pin(self) -> None:
+        """Those that live already; no call has been made yet."""
+        for process in self._alive.values():
+            self._pinning.apply(process.pid)
 
     def call(self, number: int, request: dict[str, Any], reply: Reply, refuse: Refuse) -> None:
         process = self.get(request["process"])
