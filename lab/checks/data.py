@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from lab.checks.columns import Packets
 from lab.checks.common import MAX_REFS, Context, failed, passed, plural
 from lab.checks.flows import Pair, none_there
-from lab.evidence.model import StreamRecord
+from lab.evidence.model import CallRecord, StreamRecord
+from lab.evidence.packets import Packet
 from lab.evidence.store import Evidence
 from lab.evidence.trace import Flow, Journey
 from lab.scenario.checks import BytesCheck
@@ -43,8 +44,8 @@ def judge_bytes(check: BytesCheck, evidence: Evidence, context: Context) -> Find
     """Every stream from `from` to `to`, whoever opened it, by the hashes that the applications' agents keep.
 
     Where a program of the user's own held an end, its capture is put together instead: what left one host,
-    what reached the other. Datagrams are compared by their captures, in order. Streams that carried nothing
-    prove nothing: there must be one that did.
+    what reached the other. Datagrams are compared one by one, in order. Streams that carried nothing prove
+    nothing: there must be one that did.
     """
     pair = Pair.of(check.from_, check.to, context)
     expected = "the same bytes received as sent"
@@ -196,29 +197,113 @@ def _last_data(flow: Flow, source: str) -> list[Journey]:
 # --- datagrams --------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Datagram:
+    """Its length, and the hash of its content."""
+
+    length: int
+    sha256: str
+
+
 def _datagrams(pair: Pair, evidence: Evidence, context: Context) -> list[_Transfer]:
-    """Of each UDP conversation: the datagrams as they left, and as they arrived, one after another."""
+    """Of each UDP conversation: the datagrams that one end sent and the other received, one after another.
+
+    By the calls where the lab's own sockets made them. A program of the user's own sent what left its host,
+    and received what reached it.
+    """
     conversations: dict[int | None, list[Journey]] = {}
     everything = evidence.trace.journeys
     for number in Packets.of(pair, evidence.trace, context).of_protocol("udp").numbers:
         journey = everything[number]
-        conversations.setdefault(journey.flow, []).append(journey)
-    transfers = []
-    for journeys in conversations.values():
-        left = [j.sent for j in journeys if j.sent is not None]
-        came = [p for j in journeys for p in (j.received, *j.copies) if p is not None]
-        came.sort(key=lambda packet: (packet.t_ns, packet.position))
-        first = journeys[0].packet
-        sides = []
-        for packets in (left, came):
-            digest, length = hashlib.sha256(), 0
-            for packet in packets:
-                payload = packet.payload()
-                digest.update(payload)
-                length += len(payload)
-            sides.append(_Side(length, digest.hexdigest()))
-        name = f"{pair.source.host}:{first.sport} → {pair.target.host}:{first.dport} (udp)"
-        lost = [ref for j in journeys if j.received is None for ref in j.refs]
-        decide = tuple(lost[:MAX_REFS])
-        transfers.append(_Transfer(name, sides[0], sides[1], "by the captures", packets=decide))
-    return transfers
+        if journey.packet.sport or journey.packet.dport:  # a later fragment has no ports
+            conversations.setdefault(journey.flow, []).append(journey)
+    return [_conversation(pair, evidence, journeys) for journeys in conversations.values()]
+
+
+def _conversation(pair: Pair, evidence: Evidence, journeys: list[Journey]) -> _Transfer:
+    source, target = pair.source.host or "?", pair.target.host or "?"  # `bytes` names both
+    sport, dport = journeys[0].packet.sport, journeys[0].packet.dport
+    calls = evidence.records.calls
+    sent = [
+        call
+        for call in calls
+        if call.call in ("send", "sendall", "sendto") and _uses(call, source, sport) and _goes_to(call, dport)
+    ]
+    receiving = [call for call in calls if _uses(call, target, dport)]
+    received = [
+        call
+        for call in receiving
+        if call.call in ("recv", "recvfrom") and _comes_from(call, journeys[0].packet)
+    ]
+    incomplete, ways = "", []
+    if sent:
+        left = _told(sent)
+        ways.append("calls")
+    else:
+        left, incomplete = _seen(source, (j.sent for j in journeys if j.sent is not None))
+        ways.append("captures")
+    if receiving or not _own_program(target, evidence):
+        came = _told(received)
+        ways.append("calls")
+    else:
+        arrived = [p for j in journeys for p in (j.received, *j.copies) if p is not None]
+        came, why = _seen(target, sorted(arrived, key=lambda packet: (packet.t_ns, packet.position)))
+        incomplete = incomplete or why
+        ways.append("captures")
+    lost = [ref for j in journeys if j.received is None for ref in j.refs]
+    return _Transfer(
+        f"{source}:{sport} → {target}:{dport} (udp)",
+        _side(left),
+        _side(came),
+        f"by the {' and the '.join(dict.fromkeys(ways))}, datagram by datagram",
+        incomplete,
+        tuple(lost[:MAX_REFS]),
+    )
+
+
+def _uses(call: CallRecord, host: str, port: int) -> bool:
+    """Whether the call worked on the UDP socket of this host with this port."""
+    own = call.local is not None and call.local.port == port
+    return call.host == host and call.kind == "udp" and call.error is None and own
+
+
+def _goes_to(call: CallRecord, port: int) -> bool:
+    """Whether a datagram went to this port; a socket that is not connected says so in its arguments."""
+    to = call.arguments.get("to")
+    if isinstance(to, str):
+        return to.rpartition(":")[2] == str(port)
+    return call.remote is None or call.remote.port == port
+
+
+def _comes_from(call: CallRecord, packet: Packet) -> bool:
+    """Whether a datagram came from where this packet did."""
+    peer = call.peer or call.remote
+    return peer is not None and (peer.address.removeprefix("::ffff:"), peer.port) == (
+        packet.source,
+        packet.sport,
+    )
+
+
+def _told(calls: Sequence[CallRecord]) -> list[_Datagram]:
+    """In the order in which the calls returned."""
+    ended = sorted(calls, key=lambda call: call.end_mono_ns)
+    return [_Datagram(call.length or 0, call.sha256 or _EMPTY) for call in ended]
+
+
+def _seen(host: str, packets: Iterable[Packet]) -> tuple[list[_Datagram], str]:
+    """What a capture holds, and why that is not all of it."""
+    found: list[_Datagram] = []
+    for packet in packets:
+        if packet.fragment is not None:
+            return found, f"a datagram is in fragments in the capture of {host}, and no call tells of it"
+        payload = packet.payload()
+        found.append(_Datagram(len(payload), hashlib.sha256(payload).hexdigest()))
+    return found, ""
+
+
+def _side(datagrams: Sequence[_Datagram]) -> _Side:
+    """Of one datagram its own hash, of several the hash of their hashes: where one ends is part of it."""
+    length = sum(datagram.length for datagram in datagrams)
+    if len(datagrams) == 1:
+        return _Side(length, datagrams[0].sha256)
+    return _Side(length, hashlib.sha256("".join(d.sha256 for d in datagrams).encode()).hexdigest())

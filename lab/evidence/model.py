@@ -84,7 +84,7 @@ class CallRecord:
     length: int | None = None  #: bytes received, or bytes sent by send, sendall, sendto
     sha256: str | None = None  #: of the bytes that `length` counts
     eof: bool = False  #: recv gave b""
-    peer: Endpoint | None = None  #: of accept and recvfrom
+    peer: Endpoint | None = None  #: of accept and recvfrom, and of a datagram that recv took
     truncated: bool | None = None  #: of recvfrom: MSG_TRUNC
     error: CallError | None = None
     notes: tuple[str, ...] = ()  #: what a reader should know: close() while another thread was in recv …

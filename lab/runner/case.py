@@ -41,6 +41,8 @@ from lab.scenario.model import Scenario
 from lab.site import Site, WireChoice
 from lab.verdict import Verdict
 
+_FOR_EVER = 1 << 62  #: ns: for so long no packet has been seen where there is no host
+
 if TYPE_CHECKING:
     from lab.evidence.store import Evidence
     from lab.runner.aftermath import Judged
@@ -179,7 +181,7 @@ class _Run:
     def _settle(self, bed: Testbed) -> None:
         hosts = bed.on()
         came_to_rest = settle(
-            lambda: min((host.quiet_ns() for host in hosts.values()), default=0),
+            lambda: min((host.quiet_ns() for host in hosts.values()), default=_FOR_EVER),
             bed.wire.in_flight,
             quiet_time(bed.links.values()),
             self.lab.interrupt.wait,

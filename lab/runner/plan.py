@@ -20,7 +20,7 @@ _FIRST_HOST = 10
 
 #: Bytes that a case may send, in all, where the machine's kernel routes: TCP's first window. That kernel has
 #: a queue for each CPU, and what comes thick and fast from two of them overtakes: up to 640 of the 35,000
-#: packets of a bulk transfer were sent again. Through user-mode Linux, which is one queue, none was.
+#: packets of a bulk transfer were sent again. Through user-mode Linux, which is one queue, seldom one is.
 _LITTLE = 14_000
 
 

@@ -248,6 +248,8 @@ def _network(engine: Engine, plan: Plan, pool: IPv4Network) -> tuple[str, IPv4Ne
 
 def in_parallel(jobs: Mapping[str, Callable[[], None]]) -> None:
     """Runs all jobs in threads and waits for all; raises the first error with the others as its notes."""
+    if not jobs:
+        return  # a case without hosts has nothing to do side by side
     with ThreadPoolExecutor(len(jobs), thread_name_prefix="lab") as pool:
         futures: dict[Future[None], str] = {pool.submit(job): name for name, job in jobs.items()}
         wait(futures)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.evidence.model import Place
+from lab.link import Link
 from lab.scenario import tree
 from lab.scenario.base import shown
 from lab.scenario.locate import Locator
@@ -158,8 +159,12 @@ def _pairs(value: Any) -> Any:
     return value
 
 
+def _more(link: Link, named: Link) -> Link:
+    return Link(link.up.changed(named.up), link.down.changed(named.down))
+
+
 def merged(name: str, *parts: HostKeys | HostSpec | None) -> HostSpec:
-    """One host of several descriptions; what a later one names wins."""
+    """One host of several descriptions; what a later one names wins, key by key."""
     spec = HostSpec(name)
     for part in parts:
         if isinstance(part, HostSpec):
@@ -167,7 +172,7 @@ def merged(name: str, *parts: HostKeys | HostSpec | None) -> HostSpec:
         elif part is not None:
             spec = HostSpec(
                 name,
-                spec.link if part.link is None else part.link.link(),
+                spec.link if part.link is None else _more(spec.link, part.link.link()),
                 {**spec.sysctls, **(part.sysctls or {})},
                 {**spec.ulimits, **(part.ulimits.limits() if part.ulimits is not None else {})},
                 spec.service if part.service is None else part.service,

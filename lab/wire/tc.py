@@ -91,7 +91,7 @@ def problems(asked: Impairment) -> list[str]:
         found.append("gap needs reorder")
     if asked.burst is not None and not _on(asked.rate):
         found.append("burst needs rate")
-    if asked.distribution not in (None, "uniform") and not _on(asked.jitter):
+    if asked.distribution not in (None, "uniform") and asked.jitter is None:
         found.append("distribution needs jitter")
     if asked.burst is not None and asked.burst.bytes < (asked.mtu or 1_500) + 14:
         found.append(f"burst {asked.burst} is less than one packet: no full packet would ever pass")
@@ -110,7 +110,9 @@ def _on(value: Duration | Percent | Any | None) -> bool:
 def netem(asked: Impairment) -> str:
     """The whole of netem's options. All is said every time: what a `change` leaves out, netem keeps."""
     words = [f"limit {asked.limit or DEFAULT_LIMIT}"]
-    words.append(f"delay {_duration(asked.delay)} {_duration(asked.jitter)} {_percent(asked.correlation)}")
+    # tc shows no jitter where the delay is 0, so there would be nothing to read back.
+    delay = "1us" if _on(asked.jitter) and not _on(asked.delay) else _duration(asked.delay)
+    words.append(f"delay {delay} {_duration(asked.jitter)} {_percent(asked.correlation)}")
     if asked.distribution is not None and _on(asked.jitter):
         words.append(f"distribution {asked.distribution}")
     if asked.gemodel is not None:

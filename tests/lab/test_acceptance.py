@@ -16,6 +16,7 @@ from lab.engine.base import LABEL_RUN
 from lab.engine.clean import Owner, leftovers
 from lab.engine.docker import DockerEngine
 from lab.engine.images import Images
+from lab.verdict import Verdict
 from tests.lab.commands import SCENARIOS, lab, results, start
 
 pytestmark = pytest.mark.docker
@@ -47,6 +48,36 @@ def _nothing_left(engine: DockerEngine, images: Images) -> Iterator[None]:
     """Whatever a test did, no container and no network of a dead run is there afterwards."""
     yield
     assert [left for left in leftovers(engine) if left.owner is Owner.DEAD] == []
+
+
+def test_a_case_without_hosts_runs_too(tmp_path: Path) -> None:
+    (tmp_path / "empty.yml").write_text("lab: 1\nsteps: [{do: sleep, for: 10ms}]\n")
+    done = lab("run", "-q", tmp_path / "empty.yml", "--out", tmp_path / "runs")
+    assert done.exit_code == 0, done.stdout + done.stderr
+
+
+def test_a_datagram_in_fragments_is_compared_as_the_application_got_it(tmp_path: Path) -> None:
+    text = """\
+lab: 1
+params: {size: [5000, 100]}
+steps:
+  - {do: bind, at: server, as: u, port: 5000, kind: udp}
+  - {do: connect, at: client, as: c, kind: udp, to: "server:5000"}
+  - {do: send, at: client, on: c, data: {repeat: y, times: 5000}}
+  - {do: recv, at: server, on: u, size: "${size}", timeout: 5s}
+  - {do: sendto, at: client, on: other, to: "server:5000", data: hi}
+  - {do: recv, at: server, on: u, size: 100, timeout: 5s}
+checks: [{check: bytes, from: client, to: "server:5000"}]
+"""
+    (tmp_path / "udp.yml").write_text(text)
+    lab("run", "-q", tmp_path / "udp.yml", "--out", tmp_path / "runs")
+    found = {name: result.findings[-1] for name, (result, _) in results(tmp_path / "runs").items()}
+    whole, cut = found["udp[size=5000]"], found["udp[size=100]"]
+    assert whole.verdict is Verdict.PASS, whole
+    assert "5,000 bytes" in whole.actual
+    assert "2 bytes" in whole.actual
+    assert cut.verdict is Verdict.FAIL
+    assert "5,000 bytes were sent and 100 received" in cut.reason
 
 
 @pytest.mark.parametrize(("name", "old", "new", "finding"), FALSIFIED, ids=lambda value: str(value)[:28])

@@ -90,6 +90,20 @@ def test_begun_needs_a_call(caller: Caller) -> None:
         caller.host.begun("nonesuch", 0.001)
 
 
+def test_a_program_holds_no_more_files_than_the_processes(own: tuple[Host, PipeStream]) -> None:
+    host, _ = own
+    script = ["sh", "-c", "ulimit -Sn; sleep 0.05; ulimit -Hn"]
+
+    def limits(step: str) -> list[str]:
+        return host.run(RunSpec(step, script)).result(PATIENCE).stdout.split()
+
+    before = limits("one")
+    host.limit_open_files(64)
+    assert limits("two") == ["64", "64"]
+    host.limit_open_files(None)
+    assert limits("three") == before
+
+
 def test_a_small_file_comes_as_it_is_and_a_large_one_does_not(host: Host, tmp_path: Path) -> None:
     small, large = tmp_path / "small", tmp_path / "large"
     small.write_bytes(bytes(range(256)) * 1024)

@@ -236,7 +236,7 @@ def call(
         more = {"data": data, "length": len(data), "sha256": sha256(data).hexdigest(), **more}
     return CallRecord(
         step=step, host=host, process=process, call=do, arguments=more.pop("arguments", {}), socket=socket,
-        fd=3, kind="tcp", start_mono_ns=start, end_mono_ns=end, start_wall_ns=T0 + start,
+        fd=3, kind=more.pop("kind", "tcp"), start_mono_ns=start, end_mono_ns=end, start_wall_ns=T0 + start,
         end_wall_ns=T0 + end, result=result, error=failure, **more,
     )  # fmt: skip
 

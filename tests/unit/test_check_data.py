@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lab.evidence.model import Endpoint
 from lab.evidence.store import Evidence
 from lab.verdict import Finding, Verdict
-from tests.unit.check_helpers import Connection, Story, call, program, say, stream
+from tests.unit.check_helpers import ADDRESSES, Connection, Story, call, program, say, stream
 
 FORTH = {"from_": "client", "to": "server:8001"}
 BACK = {"from_": "server:8001", "to": "client"}
@@ -117,6 +119,60 @@ def test_datagrams(tmp_path: Path) -> None:
     assert finding.verdict is Verdict.FAIL
     assert "4 bytes missing" in finding.reason
     assert finding.packets
+
+
+def datagrams(folder: Path, *received: bytes, peer: int = 5000) -> Finding:
+    """Two of 500 bytes were sent and arrived; what the server's calls made of them."""
+    sent = [b"a" * 500, b"b" * 500]
+    client, server = Endpoint(ADDRESSES["client"], 5000), Endpoint("0.0.0.0", 9000)
+    far = Endpoint(ADDRESSES["client"], peer)
+    calls = [call("bind", "bind", "server", kind="udp", local=server)]
+    for at, data in enumerate(sent):
+        calls.append(
+            call(
+                f"send{at}", "sendto", at=at, kind="udp", local=client, length=len(data),
+                sha256=sha256(data).hexdigest(), arguments={"to": "server:9000"},
+            )
+        )  # fmt: skip
+    for at, data in enumerate(received, 20):
+        calls.append(
+            call(f"recv{at}", "recvfrom", "server", at=at, data=data, kind="udp", local=server, peer=far)
+        )
+    story = Story(folder, more={"calls": tuple(calls)})
+    for at, data in enumerate(sent):
+        story.udp(at, "client", "server", data)
+    return same(story.evidence(), from_="client", to="server:9000")
+
+
+def test_datagrams_by_what_the_sockets_took_and_gave(tmp_path: Path) -> None:
+    whole = (b"a" * 500, b"b" * 500)
+    finding = datagrams(tmp_path, *whole)
+    assert finding.verdict is Verdict.PASS, finding
+    assert "1,000 bytes" in finding.actual
+    assert "by the calls, datagram by datagram" in finding.actual
+
+
+@pytest.mark.parametrize(
+    ("received", "reason"),
+    [
+        ((b"a" * 500, b"b" * 100), "400 bytes missing"),  # truncated
+        ((b"a" * 500,), "500 bytes missing"),  # the second one is still in the socket
+        ((), "1,000 bytes missing"),
+        ((b"a" * 500, b"b" * 500, b"b" * 500), "more than was sent"),
+        ((b"b" * 500, b"a" * 500), "not the same bytes"),
+        ((b"a" * 500 + b"b", b"b" * 499), "not the same bytes"),  # the boundary is part of it
+    ],
+)
+def test_datagrams_that_the_application_did_not_get(
+    tmp_path: Path, received: tuple[bytes, ...], reason: str
+) -> None:
+    finding = datagrams(tmp_path, *received)
+    assert finding.verdict is Verdict.FAIL
+    assert reason in finding.reason
+
+
+def test_a_datagram_from_another_port_is_not_of_this_conversation(tmp_path: Path) -> None:
+    assert "1,000 bytes missing" in datagrams(tmp_path, b"a" * 500, b"b" * 500, peer=5001).reason
 
 
 def test_datagrams_out_of_order_are_not_the_same(tmp_path: Path) -> None:

@@ -177,6 +177,21 @@ steps: [{do: power, at: b, state: off}]
     assert scenario.topology.hosts == ("a", "b")
 
 
+def test_a_link_of_the_scenario_adds_to_that_of_the_topology(write: Write) -> None:
+    write("services: {a: {x-lab: {link: {up: {delay: 10ms, loss: 1%}, down: {delay: 20ms}}}}}", "one.yml")
+    text = """
+lab: 1
+topology: one.yml
+hosts: {a: {link: {up: {delay: 40ms}}}}
+steps: [{do: power, at: a, state: off}]
+"""
+    link = one(write(text, "s.yml")).scenario.hosts["a"].link
+    assert link.up.delay == Duration.parse("40ms")
+    assert link.up.loss is not None
+    assert link.up.loss.percent == 1
+    assert link.down.delay == Duration.parse("20ms")
+
+
 def test_the_own_pair_is_not_there_beside_a_topology(write: Write) -> None:
     write("services: {a: {}}", "two.yml")
     found = problems(write("lab: 1\ntopology: two.yml\nsteps: [{do: cut, host: client}]\n"))

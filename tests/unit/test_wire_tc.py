@@ -122,6 +122,13 @@ def test_what_tc_cannot_do_is_said_before_it_is_tried(asked: Impairment, said: s
         tc.link_lines(PORT, asked)
 
 
+def test_jitter_that_is_switched_off_or_has_no_delay_is_no_mistake() -> None:
+    (off,) = tc.link_lines(PORT, Impairment(delay=ms(20), jitter=ms(0), distribution="normal"))
+    assert " delay 20000us 0us 0% loss" in off  # a distribution of nothing
+    (alone,) = tc.link_lines(PORT, Impairment(delay=ms(0), jitter=ms(5), correlation=pct("10")))
+    assert " delay 1us 5000us 10% loss" in alone  # tc shows no jitter beside a delay of 0
+
+
 def test_what_holds_differs_in_nothing() -> None:
     assert tc.differences(PORT, EVERYTHING, shown(**EVERYTHING_SHOWN)) == []
     assert tc.differences(PORT, UNIMPAIRED, shown(delay={"delay": 0, "jitter": 0, "correlation": 0})) == []

@@ -268,7 +268,11 @@ def _try_receive(call: Call, named: Named, size: int, flags: int = 0) -> bytes |
     """One recv() that does not block; None where a blocking one would wait. Hashed in the stream's order."""
     with named.receiving:
         try:
-            data = call.once(named, lambda: named.sock.recv(size, flags))
+            if named.kind == "udp":
+                data, address = call.once(named, lambda: named.sock.recvfrom(size, flags))
+                _came_from(call, address)
+            else:
+                data = call.once(named, lambda: named.sock.recv(size, flags))
         except BlockingIOError:
             if not call.blocking:
                 raise
@@ -323,6 +327,10 @@ def do_recvfrom(call: Call) -> None:
     call.came(named, data)
     call.truncated = bool(flags & socket.MSG_TRUNC)
     call.eof = named.kind == "tcp" and not data and size > 0
+    _came_from(call, address)
+
+
+def _came_from(call: Call, address: Any) -> None:
     if isinstance(address, tuple):
         call.peer = (str(address[0]).removeprefix("::ffff:"), int(address[1]))
 

@@ -265,6 +265,7 @@ class Agent:
                     request["step"],
                     request["argv"],
                     request["stdin"],
+                    self.processes.open_files,
                     lambda record: self._reply(number, record),
                 )
         except OSError as error:

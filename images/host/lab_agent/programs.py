@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -62,7 +63,13 @@ class Program:
     """One program; it leads a process group, all of which ends with it."""
 
     def __init__(
-        self, loop: Loop, step: str, argv: list[str], stdin: str, done: Callable[[dict[str, Any]], None]
+        self,
+        loop: Loop,
+        step: str,
+        argv: list[str],
+        stdin: str,
+        open_files: int | None,
+        done: Callable[[dict[str, Any]], None],
     ) -> None:
         self._loop, self.step, self._done = loop, step, done
         self._error: str | None = None
@@ -73,7 +80,12 @@ class Program:
         err_read, err_write = os.pipe()
         self._start_wall, self._start_mono = time.time_ns(), time.monotonic_ns()
         self._end_wall = self._end_mono = 0
+        own = resource.getrlimit(resource.RLIMIT_NOFILE)
+        limit = own if open_files is None else (min(open_files, own[1]),) * 2
         try:
+            # What a program begins with is the agent's own; its hard limit cannot be raised again, so that
+            # one is set on the program alone.
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit[0], own[1]))
             self.pid = os.posix_spawnp(
                 argv[0],
                 argv,
@@ -91,8 +103,10 @@ class Program:
                 os.close(fd)
             raise
         finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, own)
             for fd in (in_read, out_write, err_write):
                 os.close(fd)
+        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, limit)
         os.set_blocking(in_write, False)
         self._stdout = Output(loop, out_read)
         self._stderr = Output(loop, err_read)
