@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
@@ -27,6 +28,7 @@ POOL = IPv4Network("198.18.0.0/15")
 PORT = 9_000
 _PROBE = (Path(__file__).parent / "probe.py").read_text()
 _PATIENCE = 120.0
+_CPU = os.getpid()  #: as in a run: one for all that moves packets, and another lab has another
 
 
 @dataclass
@@ -135,6 +137,7 @@ def wired_pair(
                 address=addresses["wire"],
                 mac=macs["wire"],
                 kind=kind,
+                cpu=_CPU,
             )
             containers["wire"] = engine.create(spec)
             stack.callback(engine.remove, containers["wire"])
@@ -157,4 +160,6 @@ def wired_pair(
             hosts[who].set_up(
                 HostSetup(subnet, addresses[who], macs[who], addresses[gate], macs[gate], peers)
             )
+            if wired:
+                hosts[who].pin(_CPU)
         yield Pair(engine, hosts, addresses, containers, wire)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,23 @@ class Result:
     notes: tuple[str, ...] = ()
 
     @property
+    def began(self) -> float:
+        """`started` in seconds of the Unix epoch. Raises `ValueError` where it is not a date."""
+        return datetime.fromisoformat(self.started).timestamp()
+
+    @property
     def first_failure(self) -> Finding | None:
         """Where it first went wrong."""
         return next((f for f in self.findings if f.verdict in (Verdict.FAIL, Verdict.ERROR)), None)
+
+
+def time_taken(results: Iterable[Result]) -> float:
+    """Seconds in which at least one of them ran: those that ran side by side count once."""
+    taken, until = 0.0, 0.0
+    for start, end in sorted((result.began, result.began + result.seconds) for result in results):
+        taken += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return taken
 
 
 @cache
@@ -117,6 +132,10 @@ def read_result(folder: Path) -> Result:
         raise UsageError(
             f"{path}: not a result of version {RESULT_VERSION}: {error.errors()[0]['msg']}"
         ) from error
+    try:
+        _ = result.began
+    except ValueError as error:
+        raise UsageError(f"{path}: `started` is not a date: {error}") from error
     if result.version != RESULT_VERSION:
         raise UsageError(f"{path}: version {result.version}, this lab reads {RESULT_VERSION}")
     return result

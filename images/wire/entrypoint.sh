@@ -1,10 +1,11 @@
 #!/bin/sh
 # The wire's main process. It chooses the kernel that impairs, brings it up, and passes the lab's commands on.
 #
-#   entrypoint.sh [auto|kernel|uml|route]
+#   entrypoint.sh [auto|kernel|uml|route] [CPU]
 #
 # `route`: nothing will be impaired, so the machine's kernel routes and neither netem nor another kernel is
-# needed; where it cannot, it is as `auto`.
+# needed; where it cannot, it is as `auto`. CPU is the number of the one that user-mode Linux has, 0 for the first
+# that this container may use, and around again behind the last.
 #
 # To stdout, one line each (`wire` is the first word of every line that is the lab's own):
 #   wire hello kind=KIND router=IPTABLES dev=DEV mac=MAC mtu=MTU machine=RELEASE reason=TEXT…
@@ -21,6 +22,7 @@
 # makes a known answer.
 set -u
 wanted=${1:-auto}
+number=${2:-0}
 here=$(dirname "$0")
 run=/run/lab
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -124,19 +126,13 @@ cpus() {
     done </proc/self/status
 }
 
-# One CPU for the whole of user-mode Linux while it boots and while its processes work: its kernel and they
-# take turns (ptrace), and a turn that crosses CPUs costs four times as much: boot 0.12 s against 0.35 s, a
-# process 25 ms against 80 ms. Which one depends on the wire's address, so that wires side by side spread.
+# One CPU for the whole of user-mode Linux. Its kernel and its processes take turns (ptrace), and a turn that
+# crosses CPUs costs four times as much: boot 0.12 s against 0.35 s, a process 25 ms against 80 ms. And a host
+# answers a packet on the CPU that brings it: the hosts have the same one (lab_agent/pinning.py), else their
+# packets overtake each other.
 choose_cpu() {
     set -- $(cpus)
-    all_cpus=$(echo "$@" | tr ' ' ,)
-    sum=0
-    IFS=:
-    for octet in $mac; do
-        sum=$((sum + 0x$octet))
-    done
-    unset IFS
-    shift $((sum % $#))
+    shift $((number % $#))
     cpu=$1
 }
 
@@ -173,13 +169,8 @@ boot_uml() {
     } &
 }
 
-# The lab says when. Packets alone need no process: on a busy machine the kernel of user-mode Linux is late less
-# often where it may go to the CPU that is free (worst of 2,000 round trips 94 ms against 230 ms).
-pin() { taskset -cp "$cpu" "$(cat "$run/wire/pid")" >/dev/null; }
-unpin() {
-    taskset -cp "$all_cpus" "$(cat "$run/wire/pid")" >/dev/null
-    : >"$run/awake" # see packet-socket.pl
-}
+# The lab says when: see packet-socket.pl.
+awake() { : >"$run/awake"; }
 
 read_commands() {
     while IFS= read -r line; do

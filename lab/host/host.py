@@ -108,8 +108,8 @@ class Host:
     def pin(self, number: int) -> int:
         """One CPU for all that sends on this host, before the first call; which one.
 
-        The same number is the same CPU on every host of a machine. For packets that the machine's kernel
-        carries: sent from two CPUs they can overtake each other.
+        The same number is the same CPU on every host of a machine, and for the wire. Packets that are sent
+        from two CPUs can overtake each other on the way.
         """
         return int(self._ask("pin", number=number)["cpu"])
 

@@ -24,7 +24,7 @@ from lab.report.diagram.layout import NARROW, Layout, lay_out
 from lab.report.diagram.source import diagram_of, zero_ns
 from lab.report.plots import flow_plots
 from lab.report.text import MARKS, seconds, tally
-from lab.result import Result
+from lab.result import Result, time_taken
 from lab.verdict import Verdict
 
 _PLOTTED_FLOWS = 6
@@ -257,7 +257,7 @@ def render_index(results: Sequence[Result], *, folders: Sequence[str] = (), titl
         "title": title,
         "total": total.value,
         "tally": tally(r.verdict for r in results),
-        "took": seconds(sum(r.seconds for r in results)),
+        "took": seconds(time_taken(results)),
         "began": _date(min((r.started for r in results), default="")),
         "cases": cases,
         "broken": [case for case in cases if case["bad"]],

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lab.report.text import MARKS, Paint, clean, count, cut, fit, seconds, tally
-from lab.result import Result
+from lab.result import Result, time_taken
 from lab.verdict import Finding, Verdict
 
 _GOOD = (Verdict.PASS, Verdict.SKIP)
@@ -61,7 +61,7 @@ def render_suite(
         elif result.verdict is Verdict.SKIP:
             lines[results.index(result)] += f"\n      {clean(result.reason)}"
     total = Verdict.of(result.verdict for result in results)
-    spent = seconds(sum(result.seconds for result in results))
+    spent = seconds(time_taken(results))
     end = f"{paint.verdict(total, 6)}{count(len(results), 'case')}: {tally(r.verdict for r in results)}"
     if not results:
         end = f"{paint.verdict(Verdict.ERROR, 6)}no case was run"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import platform
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -66,15 +67,18 @@ class CaseRunner:
     interrupt: Interrupt
     progress: Progress
 
-    def run(self, case: Case, run: str, folder: RunFolder) -> Result:
-        """The whole case; its result and reports are in `folder` then. Raises nothing but bugs."""
-        return _Run(self, case, run, folder).all()
+    def run(self, case: Case, run: str, folder: RunFolder, cpu: int) -> Result:
+        """The whole case; its result and reports are in `folder` then. Raises nothing but bugs.
+
+        `cpu` is which of the machine's moves its packets; cases side by side have different ones.
+        """
+        return _Run(self, case, run, folder, cpu).all()
 
     def bring_up(self, case: Case) -> str:
         """Only the hosts and the wire of a case, left standing; the id of the run. Raises `LabError`."""
         run, standing = new_run_id(), False
         with RunLock.take(run) as lock:
-            plan = make_plan(case.scenario, run, self.wire, lock.labels(), keep=True)
+            plan = make_plan(case.scenario, run, self.wire, lock.labels(), keep=True, cpu=os.getpid())
             self.progress.status(f"{case.name}: bringing up {', '.join(case.scenario.used_hosts)}")
             arguments = (self.site.pool, self.site.snaplen, Phases(), self.interrupt)
             with testbed(self.engine, self.images, plan, *arguments, lambda: standing, lambda: None):
@@ -86,12 +90,13 @@ class CaseRunner:
 class _Run:
     """The state of one case on its way."""
 
-    def __init__(self, lab: CaseRunner, case: Case, run: str, folder: RunFolder) -> None:
+    def __init__(self, lab: CaseRunner, case: Case, run: str, folder: RunFolder, cpu: int) -> None:
         self.lab = lab
         self.case = case
         self.scenario: Scenario = case.scenario
         self.id = run
         self.folder = folder
+        self.cpu = cpu
         self.phases = Phases()
         self.record = Record()
         self.started = datetime.now(UTC)
@@ -138,7 +143,9 @@ class _Run:
         return f"requires {', '.join(missing)}, which this lab does not have yet" if missing else ""
 
     def _testbed(self, lock: RunLock) -> AbstractContextManager[Testbed]:
-        plan = make_plan(self.scenario, self.id, self.lab.wire, lock.labels(), keep=self.lab.keep)
+        plan = make_plan(
+            self.scenario, self.id, self.lab.wire, lock.labels(), keep=self.lab.keep, cpu=self.cpu
+        )
         self.lab.progress.status(f"{self.case.name}: bringing up {', '.join(self.scenario.used_hosts)}")
         return testbed(
             self.lab.engine,

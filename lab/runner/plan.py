@@ -20,7 +20,8 @@ _FIRST_HOST = 10
 
 #: Bytes that a case may send, in all, where the machine's kernel routes: TCP's first window. That kernel has
 #: a queue for each CPU, and what comes thick and fast from two of them overtakes: up to 640 of the 35,000
-#: packets of a bulk transfer were sent again. Through user-mode Linux, which is one queue, seldom one is.
+#: packets of a bulk transfer were sent again. One CPU for all that sends leaves one now and then; behind
+#: user-mode Linux, which is one queue, none.
 _LITTLE = 14_000
 
 
@@ -47,6 +48,7 @@ class Plan:
     keep: bool = False  #: whether the lab is to go on standing without its runner
     drops: bool = False  #: whether a step drops packets: the wire then loads what that needs
     router_will_do: bool = False  #: whether the case needs no wire that can impair
+    cpu: int = 0  #: which of the machine's moves its packets, as `Host.pin` counts them
 
     @property
     def wire_kind(self) -> Kind:
@@ -81,7 +83,7 @@ def wire_place(subnet: IPv4Network) -> Place:
 
 
 def make_plan(
-    scenario: Scenario, run: str, wire: WireChoice, labels: Mapping[str, str], *, keep: bool
+    scenario: Scenario, run: str, wire: WireChoice, labels: Mapping[str, str], *, keep: bool, cpu: int = 0
 ) -> Plan:
     """The plan of a case; `labels` are those of the run that owns it."""
     hosts = tuple(
@@ -96,7 +98,7 @@ def make_plan(
     )
     steps = list(all_steps(scenario.steps))
     drops = any(isinstance(step, Drop) for step in steps)
-    return Plan(run, hosts, wire, scenario.arp, labels, keep, drops, _router_will_do(steps, hosts))
+    return Plan(run, hosts, wire, scenario.arp, labels, keep, drops, _router_will_do(steps, hosts), cpu)
 
 
 def _router_will_do(steps: Sequence[Step], hosts: Iterable[HostPlan]) -> bool:

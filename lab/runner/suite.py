@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 from lab.ownership import give_to_caller
 from lab.result import Result
@@ -79,12 +80,19 @@ def run_jobs(
     """
     outcomes: dict[str, Outcome] = {}
     lock = threading.Lock()
+    cpus: SimpleQueue[int] = SimpleQueue()  # one for each case that runs; other labs begin elsewhere
+    for number in range(workers):
+        cpus.put(os.getpid() + number)
 
     def work(job: Job) -> None:
         if interrupt.reason is not None:
             return
         progress.status(f"{job.label} …")
-        result = runner.run(job.case, job.run, job.folder)
+        cpu = cpus.get()
+        try:
+            result = runner.run(job.case, job.run, job.folder, cpu)
+        finally:
+            cpus.put(cpu)
         outcome = Outcome(result, job.folder.path)
         with lock:
             outcomes[job.run] = outcome

@@ -132,8 +132,7 @@ class Testbed:
         """Returns when frames of a host get to the wire and back; the wire must be set up."""
         with self.phases(f"host {name}: reach"):
             life = self.lives[name][-1]
-            if self.wire.hello.kind == "kernel":
-                life.host.pin(self.subnet.network_address.packed[2])  # labs side by side spread
+            life.host.pin(self.plan.cpu)
             life.host.reach(life.setup)
 
     def boot_wire(self) -> None:
@@ -147,6 +146,7 @@ class Testbed:
             address=where.address,
             mac=where.mac,
             kind=self.plan.wire_kind,
+            cpu=self.plan.cpu,
             outlives_lab=self.plan.keep,
         )
         try:

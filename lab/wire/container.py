@@ -39,14 +39,18 @@ def wire_container(
     address: IPv4Address,
     mac: str,
     kind: Kind = "auto",
+    cpu: int = 0,
     outlives_lab: bool = False,
 ) -> ContainerSpec:
-    """The container of a wire. No device and no privilege: user-mode Linux needs neither."""
+    """The container of a wire. No device and no privilege: user-mode Linux needs neither.
+
+    `cpu` is which of the machine's a user-mode Linux has, as `Host.pin` counts them.
+    """
     return ContainerSpec(
         name=name,
         image=image,
         labels=labels,
-        command=(kind,),
+        command=(kind, str(cpu)),
         network=network,
         address=address,
         mac=mac,

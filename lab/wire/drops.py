@@ -28,9 +28,8 @@ class Drops:
     ) -> DropRule:
         rule = DropRule(len(self._rules) + 1, source, target, rules.normal(match), count)
         text = rules.restore_input([rule])
-        with self._session.working():
-            self.prepare()
-            self._write(rule, text)
+        self.prepare()
+        self._write(rule, text)
         self._rules.append(rule)
         # Last: a rule takes only what carries its mark, so from this line on it holds.
         self._session.run("tc", [tc.mark_filter(self._session.hello.device, source, target, rule.mark)])
@@ -66,8 +65,7 @@ class Drops:
         """Raises `WireError` where a rule is gone, or took more than it was to."""
         if not self._rules:
             return []
-        with self._session.working():
-            saved = self._session.run("sh", [f"{self._iptables}-save -c -t filter"])
+        saved = self._session.run("sh", [f"{self._iptables}-save -c -t filter"])
         counted = rules.dropped(saved.output)
         missing = [rule.id for rule in self._rules if rule.mark not in counted]
         if missing:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -88,21 +87,6 @@ class Session:
         """Sends lines of which any may be refused; not recorded."""
         deadline = Deadline.after(_PATIENCE, f"{_PATIENCE:.0f} s for one request", self.clock)
         return self.console.request(tool, lines, deadline)
-
-    @contextmanager
-    def working(self) -> Iterator[None]:
-        """While processes are started inside user-mode Linux: four times as fast on one CPU.
-
-        From the end of the first on its kernel may use every CPU; its set-up is before that.
-        """
-        if self.hello.kind == "kernel":
-            yield
-            return
-        self.ask("out", "pin")
-        try:
-            yield
-        finally:
-            self.ask("out", "unpin")
 
     def qdiscs(self) -> list[Mapping[str, Json]]:
         return self.ask("tc", "qdisc show").json()

@@ -94,14 +94,15 @@ class Wire:
             for port in ports.values():
                 lines += tc.link_lines(port, self._router.asked(port))
                 lines.append(tc.port_filter(device, port))
-            with self._session.working():
-                self._session.run("ip", router.set_up_lines(device, setup, ports.values()))
-                self._session.run("tc", lines)
-                self._route_mtu()
-                self._confirm_links(ports.values(), None)
-                if setup.drops:
-                    self._drops.prepare()
-                self._router.lost_before = self._overruns()
+            self._session.run("ip", router.set_up_lines(device, setup, ports.values()))
+            self._session.run("tc", lines)
+            self._route_mtu()
+            self._confirm_links(ports.values(), None)
+            if setup.drops:
+                self._drops.prepare()
+            if self.hello.kind == "uml":
+                self._session.ask("out", "awake")
+            self._router.lost_before = self._overruns()
 
     def _only_route(self, setup: WireSetup) -> None:
         now = self._known()

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from lab.errors import WireError
 from lab.link import UNIMPAIRED, GilbertElliott, Impairment, Link
 from lab.units import Duration, Percent, Rate, Size
 from tests.conftest import not_here
+from tests.lab.commands import lab
 
 pytestmark = pytest.mark.docker
 
@@ -287,6 +289,28 @@ def test_a_queue_of_the_wires_own_that_overruns_is_told(engine: DockerEngine, im
         assert list(lost) == ["container/eth0 to user-mode Linux"]
         assert 50_000 - arrived <= lost["container/eth0 to user-mode Linux"] <= 50_000 - arrived + others
         assert wire.facts().overruns == lost
+
+
+def test_a_bulk_transfer_is_in_order_both_ways(tmp_path: Path) -> None:
+    text = """\
+lab: 1
+hosts: {client: {link: {delay: 1ms}}}
+steps:
+  - {do: listen, at: server, port: 8001, as: l}
+  - {do: connect, at: client, to: "server:8001", as: c}
+  - {do: accept, at: server, on: l, as: s}
+  - {do: drain, at: server, on: s, background: true, id: drained, timeout: 60s}
+  - {do: sendall, at: client, on: c, data: {random: 20MB, seed: 1}, timeout: 60s}
+  - {do: close, at: client, on: c}
+  - {do: await, id: drained}
+checks:
+  - {check: reordered, from: client, to: server, count: 0}
+  - {check: reordered, from: server, to: client, count: 0}
+  - {check: retransmissions, from: client, to: server, count: 0}
+"""
+    (tmp_path / "bulk.yml").write_text(text)
+    done = lab("run", "-q", tmp_path / "bulk.yml", "--repeat", "3", "--out", tmp_path / "runs")
+    assert done.exit_code == 0, done.stdout + done.stderr
 
 
 def test_where_nothing_is_impaired_the_machines_kernel_routes(engine: DockerEngine, images: Images) -> None:

@@ -108,6 +108,12 @@ def test_a_suite_lists_all_shows_failures_in_full_and_counts() -> None:
     assert lines[-1].startswith("FAIL  3 cases: 1 passed, 1 failed, 1 skipped")
 
 
+def test_the_time_of_a_suite_counts_what_ran_side_by_side_once() -> None:
+    began = ("10:00:00.000", "10:00:01.000", "10:01:00.000")  # 2 s each: 0 to 2, 1 to 3, a minute later
+    results = [result(name=at, started=f"2026-01-01T{at}+00:00", seconds=2.0) for at in began]
+    assert render_suite(results, width=80).splitlines()[-1].endswith("3 passed  (5.000 s)")
+
+
 def test_a_suite_of_skips_says_that_nothing_was_tested() -> None:
     assert "nothing was tested" in render_suite([result(Verdict.SKIP)], width=80)
     assert "nothing was tested" not in render_suite([result(), result(Verdict.SKIP)], width=80)

@@ -6,9 +6,11 @@ import io
 import os
 import signal
 import threading
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -16,20 +18,23 @@ from lab.engine.base import ContainerSpec, NetworkSpec
 from lab.engine.fake import FakeEngine
 from lab.errors import EngineError, LabError, UsageError
 from lab.link import Impairment, Link
+from lab.result import Result
 from lab.runner.arguments import arguments
-from lab.runner.folder import file_name, link_latest, make_folder
+from lab.runner.case import CaseRunner
+from lab.runner.folder import RunFolder, file_name, link_latest, make_folder
 from lab.runner.interrupt import Interrupt, Interrupted, signals_set
 from lab.runner.phases import Phases
 from lab.runner.plan import make_plan, place, wire_place
 from lab.runner.progress import Progress
 from lab.runner.selection import Selection
 from lab.runner.settle import quiet_time, settle
-from lab.runner.suite import plan_jobs
+from lab.runner.suite import Outcome, plan_jobs, run_jobs
 from lab.runner.testbed import in_parallel, remove_run
-from lab.scenario.load import load
+from lab.scenario.load import Case, load
 from lab.scenario.steps import Call, parse_step
 from lab.site import WireChoice
 from lab.units import Duration
+from tests.unit.report_helpers import result as report_result
 
 SUBNET = IPv4Network("198.18.7.0/24")
 
@@ -198,6 +203,46 @@ def test_many_cases_have_folders_of_their_own(tmp_path: Path) -> None:
     assert len({job.run for job in jobs}) == 4
     alone, (job,) = plan_jobs(cases[:1], tmp_path / "runs", repeat=1)
     assert job.folder.path == alone
+
+
+@dataclass
+class Bench:
+    """In place of a `CaseRunner`: cases that end when another one has come, and which CPU each had."""
+
+    result: Result
+    side_by_side: int
+    busy: set[int] = field(default_factory=set)
+    most: list[tuple[str, int]] = field(default_factory=list)  #: case, how many ran then
+    met: threading.Barrier = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.met = threading.Barrier(self.side_by_side)
+
+    def run(self, case: Case, run: str, folder: RunFolder, cpu: int) -> Result:
+        place = cpu % self.side_by_side
+        assert place not in self.busy
+        self.busy.add(place)
+        if not case.scenario.alone:
+            self.met.wait(10)
+        self.most.append((case.scenario.name, len(self.busy)))
+        if not case.scenario.alone:
+            self.met.wait(10)
+        self.busy.remove(place)
+        return self.result
+
+
+def test_cases_side_by_side_have_cpus_of_their_own_and_some_run_alone(tmp_path: Path) -> None:
+    files = {"a": "", "alone": "alone: true\n", "b": ""}
+    for name, more in files.items():
+        (tmp_path / f"{name}.yml").write_text(SCENARIO + more)
+    cases = [case for name in files for case in load(tmp_path / f"{name}.yml")]
+    _, jobs = plan_jobs(cases, tmp_path / "runs", repeat=3)
+    bench, done = Bench(report_result(), side_by_side=2), list[Outcome]()
+    runner, progress = cast(CaseRunner, bench), Progress(io.StringIO())
+    outcomes = run_jobs(jobs, runner, Interrupt(), progress, 2, done.append)
+    assert [outcome.folder for outcome in outcomes] == [job.folder.path for job in jobs]
+    assert len(done) == 9
+    assert sorted(bench.most) == [("a", 2)] * 3 + [("alone", 1)] * 3 + [("b", 2)] * 3
 
 
 def test_a_selection_of_nothing_is_an_error_that_says_what_was_asked(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""One CPU for all that sends, where the machine's kernel carries the packets from host to host.
+"""One CPU for all that sends on the hosts and on the wire.
 
-That kernel has a queue for each CPU at every interface, so what one socket sends from two CPUs (by its
-process, and by the arrival of an ACK) can overtake itself: of a bulk transfer's 35,000 packets 350 to 640
-were sent again without one lost; on one CPU, none or one.
+The machine's kernel has a queue for each CPU at every interface, so what one socket sends from two CPUs (by
+its process, and by the arrival of a packet, which is on the CPU of whoever brings it) can overtake itself.
+Routed by that kernel, 350 to 640 of a bulk transfer's 35,000 packets were sent again without one lost;
+through user-mode Linux, 2 to 11 of some 3,700 ACKs came out of order. On one CPU: none or one, and none.
 """
 
 from __future__ import annotations
