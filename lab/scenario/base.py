@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, model_validator
@@ -132,7 +133,7 @@ class Model(BaseModel):
     @classmethod
     def yaml_keys(cls) -> tuple[str, ...]:
         """The YAML keys that this mapping may have, in the order of the documentation."""
-        return tuple(info.alias or name for name, info in cls.model_fields.items())
+        return _keys(cls)
 
     @classmethod
     def broken_rules(cls, keys: Collection[str]) -> list[str]:
@@ -165,3 +166,8 @@ class Model(BaseModel):
             if broken := cls.broken_rules(keys) + [text for _, text in cls.senseless(keys)]:
                 raise problem("; ".join(broken))
         return data
+
+
+@cache
+def _keys(model: type[Model]) -> tuple[str, ...]:
+    return tuple(info.alias or name for name, info in model.model_fields.items())
