@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import PlainValidator, WithJsonSchema
+from pydantic import PlainValidator, WithJsonSchema, model_validator
 
-from lab.scenario.base import AtLeastOne, AtMostOne, Excludes, Needs, Opt, Rule
+from lab.scenario.base import AtLeastOne, AtMostOne, Excludes, Needs, Opt, Rule, problem, shown
 from lab.scenario.data import Data
 from lab.scenario.element import Element
 from lab.scenario.expects import (
     AcceptExpect,
     CountExpect,
     DatagramExpect,
+    Linger,
     OptionExpect,
     OptionValue,
     PlainExpect,
@@ -194,6 +195,14 @@ class Setsockopt(PlainCall):
     on: Name
     option: OptionName
     value: OptionValue
+
+    @model_validator(mode="after")
+    def _linger(self) -> Self:
+        if self.option == "SO_LINGER" and not isinstance(self.value, Linger):
+            raise problem(f"SO_LINGER takes {{onoff: 0 or 1, seconds: n}}, not {shown(self.value)}")
+        if self.option != "SO_LINGER" and isinstance(self.value, Linger):
+            raise problem(f"{{onoff, seconds}} is the value of SO_LINGER, not of {self.option}")
+        return self
 
 
 class Getsockopt(Call):

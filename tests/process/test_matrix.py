@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -56,7 +57,8 @@ def matrix(*arguments: str | Path) -> list[dict[str, Any]]:
 
 def selected(entry: dict[str, Any]) -> list[str]:
     """The cases that `lab run` would run for an entry, by its own parsing of the arguments."""
-    with run_command.make_context("run", list(entry["args"])) as context:
+    lab = click.Context(cli, info_name="lab", **cli.context_settings)
+    with run_command.make_context("run", list(entry["args"]), lab) as context:
         given = context.params
         selection = Selection(given["paths"], given["keyword"], given["tags"], parse_params(given["params"]))
         return [case.name for case in selection.cases()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Any
 
 import pytest
@@ -173,6 +174,19 @@ def test_aliases_of_words() -> None:
     assert call.expect.error == "EAGAIN"
     check = parse_check({"check": "state", "at": "a", "state": "FIN-WAIT-1"})
     assert getattr(check, "state", None) == "FIN_WAIT1"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("SO_LINGER", 1, "SO_LINGER takes {onoff: 0 or 1, seconds: n}, not 1"),
+        ("TCP_NODELAY", {"onoff": 1, "seconds": 0}, "is the value of SO_LINGER, not of TCP_NODELAY"),
+    ],
+)
+def test_the_value_of_linger_is_its_own(option: str, value: object, said: str) -> None:
+    step = {"do": "setsockopt", "at": "a", "on": "c", "option": option, "value": value}
+    with pytest.raises(ValidationError, match=re.escape(said)):
+        parse_step(step)
 
 
 def test_steps_by_hand() -> None:
