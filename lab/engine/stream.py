@@ -16,15 +16,23 @@ _STDERR_TAIL = 8 * 1024
 _CHUNK = 64 * 1024
 
 
-def hijack(endpoint: Endpoint, path: str, body: object | None = None) -> tuple[socket.socket, bytes]:
-    """POSTs to the API and takes the connection over; whatever came behind the answer's head comes along.
+def hijack(
+    endpoint: Endpoint,
+    path: str,
+    body: object | None = None,
+    *,
+    method: str = "POST",
+    protocol: str = "HTTP/1.1",
+) -> tuple[socket.socket, bytes]:
+    """Asks the API and takes the connection over; whatever came behind the answer's head comes along.
 
     The SDK's own way reads through a buffer and hands out the socket below it, which can lose the first
     bytes of a program that is quick to write.
     """
     payload = b"" if body is None else json.dumps(body).encode()
+    upgrade = "Connection: Upgrade\r\nUpgrade: tcp\r\n" if method == "POST" else ""
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+        f"{method} {path} {protocol}\r\nHost: docker\r\n{upgrade}"
         f"Content-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
     )
     connection = endpoint.connect()
