@@ -24,6 +24,7 @@ from lab.engine.base import (
 )
 from lab.engine.bodies import signal_of
 from lab.engine.fake_process import FakeContainer, FakeKilled, FakeLogs, FakeProcess, FakeStream, Program
+from lab.engine.images import BuildFailed, BuildRequest, Progress
 from lab.errors import EngineError, SubnetTaken
 
 __all__ = ["FakeContainer", "FakeEngine", "FakeKilled", "FakeProcess", "FakeStream", "Program"]
@@ -63,20 +64,39 @@ class FakeEngine:
             self._images.pop(tag, None)
             return True
 
-    def pull(self, reference: str, tag: str, *, patience: float) -> None:
+    def pull(self, reference: str, tag: str | None = None, *, patience: float) -> None:
         if reference not in self.registry:
             raise EngineError(f"pull {reference}: no registry answers")
-        self._add_image(tag)
+        self._add_image(tag or reference)
 
     def import_image(self, archive: Path, tag: str) -> None:
         if not archive.exists():
             raise EngineError(f"import {tag}: {archive} is not there")
         self._add_image(tag)
 
-    def build(self, context: bytes, tag: str, *, arguments: dict[str, str]) -> None:
-        if arguments["BASE"] not in self._images:
-            raise EngineError(f"build {tag}: no such image: {arguments['BASE']}")
-        self._add_image(tag)
+    def build(
+        self,
+        request: BuildRequest,
+        progress: Progress = lambda line: None,
+        *,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """The image's program does nothing. A Dockerfile with `RUN false` fails, as it would."""
+        what = f"build {request.tag}"
+        with tarfile.open(fileobj=request.context) as context:
+            content = context.extractfile(request.dockerfile)
+            lines = [] if content is None else content.read().decode().splitlines()
+        steps = [line for line in lines if line.strip() and not line.startswith("#")]
+        base = request.arguments.get("BASE")
+        if base is not None and base not in self._images:
+            raise BuildFailed(what, f"no such image: {base}")
+        output = []
+        for number, step in enumerate(steps, start=1):
+            output.append(f"Step {number}/{len(steps)} : {step}")
+            progress(output[-1])
+            if step == "RUN false":
+                raise BuildFailed(what, "The command 'false' returned a non-zero code: 1", output)
+        self._add_image(request.tag)
 
     def _add_image(self, tag: str) -> None:
         self._images[tag] = lambda process: 0
