@@ -216,8 +216,11 @@ class _Packer:
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), 0o644
             self._archive.addfile(entry, io.BytesIO(content))
+        # Two empty blocks end a tar. What tarfile fills the record up with is read by no engine, and one that
+        # has not read its request to the end does not notice that we have hung up: the build would go on.
+        size = self._archive.offset + 2 * tarfile.BLOCKSIZE
         self._archive.close()
-        size = self._spool.tell()
+        self._spool.truncate(size)
         self._spool.seek(0)
         return Packed(self._spool, digest, size)
 

@@ -139,7 +139,9 @@ class Source:
                 entry.size = len(content)
                 entry.mode = 0o755 if os.access(file, os.X_OK) else 0o644
                 archive.addfile(entry, io.BytesIO(content))
-        return buffer.getvalue()
+            # Without the filling behind the two empty blocks that end a tar: see lab.engine.context.
+            size = archive.offset + 2 * tarfile.BLOCKSIZE
+        return buffer.getvalue()[:size]
 
 
 def _files_of(project: Path, folder: str) -> Iterator[tuple[str, Path]]:

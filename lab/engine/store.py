@@ -193,6 +193,8 @@ def _lines(
             chunk = connection.recv(64 * 1024)
         except TimeoutError:
             continue
+        except ConnectionResetError:
+            return  # the end of an engine that has not read all of its request
         except OSError as error:
             raise EngineError(f"{deadline.what}: the connection broke: {error}") from error
         if not chunk:

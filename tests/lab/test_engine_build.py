@@ -27,6 +27,7 @@ from lab.errors import EngineError
 
 pytestmark = pytest.mark.docker
 LABELS = {"lab.test": "test_engine_build"}
+POLICY = BuildPolicy("none")
 STATIC = """
 #include <stdio.h>
 int main(void) { puts("static"); return 4; }
@@ -40,9 +41,7 @@ def built(engine: DockerEngine, images: Images) -> Iterator[Builder]:
     """Builds, and removes the images when the test is over."""
     tags: list[str] = []
 
-    def build(
-        *builds: Build, policy: BuildPolicy = BuildPolicy("none"), said: list[str] | None = None
-    ) -> list[Image]:
+    def build(*builds: Build, policy: BuildPolicy = POLICY, said: list[str] | None = None) -> list[Image]:
         lines = said if said is not None else []
         done = build_images(engine, builds, bases=bases_of(images), policy=policy, progress=lines.append)
         tags.extend(image.tag for image in done.values())
@@ -55,9 +54,9 @@ def built(engine: DockerEngine, images: Images) -> Iterator[Builder]:
         engine.remove_image(tag)
 
 
-def output(engine: DockerEngine, image: str, **more: str | None) -> tuple[int, str]:
+def output(engine: DockerEngine, image: str) -> tuple[int, str]:
     """Exit status and stdout of the image's own program."""
-    spec = ContainerSpec(f"labtest-{time.monotonic_ns()}", image, LABELS, stdin=False, **more)
+    spec = ContainerSpec(f"labtest-{time.monotonic_ns()}", image, LABELS, stdin=False)
     container = engine.create(spec)
     engine.start(container)
     status = engine.wait(container, 30)
@@ -146,7 +145,7 @@ def test_a_build_is_out_of_time(engine: DockerEngine, built: Builder) -> None:
 
 def test_a_build_has_a_limit_of_memory(built: Builder) -> None:
     policy = BuildPolicy("none", memory=32 << 20)
-    with pytest.raises(BuildFailed, match="non-zero code: 137|Killed|exit code 137"):
+    with pytest.raises(BuildFailed, match=r"non-zero code: 137"):
         built(Build("greedy", None, inline="FROM lab-base\nRUN exec tail /dev/zero\n"), policy=policy)
 
 
