@@ -27,7 +27,7 @@ from lab.engine.base import (
     NetworkSpec,
 )
 from lab.engine.fake import FakeProcess
-from lab.engine.service import archive_of, fill_volume, stop
+from lab.engine.service import archive_of, fill_volume, log_is_whole, stop
 from lab.errors import EngineError, SubnetTaken
 
 CAT = ["cat"]
@@ -38,6 +38,7 @@ TRAP = ["sh", "-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.02; don
 DEAF = ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.02; done"]
 GREEDY = ["tail", "/dev/zero"]
 WHO = ["sh", "-c", 'echo "$(id -u) $PWD $COLOUR"']
+FLOOD = ["sh", "-c", 'i=0; while [ $i -lt 2000 ]; do echo "line $i of a flood"; i=$((i+1)); done']
 LONG = ["sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x; echo; echo short"]
 
 
@@ -65,6 +66,10 @@ def shell(process: FakeProcess) -> int:
     if process.argv == WHO:
         who = f"{process.user or 0} {process.working_dir or '/'} {process.environment.get('COLOUR', '')}\n"
         process.write(who.encode())
+        return 0
+    if process.argv == FLOOD:
+        for number in range(2000):
+            process.write(b"line %d of a flood\n" % number)
         return 0
     if process.argv == LONG:
         process.write(b"x" * 100_000 + b"\nshort\n")
@@ -344,6 +349,24 @@ class EngineCompliance:
         long, short = iter(log.read, None)
         assert (long.text, long.whole) == (b"x" * LINE_LIMIT, False)
         assert (short.text, short.whole) == (b"short", True)
+
+    @pytest.mark.parametrize("limit", [8 << 20, 20_000])
+    def test_of_a_log_the_end_is_kept_and_a_loss_is_told(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str], limit: int
+    ) -> None:
+        spec = self.spec(image, name, labels, FLOOD, stdin=False, limits=Limits(log=limit))
+        identity = self.started(engine, spec)
+        log = engine.logs(identity, follow=True)
+        first = log.read()
+        log.close()
+        assert engine.wait(identity, 30) == 0
+        lines = [line.text for line in iter(engine.logs(identity).read, None)]
+        assert lines[-1] == b"line 1999 of a flood"
+        whole = lines[0] == b"line 0 of a flood"
+        assert whole == (limit > 1 << 20)
+        assert len(b"".join(lines)) <= limit
+        if first is not None and first.text == b"line 0 of a flood":
+            assert log_is_whole(engine, identity, first) == whole
 
     def test_close_wakes_a_reader_of_a_log(
         self, engine: Engine, image: str, name: str, labels: dict[str, str]

@@ -321,7 +321,11 @@ class Engine(Protocol):
         ...
 
     def logs(self, container_id: str, *, follow: bool = False) -> LogStream:
-        """What a container without stdin has written; followed, to its end. Only what the limit has left."""
+        """What a container without stdin has written; followed, to its end.
+
+        Only what its limit has left. Who follows a flood may miss lines in the middle:
+        `lab.engine.service.log_is_whole` tells.
+        """
         ...
 
     def read_file(self, container_id: str, path: str) -> bytes:

@@ -45,7 +45,7 @@ class FakeProcess:
         self.stdout: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self.signals: list[str] = []
         self.errors = bytearray()
-        self.log = FakeLog()
+        self.log = FakeLog(spec.limits.log)
         self.oom_killed = False
         self._killed = threading.Event()
         self._signalled: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -161,8 +161,11 @@ class FakeStream:
 class FakeLog:
     """The lines that a container has written, for as many readers as there are."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
         self.lines: list[LogLine] = []
+        self.first = 0  #: index of the oldest line that the limit has left
+        self._limit = limit
+        self._kept = 0
         self.ended = False
         self.changed = threading.Condition()
         self._open: dict[StreamName, LinesOf] = {"stdout": LinesOf("stdout"), "stderr": LinesOf("stderr")}
@@ -173,6 +176,10 @@ class FakeLog:
                 line = self._open[stream].add(time.time_ns(), piece)
                 if line is not None:
                     self.lines.append(line)
+                    self._kept += len(line.text)
+            while self._kept > self._limit:
+                self._kept -= len(self.lines[self.first].text)
+                self.first += 1
             self.changed.notify_all()
 
     def end(self) -> None:
@@ -196,6 +203,7 @@ class FakeLogs:
             while True:
                 if self._closed:
                     return None
+                self._next = max(self._next, self._log.first)
                 if self._next < len(self._log.lines):
                     self._next += 1
                     return self._log.lines[self._next - 1]

@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Iterable, Mapping
 from typing import BinaryIO
 
-from lab.engine.base import ContainerSpec, Engine, Limits, Mount
+from lab.engine.base import ContainerSpec, Engine, LogLine, Mount
 from lab.errors import EngineError, UsageError
 
 #: Docker's default capabilities less NET_RAW and MKNOD. Images of servers count on them: root gives up its
@@ -73,6 +73,19 @@ def stop(engine: Engine, container_id: str, signal: str | None, grace: float) ->
 KILL_PATIENCE = 30.0
 
 
+def log_is_whole(engine: Engine, container_id: str, first: LogLine | None) -> bool:
+    """Whether nothing of a container's log was dropped at its limit; `first` is the first line seen of it.
+
+    The engine drops whole files, the oldest first, and says nothing: a reader that follows jumps over them.
+    As long as the first line is there all are, and `Engine.logs` gives them.
+    """
+    log = engine.logs(container_id)
+    try:
+        return log.read() == first
+    finally:
+        log.close()
+
+
 def fill_volume(
     engine: Engine,
     volume: str,
@@ -94,7 +107,6 @@ def fill_volume(
         labels=labels,
         command=("never started",),
         mounts=(Mount(volume, target),),
-        limits=Limits(),
     )
     container = engine.create(spec)
     try:
