@@ -1,1 +1,1 @@
-"""Cases of scenario files run on an engine: selected, one after another or side by side, with their reports."""
+"""Cases of scenario files run on an engine: which, in what order, in which folders, with what reports."""
