@@ -13,7 +13,8 @@ from pydantic import BeforeValidator, TypeAdapter, WithJsonSchema
 
 from lab.evidence.model import Place
 from lab.link import Impairment
-from lab.scenario.base import AtLeastOne, AtMostOne, Needs, Opt, Rule, problem, shown
+from lab.policy import NETWORK_CAPABILITIES
+from lab.scenario.base import AtLeastOne, AtMostOne, Excludes, Needs, Opt, Rule, problem, shown
 from lab.scenario.calls import (
     Accept,
     Bind,
@@ -38,6 +39,7 @@ from lab.scenario.calls import (
     Socket,
     Step,
 )
+from lab.scenario.compose.words import Pairs
 from lab.scenario.element import NOWHERE, union_of
 from lab.scenario.expects import (
     AwaitExpect,
@@ -58,8 +60,9 @@ from lab.scenario.quantities import (
 )
 from lab.scenario.values import (
     NonEmpty,
-    Output,
     Packets,
+    Recorded,
+    Regex,
     WireDirection,
 )
 
@@ -190,6 +193,13 @@ class Drop(Step):
     count: Count = 1
 
 
+NetworkCapability = Annotated[
+    str,
+    BeforeValidator(lambda value: value.removeprefix("CAP_") if isinstance(value, str) else value),
+    one_of(NETWORK_CAPABILITIES, "a capability that a run can ask for"),
+    WithJsonSchema({"type": "string", "enum": list(NETWORK_CAPABILITIES)}),
+]
+
 # --- processes, programs and hosts ------------------------------------------------------------------------
 
 _WHO = ("process", "service", "run")
@@ -233,27 +243,39 @@ class Power(Step):
 
 
 class Start(Step):
+    """Starts a service and ends when it is ready. Without `service`: the host's only one."""
+
     do: Literal["start"] = "start"
     at: HostName
-    service: Name
+    service: Opt[Name] = None
 
 
 class Stop(Step):
+    """Stops a service: its stop signal and, after the grace, KILL. Without `service`: the host's only one."""
+
     do: Literal["stop"] = "stop"
     at: HostName
-    service: Name
+    service: Opt[Name] = None
 
 
 class Run(Step):
-    """A program at a host, with `stdin` typed into it."""
+    """A program at a host, or `in` one of its services, with `stdin` typed into it."""
 
     do: Literal["run"] = "run"
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Excludes("in", ("capabilities",), "a service's programs have the service's own"),
+    )
     at: HostName
     command: Annotated[list[Text], NonEmpty]
     in_: Opt[Name] = None
+    environment: Opt[Pairs] = None
+    user: Opt[Text] = None
+    capabilities: Opt[list[NetworkCapability]] = None
     stdin: Opt[Text] = None
     timeout: Opt[Time] = None
     background: Flag = False
+    record: Opt[dict[Name, Recorded]] = None
+    trace: Flag = False
     expect: Opt[RunExpect] = None
 
 
@@ -273,15 +295,16 @@ class WaitFor(Step):
         AtMostOne(("listening", "state", "log")),
         Needs("state", ("port",), "of the socket"),
         Needs("port", ("state",)),
-        Needs("log", ("service",), "whose log it is"),
         Needs("service", ("log",)),
+        Needs("after", ("log",), "only of a log are there later lines"),
     )
     at: HostName
     listening: Opt[Port] = None
     state: Opt[StateName] = None
     port: Opt[Port] = None
-    log: Opt[Output] = None
+    log: Opt[Regex] = None
     service: Opt[Name] = None
+    after: Opt[Name] = None
     timeout: Opt[Time] = None
 
 
