@@ -11,8 +11,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
 
 from lab.errors import UsageError
-from lab.evidence.model import Tolerance
 from lab.policy import BuildNetwork, Policy
+from lab.tolerance import Tolerance
 from lab.units import Duration, Percent
 
 ROOT = Path(__file__).resolve().parent.parent  #: where images/, compose/ and lab.yml of the lab itself are

@@ -9,10 +9,10 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from lab.channel import AgentRefused, Channel, Event
 from lab.engine.base import Stream
 from lab.errors import AgentError, DeadlineExceeded
 from lab.evidence.model import CallRecord, CaptureFacts, RunRecord, StateSample, StreamRecord
+from lab.host.channel import AgentRefused, Channel, Event
 from lab.host.convert import (
     call_record,
     encode_arguments,
@@ -74,16 +74,16 @@ class Host:
 
     def set_up(self, setup: HostSetup, timeout: float = QUICK) -> HostReadback:
         """Routes, ARP, MTU and offloads as asked, read back and compared; begins to sample socket states."""
-        self._mac = setup.mac
+        self._mac = setup.here.mac
         raw = self._ask(
             "set_up",
             timeout=timeout,
-            subnet=str(setup.subnet),
-            address=str(setup.address),
-            mac=setup.mac,
-            wire_address=str(setup.wire_address),
-            wire_mac=setup.wire_mac,
-            peers={name: str(address) for name, address in setup.peers.items()},
+            subnet=str(setup.here.subnet),
+            address=str(setup.here.address),
+            mac=setup.here.mac,
+            wire_address=str(setup.wire.address),
+            wire_mac=setup.wire.mac,
+            peers={name: str(place.address) for name, place in setup.peers.items()},
             arp=setup.arp,
             mtu=setup.mtu,
             open_files=setup.open_files,
@@ -98,9 +98,9 @@ class Host:
         raw = self._ask(
             "reach",
             timeout=timeout + QUICK,
-            mac=setup.mac,
-            wire_mac=setup.wire_mac,
-            wire_address=str(setup.wire_address),
+            mac=setup.here.mac,
+            wire_mac=setup.wire.mac,
+            wire_address=str(setup.wire.address),
             timeout_ns=int(timeout * 1e9),
         )
         return int(raw["asked"])

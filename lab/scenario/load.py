@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import UsageError
-from lab.evidence.model import Place
 from lab.link import UNIMPAIRED, Impairment
+from lab.place import Place
 from lab.policy import Policy
 from lab.scenario import params as sweeps
 from lab.scenario import tree
@@ -23,6 +23,7 @@ from lab.scenario.links import LINK_KEYS, SIDE_RULES
 from lab.scenario.locate import Locator, all_places
 from lab.scenario.model import OWN_PAIR, HostSpec, Scenario, ScenarioFile, Topology
 from lab.scenario.params import Param
+from lab.scenario.permitted import not_permitted
 from lab.scenario.problems import Problem, ScenarioProblems, did_you_mean
 from lab.scenario.references import check_names
 from lab.scenario.service_names import check_services
@@ -249,7 +250,8 @@ class _File:
             found += joined.problems
             self.notes |= dict.fromkeys(joined.notes)
             scenario = self._typed(model, joined, tuple(hosts.hosts), locator)
-            found += check_services(scenario, self.outside.policy, locator)
+            found += check_services(scenario, locator)
+            found += not_permitted(scenario, self.outside.policy)
             found += _links_over_time(scenario)
         else:
             scenario = None

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from lab.policy import Policy
 from lab.scenario.checks import Check, LogCheck, ServiceCheck, ValueCheck
 from lab.scenario.locate import Locator, Path
 from lab.scenario.model import Scenario
@@ -46,20 +45,13 @@ def service_of(scenario: Scenario, element: Step | Check) -> str | None:
     return None
 
 
-def check_services(scenario: Scenario, policy: Policy, locator: Locator) -> Iterator[Problem]:
-    """All that dangles: services that a host has not, values that nothing records, capabilities that the
-    policy does not allow."""
+def check_services(scenario: Scenario, locator: Locator) -> Iterator[Problem]:
+    """All that dangles: services that a host has not, values that nothing records."""
     elements: list[Step | Check] = [*all_steps(scenario.steps), *scenario.checks]
     for element in elements:
         at = getattr(element, "at", None)
         if isinstance(at, str) and at in scenario.hosts:
             yield from _service(scenario, element, at, locator)
-        if isinstance(element, Run):
-            for name in element.capabilities or ():
-                if name not in policy.capabilities:
-                    allowed = ", ".join(policy.capabilities) or "none"
-                    text = f"{name} is refused by the policy: policy.capabilities of lab.yml allows {allowed}"
-                    yield _at(element, "capabilities", text, locator)
         if isinstance(element, ValueCheck):
             yield from _value(scenario, element, locator)
     yield from _twice(scenario, locator)

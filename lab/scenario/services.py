@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from lab.evidence.model import Place
+from lab.place import Place
 from lab.policy import SERVICE_CAPABILITIES, BuildNetwork
 from lab.scenario.values import TextMatch
 from lab.units import Duration

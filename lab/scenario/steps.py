@@ -9,11 +9,10 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, TypeAdapter, WithJsonSchema
+from pydantic import BeforeValidator, Field, TypeAdapter, WithJsonSchema
 
-from lab.evidence.model import Place
 from lab.link import Impairment
-from lab.policy import NETWORK_CAPABILITIES
+from lab.place import Place
 from lab.scenario.base import AtLeastOne, AtMostOne, Excludes, Needs, Opt, Rule, problem, shown
 from lab.scenario.calls import (
     Accept,
@@ -193,13 +192,6 @@ class Drop(Step):
     count: Count = 1
 
 
-NetworkCapability = Annotated[
-    str,
-    BeforeValidator(lambda value: value.removeprefix("CAP_") if isinstance(value, str) else value),
-    one_of(NETWORK_CAPABILITIES, "a capability that a run can ask for"),
-    WithJsonSchema({"type": "string", "enum": list(NETWORK_CAPABILITIES)}),
-]
-
 # --- processes, programs and hosts ------------------------------------------------------------------------
 
 _WHO = ("process", "service", "run")
@@ -258,6 +250,15 @@ class Stop(Step):
     service: Opt[Name] = None
 
 
+#: What a program may ask for, where `policy` of lab.yml allows it.
+CAPABILITIES = ("NET_ADMIN", "NET_RAW")
+CapabilityName = Annotated[
+    str,
+    one_of(CAPABILITIES, "a capability that a program can ask for"),
+    WithJsonSchema({"type": "string", "enum": list(CAPABILITIES)}),
+]
+
+
 class Run(Step):
     """A program at a host, or `in` one of its services, with `stdin` typed into it."""
 
@@ -270,13 +271,18 @@ class Run(Step):
     in_: Opt[Name] = None
     environment: Opt[Pairs] = None
     user: Opt[Text] = None
-    capabilities: Opt[list[NetworkCapability]] = None
+    capabilities: list[CapabilityName] = Field(default_factory=list)
     stdin: Opt[Text] = None
     timeout: Opt[Time] = None
     background: Flag = False
     record: Opt[dict[Name, Recorded]] = None
     trace: Flag = False
     expect: Opt[RunExpect] = None
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """Its capabilities, each once and sorted."""
+        return tuple(sorted(set(self.capabilities)))
 
 
 # --- waiting ----------------------------------------------------------------------------------------------

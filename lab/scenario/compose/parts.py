@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from lab.evidence.model import Place
+from lab.place import Place
 from lab.policy import SERVICE_CAPABILITIES, BuildNetwork
 from lab.scenario.services import (
     NOWHERE,

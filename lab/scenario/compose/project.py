@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lab.evidence.model import Place
+from lab.place import Place
 from lab.scenario import tree
 from lab.scenario.base import Model, shown
 from lab.scenario.compose import keys as table

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lab.evidence.model import Place
+from lab.place import Place
 from lab.policy import BUILD_NETWORKS, SERVICE_CAPABILITIES, BuildNetwork
 from lab.scenario import tree
 from lab.scenario.compose import dotenv
@@ -76,7 +76,7 @@ def resolve(keys: ServiceKeys, where: Where) -> Part:
     _capabilities(keys, where)
     for index, option in enumerate(keys.security_opt or ()):
         if option not in _NO_NEW:
-            text = f"{option} is refused by the policy; allowed: no-new-privileges, which holds anyway"
+            text = f"{option} is refused by the policy; allowed: no-new-privileges"
             where.say(("security_opt", index), text)
     return Part(
         image=keys.image,
@@ -84,7 +84,9 @@ def resolve(keys: ServiceKeys, where: Where) -> Part:
         command=keys.command,
         entrypoint=keys.entrypoint,
         env_files=None if keys.env_file is None else _env_files(keys.env_file, where),
-        environment=None if keys.environment is None else environment(keys.environment, ("environment",), where),
+        environment=None
+        if keys.environment is None
+        else environment(keys.environment, ("environment",), where),
         working_dir=keys.working_dir,
         user=keys.user,
         groups=keys.group_add,

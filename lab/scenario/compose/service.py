@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lab.evidence.model import Place
+from pydantic import TypeAdapter, ValidationError
+
+from lab.place import Place
 from lab.scenario.base import shown
 from lab.scenario.compose import keys as table
 from lab.scenario.compose.file_models import ComposeServiceKeys, FileKeys
 from lab.scenario.compose.models import GrantKeys
 from lab.scenario.compose.resolve import Where
 from lab.scenario.locate import Path as Keys
-from lab.scenario.model import LabKeys
+from lab.scenario.model import LabKeys, Sysctls
 from lab.scenario.problems import did_you_mean
 from lab.scenario.services import Mount, Ulimit
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 #: The network of services that name none.
 DEFAULT = "default"
-
-SYSCTL = re.compile(r"net(\.[A-Za-z0-9_-]+)+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +171,11 @@ def extra_of(
 
 
 def _sysctls(keys: ComposeServiceKeys, where: Where) -> dict[str, str] | None:
-    for index, name in enumerate(keys.sysctls or {}):
-        if not SYSCTL.fullmatch(name):
-            at: Keys = ("sysctls", name)
-            if where.locator.at_key((*where.path, *at), "").place == where.place("sysctls"):
-                at = ("sysctls", index)  # written as a list
-            where.say(
-                at, f"{shown(name)} is not a sysctl of a host's own: net.…, like net.ipv4.tcp_syn_retries"
-            )
+    try:
+        TypeAdapter(Sysctls).validate_python(keys.sysctls or {})
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            where.say(("sysctls", *detail["loc"][:1]), str(detail["msg"]))
     return keys.sysctls
 
 
