@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
 
 from lab.errors import UsageError
+from lab.policy import BuildNetwork, Policy
 from lab.tolerance import Tolerance
 from lab.units import Duration, Percent
 
@@ -37,6 +38,12 @@ class _Engine(_Model):
     address: str | None = None
 
 
+class _Policy(_Model):
+    build: BuildNetwork = "bridge"
+    environment: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ...] = ()
+    capabilities: tuple[Literal["NET_RAW", "NET_ADMIN"], ...] = ()
+
+
 class _File(_Model):
     pool: IPv4Network = IPv4Network("198.18.0.0/15")
     wire: WireChoice = "auto"
@@ -45,6 +52,7 @@ class _File(_Model):
     snaplen: int = 262_144
     tolerance: _Tolerance = _Tolerance()
     engine: _Engine = _Engine()
+    policy: _Policy = _Policy()
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,7 @@ class Site:
     snaplen: int  #: bytes
     tolerance: Tolerance
     engine_address: str | None
+    policy: Policy
 
 
 def load_site(path: Path | None = None) -> Site:
@@ -87,4 +96,6 @@ def _site(file: _File) -> Site:
         early_ns=file.tolerance.early.ns,
         machine_ns=file.tolerance.machine.ns,
     )
-    return Site(file.pool, file.wire, file.timeout, file.runs, file.snaplen, tolerance, file.engine.address)
+    policy = Policy(file.policy.build, file.policy.environment, file.policy.capabilities)
+    address = file.engine.address
+    return Site(file.pool, file.wire, file.timeout, file.runs, file.snaplen, tolerance, address, policy)

@@ -71,7 +71,10 @@ def _changed(path: str, old: Any, new: Any) -> Iterator[str]:
         and type(old).__str__ is object.__str__
     ):
         for field in fields(old):
-            yield from _changed(f"{path}.{field.name}", getattr(old, field.name), getattr(new, field.name))
+            if field.compare:
+                yield from _changed(
+                    f"{path}.{field.name}", getattr(old, field.name), getattr(new, field.name)
+                )
     else:
         yield f"{path}: {_word(new)} here, {_word(old)} in the stored scenario"
 
