@@ -124,6 +124,8 @@ class ContainerSpec:
     init: bool = False  #: a small init is process 1, which reaps and passes signals on
     stop_signal: str | None = "SIGKILL"  #: None keeps the image's own
     healthcheck: Healthcheck | None = None  #: None keeps the image's own
+    groups: Sequence[str] = ()  #: beside the user's own
+    cpu: int | None = None  #: the only one of the machine's that it runs on
     limits: Limits = DEFAULT_LIMITS
     stdin: bool = (
         True  #: open, and the output goes to `attach` alone; else it is empty, and `logs` has the output

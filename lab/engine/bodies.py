@@ -72,6 +72,10 @@ def _host_config(spec: ContainerSpec) -> dict[str, Any]:
         "SecurityOpt": ["no-new-privileges"] if spec.no_new_privileges else [],
         "LogConfig": _log_config(spec),
     }
+    if spec.groups:
+        host["GroupAdd"] = list(spec.groups)
+    if spec.cpu is not None:
+        host["CpusetCpus"] = str(spec.cpu)
     if limits.memory is not None:
         # The same number for both: no swap. An engine without swap accounting warns of it and goes on.
         host["Memory"] = host["MemorySwap"] = limits.memory

@@ -104,6 +104,7 @@ def _runner(
         interrupt.check()
         yield CaseRunner(
             engine=engine,
+            store=engine,
             images=images,
             info=engine.info(),
             site=site,

@@ -139,6 +139,17 @@ class HostSpec:
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  #: other names, by network
 
 
+def names_at(hosts: Mapping[str, HostSpec], host: str) -> dict[str, str]:
+    """The names that resolve at one of some hosts, its own too, each with its host. Raises `KeyError`."""
+    own = hosts[host].networks
+    names = {name: name for name, other in hosts.items() if name == host or set(own) & set(other.networks)}
+    for network in own:
+        for other in hosts.values():
+            for name in other.names.get(network, ()) if network in other.networks else ():
+                names.setdefault(name, other.name)
+    return names
+
+
 @dataclass(frozen=True, slots=True)
 class Topology:
     """A Compose file whose services are the hosts."""
@@ -177,12 +188,7 @@ class Scenario:
 
     def names_at(self, host: str) -> dict[str, str]:
         """The names that resolve at a host, its own too, each with its host. Raises `KeyError`."""
-        names = {name: name for name in self.hosts if name == host or self.reach(host, name)}
-        for network in self.hosts[host].networks:
-            for other in self.hosts.values():
-                for name in other.names.get(network, ()) if network in other.networks else ():
-                    names.setdefault(name, other.name)
-        return names
+        return names_at(self.hosts, host)
 
     def completes(self, host: str, service: str) -> bool:
         """Whether a service is to end by itself: it is a job, or one that another waits for to complete."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from lab.engine.base import LABEL_HOST, LABEL_ROLE
 from lab.link import PLAIN, Link
 from lab.scenario.calls import Send, Sendall, Sendto
-from lab.scenario.model import HostSpec, Scenario
+from lab.scenario.model import HostSpec, Scenario, names_at
 from lab.scenario.steps import WIRE_STEPS, Drop, Run, Step, all_steps
 from lab.site import WireChoice
 from lab.wire.container import Kind
@@ -33,6 +33,9 @@ class Plan:
     keep: bool = False  #: whether the lab is to go on standing without its runner
     drops: bool = False  #: whether a step will drop packets: the wire then loads what that needs
     only_routes: bool = False  #: whether nothing will be impaired, and little is sent
+    start_order: tuple[tuple[str, str], ...] = ()  #: all services, (host, service), each behind what it needs
+    service_images: Mapping[tuple[str, str], str] = field(default_factory=dict)  #: their tags on the engine
+    jobs: frozenset[tuple[str, str]] = frozenset()  #: services that are to end by themselves
     cpu: int = 0  #: which of the machine's moves its packets, as `Host.pin` counts them
 
     @property
@@ -43,6 +46,14 @@ class Plan:
     @property
     def links(self) -> dict[str, Link]:
         return {name: host.link for name, host in self.hosts.items()}
+
+    def reach(self, a: str, b: str) -> bool:
+        """Whether two hosts share a network."""
+        return bool(set(self.hosts[a].networks) & set(self.hosts[b].networks))
+
+    def names_at(self, host: str) -> dict[str, str]:
+        """The names that resolve at a host, its own too, each with its host."""
+        return names_at(self.hosts, host)
 
     def labels_of(self, role: str, host: str = "") -> dict[str, str]:
         return {**self.labels, LABEL_ROLE: role, **({LABEL_HOST: host} if host else {})}
@@ -56,6 +67,7 @@ def plan_case(
     *,
     keep: bool = False,
     cpu: int = 0,
+    service_images: Mapping[tuple[str, str], str] | None = None,
 ) -> Plan:
     """The plan of a case, whose steps are all known."""
     hosts = {name: scenario.hosts[name] for name in scenario.used_hosts}
@@ -69,12 +81,17 @@ def plan_case(
         keep,
         drops=any(isinstance(step, Drop) for step in steps),
         only_routes=_only_routes(steps, hosts.values()),
+        start_order=scenario.start_order,
+        service_images=service_images or {},
+        jobs=frozenset(key for key in scenario.start_order if scenario.completes(*key)),
         cpu=cpu,
     )
 
 
 def _only_routes(steps: Sequence[Step], hosts: Iterable[HostSpec]) -> bool:
     """Nothing is impaired, and no more than a little is sent; of a program nobody knows what it sends."""
-    if any(host.link != PLAIN for host in hosts) or any(isinstance(s, (*WIRE_STEPS, Run)) for s in steps):
+    if any(host.link != PLAIN or host.services for host in hosts):
+        return False
+    if any(isinstance(step, (*WIRE_STEPS, Run)) for step in steps):
         return False
     return sum(step.data.length for step in steps if isinstance(step, (Send, Sendall, Sendto))) <= _LITTLE
