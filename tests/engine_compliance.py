@@ -350,6 +350,23 @@ class EngineCompliance:
         assert (long.text, long.whole) == (b"x" * LINE_LIMIT, False)
         assert (short.text, short.whole) == (b"short", True)
 
+    def test_who_follows_a_log_gets_its_end(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        for number in range(8):
+            spec = self.spec(image, f"{name}-{number}", labels, TALK, stdin=False)
+            log = engine.logs(self.started(engine, spec), follow=True)
+            lines = sorted(line.text for line in iter(log.read, None))
+            assert lines == [b"one", b"rest", b"two", b"went wrong"]
+
+    def test_the_log_of_a_removed_container_ends(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        identity = self.started(engine, self.spec(image, name, labels, DEAF, stdin=False))
+        log = self.ready(engine, identity)
+        engine.remove(identity)
+        assert log.read() is None
+
     @pytest.mark.parametrize("limit", [8 << 20, 20_000])
     def test_of_a_log_the_end_is_kept_and_a_loss_is_told(
         self, engine: Engine, image: str, name: str, labels: dict[str, str], limit: int
