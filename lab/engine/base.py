@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from typing import BinaryIO, Literal, Protocol
+
+from lab.attachment import Address
 
 LABEL_RUN = "lab.run"  #: id of the run that owns an object
 LABEL_PID = "lab.pid"  #: process id of the owner, for people
@@ -99,12 +101,11 @@ class ContainerSpec:
     command: Sequence[str] | None = None  #: None keeps the image's own
     entrypoint: Sequence[str] | None = None  #: None keeps the image's own, and `()` takes it away
     network: str | None = None  #: network id
-    address: IPv4Address | None = None
+    address: Address | None = None
     mac: str | None = None
     join: str | None = None  #: container id
-    hostname: str | None = (
-        None  #: also the network alias, so that Docker's DNS gives the name; not with `join`
-    )
+    #: Also the network alias, so that Docker's DNS gives the name; not with `join`.
+    hostname: str | None = None
     hosts: Mapping[str, str] = field(default_factory=dict)  #: name → address in /etc/hosts; not with `join`
     capabilities: Sequence[str] = ()  #: "NET_ADMIN"
     no_new_privileges: bool = False  #: no set-uid program and no file capability raises anything
@@ -115,17 +116,15 @@ class ContainerSpec:
     user: str | None = None  #: "name", "uid", "user:group"; None keeps the image's own
     tmpfs: Mapping[str, str] = field(default_factory=dict)  #: path → mount options
     mounts: Sequence[Mount] = ()
-    ulimits: Mapping[str, int | tuple[int, int]] = field(
-        default_factory=dict
-    )  #: "nofile" → (soft, hard), or both
+    #: "nofile" → (soft, hard), or one number for both
+    ulimits: Mapping[str, int | tuple[int, int]] = field(default_factory=dict)
     read_only: bool = False  #: the root file system; nothing can be put into it either
     init: bool = False  #: a small init is process 1, which reaps and passes signals on
     stop_signal: str | None = "SIGKILL"  #: None keeps the image's own
     healthcheck: Healthcheck | None = None  #: None keeps the image's own
     limits: Limits = DEFAULT_LIMITS
-    stdin: bool = (
-        True  #: open, and the output goes to `attach` alone; else it is empty, and `logs` has the output
-    )
+    #: Open, and the output goes to `attach` alone. Else stdin is empty, and `logs` has the output.
+    stdin: bool = True
     outlives_lab: bool = False  #: else its stdin ends with the connection of `attach`
     binds: Sequence[str] = ()  #: "/host/path:/container/path:ro", a local engine only
 

@@ -54,8 +54,8 @@ class LinesOf:
 class DockerLogs:
     """`LogStream` on a Docker engine: one connection, read by whoever calls `read`.
 
-    An engine takes the followers of a log away when the container ends, whatever they have not read yet (8 of
-    25 short programs lost their last lines on 20.10): what is behind the last piece is then read from the log.
+    An engine takes the followers of a log away when the container ends, whatever they have not read yet: 8 of
+    25 short programs lost their last lines on 20.10. What is behind the last piece is then read from the log.
     """
 
     def __init__(self, endpoint: Endpoint, version: str, container_id: str, *, follow: bool) -> None:
