@@ -175,8 +175,8 @@ def test_a_read_only_root_with_a_volume_over_what_the_image_has(
     mounts = [Mount(volume, "/etc/skel", read_only=True)]
     status, lines = ended(engine, start(*command, read_only=True, mounts=mounts))
     assert status != 0, "neither can be written to"
-    assert lines[0] == "changed"
-    assert int(lines[1]) > 1, "what the image has there is there"
+    assert "changed" in lines
+    assert [int(line) > 1 for line in lines if line.isdigit()] == [True], "what the image has there is there"
 
 
 def test_a_copy_of_an_empty_folder_is_empty(engine: DockerEngine, start: Start) -> None:
