@@ -527,7 +527,12 @@ class EngineCompliance:
         self, engine: Engine, image: str, name: str, labels: dict[str, str]
     ) -> None:
         identity = engine.create(self.spec(image, name, labels, ["cat", "/file"], stdin=False))
+        assert not engine.exists(identity, "/file")
         engine.put_archive(identity, "/", archive_of({"file": b"put in\n", "etc/sub/other": b"x"}))
+        assert engine.exists(identity, "/file")
+        assert engine.exists(identity, "/etc/sub")
+        with pytest.raises(EngineError, match=r"(?i)no such container"):
+            engine.exists("f" * 64, "/file")
         engine.start(identity)
         (line,) = iter(engine.logs(identity, follow=True).read, None)
         assert line.text == b"put in"

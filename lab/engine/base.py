@@ -333,6 +333,10 @@ class Engine(Protocol):
         """A file out of the container (not from a tmpfs), running or stopped."""
         ...
 
+    def exists(self, container_id: str, path: str) -> bool:
+        """Whether its image, its volumes or what it wrote have something at this path; before `start` too."""
+        ...
+
     def put_archive(self, container_id: str, path: str, archive: BinaryIO) -> None:
         """Unpacks a tar into a folder of the container, or of a volume in it; before `start` too.
 

@@ -274,6 +274,10 @@ class FakeEngine:
             raise EngineError(f"read {path} of container {container_id[:12]}: no such file")
         return files[inside]
 
+    def exists(self, container_id: str, path: str) -> bool:
+        files, inside = self._place(self._container(container_id), path.rstrip("/"))
+        return any(name == inside or name.startswith(inside + "/") for name in files)
+
     def put_archive(self, container_id: str, path: str, archive: BinaryIO) -> None:
         container = self._container(container_id)
         what = f"put files into {path} of container {container_id[:12]}"
