@@ -64,6 +64,9 @@ class FakeEngine:
             self._images.pop(tag, None)
             return True
 
+    def remove_untagged(self, label: str) -> None:
+        """A build of the fake leaves nothing without a tag."""
+
     def pull(self, reference: str, tag: str | None = None, *, patience: float) -> None:
         if reference not in self.registry:
             raise EngineError(f"pull {reference}: no registry answers")
