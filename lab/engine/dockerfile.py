@@ -48,9 +48,9 @@ def prepared(
 ) -> Dockerfile:
     """The file with `lab-base` and `lab-host` replaced by the tags of `bases`, wherever it takes an image.
 
-    `lab-host` is given without its ENTRYPOINT, which is the agent. With `label` (KEY=VALUE) every stage carries
-    it, so that what a build leaves without a tag can be told from others' images. Raises `UsageError` for what
-    only BuildKit can build, and for a file without FROM.
+    `lab-host` is given without its ENTRYPOINT, which is the agent. With `label` (KEY=VALUE) every stage
+    carries it, so that what a build leaves without a tag can be told from others' images. Raises `UsageError`
+    for what only BuildKit can build, and for a file without FROM.
     """
     writer = _Writer(where, bases, arguments, label)
     for line in _lines(text):
