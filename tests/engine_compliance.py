@@ -36,7 +36,7 @@ FILE = ["sh", "-c", "printf content > /file; echo ready; cat"]
 SLEEP = ["sleep", "60"]
 TRAP = ["sh", "-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.02; done"]
 DEAF = ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.02; done"]
-GREEDY = ["tail", "/dev/zero"]
+GREEDY = ["sh", "-c", "sleep 0.3; exec tail /dev/zero"]
 WHO = ["sh", "-c", 'echo "$(id -u) $PWD $COLOUR"']
 FLOOD = ["sh", "-c", 'i=0; while [ $i -lt 2000 ]; do echo "line $i of a flood"; i=$((i+1)); done']
 LONG = ["sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x; echo; echo short"]
@@ -350,6 +350,23 @@ class EngineCompliance:
         assert (long.text, long.whole) == (b"x" * LINE_LIMIT, False)
         assert (short.text, short.whole) == (b"short", True)
 
+    def test_who_follows_a_log_gets_its_end(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        for number in range(8):
+            spec = self.spec(image, f"{name}-{number}", labels, TALK, stdin=False)
+            log = engine.logs(self.started(engine, spec), follow=True)
+            lines = sorted(line.text for line in iter(log.read, None))
+            assert lines == [b"one", b"rest", b"two", b"went wrong"]
+
+    def test_the_log_of_a_removed_container_ends(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        identity = self.started(engine, self.spec(image, name, labels, DEAF, stdin=False))
+        log = self.ready(engine, identity)
+        engine.remove(identity)
+        assert log.read() is None
+
     @pytest.mark.parametrize("limit", [8 << 20, 20_000])
     def test_of_a_log_the_end_is_kept_and_a_loss_is_told(
         self, engine: Engine, image: str, name: str, labels: dict[str, str], limit: int
@@ -510,7 +527,12 @@ class EngineCompliance:
         self, engine: Engine, image: str, name: str, labels: dict[str, str]
     ) -> None:
         identity = engine.create(self.spec(image, name, labels, ["cat", "/file"], stdin=False))
+        assert not engine.exists(identity, "/file")
         engine.put_archive(identity, "/", archive_of({"file": b"put in\n", "etc/sub/other": b"x"}))
+        assert engine.exists(identity, "/file")
+        assert engine.exists(identity, "/etc/sub")
+        with pytest.raises(EngineError, match=r"(?i)no such container"):
+            engine.exists("f" * 64, "/file")
         engine.start(identity)
         (line,) = iter(engine.logs(identity, follow=True).read, None)
         assert line.text == b"put in"

@@ -10,7 +10,7 @@ import re
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -26,7 +26,7 @@ from lab.engine.images import (
     ImageStore,
     Progress,
 )
-from lab.engine.state import state_dir
+from lab.engine.state import locked, state_dir
 from lab.errors import EngineError, LabEnvironmentError, UsageError
 
 LABEL_IMAGE = "lab.image"  #: the hash of all that went into an image that the lab built for a user
@@ -36,6 +36,7 @@ Network = Literal["none", "bridge", "host"]
 
 _DOCKERFILE = ".lab.Dockerfile"  # its name in the context, beside whatever the author's own is called
 _DOCKERFILE_LIMIT = 256 * 1024
+_DIGITS = "0123456789abcdef"
 _SHOWN = 12  # lines of a failed build
 _STEP = re.compile(r"Step (\d+)/\d+ : ")
 _PARSE_ERROR = re.compile(r"parse error (?:on )?line (\d+)", re.IGNORECASE)
@@ -137,9 +138,22 @@ def ensure_image(
 
 
 def prune_builds(store: ImageStore, needed: Collection[str] = ()) -> list[str]:
-    """Removes the images built for users, but the tags of `needed` and those in use; their tags."""
+    """Removes the images built for users, but the tags of `needed` and those in use; their tags.
+
+    With them goes what builds have left without a tag (stages, steps of failed builds), while none goes on.
+    """
     old = sorted(tag for tag in store.image_tags() if tag.startswith(f"{REPOSITORY}:") and tag not in needed)
-    return [tag for tag in old if store.remove_image(tag)]
+    with ExitStack() as held:
+        for digit in _DIGITS:
+            held.enter_context(locked(_lock(digit)))
+        gone = [tag for tag in old if store.remove_image(tag)]
+        store.remove_untagged(LABEL_IMAGE)
+    return gone
+
+
+def _lock(digest: str) -> Path:
+    """Sixteen locks for all images: two that share one are built one after the other."""
+    return state_dir() / f"build-{digest[0]}.lock"
 
 
 class _Job:
@@ -178,7 +192,7 @@ class _Job:
             tag, digest = self.tag(dockerfile, packed)
             identity = self._store.image_id(tag)
             if identity is None:
-                with _held(state_dir() / f"build-{digest[0]}.lock", self._stop):
+                with _held(_lock(digest), self._stop):
                     identity = self._store.image_id(tag)  # another run may just have built it
                     if identity is None:
                         identity = self._build_it(dockerfile, packed, tag, digest)
@@ -189,7 +203,13 @@ class _Job:
         if text is None:
             content = self._read(self._build.dockerfile)
             text = content.decode("utf-8", "replace")
-        return prepared(text, where=self._where, bases=self._bases, arguments=self._build.arguments)
+        return prepared(
+            text,
+            where=self._where,
+            bases=self._bases,
+            arguments=self._build.arguments,
+            label=f"{LABEL_IMAGE}=stage",
+        )
 
     def packed(self, dockerfile: Dockerfile) -> Packed:
         more = [(_DOCKERFILE, dockerfile.text.encode())]

@@ -290,6 +290,17 @@ class DockerEngine(DockerImages):
             result: dict[str, Any] = self._api._result(answer, json=True)
             return result
 
+    def exists(self, container_id: str, path: str) -> bool:
+        with calling(f"look for {path} in container {container_id[:12]}"):
+            answer = self._api.head(
+                self._api._url("/containers/{0}/archive", container_id), params={"path": path}, timeout=60
+            )
+            if answer.status_code == 404:
+                self._api.inspect_container(container_id)  # the 404 of a container that is not there
+                return False
+            self._api._raise_for_status(answer)
+        return True
+
     def put_archive(self, container_id: str, path: str, archive: BinaryIO) -> None:
         with calling(f"put files into {path} of container {container_id[:12]}"):
             self._api.put_archive(container_id, path, archive)

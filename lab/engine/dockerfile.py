@@ -43,13 +43,16 @@ class _Instruction:
     raw: tuple[str, ...]
 
 
-def prepared(text: str, *, where: str, bases: Mapping[str, str], arguments: Mapping[str, str]) -> Dockerfile:
+def prepared(
+    text: str, *, where: str, bases: Mapping[str, str], arguments: Mapping[str, str], label: str = ""
+) -> Dockerfile:
     """The file with `lab-base` and `lab-host` replaced by the tags of `bases`, wherever it takes an image.
 
-    `lab-host` is given without its ENTRYPOINT, which is the agent. Raises `UsageError` for what only BuildKit
-    can build, and for a file without FROM.
+    `lab-host` is given without its ENTRYPOINT, which is the agent. With `label` (KEY=VALUE) every stage
+    carries it, so that what a build leaves without a tag can be told from others' images. Raises `UsageError`
+    for what only BuildKit can build, and for a file without FROM.
     """
-    writer = _Writer(where, bases, arguments)
+    writer = _Writer(where, bases, arguments, label)
     for line in _lines(text):
         if isinstance(line, _Instruction):
             writer.add(line)
@@ -95,7 +98,10 @@ def _escape(lines: list[str]) -> str:
 
 
 class _Writer:
-    def __init__(self, where: str, bases: Mapping[str, str], arguments: Mapping[str, str]) -> None:
+    def __init__(
+        self, where: str, bases: Mapping[str, str], arguments: Mapping[str, str], label: str
+    ) -> None:
+        self._label = label
         self._where = where
         self._bases = bases
         self._arguments = arguments
@@ -130,9 +136,11 @@ class _Writer:
         self._steps.append(one.first)
         for offset, line in enumerate(raw):
             self.plain(one.first + offset, line)
-        if one.word == "FROM" and self._host_stage:
-            self._steps.append(one.first)
-            self.plain(one.first, "ENTRYPOINT []")
+        if one.word == "FROM":
+            more = ["ENTRYPOINT []"] if self._host_stage else []
+            for line in [*more, f"LABEL {self._label}"] if self._label else more:
+                self._steps.append(one.first)
+                self.plain(one.first, line)
 
     def finish(self) -> Dockerfile:
         if not self._in_stage:

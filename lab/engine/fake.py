@@ -64,6 +64,9 @@ class FakeEngine:
             self._images.pop(tag, None)
             return True
 
+    def remove_untagged(self, label: str) -> None:
+        """A build of the fake leaves nothing without a tag."""
+
     def pull(self, reference: str, tag: str | None = None, *, patience: float) -> None:
         if reference not in self.registry:
             raise EngineError(f"pull {reference}: no registry answers")
@@ -273,6 +276,10 @@ class FakeEngine:
         if inside not in files:
             raise EngineError(f"read {path} of container {container_id[:12]}: no such file")
         return files[inside]
+
+    def exists(self, container_id: str, path: str) -> bool:
+        files, inside = self._place(self._container(container_id), path.rstrip("/"))
+        return any(name == inside or name.startswith(inside + "/") for name in files)
 
     def put_archive(self, container_id: str, path: str, archive: BinaryIO) -> None:
         container = self._container(container_id)

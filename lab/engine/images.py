@@ -68,6 +68,10 @@ class ImageStore(Protocol):
         """False where it is in use. Not there any more is fine."""
         ...
 
+    def remove_untagged(self, label: str) -> None:
+        """The images with this label that have no tag and that nothing is built on."""
+        ...
+
     def pull(self, reference: str, tag: str | None = None, *, patience: float) -> None:
         """Pulls, and tags where a tag is given. Raises `EngineError` where the registry is silent for
         `patience` s."""

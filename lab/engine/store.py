@@ -88,6 +88,10 @@ class DockerImages:
                 return False
         return True
 
+    def remove_untagged(self, label: str) -> None:
+        with calling(f"remove untagged images with the label {label}"):
+            self._api.prune_images(filters={"dangling": True, "label": label})
+
     def pull(self, reference: str, tag: str | None = None, *, patience: float) -> None:
         # The client's own timeout bounds each silence of the engine: its first word, then between two.
         client: Any = self.endpoint.client(self.api_version, timeout=patience)

@@ -168,6 +168,22 @@ def test_an_image_that_nobody_has(engine: DockerEngine, built: Builder) -> None:
         built(Build("web", None, inline=f"# mine\nFROM {name}\n"))
 
 
+def test_what_a_build_leaves_without_a_tag_is_pruned(engine: DockerEngine, built: Builder) -> None:
+    def untagged() -> list[str]:
+        filters = {"dangling": True, "label": LABEL_IMAGE}
+        return [str(image["Id"]) for image in engine.api.images(filters=filters)]
+
+    stages = 'FROM lab-base AS one\nRUN echo 1 > /one\nFROM scratch\nCOPY --from=one /one /\nCMD ["x"]\n'
+    (image,) = built(Build("stages", None, inline=stages))
+    with pytest.raises(BuildFailed):
+        built(Build("bad", None, inline="FROM lab-base\nRUN echo 2 > /two\nRUN exit 3\n"))
+    assert len(untagged()) >= 2
+    kept = [tag for tag in engine.image_tags() if tag.startswith("lab-user:")]
+    assert prune_builds(engine, kept) == []
+    assert untagged() == []
+    assert engine.image_id(image.tag) == image.id
+
+
 def test_side_by_side_and_pruned(engine: DockerEngine, built: Builder) -> None:
     mine = [Build(name, None, inline=f"FROM lab-base\nENV NAME={name}-prune\n") for name in "ab"]
     threads = [threading.Thread(target=built, args=mine) for _ in "12"]

@@ -56,9 +56,10 @@ def named() -> str:
 
 
 def ended(engine: DockerEngine, container: str, patience: float = 30) -> tuple[int, list[str]]:
-    """Exit status and lines of a container, when it has ended."""
+    """Exit status of a container, when it has ended, and its lines: stdout's, then stderr's."""
     status = engine.wait(container, patience)
-    return status, [line.text.decode() for line in iter(engine.logs(container).read, None)]
+    lines = sorted(iter(engine.logs(container).read, None), key=lambda line: line.stream == "stderr")
+    return status, [line.text.decode() for line in lines]
 
 
 def test_a_service_has_no_power_over_the_network(engine: DockerEngine, start: Start) -> None:
@@ -99,8 +100,8 @@ def test_one_file_has_a_limit(engine: DockerEngine, start: Start) -> None:
     assert ended(engine, container)[0] == 0, "no file, no limit"
     command = ("sh", "-c", "head -c 3000000 /dev/zero > /tmp/f; echo $?; wc -c < /tmp/f")
     _, lines = ended(engine, start(*command, limits=Limits(file_size=1 << 20)))
-    assert lines[-1] == str(1 << 20)
-    assert lines[-2] != "0"
+    assert lines[0] != "0"
+    assert lines[1] == str(1 << 20)
 
 
 def test_soft_and_hard_limits(engine: DockerEngine, start: Start) -> None:
@@ -175,8 +176,8 @@ def test_a_read_only_root_with_a_volume_over_what_the_image_has(
     mounts = [Mount(volume, "/etc/skel", read_only=True)]
     status, lines = ended(engine, start(*command, read_only=True, mounts=mounts))
     assert status != 0, "neither can be written to"
-    assert lines[0] == "changed"
-    assert int(lines[1]) > 1, "what the image has there is there"
+    assert "changed" in lines
+    assert [int(line) > 1 for line in lines if line.isdigit()] == [True], "what the image has there is there"
 
 
 def test_a_copy_of_an_empty_folder_is_empty(engine: DockerEngine, start: Start) -> None:

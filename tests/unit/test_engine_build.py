@@ -106,6 +106,21 @@ def test_the_agent_is_not_the_entrypoint_of_the_host_image() -> None:
     assert done.steps == (2, 2, 3)
 
 
+def test_every_stage_carries_the_label() -> None:
+    text = "FROM lab-host AS a\nRUN a\nFROM scratch\nCOPY --from=a /x /x\n"
+    done = prepared(text, where="Dockerfile", bases=BASES, arguments={}, label="lab.image=stage")
+    assert done.text.splitlines() == [
+        "FROM lab-host:h0 AS a",
+        "ENTRYPOINT []",
+        "LABEL lab.image=stage",
+        "RUN a",
+        "FROM scratch",
+        "LABEL lab.image=stage",
+        "COPY --from=a /x /x",
+    ]
+    assert done.steps == done.lines == (1, 1, 1, 2, 3, 3, 4)
+
+
 def test_stages_are_stages_whatever_they_are_called() -> None:
     text = (
         "FROM lab-base AS lab-host\nRUN true\n"
@@ -259,7 +274,7 @@ def test_what_has_the_same_content_is_built_once(engine: FakeEngine, folder: Pat
     first = images(engine, web, worker, progress=said.append)
     assert sorted(engine.built) == sorted(first)
     assert f"build of web: building image {first[0]}" in said
-    assert "build of worker: Step 1/1 : FROM debian:12" in said
+    assert "build of worker: Step 1/2 : FROM debian:12" in said
     said.clear()
     assert images(engine, web, worker, progress=said.append) == first
     assert said == []
@@ -295,7 +310,7 @@ def test_a_failed_build_shows_the_line_of_the_dockerfile(engine: FakeEngine) -> 
         images(engine, Build("web", None, inline=inline))
     assert str(caught.value).splitlines() == [
         "build of web: dockerfile_inline:4: The command 'false' returned a non-zero code: 1",
-        "Step 3/3 : RUN false",
+        "Step 4/4 : RUN false",
     ]
 
 
