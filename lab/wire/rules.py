@@ -18,20 +18,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from lab.errors import WireError
+from lab.packet_words import FLAGS, MATCHES
 
 Match = str | tuple[str, ...]  #: syn, syn-ack, fin, rst, data, ack, any; or the exact list of flags
 
-MATCHES = ("syn", "syn-ack", "fin", "rst", "data", "ack", "any")
-FLAGS: Mapping[str, int] = {
-    "fin": 0x01,
-    "syn": 0x02,
-    "rst": 0x04,
-    "psh": 0x08,
-    "ack": 0x10,
-    "urg": 0x20,
-    "ece": 0x40,
-    "cwr": 0x80,
-}
 _CLASSIC = 0x3F  #: without the two of ECN
 
 #: Tokens of one rule.
