@@ -98,7 +98,8 @@ def make_plan(
     )
     steps = list(all_steps(scenario.steps))
     drops = any(isinstance(step, Drop) for step in steps)
-    return Plan(run, hosts, wire, scenario.arp, labels, keep, drops, _router_will_do(steps, hosts), cpu)
+    router = "netem" not in scenario.requires and _router_will_do(steps, hosts)
+    return Plan(run, hosts, wire, scenario.arp, labels, keep, drops, router, cpu)
 
 
 def _router_will_do(steps: Sequence[Step], hosts: Iterable[HostPlan]) -> bool:

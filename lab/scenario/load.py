@@ -43,6 +43,11 @@ class Case:
             path = path[: max(path.rfind("."), path.rfind("["), 0)]
         return self.places[path]
 
+    def sysctl_place(self, host: str, sysctl: str) -> Place:
+        """Where a host's sysctl is given: here, or by the topology."""
+        path = f"hosts.{host}.sysctls.{sysctl}"
+        return self.place(path if path in self.places or self.scenario.topology is None else "topology")
+
 
 def load(
     path: str | Path, *, params: Mapping[str, str] | None = None, topology: Path | None = None
