@@ -80,7 +80,7 @@ class StepJudge:
         return judge_call(
             item,
             call,
-            rtt=context.rtt(call.host, self._peer(caller, call, calls), call.start_wall_ns),
+            rtt=context.timeline.rtt(call.host, self._peer(caller, call, calls), call.start_wall_ns),
             tolerance=context.tolerance,
             calls=calls,
             addresses=context.addresses,

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from lab.evidence.model import Place, Records, Tolerance, WireEvent
+from lab.evidence.model import Place, Records, Tolerance
+from lab.evidence.timeline import Timeline
 from lab.evidence.trace import Journey
-from lab.link import Link, round_trip
 from lab.scenario.ranges import Range
-from lab.units import Duration
 from lab.verdict import Finding, PacketRef, Verdict
 
 MAX_REFS = 40  #: packets that a finding points at; a million would make no one wiser
@@ -21,48 +20,19 @@ class Context:
     """What a judge needs to know beside the evidence."""
 
     addresses: Mapping[str, str]  #: host name → address
-    links: Mapping[str, Link]  #: as configured before the first step
+    timeline: Timeline  #: the links as they were configured when
     tolerance: Tolerance
-    changes: tuple[WireEvent, ...] = ()  #: what steps changed on links since, in order of time
     selections: dict[Any, Sequence[int]] = field(default_factory=dict, compare=False, repr=False)
     """What `lab.checks.columns` has looked up in this evidence."""
 
     @classmethod
     def of(cls, records: Records) -> Context:
-        return cls(
-            {name: facts.address for name, facts in records.hosts.items()},
-            {name: facts.link for name, facts in records.hosts.items()},
-            records.tolerance,
-            link_changes(records.wire_events),
-        )
-
-    def link_at(self, host: str, wall_ns: int | None) -> Link:
-        """The link of a host as configured at a moment; None is before the first step."""
-        link = self.links[host]
-        for event in self.changes:
-            if wall_ns is None or event.wall_ns > wall_ns:
-                break
-            if event.host == host and event.impairment is not None:
-                if event.direction in ("up", "both"):
-                    link = replace(link, up=event.impairment)
-                if event.direction in ("down", "both"):
-                    link = replace(link, down=event.impairment)
-        return link
-
-    def rtt(self, a: str | None, b: str | None, wall_ns: int | None = None) -> Duration | None:
-        """The configured round trip of a pair at a moment; None where one of them is no host with a link."""
-        if a is not None and b is not None and a in self.links and b in self.links:
-            return round_trip(self.link_at(a, wall_ns), self.link_at(b, wall_ns))
-        return None
+        addresses = {name: facts.address for name, facts in records.hosts.items()}
+        return cls(addresses, Timeline.of(records), records.tolerance)
 
     def host_of(self, address: str | None) -> str | None:
         """The host that has this address."""
         return next((name for name, known in self.addresses.items() if known == address), None)
-
-
-def link_changes(events: Iterable[WireEvent]) -> tuple[WireEvent, ...]:
-    """The changes of links among the wire's events, in order of time."""
-    return tuple(sorted((e for e in events if e.action == "link"), key=lambda event: event.wall_ns))
 
 
 class HasPlace(Protocol):

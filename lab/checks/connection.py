@@ -105,7 +105,7 @@ def _handshake(check: HandshakeCheck, flow: Flow, context: Context) -> _Judged:
         return replace(judged, reason=reason, journeys=shake.syn)
     if check.elapsed is None:
         return judged
-    rtt = context.rtt(client, server, shake.syn[0].packet.t_ns)
+    rtt = context.timeline.rtt(client, server, shake.syn[0].packet.t_ns)
     holds = [
         hold_elapsed(check.elapsed, took, rtt, context.tolerance, f"the handshake (at {host})")
         for host, took in ((client, took_from), (server, took_to))

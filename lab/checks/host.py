@@ -200,26 +200,45 @@ def judge_counter(check: CounterCheck, evidence: Evidence, context: Context) -> 
 # --- order ------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _End:
+    """When a step ended, on the two clocks of whoever ran it: a host, or the lab itself ("")."""
+
+    clock: str
+    mono_ns: int
+    wall_ns: int
+
+    def after(self, other: _End) -> int:
+        """How much later than the other one, in ns.
+
+        A monotonic clock means nothing on another machine, and hosts may be on several: between two of them
+        the wall clock counts, which hosts of one machine share.
+        """
+        if self.clock == other.clock:
+            return self.mono_ns - other.mono_ns
+        return self.wall_ns - other.wall_ns
+
+
 def judge_order(check: OrderCheck, evidence: Evidence, context: Context) -> Finding:
-    """The steps' calls (programs, actions) ended in this order, by CLOCK_MONOTONIC of the machine."""
+    """The steps' calls (programs, actions) ended in this order, as `_End.after` tells."""
     expected = " before ".join(check.of)
-    ends: dict[str, int] = {}
+    ends: dict[str, _End] = {}
     for step in evidence.records.steps:
-        ends[step.step] = step.end_mono_ns
+        ends[step.step] = _End("", step.end_mono_ns, step.end_wall_ns)
     for run in evidence.records.runs:
-        ends[run.step] = run.end_mono_ns
+        ends[run.step] = _End(run.host, run.end_mono_ns, run.end_wall_ns)
     for call in evidence.records.calls:  # the call's own time goes before that of the step around it
-        ends[call.step] = call.end_mono_ns
+        ends[call.step] = _End(call.host, call.end_mono_ns, call.end_wall_ns)
     missing = [name for name in check.of if name not in ends]
     if missing:
         reason = f"step {missing[0]} has no record: it never ended"
         return failed(check, "order", expected, f"{plural(len(missing), 'step')} without a record", reason)
     if len(set(check.of)) < 2:
         return failed(check, "order", expected, expected, "one step alone has no order: name at least two")
-    ordered = sorted(check.of, key=lambda name: ends[name])
+    ordered = sorted(check.of, key=lambda name: ends[name].wall_ns)
     first = ends[ordered[0]]
-    actual = ", ".join(f"{name} at +{span(ends[name] - first)}" for name in ordered)
-    gaps = [(ends[b] - ends[a], a, b) for a, b in pairwise(check.of)]
+    actual = ", ".join(f"{name} at +{span(ends[name].after(first))}" for name in ordered)
+    gaps = [(ends[b].after(ends[a]), a, b) for a, b in pairwise(check.of)]
     margin = span(min(gaps)[0])
     wrong = next(((gap, a, b) for gap, a, b in gaps if gap <= 0), None)
     if wrong is None:

@@ -23,7 +23,7 @@ from lab.evidence.trace import Flow, Journey
 from lab.scenario.checks import ScheduleCheck
 from lab.scenario.ranges import span_ns
 from lab.scenario.values import Match
-from lab.units import RoundTrips
+from lab.units import Duration, RoundTrips
 from lab.verdict import Finding, Verdict
 
 _LONGEST = 10_000  #: packets looked at where no segment was sent twice: no list of gaps is as long
@@ -51,16 +51,19 @@ def judge_schedule(check: ScheduleCheck, evidence: Evidence, context: Context) -
     """
     pair = Pair.of(check.from_, check.to, context)
     series = _series(check, pair, evidence, context)
-    expected = "as the kernel's timers say" if check.gaps == "kernel" else _listed(check, pair, context)
+    expected = "as the kernel's timers say" if check.gaps == "kernel" else _listed(check)
     if series is None:
         what = "SYN" if check.match == "syn" else "packet with data"
         return failed(check, "schedule", expected, "no packet", no_packets(pair, evidence, what))
     if check.gaps != "kernel":
-        rtt = context.rtt(pair.source.host, pair.target.host)
-        if rtt is None and any(isinstance(gap, RoundTrips) for gap in check.gaps):
-            reason = f"a gap in rtt needs two hosts of the lab; {pair.target} is none: write it in ms"
-            return failed(check, "schedule", expected, _gaps_text(series.gaps_ns), reason)
-        wanted = [context.tolerance.bounds(span_ns(gap, rtt)) for gap in check.gaps]
+        rtts = _round_trips(series, pair, context, len(check.gaps))
+        if any(isinstance(gap, RoundTrips) for gap in check.gaps):
+            if None in rtts:
+                reason = f"a gap in rtt needs two hosts of the lab; {pair.target} is none: write it in ms"
+                return failed(check, "schedule", expected, _gaps_text(series.gaps_ns), reason)
+            expected += f" (1rtt is {', then '.join(map(str, dict.fromkeys(rtts)))} here)"
+        spans = [span_ns(gap, rtt) for gap, rtt in zip(check.gaps, rtts, strict=True)]
+        wanted = [context.tolerance.bounds(ns) for ns in spans]
         return _judge(check, series, wanted, len(wanted), expected, context)
     if check.match == "data":
         return _kernel_data(check, series, evidence, context)
@@ -75,10 +78,15 @@ def _attempts(pair: Pair, evidence: Evidence) -> list[_Series]:
     return [_Series(flow.handshake.syn, flow) for flow in flows if flow.handshake.syn]
 
 
-def _listed(check: ScheduleCheck, pair: Pair, context: Context) -> str:
-    gaps = ", ".join(str(gap) for gap in check.gaps)
-    rtt = context.rtt(pair.source.host, pair.target.host)
-    return f"gaps {gaps}" + (f" (1rtt is {rtt} here)" if "rtt" in gaps and rtt is not None else "")
+def _round_trips(series: _Series, pair: Pair, context: Context, count: int) -> list[Duration | None]:
+    """The configured round trip when each gap began; of gaps that did not come, when the last packet went."""
+    times = [journey.packet.t_ns for journey in series.journeys]
+    begins = [times[min(i, len(times) - 1)] for i in range(count)]
+    return [context.timeline.rtt(pair.source.host, pair.target.host, at_ns) for at_ns in begins]
+
+
+def _listed(check: ScheduleCheck) -> str:
+    return f"gaps {', '.join(str(gap) for gap in check.gaps)}"
 
 
 def _series(check: ScheduleCheck, pair: Pair, evidence: Evidence, context: Context) -> _Series | None:

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lab.checks.common import Context, link_changes
+from lab.checks.common import Context
 from lab.errors import LabError
 from lab.evidence.model import LinkProof, Tolerance
 from lab.evidence.store import Evidence
+from lab.evidence.timeline import Timeline
 from lab.judge import LIVE_ONLY, StepJudge, judge_case
 from lab.report import prepare_html, write_reports
 from lab.result import Result, write_result
@@ -43,11 +44,11 @@ def live_judge(
 ) -> Callable[[Step, Record], tuple[Finding, ...]]:
     """Judges a step that has just ended, by the links as they are now."""
     addresses = {host.name: str(place(bed.subnet, host.number).address) for host in bed.plan.hosts}
-    context = Context(addresses, bed.plan.links, tolerance)
+    context = Context(addresses, Timeline(bed.plan.links, ()), tolerance)
     judges = StepJudge.of(scenario, context)
 
     def judge(step: Step, record: Record) -> tuple[Finding, ...]:
-        now = replace(context, changes=link_changes(bed.wire.events))
+        now = replace(context, timeline=Timeline(bed.plan.links, bed.wire.events))
         return replace(judges, context=now).judge(step, record.calls, record.runs)
 
     return judge
