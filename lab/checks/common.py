@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
-from lab.evidence.model import Place, Records, Tolerance
+from lab.attachment import Attachment
+from lab.evidence.model import Records
 from lab.evidence.timeline import Timeline
 from lab.evidence.trace import Journey
+from lab.place import Place
 from lab.scenario.ranges import Range
+from lab.tolerance import Tolerance
 from lab.verdict import Finding, PacketRef, Verdict
 
 MAX_REFS = 40  #: packets that a finding points at; a million would make no one wiser
@@ -19,7 +23,7 @@ MAX_REFS = 40  #: packets that a finding points at; a million would make no one 
 class Context:
     """What a judge needs to know beside the evidence."""
 
-    addresses: Mapping[str, str]  #: host name → address
+    attachments: Mapping[str, Sequence[Attachment]]  #: by host
     timeline: Timeline  #: the links as they were configured when
     tolerance: Tolerance
     selections: dict[Any, Sequence[int]] = field(default_factory=dict, compare=False, repr=False)
@@ -27,12 +31,28 @@ class Context:
 
     @classmethod
     def of(cls, records: Records) -> Context:
-        addresses = {name: facts.address for name, facts in records.hosts.items()}
-        return cls(addresses, Timeline.of(records), records.tolerance)
+        attachments = {name: facts.attachments for name, facts in records.hosts.items()}
+        return cls(attachments, Timeline.of(records), records.tolerance)
+
+    @cached_property
+    def addresses(self) -> Mapping[str, str]:
+        """By host: the address by which it is known."""
+        return {host: str(places[0].address) for host, places in self.attachments.items() if places}
 
     def host_of(self, address: str | None) -> str | None:
         """The host that has this address."""
-        return next((name for name, known in self.addresses.items() if known == address), None)
+        if address is None:
+            return None
+        return self._by_address.get(address)
+
+    @cached_property
+    def _by_address(self) -> Mapping[str, str]:
+        return {
+            str(address): host
+            for host, places in self.attachments.items()
+            for place in places
+            for address in place.addresses.values()
+        }
 
 
 class HasPlace(Protocol):
