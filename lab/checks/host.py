@@ -204,17 +204,17 @@ def judge_counter(check: CounterCheck, evidence: Evidence, context: Context) -> 
 class _End:
     """When a step ended, on the two clocks of whoever ran it: a host, or the lab itself ("")."""
 
-    clock: str
+    host: str
+    clock: str  #: whose wall clock: hosts of one machine share one
     mono_ns: int
     wall_ns: int
 
     def after(self, other: _End) -> int:
         """How much later than the other one, in ns.
 
-        A monotonic clock means nothing on another machine, and hosts may be on several: between two of them
-        the wall clock counts, which hosts of one machine share.
+        A monotonic clock means nothing elsewhere: between two hosts the wall clock counts that they share.
         """
-        if self.clock == other.clock:
+        if self.host == other.host:
             return self.mono_ns - other.mono_ns
         return self.wall_ns - other.wall_ns
 
@@ -224,17 +224,22 @@ def judge_order(check: OrderCheck, evidence: Evidence, context: Context) -> Find
     expected = " before ".join(check.of)
     ends: dict[str, _End] = {}
     for step in evidence.records.steps:
-        ends[step.step] = _End("", step.end_mono_ns, step.end_wall_ns)
+        ends[step.step] = _End("", "", step.end_mono_ns, step.end_wall_ns)
+    clocks = {host: places[0].clock for host, places in context.attachments.items()}
     for run in evidence.records.runs:
-        ends[run.step] = _End(run.host, run.end_mono_ns, run.end_wall_ns)
+        ends[run.step] = _End(run.host, clocks.get(run.host, ""), run.end_mono_ns, run.end_wall_ns)
     for call in evidence.records.calls:  # the call's own time goes before that of the step around it
-        ends[call.step] = _End(call.host, call.end_mono_ns, call.end_wall_ns)
+        ends[call.step] = _End(call.host, clocks.get(call.host, ""), call.end_mono_ns, call.end_wall_ns)
     missing = [name for name in check.of if name not in ends]
     if missing:
         reason = f"step {missing[0]} has no record: it never ended"
         return failed(check, "order", expected, f"{plural(len(missing), 'step')} without a record", reason)
     if len(set(check.of)) < 2:
         return failed(check, "order", expected, expected, "one step alone has no order: name at least two")
+    for a, b in pairwise(check.of):
+        if ends[a].clock != ends[b].clock:
+            reason = f"{a} and {b} ended on machines with clocks of their own: which was first is not known"
+            return failed(check, "order", expected, "clocks of several machines", reason)
     ordered = sorted(check.of, key=lambda name: ends[name].wall_ns)
     first = ends[ordered[0]]
     actual = ", ".join(f"{name} at +{span(ends[name].after(first))}" for name in ordered)

@@ -232,3 +232,16 @@ def test_order(ended: Evidence) -> None:
         finding = say(ended, check="order", of=wrong)
         assert finding.verdict is Verdict.FAIL
         assert reason in finding.reason
+
+
+def test_order_on_clocks_of_two_machines_is_not_known(tmp_path: Path) -> None:
+    calls = (call("first", "recv", at=0, took=10), call("then", "recv", "server", at=20, took=10))
+    evidence = Story(tmp_path, more={"calls": calls}).evidence()
+    facts = dict(evidence.records.hosts)
+    away = replace(facts["server"].attachments[0], clock="n2")
+    facts["server"] = replace(facts["server"], attachments=(away,))
+    elsewhere = Evidence(replace(evidence.records, hosts=facts), evidence.captures)
+    assert say(evidence, check="order", of=["first", "then"]).verdict is Verdict.PASS
+    finding = say(elsewhere, check="order", of=["first", "then"])
+    assert finding.verdict is Verdict.FAIL
+    assert "clocks of their own" in finding.reason
