@@ -12,6 +12,7 @@ from lab.evidence.model import Records
 from lab.evidence.timeline import Timeline
 from lab.evidence.trace import Journey
 from lab.place import Place
+from lab.quantities import duration
 from lab.scenario.ranges import Range
 from lab.tolerance import Tolerance
 from lab.verdict import Finding, PacketRef, Verdict
@@ -64,26 +65,6 @@ class HasPlace(Protocol):
     def place(self) -> Place: ...
 
 
-def span(ns: int | float) -> str:
-    """A time for people, with four digits at most: `812 us`, `40.64 ms`, `3.052 s`."""
-    size = abs(ns)
-    if size < 1_000:
-        return f"{ns:.0f} ns"
-    for unit, factor, above in (("us", 1e3, 1e6), ("ms", 1e6, 1e9), ("s", 1e9, float("inf"))):
-        if size < above:
-            value = ns / factor
-            digits = max(0, 3 - len(str(int(abs(value)))))
-            text = f"{value:.{digits}f}"
-            return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {unit}"
-    raise AssertionError  # no finite number gets here
-
-
-def plural(number: int, noun: str, many: str = "") -> str:
-    """`1 packet`, `3 packets`, `no packets`."""
-    word = noun if number == 1 else many or f"{noun}s"
-    return f"{number:,} {word}" if number else f"no {word}"
-
-
 @dataclass(frozen=True, slots=True)
 class Held:
     """A value held against its limits."""
@@ -108,14 +89,14 @@ def hold_time(
         *([actual_ns - low_ns] if low_ns is not None else []),
         *([high_ns - actual_ns] if high_ns is not None else []),
     ]
-    margin = span(min(distances)) if distances else ""
-    took = f"{what} took {span(actual_ns)}"
+    margin = duration(min(distances)) if distances else ""
+    took = f"{what} took {duration(actual_ns)}"
     reason = ""
     if low_ns is not None and actual_ns < low_ns:
-        reason = f"{took}: {span(low_ns - actual_ns)} less than the {span(low_ns)} allowed"
+        reason = f"{took}: {duration(low_ns - actual_ns)} less than the {duration(low_ns)} allowed"
     elif high_ns is not None and actual_ns > high_ns:
-        reason = f"{took}: {span(actual_ns - high_ns)} more than the {span(high_ns)} allowed"
-    return Held(not reason, expected, span(actual_ns), tolerance, margin, reason)
+        reason = f"{took}: {duration(actual_ns - high_ns)} more than the {duration(high_ns)} allowed"
+    return Held(not reason, expected, duration(actual_ns), tolerance, margin, reason)
 
 
 def hold_count(wanted: Range, count: int, what: str) -> Held:
@@ -135,7 +116,7 @@ def hold_count(wanted: Range, count: int, what: str) -> Held:
 
 def allowed(low_ns: int, high_ns: int) -> str:
     """The tolerance of a time that was computed: `39.2 ms … 45 ms`."""
-    return f"{span(low_ns)} … {span(high_ns)}"
+    return f"{duration(low_ns)} … {duration(high_ns)}"
 
 
 def refs(journeys: Iterable[Journey]) -> tuple[PacketRef, ...]:

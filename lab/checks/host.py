@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import pairwise
 
-from lab.checks.common import MAX_REFS, Context, failed, found, hold_count, passed, plural, span
+from lab.checks.common import MAX_REFS, Context, failed, found, hold_count, passed
 from lab.checks.flows import Side, side
 from lab.checks.states import proven_states
 from lab.evidence.model import Endpoint, StateSample
 from lab.evidence.store import Evidence
 from lab.evidence.trace import Flow
+from lab.quantities import duration, plural
 from lab.scenario.checks import CounterCheck, OrderCheck, StateCheck
 from lab.scenario.ranges import Range
 from lab.verdict import Finding, PacketRef
@@ -114,7 +115,7 @@ def _ever(
     sockets: dict[tuple[str, int, str, int], _Socket] = {}
     for sample in samples:
         if _is(sample, check.state):
-            how = f"sampled {span(sample.wall_ns - begin)} after the first sample"
+            how = f"sampled {duration(sample.wall_ns - begin)} after the first sample"
             sockets.setdefault(_key(sample.local, sample.remote), _Socket(sample.local, sample.remote, how))
     for flow in evidence.trace.flows:
         if flow.protocol != "tcp" or check.at not in (flow.client.host, flow.server.host):
@@ -242,12 +243,12 @@ def judge_order(check: OrderCheck, evidence: Evidence, context: Context) -> Find
             return failed(check, "order", expected, "clocks of several machines", reason)
     ordered = sorted(check.of, key=lambda name: ends[name].wall_ns)
     first = ends[ordered[0]]
-    actual = ", ".join(f"{name} at +{span(ends[name].after(first))}" for name in ordered)
+    actual = ", ".join(f"{name} at +{duration(ends[name].after(first))}" for name in ordered)
     gaps = [(ends[b].after(ends[a]), a, b) for a, b in pairwise(check.of)]
-    margin = span(min(gaps)[0])
+    margin = duration(min(gaps)[0])
     wrong = next(((gap, a, b) for gap, a, b in gaps if gap <= 0), None)
     if wrong is None:
         return passed(check, "order", expected, actual, margin=margin)
     gap, a, b = wrong
-    when = "at the same time as" if gap == 0 else f"{span(-gap)} before"
+    when = "at the same time as" if gap == 0 else f"{duration(-gap)} before"
     return failed(check, "order", expected, actual, f"{b} ended {when} {a}", margin=margin)

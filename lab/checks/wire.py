@@ -5,11 +5,12 @@ from __future__ import annotations
 from statistics import median
 
 from lab.checks.columns import Packets
-from lab.checks.common import Context, failed, found, hold_count, passed, plural, refs, span
+from lab.checks.common import Context, failed, found, hold_count, passed, refs
 from lab.checks.expect import hold_elapsed
 from lab.checks.flows import Pair, no_packets
 from lab.evidence.store import Evidence
 from lab.evidence.trace import WIRE
+from lab.quantities import duration, percentage, plural
 from lab.scenario.checks import (
     DuplicatedCheck,
     LossCheck,
@@ -87,9 +88,9 @@ def judge_one_way(check: OneWayCheck, evidence: Evidence, context: Context) -> F
     sent_ns = evidence.trace.journeys[delays[len(delays) // 2][1]].packet.t_ns
     rtt = context.timeline.rtt(pair.source.host, pair.target.host, sent_ns)
     held = hold_elapsed(check.delay, middle, rtt, context.tolerance, f"one way {pair}")
-    actual = f"median {span(middle)} of {plural(len(delays), 'packet')}"
+    actual = f"median {duration(middle)} of {plural(len(delays), 'packet')}"
     if len(delays) > 1:
-        actual += f", {span(delays[0][0])} to {span(delays[-1][0])}"
+        actual += f", {duration(delays[0][0])} to {duration(delays[-1][0])}"
     if not held.ok:
         held = held.because(f"{held.reason}{_configured(pair, context, sent_ns)}")
     typical = dict.fromkeys(delays[index][1] for index in (len(delays) // 2, 0, -1))
@@ -121,11 +122,11 @@ def judge_loss(check: LossCheck, evidence: Evidence, context: Context) -> Findin
         reason = no_packets(pair, evidence) + left_out
         return failed(check, "loss", expected, "no packet", reason)
     low, high = interval(k, n)
-    actual = f"{k:,} of {n:,} lost ({100 * k / n:.3g} %){left_out}"
+    actual = f"{k:,} of {n:,} lost ({percentage(k / n)}){left_out}"
     tolerance = f"exact binomial test, p ≥ {IMPOSSIBLE:g}"
     enough = enough_for(share)
     p = binomial_test(k, n, share)
-    margin = f"p = {p:.3g}; 99.9 % interval {100 * low:.3g} % to {100 * high:.3g} %"
+    margin = f"p = {p:.3g}; 99.9 % interval {percentage(low)} to {percentage(high)}"
     if p < IMPOSSIBLE:
         more = "more" if k > n * share else "fewer"
         reason = f"{k:,} of {n:,} packets were lost, {more} than chance allows at {check.rate} (p = {p:.2g})"
