@@ -16,7 +16,9 @@ from lab.units import Duration, Percent, Rate, Size
 Direction = Literal["up", "down"]  #: up: host → network; down: network → host
 Distribution = Literal["uniform", "normal", "pareto", "paretonormal"]
 
-#: netem and tbf keep a time in 32 bits of 64 ns, and tc says "Illegal time (too large)" of a longer one.
+#: ns of the clock of tc.
+TICK = 64
+#: netem and tbf keep a time in 32 bits of it, and tc says "Illegal time (too large)" of a longer one.
 LONGEST = Duration(274_000_000_000)
 #: netem keeps the jitter in 31 bits of 1 ns, and cuts off what is longer without a word.
 LONGEST_JITTER = Duration(2_147_000_000)
@@ -181,16 +183,16 @@ def _burst(asked: Impairment) -> Iterator[str]:
             f"burst {asked.burst} is less than one packet of {full:,} bytes with its Ethernet header: "
             "no full packet would ever pass"
         )
-    elif burst_us(asked.burst, asked.rate) * 1_000 > LONGEST.ns:
+    elif burst_ns(asked.burst, asked.rate) > LONGEST.ns:
         yield (
             f"burst {asked.burst} takes {asked.burst.bytes * 8 / asked.rate.bits_per_second:,.0f} s at rate "
             f"{asked.rate}, and tbf holds {LONGEST} at most: write a smaller burst"
         )
 
 
-def burst_us(burst: Size, rate: Rate) -> int:
-    """How long a burst takes at its rate, in whole microseconds, as tc keeps it: rounded up."""
-    return -(-burst.bytes * 8_000_000 // rate.bits_per_second)
+def burst_ns(burst: Size, rate: Rate) -> int:
+    """How long a burst takes at its rate, in steps of `TICK`, as tbf keeps it: rounded up."""
+    return -(-burst.bytes * 8_000_000_000 // (rate.bits_per_second * TICK)) * TICK
 
 
 def on(value: object) -> bool:

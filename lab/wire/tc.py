@@ -14,7 +14,7 @@ from typing import Any
 
 from lab.attachment import Address
 from lab.errors import WireError
-from lab.link import CERTAIN, FULL, HEADER, Direction, Impairment, burst_us, on, problems
+from lab.link import CERTAIN, FULL, HEADER, Direction, Impairment, burst_ns, on, problems
 from lab.units import Duration, Percent
 
 Json = Any
@@ -107,17 +107,18 @@ def tbf(asked: Impairment) -> str:
     """tbf's options, where `burst` is given. Its own queue is never shorter than netem's `limit`."""
     assert asked.rate is not None
     limit = min((asked.limit or DEFAULT_LIMIT) * (FULL + HEADER), 2**31)
-    return f"rate {asked.rate.bits_per_second}bit burst {_burst(asked)}b limit {limit}b"
+    return f"rate {asked.rate.bits_per_second}bit burst {_burst(asked) + 1}b limit {limit}b"
 
 
 def _burst(asked: Impairment) -> int:
-    """Bytes of the burst in the next whole microsecond of the rate.
+    """Bytes of the burst up to the next tick of tc's clock at the rate, and never fewer than asked for.
 
-    tc cuts a burst's time down to microseconds: at 100mbit one of just a full packet would pass none.
+    tc cuts the time of a burst down to ticks, so it is asked for a byte more: at 100mbit 1,514 bytes would
+    become 1,513, and no full packet would ever pass.
     """
     assert asked.rate is not None
     assert asked.burst is not None
-    whole = -(-burst_us(asked.burst, asked.rate) * asked.rate.bits_per_second // 8_000_000)
+    whole = -(-burst_ns(asked.burst, asked.rate) * asked.rate.bits_per_second // 8_000_000_000)
     return max(whole, asked.burst.bytes)
 
 
@@ -245,8 +246,8 @@ def differences(port: Port, asked: Impairment, qdiscs: Sequence[Mapping[str, Jso
     if asked.burst is not None:
         options = _Options((shaper or {}).get("options") or {})
         wrong.exact("rate", rate, options.number("rate"), " B/s")
-        # tbf keeps the burst as a time in steps of 64 ns.
-        wrong.near("burst", _burst(asked), options.number("burst"), 1 + rate * 64e-9, "B")
+        # It is kept in ticks, and shown in whole microseconds, cut off.
+        wrong.near("burst", _burst(asked), options.number("burst"), 1 + rate * _TIME, "B")
     elif shaper is not None:
         wrong.found.append("burst: asked none, got a tbf")
     return wrong.found
