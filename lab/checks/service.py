@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from lab.checks.common import Context, failed, found, hold_count, passed, plural
+from lab.checks.common import Context, failed, found, hold_count, passed
 from lab.evidence.model import LogRecord, Records, ServiceRecord
 from lab.evidence.store import Evidence
+from lab.quantities import plural
 from lab.scenario.checks import LogCheck, ServiceCheck
 from lab.scenario.ranges import Range
 from lab.verdict import Finding

@@ -80,7 +80,7 @@ def plan_case(
         scenario.arp,
         keep,
         drops=any(isinstance(step, Drop) for step in steps),
-        only_routes=_only_routes(steps, hosts.values()),
+        only_routes="netem" not in scenario.requires and _only_routes(steps, hosts.values()),
         start_order=scenario.start_order,
         service_images=service_images or {},
         jobs=frozenset(key for key in scenario.start_order if scenario.completes(*key)),
