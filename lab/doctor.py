@@ -347,7 +347,7 @@ def _ms(ns: int) -> str:
 
 
 def render(findings: Sequence[Finding], *, width: int = 80) -> str:
-    """Plain text, no line longer than `width` where words allow it."""
+    """Plain text, no line longer than `width` where words allow it; ends with a newline."""
     lines: list[str] = []
     indent = " " * 16
     for finding in findings:
@@ -373,4 +373,4 @@ def render(findings: Sequence[Finding], *, width: int = 80) -> str:
     warn = sum(finding.level == "warn" for finding in findings)
     summary = "the lab can run here" if not bad else f"the lab cannot run here: {bad} to mend"
     lines.append(f"{summary}{f' ({warn} remarks)' if warn else ''}")
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"

@@ -9,7 +9,6 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from lab.clock import SYSTEM_CLOCK, Clock, Deadline
 from lab.engine.docker import DockerEngine, connect
 from lab.engine.endpoint import Endpoint, configured
 from lab.engine.state import locked, state_dir
-from lab.errors import EngineError, LabEnvironmentError, LabError
+from lab.errors import EngineError, LabEnvironmentError
 
 Progress = Callable[[str], None]
 
@@ -326,20 +325,3 @@ def find_engine(
             f"no Docker engine answers at {endpoint.address}", hint="python3 -m lab engine up"
         ) from refused
     return own.up(progress)
-
-
-def main() -> int:
-    """`python -m lab.engine.private`: makes sure that an engine answers; prints which one on stderr."""
-    try:
-        engine = find_engine(lambda line: print(line, file=sys.stderr, flush=True))
-    except LabError as error:
-        print(f"{error}\n{error.hint}".strip(), file=sys.stderr)
-        return error.exit_code
-    info = engine.info()
-    print(f"engine: Docker {info.version} at {info.address}, kernel {info.kernel}", file=sys.stderr)
-    engine.close()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
