@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import shutil
 import subprocess
 import tarfile
@@ -81,7 +80,7 @@ class Source:
         digest = hashlib.sha256(self.on.encode())
         for path, file in self.files:
             content = file.read_bytes()
-            mode = "x" if os.access(file, os.X_OK) else "-"
+            mode = "x" if _is_program(content) else "-"
             digest.update(f"\n{path}\n{mode}{len(content)}\n".encode())
             digest.update(content)
         return f"lab-{self.name}:{digest.hexdigest()[:12]}"
@@ -99,9 +98,14 @@ class Source:
                 content = file.read_bytes()
                 entry = tarfile.TarInfo(name)
                 entry.size = len(content)
-                entry.mode = 0o755 if os.access(file, os.X_OK) else 0o644
+                entry.mode = 0o755 if _is_program(content) else 0o644
                 archive.addfile(entry, io.BytesIO(content))
         return buffer.getvalue()
+
+
+def _is_program(content: bytes) -> bool:
+    """By the content: a wheel loses the modes of modules, and a checkout may have its own."""
+    return content.startswith(b"#!")
 
 
 def _files_of(project: Path | None, folder: str) -> Iterator[tuple[str, Path]]:
