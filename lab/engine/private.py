@@ -6,9 +6,11 @@ import contextlib
 import hashlib
 import os
 import select
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,8 @@ Progress = Callable[[str], None]
 START_PATIENCE = 60.0
 #: dockerd gives containers 5 s (--shutdown-timeout), then ends.
 STOP_PATIENCE = 20.0
+#: With this Python: root's own knows nothing of a virtual environment.
+_ENGINE_UP = shlex.join([sys.executable, "-m", "lab", "engine", "up"])
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -121,9 +125,7 @@ class PrivateEngine:
 
     def _require(self) -> None:
         if os.geteuid() != 0:
-            raise LabEnvironmentError(
-                "starting a Docker engine needs root", hint="sudo python3 -m lab engine up"
-            )
+            raise LabEnvironmentError("starting a Docker engine needs root", hint=f"sudo {_ENGINE_UP}")
         if shutil.which("dockerd", path=_search_path()) is None:
             raise LabEnvironmentError(
                 "no Docker engine is installed (dockerd is not in PATH)",
@@ -318,10 +320,10 @@ def find_engine(
     if os.geteuid() != 0:
         raise LabEnvironmentError(
             f"no Docker engine answers at {endpoint.address}, and starting one needs root",
-            hint="sudo python3 -m lab engine up",
+            hint=f"sudo {_ENGINE_UP}",
         ) from refused
     if not start:
         raise LabEnvironmentError(
-            f"no Docker engine answers at {endpoint.address}", hint="python3 -m lab engine up"
+            f"no Docker engine answers at {endpoint.address}", hint=_ENGINE_UP
         ) from refused
     return own.up(progress)
