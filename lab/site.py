@@ -11,8 +11,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from lab.errors import UsageError
-from lab.evidence.model import Tolerance
 from lab.resources import site_file
+from lab.tolerance import Tolerance
 from lab.units import Duration, Percent
 
 _Duration = Annotated[Duration, BeforeValidator(lambda v: Duration.parse(v) if isinstance(v, str) else v)]
