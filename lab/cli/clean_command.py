@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     "--check", is_flag=True, help="Remove nothing: exit status 1 where a run that is over left anything."
 )
 def command(kept: bool, check: bool) -> int:
-    """Remove the containers, networks and volumes of runs whose owner is dead. Living runs are never touched."""
+    """Remove containers, networks and volumes of runs whose owner is dead. Living runs are never touched."""
     from lab.engine.clean import Owner, leftovers, sweep
     from lab.engine.private import find_engine
     from lab.site import load_site
