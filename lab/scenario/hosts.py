@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from lab.scenario import support
 from lab.scenario.compose.interpolate import Variables
 from lab.scenario.compose.outside import Outside, Refused
 from lab.scenario.compose.parts import Part, Wanted, finished, merge_over
@@ -17,7 +18,6 @@ from lab.scenario.locate import Path as Keys
 from lab.scenario.model import DEFAULT_NETWORK, HostKeys, HostSpec, ScenarioFile
 from lab.scenario.problems import Problem, did_you_mean
 from lab.scenario.services import Dependency, HostFile, ServiceSpec
-from lab.scenario.support import NETWORKS, NOT_YET, SERVICES
 from lab.scenario.topology import Hosts, merged
 
 Service = tuple[str, str]  #: host and name
@@ -92,8 +92,8 @@ class _Joiner:
             for a, b in itertools.combinations(hosts.values(), 2)
             if not set(a.networks) & set(b.networks)
         ]
-        if apart and NETWORKS in NOT_YET and self.model.networks is None:
-            text = f"{' and '.join(apart[0])} share no network, which is not yet supported: {NETWORKS}"
+        if apart and support.NETWORKS in support.NOT_YET and self.model.networks is None:
+            text = f"{' and '.join(apart[0])} share no network: not yet supported: {support.NETWORKS}"
             self.problems.append(self.locator.at(("topology",), text))
 
     def check_networks(self, host: str, keys: HostKeys, networks: tuple[str, ...]) -> None:
@@ -123,9 +123,9 @@ class _Joiner:
     def parts(self, host: str, keys: HostKeys | None) -> dict[str, Part]:
         """The programs of a host: the topology's, with what the scenario says more."""
         found = {host: self.topology.parts[host]} if host in self.topology.parts else {}
-        if SERVICES in NOT_YET:
+        if support.SERVICES in support.NOT_YET:
             for part in found.values():
-                text = f"a program of its own is not yet supported: {SERVICES}; a host's image is lab-host"
+                text = f"its program is not yet supported: {support.SERVICES}; a host's image is lab-host"
                 self.problems.append(Problem(part.place, part.path, text))
         if keys is not None:
             self.more(found, host, keys)

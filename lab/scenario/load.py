@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lab.errors import UsageError
 from lab.link import UNIMPAIRED, Impairment
 from lab.place import Place
-from lab.policy import Policy
+from lab.policy import NETWORK_CAPABILITIES, Policy
 from lab.scenario import params as sweeps
 from lab.scenario import tree
 from lab.scenario.checks import Check
@@ -97,6 +97,12 @@ def load_all(
     return cases
 
 
+def noted(cases: Iterable[Case]) -> list[str]:
+    """What the reader of these cases is to be told, each line once: `file:line:column: note: …`."""
+    notes = dict.fromkeys(note for case in cases for note in case.notes)
+    return [str(replace(note, text=f"note: {note.text}")) for note in notes]
+
+
 def _unknown_params(given: Mapping[str, str], sweep: Mapping[str, list[Param]]) -> None:
     for name in given:
         if name not in sweep:
@@ -131,6 +137,9 @@ def _is_compose(path: Path) -> bool:
     return bool(_SERVICES.search(text)) and not _LAB.search(text)
 
 
+#: Of a run of the past: it was permitted, or it would not have been run.
+ANYTHING = Policy("host", (), NETWORK_CAPABILITIES)
+
 _SERVICES = re.compile(r"^[\"']?services[\"']?\s*:", re.MULTILINE)
 _LAB = re.compile(r"^[\"']?lab[\"']?\s*:", re.MULTILINE)
 
@@ -161,8 +170,7 @@ class _File:
     ) -> None:
         self.path = path
         self.topology_path = topology
-        self.outside = Outside(project_root(path), policy or Policy(), stored=stored)
-        self.folder = Path() if stored else path.parent  #: what the file's own paths are seen from
+        self.outside = Outside(project_root(path), ANYTHING if stored else policy or Policy(), stored=stored)
         self.notes: dict[Problem, None] = {}
         self.shown = str(path)
         self.params = params
@@ -246,12 +254,12 @@ class _File:
         known = None if hosts is None or hosts.hosts is None else list(dict.fromkeys([*hosts.hosts, *more]))
         found += check_names(filled.data, known, locator)
         if model is not None and hosts is not None and hosts.hosts is not None:
-            joined = join(model, hosts, self.folder, self.outside, locator)
+            joined = join(model, hosts, self.path.parent, self.outside, locator)
             found += joined.problems
             self.notes |= dict.fromkeys(joined.notes)
             scenario = self._typed(model, joined, tuple(hosts.hosts), locator)
             found += check_services(scenario, locator)
-            found += not_permitted(scenario, self.outside.policy)
+            found += () if self.outside.stored else not_permitted(scenario, self.outside.policy)
             found += _links_over_time(scenario)
         else:
             scenario = None
@@ -281,11 +289,14 @@ class _File:
 
     def _read_topology(self, name: str, asked: Problem) -> Hosts:
         try:
-            path = self.topology_path or self.outside.inside(self.path.parent, name)
+            path = self.topology_path or (
+                self.path.parent / name
+                if self.outside.stored
+                else self.outside.inside(self.path.parent, name)
+            )
         except Refused as error:
             return Hosts(None, (Problem(asked.place, asked.path, str(error)),))
-        folder = Path(os.path.dirname(name)) if self.outside.stored else None
-        return read_topology(path, os.path.normpath(path), asked, self.outside, folder=folder)
+        return read_topology(path, os.path.normpath(path), asked, self.outside)
 
     def _typed(
         self, model: ScenarioFile, joined: Joined, base: tuple[str, ...], locator: Locator

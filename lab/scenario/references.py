@@ -17,7 +17,7 @@ from lab.scenario.checks import CHECKS, Check
 from lab.scenario.expects import Expect, RunExpect
 from lab.scenario.locate import Locator, Path
 from lab.scenario.problems import Problem, did_you_mean, nearest
-from lab.scenario.quantities import HOST_PATTERN
+from lab.scenario.quantities import is_host_name
 from lab.scenario.steps import STEPS, Bind, Call, Connect, Listen, Sendto, Socket, Step
 
 _HOST = re.compile(r"([^:\[\]]+)(?::|\Z)")
@@ -289,7 +289,7 @@ class _Names:
         name = _host_of(text)
         if self.hosts is None or name is None or name in self.hosts or (literal and _is_ip(name)):
             return
-        if not re.fullmatch(HOST_PATTERN, name):
+        if not is_host_name(name):
             return  # not even a name: its own value says so
         self.say(
             path, f"no host {shown(name)}; allowed: {', '.join(self.hosts)}{did_you_mean(name, self.hosts)}"

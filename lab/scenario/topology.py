@@ -39,16 +39,14 @@ class Hosts:
     networks: tuple[str, ...] = (DEFAULT,)
 
 
-def read_topology(
-    path: Path, shown_as: str, asked: Problem, outside: Outside, *, folder: Path | None = None
-) -> Hosts:
+def read_topology(path: Path, shown_as: str, asked: Problem, outside: Outside) -> Hosts:
     """The hosts of a Compose file. `asked` is the problem to report, at the scenario's `topology` key, with
-    the reason where the file cannot be read at all. Paths in it are seen from `folder`, else its own."""
+    the reason where the file cannot be read at all."""
     if not path.is_file():
         what = "a folder, not a file" if path.is_dir() else "no such file"
         return Hosts(None, (Problem(asked.place, asked.path, f"{shown_as}: {what}"),))
     try:
-        project = Project.read(path, shown_as, folder or path.parent, outside)
+        project = Project.read(path, shown_as, outside)
     except tree.Unreadable as error:
         return Hosts(None, (error.problem,))
     except Refused as error:

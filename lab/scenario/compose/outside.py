@@ -34,7 +34,7 @@ class Outside:
     root: Path
     policy: Policy = field(default_factory=Policy)
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    stored: bool = False  #: a run of the past: its files may be gone, so none is looked for
+    stored: bool = False  #: a run of the past: its files may be gone; paths stay as they are written
 
     def allowed_environment(self) -> dict[str, str]:
         return {name: self.environment[name] for name in self.policy.environment if name in self.environment}
@@ -70,9 +70,9 @@ class Outside:
             raise Refused(f"{name!r} is not the name of a file")
         if name.startswith("~"):
             raise Refused(f"{name}: a home folder is outside the project {self.root}")
-        path = Path(os.path.normpath(base / name))
         if self.stored:
-            return path
+            return Path(os.path.normpath(name))
+        path = Path(os.path.normpath(base / name))
         real = path.resolve()
         if real != self.root and self.root not in real.parents:
             if real.name in ("docker.sock", "containerd.sock", "podman.sock"):
@@ -86,4 +86,6 @@ class Outside:
 
     def read(self, base: Path, name: str, shown: str) -> str:
         """The text of a file. Raises `Refused`, and `tree.Unreadable` where it is no text."""
+        if self.stored:
+            return tree.read_text(base / name, shown)
         return tree.read_text(self.find(base, name, must="file"), shown)

@@ -62,12 +62,12 @@ class Project:
     files: dict[Path, _File] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: Path, shown_as: str, folder: Path, outside: Outside) -> Project:
-        """The project of the file at `path`; paths in it are seen from `folder`.
+    def read(cls, path: Path, shown_as: str, outside: Outside) -> Project:
+        """The project of the file at `path`; paths in it are seen from its own folder.
 
         Raises `tree.Unreadable` where the file itself is not YAML.
         """
-        project = cls(outside)
+        project, folder = cls(outside), path.parent
         variables = project.variables(folder, (".env",))
         file = project.open(path, shown_as, folder, variables)
         if file is not None:
@@ -142,8 +142,8 @@ class Project:
             if name in found:
                 text = f"{shown(name)} is a service of an included file too; use extends to add to it"
                 self.problems.append(Problem(key.place, key.path, text))
-            elif made is not None:
-                found[name] = Service(name, *made, key.place, key.path)
+            else:
+                found[name] = Service(name, *(made or (Part(), Extra())), key.place, key.path)
 
 
 @dataclass
@@ -285,6 +285,7 @@ class _File:
         project = self.project
         try:
             path = project.outside.find(self.folder, name, must="file")
+            path = self.folder / name if project.outside.stored else path
             if path in project.files:
                 return project.files[path]
             if len(project.files) >= MAX_FILES:

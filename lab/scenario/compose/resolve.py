@@ -126,6 +126,8 @@ def environment(given: Mapping[str, str | None], at: Keys, where: Where) -> dict
 
 def _env_files(given: str | list[EnvFileKeys | str], where: Where) -> dict[str, str]:
     result: dict[str, str] = {}
+    if where.outside.stored:
+        return result
     for index, one in enumerate(given if isinstance(given, list) else [given]):
         keys: Keys = ("env_file", index) if isinstance(given, list) else ("env_file",)
         entry = one if isinstance(one, EnvFileKeys) else EnvFileKeys(path=one)
