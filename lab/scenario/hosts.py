@@ -7,15 +7,21 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from lab.scenario import support
+from lab.scenario.base import Seen
 from lab.scenario.compose.interpolate import Variables
+from lab.scenario.compose.models import ServiceKeys
 from lab.scenario.compose.outside import Outside, Refused
 from lab.scenario.compose.parts import Part, Wanted, finished, merge_over
 from lab.scenario.compose.resolve import Where, resolve
 from lab.scenario.locate import Locator
 from lab.scenario.locate import Path as Keys
 from lab.scenario.model import DEFAULT_NETWORK, HostKeys, HostSpec, ScenarioFile
+from lab.scenario.params import Filled
 from lab.scenario.problems import Problem, did_you_mean
 from lab.scenario.services import Dependency, HostFile, ServiceSpec
 from lab.scenario.topology import Hosts, merged
@@ -38,6 +44,30 @@ def join(model: ScenarioFile, topology: Hosts, folder: Path, outside: Outside, l
     """The hosts of a scenario; `folder` is what its own paths are seen from."""
     joiner = _Joiner(model, topology, folder, outside, locator)
     return joiner.join()
+
+
+def judge_services(filled: Filled, folder: Path, outside: Outside, locator: Locator) -> list[Problem]:
+    """What is wrong with the programs of a scenario that has other mistakes: those that can be read alone."""
+    problems: list[Problem] = []
+    hosts = filled.data.get("hosts") if isinstance(filled.data, dict) else None
+    variables = Variables(outside.allowed_environment(), outside.withheld())
+    for host, keys in hosts.items() if isinstance(hosts, dict) else ():
+        if not isinstance(keys, dict):
+            continue
+        at: Keys = ("hosts", host)
+        services = keys.get("services")
+        found: dict[Keys, Any] = {}
+        if isinstance(services, dict):
+            found = {(*at, "services", name): one for name, one in services.items()}
+        if "service" in keys:
+            found[(*at, "service")] = keys["service"]
+        for path, service in found.items():
+            try:
+                typed = ServiceKeys.model_validate(service, context=Seen(), by_alias=True, by_name=False)
+            except ValidationError:
+                continue  # said already
+            resolve(typed, Where(locator, path, folder, outside, variables, None, problems))
+    return problems
 
 
 @dataclass

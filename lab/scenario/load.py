@@ -18,15 +18,15 @@ from lab.scenario import tree
 from lab.scenario.checks import Check
 from lab.scenario.compose.outside import Outside, Refused, project_root
 from lab.scenario.element import Element
-from lab.scenario.hosts import Joined, join
+from lab.scenario.hosts import Joined, join, judge_services
 from lab.scenario.links import LINK_KEYS, SIDE_RULES
 from lab.scenario.locate import Locator, all_places
 from lab.scenario.model import OWN_PAIR, HostSpec, Scenario, ScenarioFile, Topology
 from lab.scenario.params import Param
 from lab.scenario.permitted import not_permitted
-from lab.scenario.problems import Problem, ScenarioProblems, did_you_mean
+from lab.scenario.problems import Problem, ScenarioProblems, did_you_mean, order
 from lab.scenario.references import check_names
-from lab.scenario.service_names import check_services
+from lab.scenario.service_names import check_service_names, services_of
 from lab.scenario.steps import LinkStep, Parallel, Step
 from lab.scenario.topology import Hosts, read_topology
 from lab.scenario.validate import validate
@@ -99,7 +99,7 @@ def load_all(
 
 def noted(cases: Iterable[Case]) -> list[str]:
     """What the reader of these cases is to be told, each line once: `file:line:column: note: …`."""
-    notes = dict.fromkeys(note for case in cases for note in case.notes)
+    notes = sorted({note for case in cases for note in case.notes}, key=order)
     return [str(replace(note, text=f"note: {note.text}")) for note in notes]
 
 
@@ -253,15 +253,19 @@ class _File:
         more = list(own) if isinstance(own, dict) else []
         known = None if hosts is None or hosts.hosts is None else list(dict.fromkeys([*hosts.hosts, *more]))
         found += check_names(filled.data, known, locator)
+        if known is not None and hosts is not None:
+            programs = {name: [name] if name in hosts.parts else [] for name in known}
+            services = services_of(filled.data, programs)
+            found += check_service_names(filled.data, services, hosts.recorded, locator)
         if model is not None and hosts is not None and hosts.hosts is not None:
             joined = join(model, hosts, self.path.parent, self.outside, locator)
             found += joined.problems
             self.notes |= dict.fromkeys(joined.notes)
             scenario = self._typed(model, joined, tuple(hosts.hosts), locator)
-            found += check_services(scenario, locator)
             found += () if self.outside.stored else not_permitted(scenario, self.outside.policy)
             found += _links_over_time(scenario)
         else:
+            found += judge_services(filled, self.path.parent, self.outside, locator)
             scenario = None
         said = {(problem.place, problem.path) for problem in self.problems}
         for problem in dict.fromkeys(found):

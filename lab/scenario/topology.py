@@ -38,6 +38,13 @@ class Hosts:
     keys: Mapping[str, LabKeys] = field(default_factory=dict)  #: what stands under each `x-lab`
     networks: tuple[str, ...] = (DEFAULT,)
 
+    @property
+    def recorded(self) -> dict[str, str]:
+        """The values that its programs record, each with the path of what does."""
+        return {
+            name: f"{part.path}.record.{name}" for part in self.parts.values() for name in part.record or {}
+        }
+
 
 def read_topology(path: Path, shown_as: str, asked: Problem, outside: Outside) -> Hosts:
     """The hosts of a Compose file. `asked` is the problem to report, at the scenario's `topology` key, with
@@ -73,8 +80,8 @@ class _Reader:
         for name, service in services.items():
             wanted = service.extra.profiles
             if wanted and not self.project.profiles & set(wanted):
-                profiles = " or ".join(wanted)
-                self.note(service, f"is left out: COMPOSE_PROFILES has no {profiles}")
+                profiles = ", ".join(wanted)
+                self.note(service, f"left out: COMPOSE_PROFILES has none of its profiles: {profiles}")
                 continue
             hosts[name] = self.host(service)
             if self.has_program(service):

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from lab import result, verdict
 from lab.cli import cli
 from lab.evidence import model, store
+from lab.policy import Policy
 from lab.scenario.load import load
 from lab.site import _File, load_site
 from lab.tolerance import Tolerance

@@ -56,6 +56,7 @@ class Project:
     outside: Outside
     problems: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
+    unfilled: list[Problem] = field(default_factory=list)  #: texts that could not be interpolated
     services: dict[str, Service] | None = None
     networks: dict[str, Place] = field(default_factory=dict)
     profiles: frozenset[str] = frozenset()
@@ -74,6 +75,8 @@ class Project:
             active = variables.lookup("COMPOSE_PROFILES") or ""
             project.profiles = frozenset(one.strip() for one in active.split(",") if one.strip())
             project.take(file)
+        unfilled = {problem.place for problem in project.unfilled}
+        project.problems = project.unfilled + [one for one in project.problems if one.place not in unfilled]
         return project
 
     def variables(
@@ -83,7 +86,7 @@ class Project:
         result = Variables(
             dict(outer.known if outer is not None else self.outside.allowed_environment()),
             self.outside.withheld(),
-            self.problems,
+            self.unfilled,
             self.notes,
         )
         for name in names:
