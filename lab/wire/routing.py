@@ -26,7 +26,7 @@ class RoutingWire(Wire):
             self._refuse()
         self._session.run("ip", router.set_up_lines(self.hello.device, setup, ()))
         text = " ".join(shlex.quote(line) for line in router.forward_lines(setup))
-        self._session.run("sh", [f"printf '%s\\n' {text} | {self.hello.router}-restore --noflush 2>&1"])
+        self._session.run("out", [f"printf '%s\\n' {text} | {self.hello.router}-restore --noflush 2>&1"])
         sides = [(port.host, port.direction) for port in setup.ports()]
         self._tell_links(sides, self._read_back(), None)
 
