@@ -170,11 +170,8 @@ def test_a_file_that_never_heard_of_the_lab(write: Write, tmp_path: Path) -> Non
 
 
 def test_a_host_without_a_program(write: Write) -> None:
-    found = hosts(
-        write(
-            text="services: {a: {image: lab-host}, b: {image: 'lab-host:1', command: top}, c: {}, d: {command: [x]}}"
-        )
-    )
+    text = "{a: {image: lab-host}, b: {image: 'lab-host:1', command: top}, c: {}, d: {command: [x]}}"
+    found = hosts(write(f"services: {text}"))
     assert {name: list(host.services) for name, host in found.items()} == {
         "a": [],
         "b": ["b"],
@@ -284,9 +281,9 @@ def test_include_has_its_own_folder_and_variables(write: Write, tmp_path: Path) 
     write("TOP=top\nBOTH=top\n", ".env")
     write("INNER=inner\nBOTH=inner\n", "inc/.env")
     write("x", "inc/data/x")
+    variables = '{T: "$TOP", I: "$INNER", B: "$BOTH"}'
     write(
-        'services: {b: {image: x, environment: {T: "$TOP", I: "$INNER", B: "$BOTH"}, volumes: ["./data:/d"]}}',
-        "inc/compose.yml",
+        f'services: {{b: {{image: x, environment: {variables}, volumes: ["./data:/d"]}}}}', "inc/compose.yml"
     )
     path = write('include: [inc/compose.yml]\nservices: {a: {image: "x:${INNER:-none}", depends_on: [b]}}')
     found = service(path, "b")
