@@ -117,11 +117,10 @@ class _Joiner:
         return tuple(dict.fromkeys([*(n for n in self.topology.networks if n in used), *own]))
 
     def check_reach(self, hosts: Mapping[str, HostSpec]) -> None:
-        apart = [
-            (a.name, b.name)
-            for a, b in itertools.combinations(hosts.values(), 2)
-            if not set(a.networks) & set(b.networks)
-        ]
+        alike: dict[frozenset[str], str] = {}
+        for host in hosts.values():
+            alike.setdefault(frozenset(host.networks), host.name)
+        apart = [(alike[a], alike[b]) for a, b in itertools.combinations(alike, 2) if not a & b]
         if apart and support.NETWORKS in support.NOT_YET and self.model.networks is None:
             text = f"{' and '.join(apart[0])} share no network: not yet supported: {support.NETWORKS}"
             self.problems.append(self.locator.at(("topology",), text))
@@ -220,29 +219,32 @@ class _Dependencies:
 
 
 def start_order(hosts: Mapping[str, HostSpec], problems: list[Problem]) -> tuple[Service, ...]:
-    """All services, each behind those that it waits for; a cycle is said where it begins."""
+    """All services, each behind those that it waits for; a circle is said where it begins."""
     specs: dict[Service, ServiceSpec] = {
         (host.name, name): spec for host in hosts.values() for name, spec in host.services.items()
     }
     order: dict[Service, None] = {}
-    under_way: list[Service] = []
-
-    def visit(one: Service) -> None:
-        if one in order:
-            return
-        if one in under_way:
-            cycle = [*under_way[under_way.index(one) :], one]
-            words = " → ".join(name if host == name else f"{host}/{name}" for host, name in cycle)
-            spec = specs[one]
-            problems.append(Problem(spec.place, spec.path, f"depends_on is a circle: {words}"))
-            order[one] = None
-            return
-        under_way.append(one)
-        for dependency in specs[one].depends_on:
-            visit((dependency.host, dependency.service))
-        under_way.pop()
-        order[one] = None
-
-    for one in specs:
-        visit(one)
+    for first in specs:
+        chain: dict[
+            Service, Iterator[Dependency]
+        ] = {}  # what is under way, each with what it still waits for
+        following: Service | None = None if first in order else first
+        while following is not None or chain:
+            if following is not None and following in chain:
+                problems.append(_circle([*chain], following, specs))
+                following = None
+            elif following is not None and following not in order:
+                chain[following] = iter(specs[following].depends_on)
+            one = next(reversed(chain))
+            wanted = next(chain[one], None)
+            following = None if wanted is None else (wanted.host, wanted.service)
+            if wanted is None:
+                del chain[one]
+                order[one] = None
     return tuple(order)
+
+
+def _circle(chain: list[Service], back: Service, specs: Mapping[Service, ServiceSpec]) -> Problem:
+    circle = [*chain[chain.index(back) :], back]
+    words = " → ".join(name if host == name else f"{host}/{name}" for host, name in circle)
+    return Problem(specs[back].place, specs[back].path, f"depends_on is a circle: {words}")

@@ -6,6 +6,7 @@ A service of the host image without a command is a host without a program. What 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -49,8 +50,8 @@ class Hosts:
 def read_topology(path: Path, shown_as: str, asked: Problem, outside: Outside) -> Hosts:
     """The hosts of a Compose file. `asked` is the problem to report, at the scenario's `topology` key, with
     the reason where the file cannot be read at all."""
-    if not path.is_file():
-        what = "a folder, not a file" if path.is_dir() else "no such file"
+    if not os.path.isfile(path):  # unlike Path's, False of a name that no file can have
+        what = "a folder, not a file" if os.path.isdir(path) else "no such file"
         return Hosts(None, (Problem(asked.place, asked.path, f"{shown_as}: {what}"),))
     try:
         project = Project.read(path, shown_as, outside)

@@ -19,7 +19,7 @@ MARK = "lab.yml"  #: the file that marks the root of a project
 
 def project_root(scenario: Path) -> Path:
     """The folder of the `lab.yml` above a scenario, else the scenario's own; links resolved."""
-    own = scenario.resolve().parent
+    own = Path(os.path.realpath(scenario)).parent
     return next((folder for folder in (own, *own.parents) if (folder / MARK).is_file()), own)
 
 
@@ -73,16 +73,16 @@ class Outside:
         if self.stored:
             return Path(os.path.normpath(name))
         path = Path(os.path.normpath(base / name))
-        real = path.resolve()
+        real = Path(os.path.realpath(path))
         if real != self.root and self.root not in real.parents:
             if real.name in ("docker.sock", "containerd.sock", "podman.sock"):
                 raise Refused(f"{name}: the engine's socket is not for what runs in a lab")
-            by = " by a link" if path.resolve() != Path(os.path.abspath(path)) else ""
+            by = " by a link" if str(real) != os.path.abspath(path) else ""
             raise Refused(f"{name}: outside the project {self.root}{by}; what a scenario uses lies inside it")
         return path
 
     def is_missing(self, path: Path) -> bool:
-        return not self.stored and not path.exists()
+        return not self.stored and not os.path.exists(path)
 
     def read(self, base: Path, name: str, shown: str) -> str:
         """The text of a file. Raises `Refused`, and `tree.Unreadable` where it is no text."""

@@ -90,7 +90,7 @@ class Project:
             self.notes,
         )
         for name in names:
-            if at is None and not (folder / name).is_file():
+            if at is None and not os.path.isfile(folder / name):
                 continue
             nowhere = tree.Scalar(Place(str(folder / name), 0, 0), None, "")
             where = Where(Locator(nowhere), (), folder, self.outside, result)
@@ -275,7 +275,7 @@ class _File:
             base = self.folder
             folder = base / (keys.project_directory or os.path.dirname(name) or ".")
             where = Where(self.locator, at, base, self.project.outside, self.variables)
-            names = keys.env_file or ((".env",) if (folder / ".env").is_file() else ())
+            names = keys.env_file or ((".env",) if os.path.isfile(folder / ".env") else ())
             outer = self.variables
             inner = self.project.variables(base if keys.env_file else folder, names, outer, where)
             file = self.other(name, folder, inner, at)
@@ -368,6 +368,9 @@ class _File:
                 at,
                 f"no service {shown(name)} in {file.path.name}: {has}{did_you_mean(name, file.names or ())}",
             )
+            return None
+        if sum(len(one.under_way) for one in self.project.files.values()) > MAX_FILES:
+            self.say(at, f"a service extends a service more than {MAX_FILES} times over")
             return None
         if name in file.under_way:
             self.say(at, f"{' → '.join([*file.under_way, name])}: a service cannot extend itself")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -136,7 +137,7 @@ def _env_files(given: str | list[EnvFileKeys | str], where: Where) -> dict[str, 
         except Refused as error:
             where.say(keys, str(error))
             continue
-        if entry.required is False and not path.exists():
+        if entry.required is False and not os.path.exists(path):
             continue
         result |= read_variables(entry.path, keys, where, raw=entry.format == "raw") or {}
     return result
@@ -180,7 +181,7 @@ def _build(given: BuildKeys | str, where: Where) -> BuildPart:
             where.outside.find(folder, keys.dockerfile, must="file")
         except Refused as error:
             where.say(("build", "dockerfile"), str(error))
-    elif keys.dockerfile_inline is None and context is not None and not (folder / "Dockerfile").is_file():
+    elif keys.dockerfile_inline is None and context is not None and not os.path.isfile(folder / "Dockerfile"):
         where.say(
             at, f"{keys.context}: no Dockerfile in it; name one with dockerfile, or give dockerfile_inline"
         )

@@ -251,7 +251,10 @@ def _grant(
     elif source.environment is not None:
         content = where.variables.lookup(source.environment)
         if content is None:
-            top.say(("environment",), where.variables.why_unset(source.environment))
+            content = ""
+            problem = where.locator.at((kind, keys.source, "environment"), "")
+            note = replace(problem, text=where.variables.why_unset(source.environment))
+            where.notes += [note] if note not in where.notes else []
     where.problems += [one for one in top.problems if one not in where.problems]
     owners: dict[str, int] = {}
     for key in ("uid", "gid"):
