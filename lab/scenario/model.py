@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
-from lab.link import Link, round_trip
+from lab.link import Link
 from lab.scenario.base import AtMostOne, Model, Opt, Rule, problem, shown
 from lab.scenario.checks import AnyCheck, Check
 from lab.scenario.compose.models import NetworkKeys, ServiceKeys
@@ -192,7 +192,3 @@ class Scenario:
             for spec in other.services.values()
             for one in spec.depends_on
         )
-
-    def round_trip(self, a: str, b: str) -> Duration:
-        """The configured round trip of two hosts before the first step. Raises `KeyError`."""
-        return round_trip(self.hosts[a].link, self.hosts[b].link)
