@@ -260,3 +260,16 @@ def test_a_stored_scenario_needs_none_of_its_files(write: Write, tmp_path: Path)
     topology = write((tmp_path / "compose.yml").read_text(), "runs/topology.yml")
     stored = load(copy, topology=topology, stored=True)[0].scenario
     assert same_but_expectations(stored, here) == []
+
+
+def test_what_differs_of_a_program_is_told_by_its_key(write: Write) -> None:
+    def loaded(keys: str) -> Scenario:
+        return scenario(write(f"lab: 1\nhosts: {{a: {{services: {{{keys}}}}}}}\n"))
+
+    old = loaded("w: {image: x, environment: {A: 1, B: 1}}, v: {image: y}")
+    new = loaded("w: {image: x, environment: {A: 2, B: 1}, user: me}")
+    assert same_but_expectations(old, new) == [
+        "hosts.a.services.w.environment.A: 2 here, 1 in the stored scenario",
+        "hosts.a.services.w.user: me here, nothing in the stored scenario",
+        "hosts.a.services.v: nothing here, something in the stored scenario",
+    ]
