@@ -17,7 +17,7 @@ from lab.errors import UsageError
 from lab.runner.case import CaseRunner
 from lab.runner.selection import Selection
 from lab.runner.suite import Outcome, finish_folder, plan_jobs, run_jobs
-from lab.scenario.load import Case
+from lab.scenario.load import Case, noted
 from lab.session.events import Listener, Said
 from lab.session.interrupt import Interrupt, signals_set
 from lab.site import Site, WireChoice, load_site
@@ -66,10 +66,12 @@ def invoke(
     listener: Listener,
 ) -> Done:
     """Runs everything selected. Raises `LabError` where it cannot even begin."""
-    cases = selection.cases()
+    site = load_site()
+    cases = selection.cases(site.policy)
     if keep and len(cases) > 1:
         raise UsageError(f"--keep goes with one case, and these are {len(cases)}", hint="choose one with -k")
-    site = load_site()
+    for note in noted(cases):
+        listener(Said(note, lasting=True))
     interrupt = Interrupt()
     with _runner(site, interrupt, keep=keep, wire=wire, listener=listener) as runner:
         folder, jobs = plan_jobs(cases, out or site.runs, repeat)

@@ -5,27 +5,27 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lab.errors import UsageError
 from lab.link import UNIMPAIRED, Impairment, problems
 from lab.place import Place
-from lab.policy import Policy
+from lab.policy import NETWORK_CAPABILITIES, Policy
 from lab.scenario import params as sweeps
 from lab.scenario import tree
 from lab.scenario.checks import Check
 from lab.scenario.compose.outside import Outside, Refused, project_root
 from lab.scenario.element import Element
-from lab.scenario.hosts import Joined, join
+from lab.scenario.hosts import Joined, join, judge_services
 from lab.scenario.locate import Locator, all_places
 from lab.scenario.model import OWN_PAIR, HostSpec, Scenario, ScenarioFile, Topology
 from lab.scenario.params import Param
 from lab.scenario.permitted import not_permitted
-from lab.scenario.problems import Problem, ScenarioProblems, did_you_mean
+from lab.scenario.problems import Problem, ScenarioProblems, did_you_mean, order
 from lab.scenario.references import check_names
-from lab.scenario.service_names import check_services
+from lab.scenario.service_names import check_service_names, services_of
 from lab.scenario.steps import LinkStep, Parallel, Step
 from lab.scenario.topology import Hosts, read_topology
 from lab.scenario.validate import validate
@@ -101,6 +101,12 @@ def load_all(
     return cases
 
 
+def noted(cases: Iterable[Case]) -> list[str]:
+    """What the reader of these cases is to be told, each line once: `file:line:column: note: …`."""
+    notes = sorted({note for case in cases for note in case.notes}, key=order)
+    return [str(replace(note, text=f"note: {note.text}")) for note in notes]
+
+
 def _unknown_params(given: Mapping[str, str], sweep: Mapping[str, list[Param]]) -> None:
     for name in given:
         if name not in sweep:
@@ -135,6 +141,9 @@ def _is_compose(path: Path) -> bool:
     return bool(_SERVICES.search(text)) and not _LAB.search(text)
 
 
+#: Of a run of the past: it was permitted, or it would not have been run.
+ANYTHING = Policy("host", (), NETWORK_CAPABILITIES)
+
 _SERVICES = re.compile(r"^[\"']?services[\"']?\s*:", re.MULTILINE)
 _LAB = re.compile(r"^[\"']?lab[\"']?\s*:", re.MULTILINE)
 
@@ -165,8 +174,7 @@ class _File:
     ) -> None:
         self.path = path
         self.topology_path = topology
-        self.outside = Outside(project_root(path), policy or Policy(), stored=stored)
-        self.folder = Path() if stored else path.parent  #: what the file's own paths are seen from
+        self.outside = Outside(project_root(path), ANYTHING if stored else policy or Policy(), stored=stored)
         self.notes: dict[Problem, None] = {}
         self.shown = str(path)
         self.params = params
@@ -249,15 +257,19 @@ class _File:
         more = list(own) if isinstance(own, dict) else []
         known = None if hosts is None or hosts.hosts is None else list(dict.fromkeys([*hosts.hosts, *more]))
         found += check_names(filled.data, known, locator)
+        if known is not None and hosts is not None:
+            programs = {name: [name] if name in hosts.parts else [] for name in known}
+            services = services_of(filled.data, programs)
+            found += check_service_names(filled.data, services, hosts.recorded, locator)
         if model is not None and hosts is not None and hosts.hosts is not None:
-            joined = join(model, hosts, self.folder, self.outside, locator)
+            joined = join(model, hosts, self.path.parent, self.outside, locator)
             found += joined.problems
             self.notes |= dict.fromkeys(joined.notes)
             scenario = self._typed(model, joined, tuple(hosts.hosts), locator)
-            found += check_services(scenario, locator)
-            found += not_permitted(scenario, self.outside.policy)
+            found += () if self.outside.stored else not_permitted(scenario, self.outside.policy)
             found += _links_over_time(scenario, locator)
         else:
+            found += judge_services(filled, self.path.parent, self.outside, locator)
             scenario = None
         said = {(problem.place, problem.path) for problem in self.problems}
         for problem in dict.fromkeys(found):
@@ -285,11 +297,14 @@ class _File:
 
     def _read_topology(self, name: str, asked: Problem) -> Hosts:
         try:
-            path = self.topology_path or self.outside.inside(self.path.parent, name)
+            path = self.topology_path or (
+                self.path.parent / name
+                if self.outside.stored
+                else self.outside.inside(self.path.parent, name)
+            )
         except Refused as error:
             return Hosts(None, (Problem(asked.place, asked.path, str(error)),))
-        folder = Path(os.path.dirname(name)) if self.outside.stored else None
-        return read_topology(path, os.path.normpath(path), asked, self.outside, folder=folder)
+        return read_topology(path, os.path.normpath(path), asked, self.outside)
 
     def _typed(
         self, model: ScenarioFile, joined: Joined, base: tuple[str, ...], locator: Locator

