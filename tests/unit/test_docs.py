@@ -253,6 +253,8 @@ def test_every_kind_of_event() -> None:
         "wire event": model.WireEvent,
         "call": model.CallRecord,
         "run": model.RunRecord,
+        "service": model.ServiceRecord,
+        "log": model.LogRecord,
         "state": model.StateSample,
     }
     assert set(classes) == {kind.name for kind in store._KINDS}
