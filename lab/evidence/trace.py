@@ -87,8 +87,9 @@ class Trace:
 
     @cached_property
     def _journeys(self) -> Journeys:
-        losses = Losses(self.records, self.end_ns)
-        return columns.build(self.matching, self.captures, self.marks, losses)
+        journeys = columns.build(self.matching, self.captures, self.marks)
+        Losses(self.records, self.end_ns).explain(journeys)
+        return journeys
 
     @cached_property
     def flows(self) -> Sequence[Flow]:
