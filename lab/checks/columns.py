@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from lab.checks.common import MAX_REFS, Context, refs
 from lab.checks.flows import RULES, Pair
+from lab.evidence.fits import fits
 from lab.evidence.journeys import CORRUPTED, LOST, RECEIVED, Journeys
 from lab.evidence.marks import RESENT
 from lab.evidence.match import NOBODY
-from lab.evidence.packets import Capture, flags_match, protocol_name
+from lab.evidence.packets import Capture, protocol_name
 from lab.evidence.trace import WIRE, Trace
 from lab.scenario.values import Match
 from lab.verdict import PacketRef
@@ -48,20 +49,8 @@ class Packets:
         """Those that fit a scenario's `match`."""
         if match.word == "any":
             return self
-        tables: dict[int, tuple[list[bool], list[bool]]] = {}
-        fitting = []
-        for i, capture, position in self._seen():
-            protocol = capture.protocol[position]
-            table = tables.get(protocol)
-            if table is None:  # 512 answers for each protocol: by flags, without and with payload
-                name = protocol_name(protocol)
-                table = tables[protocol] = (
-                    [flags_match(name, flags, 0, match.value) for flags in range(256)],
-                    [flags_match(name, flags, 1, match.value) for flags in range(256)],
-                )
-            if table[capture.payload_len[position] > 0][capture.flags[position]]:
-                fitting.append(i)
-        return self._with(fitting)
+        test = fits(match.value)
+        return self._with(i for i, capture, position in self._seen() if test(capture, position))
 
     def of_protocol(self, name: str) -> Packets:
         return self._with(i for i, c, at in self._seen() if protocol_name(c.protocol[at]) == name)

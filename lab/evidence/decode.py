@@ -124,6 +124,7 @@ def _word(packet: bytes, at: int) -> int:
 
 def _ipv6(frame: bytes, l3: int) -> Decoded:
     length, kind, hops = struct.unpack_from(">HBB", frame, l3 + 4)
+    traffic_class = int.from_bytes(frame[l3 : l3 + 2], "big") >> 4 & 0xFF
     end = l3 + 40 + length if length else len(frame)
     at = l3 + 40
     fragment: tuple[int, bool] | None = None
@@ -150,7 +151,8 @@ def _ipv6(frame: bytes, l3: int) -> Decoded:
         l3=l3,
         l4=at,
         row=_row(
-            struct.pack(">BBHHHBBH8x", 0x60, 0, min(length, 65535), ip_id, 0, hops, kind, 0), frame[at:end]
+            struct.pack(">BBHHHBBH8x", 0x60, traffic_class, min(length, 65535), ip_id, 0, hops, kind, 0),
+            frame[at:end],
         ),
         digest=hash(packet[:7] + packet[8:]),
         fragment=fragment if fragment not in (None, (0, False)) else None,

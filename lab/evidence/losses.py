@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
+from lab.evidence.fits import fits
 from lab.evidence.journeys import IN_FLIGHT, LOST, Journeys
 from lab.evidence.model import Records, WireEvent
-from lab.evidence.packets import flags_match, protocol_name
 from lab.evidence.timeline import Band, Timeline, longest_ns, overlapping
 from lab.evidence.types import Cause
 from lab.link import Direction, Impairment
@@ -121,12 +121,7 @@ class Losses:
         if sent_ns + self._span(source, target, sent_ns) < band.begin_ns:
             return False
         capture, position = journeys.seen(i)
-        return flags_match(
-            protocol_name(capture.protocol[position]),
-            capture.flags[position],
-            capture.payload_len[position],
-            event.match or "any",
-        )
+        return capture.protocol[position] <= 255 and fits(event.match or "any")(capture, position)
 
     def _configured(self, journeys: Journeys, i: int) -> Cause:
         """A configured impairment that loses packets, or nothing."""

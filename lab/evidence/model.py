@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lab.link import Direction, Impairment, Link
+from lab.packet_words import PacketMatch
 
 Json = Any  #: None, bool, int, float, str, list or dict, as JSON has them
 
@@ -171,7 +172,7 @@ class WireEvent:
     rule: str | None = None  #: of a drop: its id
     source: str | None = None  #: of a drop: from this host
     target: str | None = None
-    match: tuple[str, ...] | str | None = None  #: of a drop: syn, ack …, or exact flags
+    match: PacketMatch | None = None  #: of a drop: syn, ack …, exact flags, or fields of the headers
     count: int | None = None  #: of a drop: how many were asked for
     impairment: Impairment | None = None  #: of a link: what now holds in that direction
 

@@ -26,7 +26,6 @@ from lab.evidence.flags import SYN as SYN
 from lab.evidence.flags import URG as URG
 from lab.evidence.flags import flag_bits as flag_bits
 from lab.evidence.flags import flag_names as flag_names
-from lab.evidence.flags import flags_match as flags_match
 from lab.evidence.options import TcpOptions as TcpOptions
 from lab.evidence.protocols import ARP as ARP
 from lab.evidence.protocols import ICMP as ICMP
@@ -168,14 +167,6 @@ class Packet(NamedTuple):
                 f"{self.source} > {self.target} {self.protocol} type={self.icmp_type} code={self.icmp_code}"
             )
         return f"{self.source} > {self.target} {self.protocol}"
-
-
-def matches(packet: Packet, match: str | Sequence[str]) -> bool:
-    """Does a packet fit a scenario's `match`: syn, syn-ack, fin, rst, data, ack, any, or exact flags?
-
-    `data` is a TCP or UDP packet with payload; the others but `any` are TCP only.
-    """
-    return flags_match(packet.protocol, packet.flags, packet.payload_len, match)
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +326,7 @@ class Capture(Sequence[Packet]):
         return quoted(self.protocol[index], kind, self.frame(index)[self.l4.get(index, 34) + 8 :])
 
     def tos(self, index: int) -> int:
-        """The byte of type of service (DSCP and ECN)."""
+        """The byte of type of service, in IPv6 the traffic class: DSCP and ECN."""
         return self.rows[index * ROW + _IP + 1]
 
     def ip_length(self, index: int) -> int:

@@ -6,19 +6,20 @@ that a million packets fit in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from lab.evidence import journeys as columns
 from lab.evidence.conversations import find_flows
+from lab.evidence.fits import Fits, fits
 from lab.evidence.flows import Flow
 from lab.evidence.journeys import FATES, Journeys
 from lab.evidence.losses import Losses
 from lab.evidence.marks import MARKS, RESENT, Marks, mark
 from lab.evidence.match import NOBODY, Matching, match
 from lab.evidence.model import Records
-from lab.evidence.packets import Capture, flags_match, protocol_name
+from lab.evidence.packets import Capture, protocol_name
 from lab.evidence.types import (
     RETRANSMISSIONS,
     WIRE,
@@ -33,6 +34,7 @@ from lab.evidence.types import (
     Point,
     Segment,
 )
+from lab.packet_words import PacketMatch
 
 __all__ = [
     "RETRANSMISSIONS",
@@ -106,7 +108,7 @@ class Trace:
         self,
         source: str | None = None,
         target: str | None = None,
-        match: str | Sequence[str] = "any",
+        match: PacketMatch = "any",
         *,
         sport: int | None = None,
         dport: int | None = None,
@@ -125,7 +127,7 @@ class Trace:
         self,
         source: str | None = None,
         target: str | None = None,
-        match: str | Sequence[str] = "any",
+        match: PacketMatch = "any",
         *,
         sport: int | None = None,
         dport: int | None = None,
@@ -139,7 +141,7 @@ class Trace:
         self,
         source: str | None,
         target: str | None,
-        match: str | Sequence[str],
+        match: PacketMatch,
         sport: int | None,
         dport: int | None,
         fate: Fate | None,
@@ -148,7 +150,7 @@ class Trace:
         everything = self.journeys
         from_, to = self._host(source), self._host(target)
         wanted = None if fate is None else FATES.index(fate)
-        fits = _filter(match, protocol)
+        wanted_packet = _filter(match, protocol)
         for i, (sender, receiver, sent, received, outcome) in enumerate(
             zip(
                 everything.source,
@@ -171,7 +173,7 @@ class Trace:
             if (
                 (sport is None or capture.sport[position] == sport)
                 and (dport is None or capture.dport[position] == dport)
-                and fits(capture, position)
+                and wanted_packet(capture, position)
             ):
                 yield i
 
@@ -224,16 +226,16 @@ def wireshark_counts(marks: Marks) -> dict[str, int]:
     return {name: count for code, name in enumerate(MARKS) if code and (count := marks.wireshark.count(code))}
 
 
-def _filter(match: str | Sequence[str], protocol: str | None) -> Callable[[Capture, int], bool]:
-    def fits(capture: Capture, position: int) -> bool:
+def _filter(match: PacketMatch, protocol: str | None) -> Fits:
+    fitting = None if match == "any" else fits(match)
+
+    def test(capture: Capture, position: int) -> bool:
         number = capture.protocol[position]
         if protocol is None:
             if number > 255:
                 return False
         elif protocol_name(number) != protocol:
             return False
-        return match == "any" or flags_match(
-            protocol_name(number), capture.flags[position], capture.payload_len[position], match
-        )
+        return fitting is None or fitting(capture, position)
 
-    return fits
+    return test

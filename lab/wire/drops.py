@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 
 from lab.errors import WireError
 from lab.evidence.model import DropCount
+from lab.packet_words import PacketMatch
 from lab.wire import rules, tc
 from lab.wire.rules import DropRule
 from lab.wire.session import Session
@@ -24,7 +25,7 @@ class Drops:
         self._iptables = ""
 
     def add(
-        self, source: IPv4Address, target: IPv4Address, match: str | Sequence[str], count: int
+        self, source: IPv4Address, target: IPv4Address, match: PacketMatch | Sequence[str], count: int
     ) -> DropRule:
         rule = DropRule(len(self._rules) + 1, source, target, rules.normal(match), count)
         text = rules.restore_input([rule])

@@ -13,6 +13,7 @@ from lab.engine.base import Stream
 from lab.errors import WireError
 from lab.evidence.model import DropCount, QueueCount, WireEvent, WireFacts
 from lab.link import Direction, Impairment, Link
+from lab.packet_words import PacketMatch
 from lab.wire import counting, router, tc
 from lab.wire.blocks import Blocks
 from lab.wire.console import Console
@@ -155,7 +156,12 @@ class Wire:
         self._between(a, b, "heal", step)
 
     def drop(
-        self, source: str, target: str, match: str | Sequence[str], count: int, step: str | None = None
+        self,
+        source: str,
+        target: str,
+        match: PacketMatch | Sequence[str],
+        count: int,
+        step: str | None = None,
     ) -> str:
         """Drops exactly the next `count` packets from source to target that match; the rule's id.
 
