@@ -115,7 +115,8 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """The three-way handshake. Each tuple holds every transmission, in order of time.
+    """The three-way handshake. Each tuple holds every transmission, in order of time: `syn` of the client,
+    `syn_ack` of the server.
 
     `ack` is the client's first segment with ACK and no SYN after a SYN-ACK (it may carry data).
     """
