@@ -132,7 +132,8 @@ class StateSample:
     """A socket was first seen in this state at this time (only changes are kept).
 
     `state` is the kernel's name: ESTABLISHED, SYN_SENT, FIN_WAIT1, TIME_WAIT … and GONE when it is no more.
-    `final` marks the reading after the settling (`when: end`); all others are samples on the way.
+    `final` marks the reading after the settling (`when: end`), `step` one that was taken because a step had
+    ended (`when: <step id>`); all others are samples on the way.
     """
 
     host: str
@@ -144,6 +145,7 @@ class StateSample:
     recv_queue: int
     send_queue: int
     final: bool = False
+    step: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

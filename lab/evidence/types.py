@@ -53,6 +53,7 @@ class Cause:
         "queue",
         "corrupt",
         "mtu",
+        "ttl",  #: it ended at the wire's router
         "fragment",  #: another fragment of its datagram was lost
         "capture",  #: the target's capture itself lost packets
         "unexplained",

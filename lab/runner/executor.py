@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from lab.clock import Deadline
@@ -19,6 +20,7 @@ from lab.runner.arguments import arguments
 from lab.runner.interrupt import Interrupt
 from lab.runner.record import Record
 from lab.runner.testbed import Life, Testbed
+from lab.scenario.checks import StateCheck
 from lab.scenario.model import Scenario
 from lab.scenario.steps import (
     STEPS,
@@ -86,6 +88,7 @@ class Executor:
         try:
             self.deadline.check()
             ACTIONS[type(step)](self, step)
+            self._read_states(step)
         except DeadlineExceeded as error:
             self._hangs(step, str(error))
         except AgentError:
@@ -94,6 +97,20 @@ class Executor:
         finally:
             end_wall, end_mono = time.time_ns(), time.monotonic_ns()
             self.record.step(StepRecord(step.id, step.do, step.place, at, wall, end_wall, mono, end_mono))
+
+    def _read_states(self, step: Step) -> None:
+        """Where a check asks how the sockets are when this step has ended: reads them."""
+        ended = step.awaits if isinstance(step, Await) else step.id
+        if ended in self.states_asked and ended not in self.pending:
+            for name in self.bed.on():
+                states = self.bed.host(name).final_states()
+                self.record.read(replace(sample, final=False, step=ended) for sample in states)
+
+    @cached_property
+    def states_asked(self) -> frozenset[str]:
+        """The steps at whose ends a check asks for a state."""
+        checks = (check for check in self.scenario.checks if isinstance(check, StateCheck))
+        return frozenset(check.moment for check in checks) - {"end", "ever"}
 
     def _hangs(self, step: Step, reason: str) -> None:
         """Time ran out at a step: no record can tell that again, so it is a finding of its own."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from lab.evidence.model import CallRecord, RunRecord, StepRecord
+from lab.evidence.model import CallRecord, RunRecord, StateSample, StepRecord
 from lab.verdict import Finding, Verdict
 
 
@@ -16,6 +17,7 @@ class Record:
     steps: list[StepRecord] = field(default_factory=list)
     calls: dict[str, CallRecord] = field(default_factory=dict)  #: by id of the step
     runs: dict[str, RunRecord] = field(default_factory=dict)
+    states: list[StateSample] = field(default_factory=list)  #: read because a check asks for that moment
     findings: list[Finding] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -26,6 +28,10 @@ class Record:
     def run(self, record: RunRecord) -> None:
         with self._lock:
             self.runs[record.step] = record
+
+    def read(self, states: Iterable[StateSample]) -> None:
+        with self._lock:
+            self.states.extend(states)
 
     def judged(self, findings: tuple[Finding, ...]) -> None:
         with self._lock:
