@@ -35,6 +35,7 @@ class Journeys(Sequence[Journey]):
     copies: dict[int, list[int]] = field(default_factory=dict, repr=False)
     resends: dict[int, int] = field(default_factory=dict, repr=False)  #: journey → journey sent again
     causes: dict[int, Cause] = field(default_factory=dict, repr=False)
+    discards: Mapping[int, Cause] = field(default_factory=dict, repr=False)  #: thrown away on arrival
 
     def __len__(self) -> int:
         return len(self.t_ns)
@@ -78,6 +79,7 @@ class Journeys(Sequence[Journey]):
             flow if flow >= 0 else None,
             MARKS[self.mark[i]],
             self.resends.get(i),
+            self.discards.get(i),
         )
 
     def seen(self, i: int) -> tuple[Capture, int]:

@@ -12,6 +12,7 @@ from functools import cached_property
 
 from lab.evidence import journeys as columns
 from lab.evidence.conversations import find_flows
+from lab.evidence.discards import find_discards
 from lab.evidence.fits import Fits, fits
 from lab.evidence.flows import Flow
 from lab.evidence.journeys import FATES, Journeys
@@ -96,7 +97,9 @@ class Trace:
     @cached_property
     def flows(self) -> Sequence[Flow]:
         """TCP connections and other conversations, in order of their first packet."""
-        return find_flows(self._journeys)
+        flows = find_flows(self._journeys)
+        self._journeys.discards = find_discards(self._journeys, flows, self.records)
+        return flows
 
     @property
     def journeys(self) -> Journeys:
