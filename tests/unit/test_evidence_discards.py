@@ -59,7 +59,13 @@ def test_a_full_receive_buffer_by_what_was_received(tmp_path: Path) -> None:
         story.udp(number, "client", "server", f"datagram {number}".encode())
     story.more["calls"] = tuple(
         call(
-            f"r{n}", "recvfrom", host="server", at=100 + n, data=f"datagram {n}".encode(), kind="udp", **ends
+            f"r{n}",
+            "recvfrom",
+            host="server",
+            at=100 + n,
+            data=f"datagram {n}".encode(),
+            kind="udp",
+            local=Endpoint(S, 9000),
         )
         for n in (0, 1, 3)
     )
