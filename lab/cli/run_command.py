@@ -44,8 +44,8 @@ def command(
     The report goes to stdout, progress to stderr. Exit status: 0 all passed, 1 a check failed, 2 bad usage or
     nothing to run, 3 the lab or its environment broke, 130 interrupted.
     """
+    from lab.cli.progress import Progress
     from lab.runner.invocation import invoke
-    from lab.runner.progress import Progress
     from lab.runner.selection import Selection
 
     workers = _workers(jobs)
@@ -53,7 +53,7 @@ def command(
         raise UsageError("--keep goes with one case at a time", hint="leave out -j and --repeat")
     selection = Selection(paths, keyword, tags, parse_params(params))
     progress = Progress(quiet=quiet, verbose=verbose)
-    done = invoke(selection, repeat=repeat, workers=workers, keep=keep, out=out, wire=wire, progress=progress)
+    done = invoke(selection, repeat=repeat, workers=workers, keep=keep, out=out, wire=wire, listener=progress)
     progress.clear()
     sys.stdout.write(done.report(colour=color, verbose=verbose))
     sys.stdout.flush()

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from lab.cli.options import parse_params
-from lab.runner.progress import Progress
+from lab.cli.progress import Progress
 
 
 @click.command("up")
@@ -26,4 +26,7 @@ def command(path: Path, keyword: str | None, params: tuple[str, ...], wire: str 
 
         names = ", ".join(case.name for case in cases)
         raise UsageError(f"{path}: {len(cases)} cases: choose one with -k or --param: {names}")
-    click.echo(bring_up(cases[0], wire=wire, progress=Progress()), nl=False)
+    progress = Progress()
+    text = bring_up(cases[0], wire=wire, listener=progress)
+    progress.clear()
+    click.echo(text, nl=False)

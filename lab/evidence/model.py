@@ -1,7 +1,8 @@
 """The typed records of one case's evidence, as the agents report them and as `events.jsonl` keeps them.
 
 Times: `*_wall_ns` is CLOCK_REALTIME (comparable with capture stamps and between the hosts of one machine),
-`*_mono_ns` is CLOCK_MONOTONIC (for intervals). Addresses are dotted IPv4 text, ports are integers.
+`*_mono_ns` is CLOCK_MONOTONIC (for intervals). Addresses of records are text of either family, ports are
+integers.
 """
 
 from __future__ import annotations
@@ -10,22 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lab.attachment import Attachment
 from lab.link import Direction, Impairment, Link
 from lab.packet_words import PacketMatch
+from lab.place import Place
+from lab.tolerance import Tolerance
 
 Json = Any  #: None, bool, int, float, str, list or dict, as JSON has them
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where in a file something stands; line and column count from 1."""
-
-    file: str
-    line: int
-    column: int
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +25,22 @@ class HostFacts:
     """What is true of a host for the whole case."""
 
     name: str
-    address: str
-    mac: str
-    link: Link  #: as configured before the first step
+    attachments: tuple[Attachment, ...]  #: one for each network; the first is the one by which it is known
     sysctls: Mapping[str, str]  #: live values, read on the host: net.ipv4.tcp_syn_retries …
     kernel: str  #: uname -r
+
+    @property
+    def address(self) -> str:
+        return str(self.attachments[0].address)
+
+    @property
+    def mac(self) -> str:
+        return self.attachments[0].mac
+
+    @property
+    def link(self) -> Link:
+        """As configured before the first step."""
+        return self.attachments[0].link
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,22 +243,6 @@ class StepRecord:
     end_wall_ns: int
     start_mono_ns: int
     end_mono_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tolerance:
-    """How far a time may be off: late by max(`late_ns`, `late_share` × expected) + `machine_ns`, early by
-    `early_ns`."""
-
-    late_ns: int = 4_000_000
-    late_share: float = 0.125
-    early_ns: int = 1_000_000
-    machine_ns: int = 0  #: what lab.yml adds for this machine
-
-    def bounds(self, expected_ns: int) -> tuple[int, int]:
-        """The earliest and the latest value that counts as `expected_ns`."""
-        late = max(self.late_ns, round(self.late_share * expected_ns)) + self.machine_ns
-        return max(0, expected_ns - self.early_ns), expected_ns + late
 
 
 @dataclass(frozen=True)

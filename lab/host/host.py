@@ -9,10 +9,10 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from lab.channel import AgentRefused, Channel, Event
 from lab.engine.base import Stream
 from lab.errors import AgentError, DeadlineExceeded
 from lab.evidence.model import CallRecord, CaptureFacts, RunRecord, StateSample, StreamRecord
+from lab.host.channel import AgentRefused, Channel, Event
 from lab.host.convert import (
     call_record,
     encode_arguments,
@@ -48,6 +48,7 @@ class Host:
     def __init__(self, stream: Stream, name: str) -> None:
         self.name = name
         self._mac = ""
+        self._capture = ("", "")  #: path and interface of the last one
         self._lock = threading.Lock()
         self._begun: dict[str, threading.Event] = {}
         self._channel = Channel(stream, name, on_event=self._hear)
@@ -74,16 +75,16 @@ class Host:
 
     def set_up(self, setup: HostSetup, timeout: float = QUICK) -> HostReadback:
         """Routes, ARP, MTU and offloads as asked, read back and compared; begins to sample socket states."""
-        self._mac = setup.mac
+        self._mac = setup.here.mac
         raw = self._ask(
             "set_up",
             timeout=timeout,
-            subnet=str(setup.subnet),
-            address=str(setup.address),
-            mac=setup.mac,
-            wire_address=str(setup.wire_address),
-            wire_mac=setup.wire_mac,
-            peers={name: str(address) for name, address in setup.peers.items()},
+            subnet=str(setup.here.subnet),
+            address=str(setup.here.address),
+            mac=setup.here.mac,
+            wire_address=str(setup.wire.address),
+            wire_mac=setup.wire.mac,
+            peers={name: str(place.address) for name, place in setup.peers.items()},
             arp=setup.arp,
             mtu=setup.mtu,
             open_files=setup.open_files,
@@ -98,9 +99,9 @@ class Host:
         raw = self._ask(
             "reach",
             timeout=timeout + QUICK,
-            mac=setup.mac,
-            wire_mac=setup.wire_mac,
-            wire_address=str(setup.wire_address),
+            mac=setup.here.mac,
+            wire_mac=setup.wire.mac,
+            wire_address=str(setup.wire.address),
             timeout_ns=int(timeout * 1e9),
         )
         return int(raw["asked"])
@@ -127,12 +128,21 @@ class Host:
 
     def start_capture(self, snaplen: int = 262144, path: str = CAPTURE_PATH, timeout: float = QUICK) -> None:
         """Returns when tcpdump captures. `path` is inside the container and not on a tmpfs."""
-        self._ask("start_capture", timeout=timeout, mac=self._mac, path=path, snaplen=snaplen)
+        raw = self._ask("start_capture", timeout=timeout, mac=self._mac, path=path, snaplen=snaplen)
+        self._capture = raw["path"], raw["interface"]
 
     def stop_capture(self, boot: int = 1, timeout: float = QUICK) -> CaptureFacts:
         """Returns when the file is whole. `path` of the facts is still the one inside the container."""
         raw = self._ask("stop_capture", timeout=timeout)
         return CaptureFacts(self.name, boot, raw["path"], raw["interface"], raw["received"], raw["dropped"])
+
+    def capture_so_far(self, boot: int = 1) -> CaptureFacts:
+        """Of the capture that runs: each packet is in the file as soon as tcpdump has it.
+
+        What tcpdump and the kernel counted is told only when it stops: 0 until then.
+        """
+        path, interface = self._capture
+        return CaptureFacts(self.name, boot, path, interface, 0, 0)
 
     def small_file(self, path: str) -> bytes | None:
         """A file of the container; None where it is larger than 256 KiB: the engine is for those.

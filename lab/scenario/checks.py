@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, PlainValidator, Tag, TypeAdapter, WithJsonSchema
 
-from lab.evidence.model import Place
+from lab.place import Place
 from lab.scenario.base import Model, Needs, Opt, Rule, problem, shown
 from lab.scenario.element import NOWHERE, Element, union_of
 from lab.scenario.quantities import (
@@ -280,3 +280,8 @@ def parse_check(keys: dict[str, Any], *, place: Place = NOWHERE, path: str = "ch
     check = _any().validate_python(keys)
     check.placed(place, path)
     return check
+
+
+def steps_asked(checks: Iterable[Check]) -> frozenset[str]:
+    """The steps at whose ends a check asks how a socket is."""
+    return frozenset(check.moment for check in checks if isinstance(check, StateCheck)) - {"end", "ever"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from ipaddress import IPv4Address
 
+from lab.attachment import Address
 from lab.errors import WireError
 from lab.evidence.model import DropCount
 from lab.packet_words import PacketMatch
@@ -25,7 +25,7 @@ class Drops:
         self._iptables = ""
 
     def add(
-        self, source: IPv4Address, target: IPv4Address, match: PacketMatch | Sequence[str], count: int
+        self, source: Address, target: Address, match: PacketMatch | Sequence[str], count: int
     ) -> DropRule:
         rule = DropRule(len(self._rules) + 1, source, target, rules.normal(match), count)
         text = rules.restore_input([rule])

@@ -16,8 +16,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
+from lab.attachment import Address
 from lab.errors import WireError
 from lab.packet_words import FLAGS, ICMP_WORDS, MATCHES, TCP_OPTIONS, Bounds, HeaderMatch, PacketMatch
 
@@ -244,8 +244,8 @@ class DropRule:
     """The next `count` packets from `source` to `target` that match are dropped."""
 
     mark: int  #: from 1; names the rule, and the packets that came in after it was made
-    source: IPv4Address
-    target: IPv4Address
+    source: Address
+    target: Address
     match: PacketMatch
     count: int
 

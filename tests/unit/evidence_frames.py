@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from socket import AF_INET6, inet_aton, inet_pton
 
+from lab.attachment import attach_at
 from lab.evidence.model import (
     DropCount,
     Endpoint,
     HostFacts,
-    Place,
     QueueCount,
     Records,
     StateSample,
@@ -22,6 +22,7 @@ from lab.evidence.model import (
 from lab.evidence.reader import read_capture
 from lab.evidence.trace import Trace
 from lab.link import UNIMPAIRED, Impairment, Link
+from lab.place import Place
 from lab.units import Duration, Percent, Rate
 
 T0 = 1_700_000_000_000_000_000
@@ -191,7 +192,9 @@ def records_of(
     )
     return Records(
         {
-            name: HostFacts(name, HOSTS[name], MACS[name], links.get(name, Link()), {}, "6.1")
+            name: HostFacts(
+                name, (attach_at(name, HOSTS[name], MACS[name], links.get(name, Link())),), {}, "6.1"
+            )
             for name in hosts
         },
         wire,

@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from socket import inet_aton
 
+from lab.attachment import attach_at
 from lab.evidence.model import (
     CallError,
     CallRecord,
@@ -20,7 +21,6 @@ from lab.evidence.model import (
     HostFacts,
     Json,
     LinkProof,
-    Place,
     Records,
     RunRecord,
     StateSample,
@@ -33,6 +33,7 @@ from lab.evidence.packets import ACK, FIN, PSH, RST, SYN
 from lab.evidence.pcapng_write import PcapngWriter
 from lab.evidence.store import Evidence, load_evidence, write_records
 from lab.link import Impairment, Link
+from lab.place import Place
 from lab.report import write_reports
 from lab.result import Environment, ErrorFacts, ImageFacts, Phase, Result, write_result
 from lab.units import Duration, Percent, Rate
@@ -186,9 +187,7 @@ class Story:
         facts = {
             name: HostFacts(
                 name,
-                address,
-                f"02:c6:12:07:00:{10 + n:02x}",
-                self.links.get(name, Link()),
+                (attach_at(name, address, f"02:c6:12:07:00:{10 + n:02x}", self.links.get(name, Link())),),
                 {"net.ipv4.tcp_syn_retries": "6"},
                 "6.18.5",
             )

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from lab.attachment import attach_at
 from lab.errors import UsageError
 from lab.evidence import model
-from lab.evidence.model import Endpoint, Place, Records
+from lab.evidence.model import Endpoint, Records
 from lab.evidence.store import load_evidence, read_records, write_records
 from lab.link import GilbertElliott, Impairment, Link
+from lab.place import Place
+from lab.tolerance import Tolerance
 from lab.units import Duration, Percent, Rate, Size
 
 STORED = Path(__file__).parent.parent / "data" / "captures"
@@ -50,13 +53,16 @@ CALL = model.CallRecord(
 RECORDS = Records(
     hosts={
         "client": model.HostFacts(
-            "client", "198.18.1.10", "02:00:00:00:00:01", Link(EVERYTHING), {"a.b": "1"}, "6"
+            "client",
+            (attach_at("client", "198.18.1.10", "02:00:00:00:00:01", Link(EVERYTHING)),),
+            {"a.b": "1"},
+            "6",
         )
     },
     wire=model.WireFacts(
         "uml", "no netem", "6.1", "198.18.1.2", "m", readback=({"qdiscs": [{"kind": "netem"}]},)
     ),
-    tolerance=model.Tolerance(machine_ns=5),
+    tolerance=Tolerance(machine_ns=5),
     steps=(model.StepRecord("steps[0]", "recv", Place("a.yml", 3, 5), "client", 10, 50, 1, 2),),
     calls=(
         CALL,

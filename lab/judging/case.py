@@ -1,0 +1,123 @@
+"""The verdict on a case: its steps' expectations in order, then its checks. Shared by runner and `recheck`.
+
+Nothing here touches an engine: a stored run is judged exactly as a live one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from lab.checks import judge_checks
+from lab.checks.common import Context, failed
+from lab.evidence.model import CallRecord, RunRecord
+from lab.evidence.store import Evidence
+from lab.judging.steps import StepJudge
+from lab.scenario.model import Scenario
+from lab.scenario.steps import Await, Call, Parallel, Run, Step, all_steps
+from lab.verdict import Finding, Verdict
+
+_BAD = (Verdict.FAIL, Verdict.ERROR)
+
+
+def judge_case(
+    scenario: Scenario, evidence: Evidence, live: Sequence[Finding] = (), *, broken: bool = False
+) -> tuple[Finding, ...]:
+    """All findings of a case: the steps' as they came, then the checks'.
+
+    `live` are findings that only the live run could make (a `wait_for` that did not come true, a step that
+    hung until the scenario's time was over): they stand where their step stands. After the first step that
+    fails nothing more is expected of the steps; one without a record fails if none before it did. A
+    background step is judged at its `await`, or after the last step. `broken`: the lab itself broke on the
+    way, so that steps without a record are not the scenario's failure.
+    """
+    context = Context.of(evidence.records)
+    steps = _judge_steps(scenario, evidence, context, live, broken)
+    return (*steps, *judge_checks(scenario.checks, evidence, context))
+
+
+@dataclass
+class _Walk:
+    """The steps of a case, judged one after another."""
+
+    judge: StepJudge
+    calls: dict[str, CallRecord]
+    runs: dict[str, RunRecord]
+    live: dict[str, list[Finding]]
+    ended: set[str]  #: steps of which there is any record
+    broken: bool
+    findings: list[Finding] = field(default_factory=list)
+    waiting: dict[str, Step] = field(default_factory=dict)
+
+    def step(self, step: Step) -> None:
+        live = self.live.pop(step.id, None)
+        if live is not None:  # a step that hung: what its cut-off call returned is of no interest
+            self.findings += live
+        elif isinstance(step, Parallel):
+            for inner in step.steps:
+                self.step(inner)
+        elif isinstance(step, Call | Run) and step.background:
+            self.waiting[step.id] = step
+        elif isinstance(step, Await):
+            self.waiting.pop(step.awaits, None)
+            self.ends(step, step.awaits)
+        else:
+            self.ends(step, step.id)
+
+    def ends(self, step: Step, record: str) -> None:
+        if record in self.calls or record in self.runs:
+            self.findings += self.judge.judge(step, self.calls, self.runs)
+        elif record not in self.live and self._missing(step):
+            reason = f"{step.do} has no record: the run ended before it did"
+            self.findings.append(failed(step, f"{step.do}.record", "a step that ends", "no record", reason))
+
+    def _missing(self, step: Step) -> bool:
+        """Whether a record should be there: of every call and program, of other steps their times."""
+        if self.broken:
+            return False
+        return isinstance(step, Call | Run | Await) or step.id not in self.ended
+
+    @property
+    def failed(self) -> bool:
+        return any(finding.verdict in _BAD for finding in self.findings)
+
+
+def _judge_steps(
+    scenario: Scenario, evidence: Evidence, context: Context, live: Sequence[Finding], broken: bool
+) -> list[Finding]:
+    records = evidence.records
+    by_source: dict[str, list[Finding]] = {}
+    for finding in live:
+        by_source.setdefault(finding.source, []).append(finding)
+    judge = StepJudge(context)
+    judge.know(scenario.steps)
+    walk = _Walk(
+        judge,
+        {call.step: call for call in records.calls},
+        {run.step: run for run in records.runs},
+        by_source,
+        {step.step for step in records.steps},
+        broken,
+    )
+    for step in scenario.steps:
+        walk.step(step)
+        if walk.failed:
+            break
+    if not walk.failed:
+        for name, step in walk.waiting.items():
+            walk.ends(step, name)
+    return [*walk.findings, *(finding for rest in walk.live.values() for finding in rest)]
+
+
+def live_findings(findings: Sequence[Finding], scenario: Scenario) -> tuple[Finding, ...]:
+    """Of a run's findings those that its records cannot tell again: see `judge_case`."""
+    steps = {step.id: step for step in all_steps(scenario.steps)}
+    return tuple(
+        replace(finding, place=steps[finding.source].place)
+        for finding in findings
+        if finding.source in steps and finding.name.endswith(LIVE_ONLY)
+    )
+
+
+#: How the names of findings end that only a live run can make.
+LIVE_ONLY = (".timeout",)

@@ -1,0 +1,154 @@
+"""After the steps: states, counters, streams and captures of all hosts, and what the wire counted."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from lab.evidence.model import (
+    CaptureFacts,
+    CounterRecord,
+    HostFacts,
+    Json,
+    Records,
+    StateSample,
+    StreamRecord,
+    WireFacts,
+)
+from lab.evidence.packets import Capture
+from lab.evidence.pcapng_write import convert
+from lab.evidence.store import Evidence, write_records
+from lab.session.folder import RunFolder
+from lab.session.record import Record
+from lab.session.testbed import Boot, Testbed, in_parallel
+from lab.tolerance import Tolerance
+
+Counters = Mapping[str, int]
+
+
+@dataclass
+class _OfHost:
+    """The evidence of one host, over all its boots."""
+
+    states: list[StateSample] = field(default_factory=list)
+    streams: list[StreamRecord] = field(default_factory=list)
+    counters: Counter[str] = field(default_factory=Counter)
+    captures: tuple[CaptureFacts, ...] = ()
+    packets: Capture | None = None
+
+
+def read_counters(bed: Testbed) -> dict[str, Counters]:
+    """The kernel counters of every host now, all at once."""
+    found: dict[str, Counters] = {}
+    lock = threading.Lock()
+
+    def read(name: str) -> None:
+        counters = bed.host(name).counters()
+        with lock:
+            found[name] = counters
+
+    in_parallel([(name, partial(read, name)) for name in bed.on()])
+    return found
+
+
+def collect(
+    bed: Testbed,
+    record: Record,
+    before: Mapping[str, Counters],
+    tolerance: Tolerance,
+    folder: RunFolder,
+    *,
+    final: bool = True,
+) -> Evidence:
+    """Everything of the lab, written into its folder: `events.jsonl` and `pcap/<host>.pcapng`.
+
+    The captures end with it, unless it is not the `final` one.
+    """
+    found = {name: _OfHost() for name in bed.boots}
+    wires: list[WireFacts] = []
+    jobs = [(name, partial(_read_host, bed, name, found[name], folder, final)) for name in bed.boots]
+    in_parallel([("wire", lambda: wires.append(bed.wire.facts())), *jobs])
+    (wire,) = wires
+    records = Records(
+        hosts=_host_facts(bed),
+        wire=wire,
+        tolerance=tolerance,
+        steps=tuple(sorted(record.steps, key=lambda step: step.start_mono_ns)),
+        calls=tuple(record.calls.values()),
+        runs=tuple(record.runs.values()),
+        streams=tuple(stream for one in found.values() for stream in one.streams),
+        states=tuple(
+            sorted(
+                (*record.states, *(s for one in found.values() for s in one.states)), key=lambda s: s.wall_ns
+            )
+        ),
+        counters={
+            name: CounterRecord(name, before.get(name, {}), dict(one.counters)) for name, one in found.items()
+        },
+        wire_events=tuple(bed.wire.events),
+        captures=tuple(facts for one in found.values() for facts in one.captures),
+    )
+    write_records(folder.path, records)
+    _log_commands(wire.commands, folder.logs / "wire.log")
+    return Evidence(records, {name: one.packets for name, one in found.items() if one.packets is not None})
+
+
+def _read_host(bed: Testbed, name: str, found: _OfHost, folder: RunFolder, final: bool) -> None:
+    """All boots of one host; the counters of a fresh boot begin at 0, so they add up."""
+    for boot in bed.boots[name]:
+        if boot.power_off is not None:
+            found.states += boot.power_off.states
+            found.streams += boot.power_off.streams
+            found.counters.update(boot.power_off.counters)
+        else:
+            at_the_end = boot.host.final_states()
+            found.counters.update(boot.host.counters())
+            found.states += boot.host.states() + at_the_end
+            found.streams += boot.host.streams()
+            if final:
+                boot.capture = boot.host.stop_capture(len(bed.boots[name]))
+    found.captures, found.packets = _read_capture(bed, name, folder)
+
+
+def _read_capture(bed: Testbed, name: str, folder: RunFolder) -> tuple[tuple[CaptureFacts, ...], Capture]:
+    """The files of tcpdump become one pcapng, an interface for each boot."""
+    target = folder.pcaps / f"{name}.pcapng"
+    raw: dict[int, Path] = {}
+    facts: list[CaptureFacts] = []
+    for boot in bed.boots[name]:
+        capture = boot.capture or boot.host.capture_so_far(len(bed.boots[name]))
+        number = capture.boot
+        raw[number] = folder.pcaps / f".{name}-{number}.pcap"
+        raw[number].write_bytes(_capture_file(bed, boot, capture.path))
+        facts.append(replace(capture, path=target.relative_to(folder.path).as_posix()))
+    try:
+        return tuple(facts), convert(name, raw, target)
+    finally:
+        for path in raw.values():
+            path.unlink()
+
+
+def _capture_file(bed: Testbed, boot: Boot, path: str) -> bytes:
+    small = boot.host.small_file(path) if boot.power_off is None else None
+    return bed.engine.read_file(boot.container, path) if small is None else small
+
+
+def _log_commands(commands: Iterable[Mapping[str, Json]], path: Path) -> None:
+    """What tc, ip and the shells of the wire were told, and what they said."""
+    with path.open("w", encoding="utf-8") as log:
+        for command in commands:
+            log.write(f"{command['program']}, {command['duration_ms']} ms, status {command['status']}\n")
+            for mark, text in (("<", command["input"]), (">", command["output"])):
+                log.writelines(f"{mark} {line}\n" for line in str(text).splitlines())
+
+
+def _host_facts(bed: Testbed) -> dict[str, HostFacts]:
+    readbacks = {name: boots[0].readback for name, boots in bed.boots.items()}
+    return {
+        name: HostFacts(name, (bed.attachments[name],), readbacks[name].sysctls, readbacks[name].kernel)
+        for name in bed.plan.hosts
+    }
