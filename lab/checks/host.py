@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from lab.checks.common import MAX_REFS, Context, failed, found, hold_count, span
+from lab.checks.common import MAX_REFS, Context, failed, found, hold_count
 from lab.checks.flows import Side, side
 from lab.checks.moments import Window, step_times
 from lab.checks.states import proven_states
 from lab.evidence.model import Endpoint, StateSample
 from lab.evidence.store import Evidence
 from lab.evidence.trace import Flow
+from lab.quantities import duration
 from lab.scenario.checks import CounterCheck, StateCheck
 from lab.scenario.ranges import Range
 from lab.verdict import Finding, PacketRef
@@ -147,7 +148,7 @@ def _ever(
     sockets: dict[tuple[str, int, str, int], _Socket] = {}
     for sample, until_ns in _lasting(samples):
         if _is(sample, check.state) and _overlaps(window, sample.wall_ns, until_ns):
-            how = f"sampled {span(sample.wall_ns - begin)} after the first sample"
+            how = f"sampled {duration(sample.wall_ns - begin)} after the first sample"
             sockets.setdefault(_key(sample.local, sample.remote), _Socket(sample.local, sample.remote, how))
     counters = evidence.records.counters.get(check.at)
     for flow in evidence.trace.flows:

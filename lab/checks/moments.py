@@ -11,19 +11,18 @@ from lab.scenario.checks import TimedCheck
 
 @dataclass(frozen=True, slots=True)
 class StepTimes:
-    """A step by the wall clock and, for its end, by the monotonic one."""
+    """A step by the wall clock."""
 
     begin_ns: int
     end_ns: int
-    end_mono_ns: int
 
 
 def step_times(records: Records) -> Mapping[str, StepTimes]:
     """By the id of the step. The own times of a call or a program go before those of the step around it."""
-    times = {s.step: StepTimes(s.start_wall_ns, s.end_wall_ns, s.end_mono_ns) for s in records.steps}
+    times = {s.step: StepTimes(s.start_wall_ns, s.end_wall_ns) for s in records.steps}
     own: tuple[CallRecord | RunRecord, ...] = (*records.runs, *records.calls)
     for record in own:
-        times[record.step] = StepTimes(record.start_wall_ns, record.end_wall_ns, record.end_mono_ns)
+        times[record.step] = StepTimes(record.start_wall_ns, record.end_wall_ns)
     return times
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lab.checks.calls import uses_socket
-from lab.checks.common import plural
 from lab.checks.flows import Pair, none_there
 from lab.checks.moments import Window
 from lab.evidence.store import Evidence
 from lab.evidence.trace import Flow
+from lab.quantities import plural
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 

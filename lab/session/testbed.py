@@ -15,7 +15,7 @@ from lab.engine.base import LABEL_RUN, ContainerSpec, Engine, NetworkSpec, Strea
 from lab.engine.clean import remove_objects
 from lab.engine.images import Images
 from lab.engine.subnets import create_in_free_subnet
-from lab.errors import EngineError
+from lab.errors import EngineError, SysctlRefused
 from lab.evidence.model import CaptureFacts
 from lab.host import Host, HostReadback, HostSetup, PowerOff
 from lab.session.events import Events
@@ -81,7 +81,10 @@ class Testbed:
         with self.events.phase(f"{what}: start"):
             stream = self.engine.attach(container)
             self._streams.append(stream)
-            self.engine.start(container)
+            try:
+                self.engine.start(container)
+            except SysctlRefused as error:
+                raise SysctlRefused(error.sysctl, error.why, spec.hostname or "") from error
         self.interrupt.check()
         return container, stream
 

@@ -19,14 +19,13 @@ from dataclasses import dataclass
 
 from lab.attachment import Address
 from lab.errors import WireError
+from lab.link import LARGEST_DROP
 from lab.packet_words import FLAGS, ICMP_WORDS, MATCHES, TCP_OPTIONS, Bounds, HeaderMatch, PacketMatch
 
 _CLASSIC = 0x3F  #: without the two of ECN
 
 #: Tokens of one rule.
 PER_RULE = 10
-#: Rules of one drop: the chain is walked for every packet.
-LARGEST_COUNT = 10_000
 
 _ICMP, _TCP, _UDP = 1, 6, 17
 
@@ -255,8 +254,8 @@ class DropRule:
 
     def lines(self) -> list[str]:
         """For iptables-restore, without table and COMMIT."""
-        if not 1 <= self.count <= LARGEST_COUNT:
-            raise WireError(f"drop of {self.count} packets: 1 to {LARGEST_COUNT:,} can be counted")
+        if not 1 <= self.count <= LARGEST_DROP:
+            raise WireError(f"drop of {self.count} packets: 1 to {LARGEST_DROP:,} can be counted")
         bytecode = program(self.match, self.mark)
         text = ",".join([str(len(bytecode)), *map(str, bytecode)])
         found: list[str] = []

@@ -140,7 +140,7 @@ def test_an_order_of_steps_and_packets(again: Evidence) -> None:
     came = {"match": "data", "at": "receiver"}
     assert good(say(again, check="order", of=["one", syn, "two", came, fin]))
     finding = say(again, check="order", of=[fin, "said"])
-    assert "said was 100" in finding.reason
+    assert "said ended 100 ms before fin packet" in finding.reason
     assert finding.packets
     finding = say(again, check="order", of=["one", {**syn, "nth": 4}])
     assert "only 3 such packets in the captures" in finding.reason
