@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from lab.attachment import Address
 from lab.errors import WireError
 from lab.evidence.model import DropCount
+from lab.packet_words import PacketMatch
 from lab.wire import rules, tc
 from lab.wire.rules import DropRule
 from lab.wire.session import Session
@@ -23,7 +24,9 @@ class Drops:
         self._rules: list[DropRule] = []
         self._iptables = ""
 
-    def add(self, source: Address, target: Address, match: str | Sequence[str], count: int) -> DropRule:
+    def add(
+        self, source: Address, target: Address, match: PacketMatch | Sequence[str], count: int
+    ) -> DropRule:
         rule = DropRule(len(self._rules) + 1, source, target, rules.normal(match), count)
         text = rules.restore_input([rule])
         self.prepare()

@@ -7,6 +7,7 @@ from typing import Literal
 
 from lab.evidence.model import DropCount, QueueCount, WireEvent
 from lab.link import Direction, Impairment, Link
+from lab.packet_words import PacketMatch
 from lab.wire import counting, router, tc
 from lab.wire.blocks import Blocks, Reason
 from lab.wire.drops import Drops
@@ -77,7 +78,12 @@ class ImpairingWire(Wire):
         self._between(a, b, "heal", step)
 
     def drop(
-        self, source: str, target: str, match: str | Sequence[str], count: int, step: str | None = None
+        self,
+        source: str,
+        target: str,
+        match: PacketMatch | Sequence[str],
+        count: int,
+        step: str | None = None,
     ) -> str:
         with self._lock:
             hosts = self._known(source, target).hosts

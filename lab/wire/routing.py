@@ -13,6 +13,7 @@ from typing import Literal, NoReturn
 from lab.errors import WireError
 from lab.evidence.model import DropCount, QueueCount
 from lab.link import PLAIN, Link
+from lab.packet_words import PacketMatch
 from lab.wire import counting, router, tc
 from lab.wire.router import WireSetup
 from lab.wire.wire import Both, Wire, as_asked
@@ -65,7 +66,12 @@ class RoutingWire(Wire):
         self._refuse()
 
     def drop(
-        self, source: str, target: str, match: str | Sequence[str], count: int, step: str | None = None
+        self,
+        source: str,
+        target: str,
+        match: PacketMatch | Sequence[str],
+        count: int,
+        step: str | None = None,
     ) -> str:
         self._refuse()
 

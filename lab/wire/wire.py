@@ -12,6 +12,7 @@ from lab.engine.base import Stream
 from lab.errors import WireError
 from lab.evidence.model import DropCount, QueueCount, WireEvent, WireFacts
 from lab.link import Direction, Link
+from lab.packet_words import PacketMatch
 from lab.wire import counting
 from lab.wire.console import Console
 from lab.wire.router import WireSetup
@@ -78,7 +79,12 @@ class Wire(ABC):
 
     @abstractmethod
     def drop(
-        self, source: str, target: str, match: str | Sequence[str], count: int, step: str | None = None
+        self,
+        source: str,
+        target: str,
+        match: PacketMatch | Sequence[str],
+        count: int,
+        step: str | None = None,
     ) -> str:
         """Drops exactly the next `count` packets from source to target that match; the rule's id.
 
