@@ -64,6 +64,9 @@ class ContainerSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     tmpfs: Mapping[str, str] = field(default_factory=dict)  #: path → mount options
     ulimits: Mapping[str, int] = field(default_factory=dict)  #: "nofile" → soft and hard limit
+    memory: int | None = None  #: bytes, swap included; None: all that the machine has
+    pids: int | None = None  #: processes and threads; None: as many as the machine has
+    no_new_privileges: bool = False  #: nothing gains a capability by what it starts
     outlives_lab: bool = False  #: else its stdin ends with the connection of `attach`
     binds: Sequence[str] = ()  #: "/host/path:/container/path:ro", a local engine only
 
@@ -166,6 +169,10 @@ class Engine(Protocol):
         ...
 
     def exec(self, container_id: str, argv: Sequence[str], *, timeout: float = 30.0) -> ExecResult: ...
+
+    def disk_used(self, container_id: str) -> int:
+        """Bytes of its writable layer: what was made or changed over its image."""
+        ...
 
     def read_file(self, container_id: str, path: str) -> bytes:
         """A file out of the container (not from a tmpfs), running or stopped."""

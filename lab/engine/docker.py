@@ -207,6 +207,12 @@ class DockerEngine(DockerImages):
             raise EngineError(f"{deadline.what}: {error} (limit {timeout:g} s)") from error
         return ExecResult(self._exec_status(identity, deadline), bytes(output[STDOUT]), bytes(output[STDERR]))
 
+    def disk_used(self, container_id: str) -> int:
+        with calling(f"measure container {container_id[:12]}"):
+            url = self._api._url("/containers/{0}/json", container_id)
+            answer = self._api._result(self._api._get(url, params={"size": True}), json=True)
+        return int(answer.get("SizeRw") or 0)
+
     def read_file(self, container_id: str, path: str) -> bytes:
         what = f"read {path} of container {container_id[:12]}"
         with calling(what):
@@ -289,9 +295,14 @@ def _container(spec: ContainerSpec, network: str | None) -> dict[str, Any]:
         "Ulimits": [
             {"Name": name, "Soft": limit, "Hard": limit} for name, limit in sorted(spec.ulimits.items())
         ],
+        "SecurityOpt": ["no-new-privileges"] if spec.no_new_privileges else [],
         # What a container writes is read from the attached stream; the engine need not keep it too.
         "LogConfig": {"Type": "none"},
     }
+    if spec.memory is not None:
+        host["Memory"] = host["MemorySwap"] = spec.memory
+    if spec.pids is not None:
+        host["PidsLimit"] = spec.pids
     body: dict[str, Any] = {
         "Image": spec.image,
         "Labels": dict(spec.labels),

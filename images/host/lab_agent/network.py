@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from .guard import only_to_the_wire
 from .tools import ToolFailed, Tools
 
 #: What must be off, so that a packet in a capture, in netem and on the wire is the same thing.
@@ -56,7 +57,8 @@ class Network:
         if args["arp"] == "static":
             lines.append(f"neigh replace {wire} lladdr {args['wire_mac']} dev {name} nud permanent")
         self._tools.run(["ip", "-batch", "-"], "\n".join(lines) + "\n")
-        return self._read_back(args)
+        guarded = only_to_the_wire(self._tools, name, args["wire_mac"], wire)
+        return {**self._read_back(args), "guarded": guarded}
 
     def _routes(self) -> list[dict[str, Any]]:
         return list(json.loads(self._tools.run(["ip", "-j", "-4", "route", "show"]) or "[]"))
