@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from lab.errors import UsageError
-from lab.evidence.model import LinkProof, Place, StreamRecord
+from lab.evidence.model import LinkProof, StreamRecord
+from lab.place import Place
 from lab.verdict import Finding, Verdict
 
 RESULT_VERSION = 1

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from lab.errors import UsageError
-from lab.evidence.model import Tolerance
+from lab.tolerance import Tolerance
 from lab.units import Duration, Percent
 
 ROOT = Path(__file__).resolve().parent.parent  #: where images/, compose/ and lab.yml of the lab itself are

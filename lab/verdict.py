@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from lab.errors import EXIT_ENVIRONMENT, EXIT_FAIL, EXIT_OK
-from lab.evidence.model import Place
+from lab.place import Place
 
 
 class Verdict(StrEnum):

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from lab.evidence.model import Place, Records, Tolerance, WireEvent
+from lab.evidence.model import Records, WireEvent
 from lab.evidence.trace import Journey
 from lab.link import Link, round_trip
+from lab.place import Place
 from lab.scenario.ranges import Range
+from lab.tolerance import Tolerance
 from lab.units import Duration
 from lab.verdict import Finding, PacketRef, Verdict
 

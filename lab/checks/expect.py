@@ -8,11 +8,12 @@ from types import MappingProxyType
 from typing import Protocol
 
 from lab.checks.common import HasPlace, Held, allowed, failed, found, hold_time, passed, span
-from lab.evidence.model import CallRecord, RunRecord, Tolerance
+from lab.evidence.model import CallRecord, RunRecord
 from lab.scenario.base import Model
 from lab.scenario.expects import Expect, RunExpect
 from lab.scenario.values import Address, DataExpect, Elapsed, Range
 from lab.scenario.words import ERROR_ALIASES
+from lab.tolerance import Tolerance
 from lab.units import Duration
 from lab.verdict import Finding
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from lab.evidence.model import Tolerance
+from lab.tolerance import Tolerance
 
 MS = 1_000_000
 S = 1_000_000_000

@@ -25,7 +25,7 @@ def command(run: Path, scenario: Path | None, verbose: bool, color: bool) -> int
 
     The exit status is that of the new verdict, 2 where FILE differs in more than expectations and checks.
     """
-    from lab.recheck import recheck, recheck_file
+    from lab.judging.recheck import recheck, recheck_file
     from lab.report import render
 
     folder = run_folder(run)

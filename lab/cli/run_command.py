@@ -44,8 +44,8 @@ def command(
     The report goes to stdout, progress to stderr. Exit status: 0 all passed, 1 a check failed, 2 bad usage or
     nothing to run, 3 the lab or its environment broke, 130 interrupted.
     """
+    from lab.cli.progress import Progress
     from lab.runner.invocation import invoke
-    from lab.runner.progress import Progress
     from lab.runner.selection import Selection
 
     workers = _workers(jobs)

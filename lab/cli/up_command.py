@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from lab.cli.options import parse_params
-from lab.runner.progress import Progress
+from lab.cli.progress import Progress
 
 
 @click.command("up")

@@ -11,20 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lab.link import Direction, Impairment, Link
+from lab.place import Place
+from lab.tolerance import Tolerance
 
 Json = Any  #: None, bool, int, float, str, list or dict, as JSON has them
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where in a file something stands; line and column count from 1."""
-
-    file: str
-    line: int
-    column: int
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,22 +227,6 @@ class StepRecord:
     end_wall_ns: int
     start_mono_ns: int
     end_mono_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Tolerance:
-    """How far a time may be off: late by max(`late_ns`, `late_share` × expected) + `machine_ns`, early by
-    `early_ns`."""
-
-    late_ns: int = 4_000_000
-    late_share: float = 0.125
-    early_ns: int = 1_000_000
-    machine_ns: int = 0  #: what lab.yml adds for this machine
-
-    def bounds(self, expected_ns: int) -> tuple[int, int]:
-        """The earliest and the latest value that counts as `expected_ns`."""
-        late = max(self.late_ns, round(self.late_share * expected_ns)) + self.machine_ns
-        return max(0, expected_ns - self.early_ns), expected_ns + late
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lab.evidence.journeys import CORRUPTED, LOST, RECEIVED
-from lab.evidence.judge import (
+from lab.evidence.losses import SLACK_NS
+from lab.evidence.measured import (
     Judged,
     Sample,
     judge_corrupt,
@@ -23,11 +24,11 @@ from lab.evidence.judge import (
     judge_rate,
     judge_reorder,
 )
-from lab.evidence.losses import SLACK_NS
-from lab.evidence.model import LinkProof, Tolerance
+from lab.evidence.model import LinkProof
 from lab.evidence.timeline import EVER, Timeline, longest_ns
 from lab.evidence.trace import Trace
 from lab.link import Direction, Impairment
+from lab.tolerance import Tolerance
 
 _COUNTED = ("loss", "corrupt", "unexplained")  #: causes of a loss that is held against the configured rate
 

@@ -23,6 +23,7 @@ from lab.evidence.model import Json, Records
 from lab.evidence.packets import Capture
 from lab.evidence.reader import read_capture
 from lab.evidence.trace import Trace
+from lab.tolerance import Tolerance
 
 EVENTS_FILE = "events.jsonl"
 EVENTS_VERSION = 1
@@ -56,7 +57,7 @@ class _Kind:
 
 _KINDS = (
     _Kind("host", "hosts", TypeAdapter(model.HostFacts), shape="mapping"),
-    _Kind("tolerance", "tolerance", TypeAdapter(model.Tolerance), shape="one"),
+    _Kind("tolerance", "tolerance", TypeAdapter(Tolerance), shape="one"),
     _Kind("wire", "wire", TypeAdapter(model.WireFacts), shape="one"),
     _Kind("capture", "captures", TypeAdapter(model.CaptureFacts)),
     _Kind("counters", "counters", TypeAdapter(model.CounterRecord), shape="mapping"),

@@ -8,15 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 from lab.errors import UsageError
-from lab.evidence.model import (
-    CallError,
-    CallRecord,
-    Endpoint,
-    Json,
-    RunRecord,
-    StateSample,
-    StreamRecord,
-)
+from lab.evidence.model import CallError, CallRecord, Endpoint, Json, RunRecord, StateSample, StreamRecord
 from lab.host.specs import CallSpec, RunSpec
 from lab.units import Duration, Size
 

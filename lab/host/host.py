@@ -9,10 +9,10 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from lab.channel import AgentRefused, Channel, Event
 from lab.engine.base import Stream
 from lab.errors import AgentError, DeadlineExceeded
 from lab.evidence.model import CallRecord, CaptureFacts, RunRecord, StateSample, StreamRecord
+from lab.host.channel import AgentRefused, Channel, Event
 from lab.host.convert import (
     call_record,
     encode_arguments,

@@ -12,18 +12,19 @@ from pathlib import Path
 
 from lab.checks.common import Context, link_changes
 from lab.errors import LabError
-from lab.evidence.model import LinkProof, Tolerance
+from lab.evidence.model import LinkProof
 from lab.evidence.store import Evidence
-from lab.judge import LIVE_ONLY, StepJudge, judge_case
+from lab.judging.case import LIVE_ONLY, StepJudge, judge_case
+from lab.judging.trust import doubts
 from lab.report import prepare_html, write_reports
 from lab.result import Result, write_result
-from lab.runner.collect import collect, read_counters
-from lab.runner.plan import place
-from lab.runner.record import Record
-from lab.runner.testbed import Testbed
 from lab.scenario.model import Scenario
 from lab.scenario.steps import Step
-from lab.truth import doubts
+from lab.session.collect import collect, read_counters
+from lab.session.plan import place
+from lab.session.record import Record
+from lab.session.testbed import Testbed
+from lab.tolerance import Tolerance
 from lab.verdict import Finding
 
 __all__ = ["Judged", "collect", "judge_all", "live_judge", "prepare_html", "read_counters", "write"]

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lab import __version__
+from lab.cli.progress import Progress
 from lab.clock import SYSTEM_CLOCK, Deadline
 from lab.engine.base import Engine, EngineInfo
 from lab.engine.clean import RunLock
@@ -28,17 +29,16 @@ from lab.result import (
     Result,
 )
 from lab.runner.compose import compose_text
-from lab.runner.executor import Executor
 from lab.runner.folder import RunFolder, new_run_id
-from lab.runner.interrupt import Interrupt, Interrupted
-from lab.runner.phases import Phases
-from lab.runner.plan import make_plan
-from lab.runner.progress import Progress
-from lab.runner.record import Record
-from lab.runner.settle import quiet_time, settle
-from lab.runner.testbed import Testbed, testbed
 from lab.scenario.load import Case
 from lab.scenario.model import Scenario
+from lab.session.executor import Executor
+from lab.session.interrupt import Interrupt, Interrupted
+from lab.session.phases import Phases
+from lab.session.plan import make_plan
+from lab.session.record import Record
+from lab.session.settle import quiet_time, settle
+from lab.session.testbed import Testbed, testbed
 from lab.site import Site, WireChoice
 from lab.verdict import Verdict
 

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from lab.cli.progress import Progress
 from lab.engine.clean import sweep
 from lab.engine.docker import DockerEngine
 from lab.engine.images import ensure_images
 from lab.engine.private import find_engine
 from lab.errors import UsageError
 from lab.runner.case import CaseRunner
-from lab.runner.interrupt import Interrupt, signals_set
-from lab.runner.progress import Progress
 from lab.runner.selection import Selection
 from lab.runner.suite import Outcome, finish_folder, plan_jobs, run_jobs
 from lab.scenario.load import Case
+from lab.session.interrupt import Interrupt, signals_set
 from lab.site import Site, WireChoice, load_site
 
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
+from lab.cli.progress import Progress
 from lab.ownership import give_to_caller
 from lab.result import Result
 from lab.runner.case import CaseRunner
 from lab.runner.folder import RunFolder, file_name, link_latest, make_case_folder, make_folder, new_run_id
-from lab.runner.interrupt import Interrupt
-from lab.runner.progress import Progress
 from lab.scenario.load import Case
+from lab.session.interrupt import Interrupt
 
 
 @dataclass(frozen=True, slots=True)

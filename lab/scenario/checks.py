@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, PlainValidator, Tag, TypeAdapter, WithJsonSchema
 
-from lab.evidence.model import Place
+from lab.place import Place
 from lab.scenario.base import Opt, problem, shown
 from lab.scenario.element import NOWHERE, Element, union_of
 from lab.scenario.quantities import (

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Discriminator, PrivateAttr, Tag
 
-from lab.evidence.model import Place
+from lab.place import Place
 from lab.scenario.base import Model
 from lab.scenario.values import Address
 

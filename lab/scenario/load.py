@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import UsageError
-from lab.evidence.model import Place
 from lab.link import UNIMPAIRED, Impairment
+from lab.place import Place
 from lab.scenario import params as sweeps
 from lab.scenario import tree
 from lab.scenario.checks import Check

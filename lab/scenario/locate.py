@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lab.evidence.model import Place
+from lab.place import Place
 from lab.scenario import tree
 from lab.scenario.problems import Problem, path_text
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lab.errors import UsageError
-from lab.evidence.model import Place
+from lab.place import Place
 from lab.scenario import tree
 from lab.scenario.problems import Problem, did_you_mean
 

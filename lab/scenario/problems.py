@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lab.errors import UsageError
-from lab.evidence.model import Place
+from lab.place import Place
 
 
 def nearest(value: object, words: Iterable[str]) -> str | None:

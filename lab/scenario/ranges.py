@@ -9,9 +9,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Discriminator, GetCoreSchemaHandler, PlainValidator, Tag, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
-from lab.evidence.model import Tolerance
 from lab.scenario.base import AtLeastOne, Model, Opt, Rule, problem
 from lab.scenario.quantities import SIZE_SCHEMA, UNLIMITED, Span, SpanText, number, parse_size
+from lab.tolerance import Tolerance
 from lab.units import Duration, RoundTrips
 
 

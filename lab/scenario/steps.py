@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, TypeAdapter, WithJsonSchema
 
-from lab.evidence.model import Place
 from lab.link import Impairment
+from lab.place import Place
 from lab.scenario.base import AtLeastOne, AtMostOne, Needs, Opt, Rule, problem, shown
 from lab.scenario.calls import (
     Accept,

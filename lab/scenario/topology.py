@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.evidence.model import Place
 from lab.link import Link
+from lab.place import Place
 from lab.scenario import tree
 from lab.scenario.base import shown
 from lab.scenario.locate import Locator

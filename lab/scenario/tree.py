@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from lab.evidence.model import Place
+from lab.place import Place
 from lab.scenario.problems import Problem, path_text
 
 MAX_BYTES = 4 << 20

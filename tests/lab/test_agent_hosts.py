@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from lab.channel import AgentRefused
 from lab.engine.base import Engine
 from lab.engine.images import Images
 from lab.evidence.model import CallRecord
 from lab.host import CallSpec, Host
+from lab.host.channel import AgentRefused
 from lab.units import Duration
 from tests.lab.agent_pair import Pair, agent_pair
 

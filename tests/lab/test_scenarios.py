@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.mutate import Mutation, mutate
-from lab.recheck import recheck
+from lab.judging.recheck import recheck
 from lab.report import render
 from lab.result import Result
 from lab.scenario.load import load_all
@@ -17,6 +16,7 @@ from tests.conftest import without_docker
 from tests.lab import report_chromium
 from tests.lab.commands import SCENARIOS, lab
 from tests.lab.test_evidence_tshark import assert_agreement
+from tools.mutation.mutate import Mutation, mutate
 
 pytestmark = pytest.mark.docker
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from lab.channel import AgentRefused
 from lab.evidence.model import CallRecord
 from lab.host import CallSpec, Host
+from lab.host.channel import AgentRefused
 from lab.units import Duration
 from tests.process.agent_process import PipeStream
 

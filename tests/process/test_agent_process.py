@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.channel import AgentRefused
 from lab.errors import AgentError, DeadlineExceeded
 from lab.host import CallSpec, Host, RunSpec
+from lab.host.channel import AgentRefused
 from lab.units import Duration
 from tests.process.agent_process import PipeStream
 from tests.process.test_agent_calls import PATIENCE, Caller, caller, host

@@ -11,7 +11,6 @@ from lab.evidence.model import (
     DropCount,
     Endpoint,
     HostFacts,
-    Place,
     QueueCount,
     Records,
     StateSample,
@@ -22,6 +21,7 @@ from lab.evidence.model import (
 from lab.evidence.reader import read_capture
 from lab.evidence.trace import Trace
 from lab.link import UNIMPAIRED, Impairment, Link
+from lab.place import Place
 from lab.units import Duration, Percent, Rate
 
 T0 = 1_700_000_000_000_000_000

@@ -20,7 +20,6 @@ from lab.evidence.model import (
     HostFacts,
     Json,
     LinkProof,
-    Place,
     Records,
     RunRecord,
     StateSample,
@@ -33,6 +32,7 @@ from lab.evidence.packets import ACK, FIN, PSH, RST, SYN
 from lab.evidence.pcapng_write import PcapngWriter
 from lab.evidence.store import Evidence, load_evidence, write_records
 from lab.link import Impairment, Link
+from lab.place import Place
 from lab.report import write_reports
 from lab.result import Environment, ErrorFacts, ImageFacts, Phase, Result, write_result
 from lab.units import Duration, Percent, Rate

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from lab.channel import AgentRefused, Channel
 from lab.errors import AgentError, EngineError
+from lab.host.channel import AgentRefused, Channel
 
 
 class ScriptedStream:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from lab.checks.expect import judge_call, judge_run
-from lab.evidence.model import CallError, CallRecord, Endpoint, Tolerance
+from lab.evidence.model import CallError, CallRecord, Endpoint
 from lab.scenario.steps import parse_step
+from lab.tolerance import Tolerance
 from lab.units import Duration
 from lab.verdict import Finding, Verdict
 from tests.unit.check_helpers import ADDRESSES, call, program

@@ -15,10 +15,9 @@ from lab.checks.common import failed as finding_of
 from lab.errors import UsageError
 from lab.evidence.model import Endpoint, StepRecord, WireEvent
 from lab.evidence.store import Evidence, load_evidence, write_records
-from lab.judge import StepJudge, judge_case, told_live
+from lab.judging.case import StepJudge, judge_case, told_live
+from lab.judging.recheck import recheck, recheck_file
 from lab.link import Impairment
-from lab.mutate import judge_mutants, mutants, mutate
-from lab.recheck import recheck, recheck_file
 from lab.result import RESULT_VERSION, Result, read_result, write_result
 from lab.scenario.element import NOWHERE
 from lab.scenario.load import load
@@ -26,6 +25,7 @@ from lab.scenario.model import Scenario
 from lab.units import Duration
 from lab.verdict import Verdict
 from tests.unit.check_helpers import ADDRESSES, T0, Connection, Story, call, program, sample
+from tools.mutation.mutate import judge_mutants, mutants, mutate
 
 TEXT = """\
 lab: 1
@@ -300,7 +300,7 @@ def test_a_copy_elsewhere_is_judged_with_the_runs_own_topology(run: Path, tmp_pa
 
 def test_recheck_needs_no_engine() -> None:
     code = (
-        "import lab.recheck, lab.mutate, sys\n"
+        "import lab.judging.recheck, tools.mutation.mutate, sys\n"
         "print([m for m in sys.modules if m.startswith(('docker', 'lab.engine', 'lab.runner'))])"
     )
     done = subprocess.run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lab.checks.kernel import S, SynSettings, backoff, syn_plan
-from lab.evidence.model import Tolerance
+from lab.tolerance import Tolerance
 
 MS = 1_000_000
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from lab.checks import JUDGES, judge
 from lab.checks.common import Context, hold_count, hold_time, plural, span
 from lab.checks.expect import hold_elapsed
-from lab.evidence.model import Tolerance
-from lab.mutations import ranges, times
 from lab.scenario.checks import CHECKS, ServiceCheck, parse_check
 from lab.scenario.ranges import Elapsed, Range
+from lab.tolerance import Tolerance
 from lab.units import Duration
 from lab.verdict import Verdict
 from tests.unit.check_helpers import Story
+from tools.mutation.mutations import ranges, times
 
 WIDTHS = st.tuples(st.integers(0, 50), st.integers(0, 50))
 

@@ -17,6 +17,7 @@ from lab.cli import cli
 from lab.evidence import model, store
 from lab.scenario.load import load
 from lab.site import _File, load_site
+from lab.tolerance import Tolerance
 from tools import cli_reference, gallery
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -241,7 +242,7 @@ def test_every_kind_of_event() -> None:
     """With its fields; a record's own `kind` is written as `type`."""
     classes = {
         "host": model.HostFacts,
-        "tolerance": model.Tolerance,
+        "tolerance": Tolerance,
         "wire": model.WireFacts,
         "capture": model.CaptureFacts,
         "counters": model.CounterRecord,

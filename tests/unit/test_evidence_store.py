@@ -10,9 +10,11 @@ import pytest
 
 from lab.errors import UsageError
 from lab.evidence import model
-from lab.evidence.model import Endpoint, Place, Records
+from lab.evidence.model import Endpoint, Records
 from lab.evidence.store import load_evidence, read_records, write_records
 from lab.link import GilbertElliott, Impairment, Link
+from lab.place import Place
+from lab.tolerance import Tolerance
 from lab.units import Duration, Percent, Rate, Size
 
 STORED = Path(__file__).parent.parent / "data" / "captures"
@@ -56,7 +58,7 @@ RECORDS = Records(
     wire=model.WireFacts(
         "uml", "no netem", "6.1", "198.18.1.2", "m", readback=({"qdiscs": [{"kind": "netem"}]},)
     ),
-    tolerance=model.Tolerance(machine_ns=5),
+    tolerance=Tolerance(machine_ns=5),
     steps=(model.StepRecord("steps[0]", "recv", Place("a.yml", 3, 5), "client", 10, 50, 1, 2),),
     calls=(
         CALL,

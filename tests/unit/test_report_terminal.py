@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from junitparser import JUnitXml
 
-from lab.evidence.model import LinkProof, Place
+from lab.evidence.model import LinkProof
+from lab.place import Place
 from lab.report import render, render_junit, render_suite
 from lab.report.text import Paint, cells, clean, count, cut, fit, moment, nanoseconds, rate, size, tally
 from lab.result import ErrorFacts

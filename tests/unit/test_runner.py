@@ -14,24 +14,24 @@ from typing import cast
 
 import pytest
 
+from lab.cli.progress import Progress
 from lab.engine.base import ContainerSpec, NetworkSpec
 from lab.engine.fake import FakeEngine
 from lab.errors import EngineError, LabError, UsageError
 from lab.link import Impairment, Link
 from lab.result import Result
-from lab.runner.arguments import arguments
 from lab.runner.case import CaseRunner
 from lab.runner.folder import RunFolder, file_name, link_latest, make_folder
-from lab.runner.interrupt import Interrupt, Interrupted, signals_set
-from lab.runner.phases import Phases
-from lab.runner.plan import make_plan, place, wire_place
-from lab.runner.progress import Progress
 from lab.runner.selection import Selection
-from lab.runner.settle import quiet_time, settle
 from lab.runner.suite import Outcome, plan_jobs, run_jobs
-from lab.runner.testbed import in_parallel, remove_run
 from lab.scenario.load import Case, load
 from lab.scenario.steps import Call, parse_step
+from lab.session.arguments import arguments
+from lab.session.interrupt import Interrupt, Interrupted, signals_set
+from lab.session.phases import Phases
+from lab.session.plan import make_plan, place, wire_place
+from lab.session.settle import quiet_time, settle
+from lab.session.testbed import in_parallel, remove_run
 from lab.site import WireChoice
 from lab.units import Duration
 from tests.unit.report_helpers import result as report_result

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from lab.errors import UsageError
-from lab.evidence.model import Place
 from lab.link import Impairment, Link, one_way_delay
+from lab.place import Place
 from lab.scenario import support
 from lab.scenario.load import Case, find, load, load_all, select
 from lab.scenario.problems import Problem, ScenarioProblems

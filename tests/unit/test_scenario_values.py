@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from lab.evidence.model import Tolerance
 from lab.scenario.checks import CHECKS, parse_check
 from lab.scenario.data import Data, DataExpect
 from lab.scenario.steps import (
@@ -27,6 +26,7 @@ from lab.scenario.steps import (
     parse_step,
 )
 from lab.scenario.values import Address, Elapsed, Match, Packets, Party, Range, Target, TextMatch
+from lab.tolerance import Tolerance
 from lab.units import Duration, Percent
 
 

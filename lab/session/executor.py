@@ -15,10 +15,6 @@ from lab.errors import AgentError, DeadlineExceeded
 from lab.evidence.model import CallError, CallRecord, RunRecord, StepRecord
 from lab.host import CallSpec, RunSpec
 from lab.link import Link
-from lab.runner.arguments import arguments
-from lab.runner.interrupt import Interrupt
-from lab.runner.record import Record
-from lab.runner.testbed import Life, Testbed
 from lab.scenario.model import Scenario
 from lab.scenario.steps import (
     STEPS,
@@ -40,6 +36,10 @@ from lab.scenario.steps import (
     Step,
     WaitFor,
 )
+from lab.session.arguments import arguments
+from lab.session.interrupt import Interrupt
+from lab.session.record import Record
+from lab.session.testbed import Life, Testbed
 from lab.verdict import Finding, Verdict
 
 _END_OF_PROGRAM = 2.0  #: seconds that a program which is still running after the steps gets to end on SIGTERM

@@ -11,7 +11,7 @@ import yaml
 
 from lab.errors import UsageError
 from lab.evidence.store import Evidence, load_evidence
-from lab.judge import judge_case, told_live
+from lab.judging.case import judge_case, told_live
 from lab.result import SCENARIO_FILE, TOPOLOGY_FILE, Result, read_result
 from lab.scenario.load import Case, load
 from lab.scenario.model import Scenario

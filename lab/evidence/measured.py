@@ -13,10 +13,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lab.evidence.model import Tolerance
 from lab.evidence.timeline import longest_ns
 from lab.link import GilbertElliott, Impairment
 from lab.stats import IMPOSSIBLE, at_least, at_most, interval, log_pmf, median, percentile
+from lab.tolerance import Tolerance
 from lab.units import Percent
 
 Verdict = Literal["ok", "too few", "contradiction", "changed"]

@@ -19,9 +19,9 @@ from lab.errors import EngineError, LabEnvironmentError, SubnetTaken
 from lab.evidence.model import CaptureFacts
 from lab.host import Host, HostReadback, HostSetup, PowerOff
 from lab.link import Link
-from lab.runner.interrupt import Interrupt
-from lab.runner.phases import Phases
-from lab.runner.plan import HostPlan, Plan, place, wire_place
+from lab.session.interrupt import Interrupt
+from lab.session.phases import Phases
+from lab.session.plan import HostPlan, Plan, place, wire_place
 from lab.wire import Wire, WireSetup
 from lab.wire.container import wire_container
 

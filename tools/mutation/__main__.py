@@ -1,6 +1,6 @@
 """How many falsified expectations are noticed: each expectation of a stored run flipped, one at a time.
 
-    python -m tools.mutants runs/latest     of one case, or of a folder of many
+    python -m tools.mutation runs/latest     of one case, or of a folder of many
 
 An expectation that may be changed without any check failing proves nothing. Exit status 1 where fewer than
 95 % are caught; the survivors are listed with what was measured.
@@ -14,9 +14,9 @@ from pathlib import Path
 import click
 
 from lab.errors import LabError, UsageError
-from lab.mutate import mutate, total
 from lab.result import RESULT_FILE, read_result
 from lab.verdict import Verdict
+from tools.mutation.mutate import mutate, total
 
 AT_LEAST = 0.95
 

@@ -17,16 +17,16 @@ from lab.evidence.model import (
     Records,
     StateSample,
     StreamRecord,
-    Tolerance,
     WireFacts,
 )
 from lab.evidence.packets import Capture
 from lab.evidence.pcapng_write import convert
 from lab.evidence.store import Evidence, write_records
 from lab.runner.folder import RunFolder
-from lab.runner.plan import place
-from lab.runner.record import Record
-from lab.runner.testbed import Life, Testbed, in_parallel
+from lab.session.plan import place
+from lab.session.record import Record
+from lab.session.testbed import Life, Testbed, in_parallel
+from lab.tolerance import Tolerance
 
 Counters = Mapping[str, int]
 

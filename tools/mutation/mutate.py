@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lab.errors import UsageError
-from lab.evidence.model import Place
 from lab.evidence.store import Evidence, load_evidence
-from lab.judge import judge_case, told_live
-from lab.mutations import mutated_checks, mutated_expects
-from lab.recheck import stored_case
+from lab.judging.case import judge_case, told_live
+from lab.judging.recheck import stored_case
+from lab.place import Place
 from lab.result import Result, read_result
 from lab.scenario.checks import Check
 from lab.scenario.model import Scenario
 from lab.scenario.steps import Parallel, Step
 from lab.verdict import Finding, Verdict
+from tools.mutation.mutations import mutated_checks, mutated_expects
 
 
 @dataclass(frozen=True, slots=True)

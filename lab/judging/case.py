@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from lab.checks import judge_all
 from lab.checks.common import Context, failed
 from lab.checks.expect import judge_call, judge_run
-from lab.evidence.model import CallRecord, Place, RunRecord
+from lab.evidence.model import CallRecord, RunRecord
 from lab.evidence.store import Evidence
+from lab.place import Place
 from lab.scenario.expects import Expect, RunExpect
 from lab.scenario.model import Scenario
 from lab.scenario.steps import Await, Call, Connect, Parallel, Run, Sendto, Step, all_steps
