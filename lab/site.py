@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from lab.errors import UsageError
+from lab.limits import Limits
+from lab.policy import NETWORK_CAPABILITIES, Policy
 from lab.tolerance import Tolerance
-from lab.units import Duration, Percent
+from lab.units import Duration, Percent, Size
 
 ROOT = Path(__file__).resolve().parent.parent  #: where images/, compose/ and lab.yml of the lab itself are
 
 _Duration = Annotated[Duration, BeforeValidator(lambda v: Duration.parse(v) if isinstance(v, str) else v)]
 _Percent = Annotated[Percent, BeforeValidator(lambda v: Percent.parse(v) if isinstance(v, str) else v)]
+
+_Size = Annotated[Size, BeforeValidator(lambda v: Size.parse(v) if isinstance(v, str | int) else v)]
 
 WireChoice = Literal["auto", "kernel", "uml"]
 
@@ -37,6 +41,35 @@ class _Engine(_Model):
     address: str | None = None
 
 
+def _capabilities(value: object) -> object:
+    """As Docker and Compose write them, with or without CAP_; in one order."""
+    named = {str(one).upper().removeprefix("CAP_") for one in value} if isinstance(value, list) else value
+    if not isinstance(named, set) or named - set(NETWORK_CAPABILITIES):
+        raise ValueError(f"{value!r} is not a list of capabilities: {', '.join(NETWORK_CAPABILITIES)}")
+    return tuple(sorted(named))
+
+
+class _Policy(_Model):
+    capabilities: Annotated[tuple[str, ...], BeforeValidator(_capabilities)] = ()
+
+
+def _enough(low: int, what: str) -> AfterValidator:
+    def check(value: Size | int) -> Size | int:
+        if (value.bytes if isinstance(value, Size) else value) < low:
+            raise ValueError(f"{value} is too little: {what}")
+        return value
+
+    return AfterValidator(check)
+
+
+class _Limits(_Model):
+    memory: Annotated[_Size, _enough(32_000_000, "the agent of the programs takes 20MB")] = Limits().memory
+    pids: Annotated[int, _enough(8, "a shell and what it starts need 8")] = Limits().pids
+    file_size: Annotated[_Size, _enough(1, "at least 1B")] = Limits().file_size
+    disk: Annotated[_Size, _enough(1_000_000, "at least 1MB")] = Limits().disk
+    logs: Annotated[_Size, _enough(1, "at least 1B")] = Limits().logs
+
+
 class _File(_Model):
     pool: IPv4Network = IPv4Network("198.18.0.0/15")
     wire: WireChoice = "auto"
@@ -45,6 +78,8 @@ class _File(_Model):
     snaplen: int = 262_144
     tolerance: _Tolerance = _Tolerance()
     engine: _Engine = _Engine()
+    policy: _Policy = _Policy()
+    limits: _Limits = _Limits()
 
 
 @dataclass(frozen=True)
@@ -58,6 +93,8 @@ class Site:
     snaplen: int  #: bytes
     tolerance: Tolerance
     engine_address: str | None
+    policy: Policy
+    limits: Limits
 
 
 def load_site(path: Path | None = None) -> Site:
@@ -87,4 +124,15 @@ def _site(file: _File) -> Site:
         early_ns=file.tolerance.early.ns,
         machine_ns=file.tolerance.machine.ns,
     )
-    return Site(file.pool, file.wire, file.timeout, file.runs, file.snaplen, tolerance, file.engine.address)
+    limits = file.limits
+    return Site(
+        file.pool,
+        file.wire,
+        file.timeout,
+        file.runs,
+        file.snaplen,
+        tolerance,
+        file.engine.address,
+        Policy(capabilities=file.policy.capabilities),
+        Limits(limits.memory, limits.pids, limits.file_size, limits.disk, limits.logs),
+    )

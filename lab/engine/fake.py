@@ -287,6 +287,9 @@ class FakeEngine:
         output = b"".join(iter(process.stdout.get, None))
         return ExecResult(running.exit_code, output, bytes(process.errors))
 
+    def disk_used(self, container_id: str) -> int:
+        return sum(map(len, self._container(container_id).process.files.values()))
+
     def read_file(self, container_id: str, path: str) -> bytes:
         files = self._container(container_id).process.files
         if path not in files:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from base64 import b64decode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -16,10 +16,10 @@ from lab.host.channel import AgentRefused, Channel, Event
 from lab.host.convert import (
     call_record,
     encode_arguments,
-    run_record,
     state_sample,
     stream_record,
 )
+from lab.host.programs import Launch, Programs
 from lab.host.specs import (
     CAPTURE_PATH,
     CallSpec,
@@ -29,6 +29,7 @@ from lab.host.specs import (
     PowerOff,
     RunSpec,
 )
+from lab.limits import Limits
 
 REACH = 10.0  #: seconds for the way to the wire; the kernel tells bridges of carriers once a second
 QUICK = 15.0  #: seconds for what takes milliseconds: only a broken or starved agent needs them
@@ -45,8 +46,17 @@ class Host:
     (`AgentRefused`); a socket call that fails is no error but a record that says so.
     """
 
-    def __init__(self, stream: Stream, name: str) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        name: str,
+        launch: Launch | None = None,
+        limits: Limits = Limits(),  # noqa: B008 - it is frozen
+    ) -> None:
+        """`launch` starts the containers of its programs; without it, it has none."""
         self.name = name
+        self._open_files: int | None = None
+        self._programs = None if launch is None else Programs(name, launch, limits, self._hear)
         self._mac = ""
         self._lock = threading.Lock()
         self._begun: dict[str, threading.Event] = {}
@@ -56,7 +66,9 @@ class Host:
         self._channel.wait_ready(timeout)
 
     def close(self) -> None:
-        """Ends the agent: it kills what it started and exits. May be called twice."""
+        """Ends the agent and all programs: it kills what it started and exits. May be called twice."""
+        if self._programs is not None:
+            self._programs.close()
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -74,7 +86,7 @@ class Host:
 
     def set_up(self, setup: HostSetup, timeout: float = QUICK) -> HostReadback:
         """Routes, ARP, MTU and offloads as asked, read back and compared; begins to sample socket states."""
-        self._mac = setup.mac
+        self._mac, self._open_files = setup.mac, setup.open_files
         raw = self._ask(
             "set_up",
             timeout=timeout,
@@ -111,6 +123,8 @@ class Host:
         The same number is the same CPU on every host of a machine, and for the wire. Packets that are sent
         from two CPUs can overtake each other on the way.
         """
+        if self._programs is not None:
+            self._programs.pin(number)
         return int(self._ask("pin", number=number)["cpu"])
 
     def power_off(self) -> PowerOff:
@@ -165,7 +179,8 @@ class Host:
 
     def cancel(self, step: str) -> int:
         """End the step's calls that wait (error `cancelled`) or its program; returns how many there were."""
-        return int(self._ask("cancel", step=step))
+        programs = 0 if self._programs is None else self._programs.cancel(step)
+        return programs + int(self._ask("cancel", step=step))
 
     def streams(self) -> list[StreamRecord]:
         """What each TCP socket carried so far, of closed sockets and dead processes too."""
@@ -177,6 +192,7 @@ class Host:
 
     def limit_open_files(self, count: int | None) -> None:
         """RLIMIT_NOFILE of processes from now on. Those that are alive end, with their sockets."""
+        self._open_files = count
         self._ask("limit", open_files=count)
 
     def signal(self, process: str, signal: str) -> Moment:
@@ -187,22 +203,30 @@ class Host:
 
     # -- programs ----------------------------------------------------------------------------------
 
+    def prepare_programs(self, needed: Iterable[tuple[str, ...]]) -> None:
+        """Begins to start what programs with these capabilities need; `programs_ready` waits for it."""
+        self._place_of_programs().prepare(needed)
+
+    def programs_ready(self) -> None:
+        """Returns when all that was prepared stands. Raises what went wrong."""
+        if self._programs is not None:
+            self._programs.wait_ready()
+
     def run(self, spec: RunSpec) -> Future[RunRecord]:
         """Start a program; the future is its end, `begun` returns when it runs."""
         begun = self._expect(spec.step)
-        future = self._channel.submit(
-            "run",
-            step=spec.step,
-            argv=list(spec.argv),
-            stdin=spec.stdin,
-            timeout_ns=None if spec.timeout is None else spec.timeout.ns,
-        )
-        return _then(future, lambda raw: run_record(self.name, spec, raw), begun.set)
+        future = self._place_of_programs().run(spec, self._open_files)
+        future.add_done_callback(lambda _: begun.set())
+        return future
 
     def signal_run(self, step: str, signal: str) -> Moment:
         """Signal the program of a step and its children. Raises `AgentRefused` where it has ended."""
-        raw = self._ask("signal_run", step=step, signal=signal)
-        return Moment(raw["wall_ns"], raw["mono_ns"])
+        return self._place_of_programs().signal(step, signal)
+
+    def _place_of_programs(self) -> Programs:
+        if self._programs is None:
+            raise AgentError(f"{self.name}: this host was made without a place for programs")
+        return self._programs
 
     # -- states and counters -----------------------------------------------------------------------
 

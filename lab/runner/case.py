@@ -80,7 +80,7 @@ class CaseRunner:
         with RunLock.take(run) as lock:
             plan = make_plan(case.scenario, run, self.wire, lock.labels(), keep=True, cpu=os.getpid())
             self.progress.status(f"{case.name}: bringing up {', '.join(case.scenario.used_hosts)}")
-            arguments = (self.site.pool, self.site.snaplen, Phases(), self.interrupt)
+            arguments = (self.site.pool, self.site.snaplen, Phases(), self.interrupt, self.site.limits)
             with testbed(self.engine, self.images, plan, *arguments, lambda: standing, lambda: None):
                 standing = True
             lock.keep()
@@ -155,6 +155,7 @@ class _Run:
             self.lab.site.snaplen,
             self.phases,
             self.lab.interrupt,
+            self.lab.site.limits,
             lambda: self.standing,
             load_aftermath,
         )

@@ -9,7 +9,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, TypeAdapter, WithJsonSchema
+from pydantic import BeforeValidator, Field, TypeAdapter, WithJsonSchema
 
 from lab.link import Impairment
 from lab.place import Place
@@ -244,6 +244,15 @@ class Stop(Step):
     service: Name
 
 
+#: What a program may ask for, where `policy` of lab.yml allows it.
+CAPABILITIES = ("NET_ADMIN", "NET_RAW")
+CapabilityName = Annotated[
+    str,
+    one_of(CAPABILITIES, "a capability that a program can ask for"),
+    WithJsonSchema({"type": "string", "enum": list(CAPABILITIES)}),
+]
+
+
 class Run(Step):
     """A program at a host, with `stdin` typed into it."""
 
@@ -254,7 +263,13 @@ class Run(Step):
     stdin: Opt[Text] = None
     timeout: Opt[Time] = None
     background: Flag = False
+    capabilities: list[CapabilityName] = Field(default_factory=list)
     expect: Opt[RunExpect] = None
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """Its capabilities, each once and sorted."""
+        return tuple(sorted(set(self.capabilities)))
 
 
 # --- waiting ----------------------------------------------------------------------------------------------

@@ -125,6 +125,7 @@ class Executor:
             argv=tuple(step.command),
             stdin=step.stdin or "",
             timeout=step.timeout,
+            capabilities=step.held,
         )
         life = self.bed.lives[step.at][-1]
         pending = Pending(step, life.host.run(spec), life)

@@ -34,6 +34,7 @@ class HostPlan:
     link: Link
     sysctls: Mapping[str, str]
     ulimits: Mapping[str, int]
+    programs: tuple[tuple[str, ...], ...] = ()  #: the capabilities that its programs have, each set once
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ def make_plan(
     scenario: Scenario, run: str, wire: WireChoice, labels: Mapping[str, str], *, keep: bool, cpu: int = 0
 ) -> Plan:
     """The plan of a case; `labels` are those of the run that owns it."""
+    runs = [step for step in all_steps(scenario.steps) if isinstance(step, Run)]
     hosts = tuple(
         HostPlan(
             name,
@@ -93,6 +95,7 @@ def make_plan(
             scenario.hosts[name].link,
             scenario.hosts[name].sysctls,
             scenario.hosts[name].ulimits,
+            tuple(dict.fromkeys(run.held for run in runs if run.at == name)),
         )
         for index, name in enumerate(scenario.used_hosts)
     )

@@ -17,7 +17,8 @@ from lab.engine.images import Images
 from lab.engine.subnets import free_subnets
 from lab.errors import EngineError, LabEnvironmentError, SubnetTaken
 from lab.evidence.model import CaptureFacts
-from lab.host import Host, HostReadback, HostSetup, PowerOff
+from lab.host import HOST_CAPABILITIES, Host, HostReadback, HostSetup, PowerOff, launcher
+from lab.limits import Limits
 from lab.link import Link
 from lab.session.interrupt import Interrupt
 from lab.session.phases import Phases
@@ -27,7 +28,6 @@ from lab.wire.container import wire_container
 
 _BRING_UP = 60.0  #: seconds for one container from start to ready; a busy machine boots the wire in 2.3 s
 _SUBNETS = 64  #: how many free subnets are tried before the pool counts as full
-_CAPABILITIES = ("NET_ADMIN", "NET_RAW")
 
 
 @dataclass
@@ -54,6 +54,7 @@ class Testbed:
     snaplen: int
     phases: Phases
     interrupt: Interrupt
+    limits: Limits
     wire: Wire = field(init=False)
     lives: dict[str, list[Life]] = field(default_factory=dict)
     links: dict[str, Link] = field(init=False)  #: as they are now
@@ -105,14 +106,26 @@ class Testbed:
                 address=where.address,
                 mac=where.mac,
                 hostname=name,
-                capabilities=_CAPABILITIES,
+                capabilities=HOST_CAPABILITIES,
+                no_new_privileges=True,
                 sysctls=plan.sysctls,
                 outlives_lab=self.plan.keep,
             ),
             f"host {name}",
         )
         with self.phases(f"host {name}: set up"):
-            host = Host(stream, name)
+            launch = launcher(
+                self.engine,
+                container,
+                image=self.images.host.tag,
+                name=f"lab-{self.plan.run}-{name}" + (f"-{boot}" if boot > 1 else ""),
+                labels=self.plan.labels_of("programs"),
+                limits=self.limits,
+                outlives_lab=self.plan.keep,
+                opened=self._streams.append,
+            )
+            host = Host(stream, name, launch, self.limits)
+            host.prepare_programs(plan.programs)
             host.wait_ready(_BRING_UP)
             setup = HostSetup(
                 subnet=self.subnet,
@@ -132,6 +145,7 @@ class Testbed:
         """Returns when frames of a host get to the wire and back; the wire must be set up."""
         with self.phases(f"host {name}: reach"):
             life = self.lives[name][-1]
+            life.host.programs_ready()
             life.host.pin(self.plan.cpu)
             life.host.reach(life.setup)
 
@@ -204,6 +218,7 @@ def testbed(
     snaplen: int,
     phases: Phases,
     interrupt: Interrupt,
+    limits: Limits,
     keep: Callable[[], bool],
     meanwhile: Callable[[], None],
 ) -> Iterator[Testbed]:
@@ -222,7 +237,7 @@ def testbed(
         with phases("network"):
             network, subnet = _network(engine, plan, pool)
         interrupt.check()
-        bed = Testbed(engine, plan, images, subnet, network, snaplen, phases, interrupt)
+        bed = Testbed(engine, plan, images, subnet, network, snaplen, phases, interrupt, limits)
         stack.callback(bed.abort)
         stack.enter_context(interrupt.calling(bed.abort))
         with phases("bring-up"):
