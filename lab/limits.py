@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lab.units import Size
 
 _MB = 1_000_000
+_MEMORY, _FILE, _DISK, _LOGS = (Size(number * _MB) for number in (512, 256, 256, 64))
 
 #: A `RunRecord.error` that begins so tells of a limit.
 REACHED = "reached its limit of "
@@ -16,11 +17,11 @@ REACHED = "reached its limit of "
 class Limits:
     """Of all programs that `run` steps start on one host, together; `file_size` is of each file."""
 
-    memory: Size = Size(512 * _MB)
+    memory: Size = _MEMORY
     pids: int = 512  #: processes and threads
-    file_size: Size = Size(256 * _MB)
-    disk: Size = Size(256 * _MB)  #: what is written over the image
-    logs: Size = Size(64 * _MB)  #: what one program writes to stdout and stderr; 1 MiB of each is kept
+    file_size: Size = _FILE
+    disk: Size = _DISK  #: what is written over the image
+    logs: Size = _LOGS  #: what one program writes to stdout and stderr; 1 MiB of each is kept
 
     def reached(self, word: str, host: str) -> str:
         """What is said of a program that ran into the limit of this name."""
@@ -32,3 +33,6 @@ class Limits:
             "logs": f"{self.logs} of output",
         }
         return f"{host} {REACHED}{amounts[word]} (limits.{word} in lab.yml)"
+
+
+DEFAULT = Limits()  #: where lab.yml says nothing else

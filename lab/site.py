@@ -11,7 +11,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from lab.errors import UsageError
-from lab.limits import Limits
+from lab.limits import DEFAULT, Limits
 from lab.policy import NETWORK_CAPABILITIES, Policy
 from lab.tolerance import Tolerance
 from lab.units import Duration, Percent, Size
@@ -63,11 +63,11 @@ def _enough(low: int, what: str) -> AfterValidator:
 
 
 class _Limits(_Model):
-    memory: Annotated[_Size, _enough(32_000_000, "the agent of the programs takes 20MB")] = Limits().memory
-    pids: Annotated[int, _enough(8, "a shell and what it starts need 8")] = Limits().pids
-    file_size: Annotated[_Size, _enough(1, "at least 1B")] = Limits().file_size
-    disk: Annotated[_Size, _enough(1_000_000, "at least 1MB")] = Limits().disk
-    logs: Annotated[_Size, _enough(1, "at least 1B")] = Limits().logs
+    memory: Annotated[_Size, _enough(32_000_000, "the agent of the programs takes 20MB")] = DEFAULT.memory
+    pids: Annotated[int, _enough(8, "a shell and what it starts need 8")] = DEFAULT.pids
+    file_size: Annotated[_Size, _enough(1, "at least 1B")] = DEFAULT.file_size
+    disk: Annotated[_Size, _enough(1_000_000, "at least 1MB")] = DEFAULT.disk
+    logs: Annotated[_Size, _enough(1, "at least 1B")] = DEFAULT.logs
 
 
 class _File(_Model):

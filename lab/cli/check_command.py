@@ -15,7 +15,8 @@ from lab.cli.options import parse_params
 def command(paths: tuple[Path, ...], params: tuple[str, ...]) -> None:
     """Validate scenarios, all errors of all files at once; needs no Docker. Exit status 2 for an error."""
     from lab.scenario.load import load_all
+    from lab.site import load_site
 
-    cases = load_all(paths, params=parse_params(params))
+    cases = load_all(paths, params=parse_params(params), policy=load_site().policy)
     files = len({case.path for case in cases})
     click.echo(f"{files} file{'s' * (files != 1)}, {len(cases)} case{'s' * (len(cases) != 1)}: valid")

@@ -4,4 +4,14 @@ from lab.host.host import Host
 from lab.host.programs import launcher
 from lab.host.specs import HOST_CAPABILITIES, CallSpec, HostReadback, HostSetup, Moment, PowerOff, RunSpec
 
-__all__ = ["HOST_CAPABILITIES", "CallSpec", "Host", "HostReadback", "HostSetup", "Moment", "PowerOff", "RunSpec", "launcher"]
+__all__ = [
+    "HOST_CAPABILITIES",
+    "CallSpec",
+    "Host",
+    "HostReadback",
+    "HostSetup",
+    "Moment",
+    "PowerOff",
+    "RunSpec",
+    "launcher",
+]

@@ -29,7 +29,7 @@ from lab.host.specs import (
     PowerOff,
     RunSpec,
 )
-from lab.limits import Limits
+from lab.limits import DEFAULT, Limits
 
 REACH = 10.0  #: seconds for the way to the wire; the kernel tells bridges of carriers once a second
 QUICK = 15.0  #: seconds for what takes milliseconds: only a broken or starved agent needs them
@@ -51,7 +51,7 @@ class Host:
         stream: Stream,
         name: str,
         launch: Launch | None = None,
-        limits: Limits = Limits(),  # noqa: B008 - it is frozen
+        limits: Limits = DEFAULT,
     ) -> None:
         """`launch` starts the containers of its programs; without it, it has none."""
         self.name = name

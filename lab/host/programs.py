@@ -150,7 +150,9 @@ class Programs:
             if future is None:
                 future = self._rooms[capabilities] = Future()
                 name = f"programs-{self._host}"
-                threading.Thread(target=self._open, args=(capabilities, future), name=name, daemon=True).start()
+                threading.Thread(
+                    target=self._open, args=(capabilities, future), name=name, daemon=True
+                ).start()
             return future
 
     def _open(self, capabilities: Capabilities, future: Future[_Room]) -> None:

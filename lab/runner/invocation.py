@@ -66,10 +66,10 @@ def invoke(
     progress: Progress,
 ) -> Done:
     """Runs everything selected. Raises `LabError` where it cannot even begin."""
-    cases = selection.cases()
+    site = load_site()
+    cases = selection.cases(site.policy)
     if keep and len(cases) > 1:
         raise UsageError(f"--keep goes with one case, and these are {len(cases)}", hint="choose one with -k")
-    site = load_site()
     interrupt = Interrupt()
     with _runner(site, interrupt, keep=keep, wire=wire, progress=progress) as runner:
         folder, jobs = plan_jobs(cases, out or site.runs, repeat)

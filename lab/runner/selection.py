@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.errors import UsageError
+from lab.policy import Policy
 from lab.scenario.load import Case, load_all, select
 
 
@@ -19,9 +20,10 @@ class Selection:
     tags: Sequence[str] = ()
     params: Mapping[str, str] | None = None
 
-    def cases(self) -> list[Case]:
-        """Raises `UsageError` where a file is invalid or nothing is left."""
-        found = load_all(self.paths, params=self.params or {})
+    def cases(self, policy: Policy | None = None) -> list[Case]:
+        """Raises `UsageError` where a file is invalid, asks for what `policy` does not permit, or nothing is
+        left."""
+        found = load_all(self.paths, params=self.params or {}, policy=policy)
         chosen = select(found, self.keyword, self.tags)
         if not chosen:
             asked = [f"-k {self.keyword}"] if self.keyword else []

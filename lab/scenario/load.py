@@ -11,6 +11,7 @@ from typing import Any
 
 from lab.errors import UsageError
 from lab.link import UNIMPAIRED, Impairment
+from lab.policy import Policy
 from lab.place import Place
 from lab.scenario import params as sweeps
 from lab.scenario import tree
@@ -20,6 +21,7 @@ from lab.scenario.links import LINK_KEYS, SIDE_RULES
 from lab.scenario.locate import Locator, all_places
 from lab.scenario.model import OWN_PAIR, HostSpec, Scenario, ScenarioFile, Topology
 from lab.scenario.params import Param
+from lab.scenario.permitted import not_permitted
 from lab.scenario.problems import Problem, ScenarioProblems, did_you_mean
 from lab.scenario.references import check_names
 from lab.scenario.steps import LinkStep, Parallel, Step
@@ -62,8 +64,12 @@ def load(
     return cases
 
 
-def load_all(paths: Sequence[str | Path], *, params: Mapping[str, str] | None = None) -> list[Case]:
+def load_all(
+    paths: Sequence[str | Path], *, params: Mapping[str, str] | None = None, policy: Policy | None = None
+) -> list[Case]:
     """The cases of files and folders (recursive, `*.yml` and `*.yaml`, sorted), each file once.
+
+    `policy` is the site's; without it nothing is asked whether it is permitted.
 
     Raises `ScenarioProblems` with the problems of all files, `UsageError` where there is nothing to run.
     """
@@ -71,6 +77,9 @@ def load_all(paths: Sequence[str | Path], *, params: Mapping[str, str] | None = 
     files = [_File(path, given) for path in find(paths)]
     cases = [case for file in files for case in file.read()]
     problems = [problem for file in files for problem in file.problems]
+    if policy is not None:
+        asked = [problem for case in cases for problem in not_permitted(case.scenario, policy)]
+        problems += dict.fromkeys(asked)  # each once, not for every value of a parameter
     if problems:
         raise ScenarioProblems(problems)
     _unknown_params(given, {name: values for file in files for name, values in file.sweep.items()})

@@ -15,27 +15,13 @@ from lab.scenario.checks import AnyCheck, Check
 from lab.scenario.links import LinkSpec
 from lab.scenario.quantities import Flag, HostName, Port, Text, Time, number, one_of
 from lab.scenario.steps import AnyStep, Step
+from lab.scenario.sysctls import Sysctls
 from lab.scenario.values import Output
 from lab.scenario.words import REQUIREMENTS
 from lab.units import Duration
 
 #: The hosts of the lab's own pair, which are there where no `topology` is given.
 OWN_PAIR = ("client", "server")
-
-
-_SYSCTL = r"net(\.[A-Za-z0-9_-]+)+"
-
-
-def _sysctl(value: object) -> str:
-    if isinstance(value, str) and re.fullmatch(_SYSCTL, value):
-        return value
-    raise problem(f"{shown(value)} is not a sysctl of a host's own: net.…, like net.ipv4.tcp_syn_retries")
-
-
-Sysctls = dict[
-    Annotated[str, PlainValidator(_sysctl), WithJsonSchema({"type": "string", "pattern": f"^{_SYSCTL}$"})],
-    Text,
-]
 
 
 class Ulimits(Model):
