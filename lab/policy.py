@@ -1,4 +1,4 @@
-"""What a scenario may do on this site beside its own network: `policy` of `lab.yml`. A scenario cannot widen it."""
+"""What a scenario may do beside its own network: `policy` of `lab.yml`. A scenario cannot widen it."""
 
 from __future__ import annotations
 

@@ -16,10 +16,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from lab.host.channel import AgentRefused, Channel, Event
 from lab.engine.base import ContainerSpec, Engine, Stream
 from lab.errors import AgentError, EngineError
 from lab.evidence.model import RunRecord
+from lab.host.channel import AgentRefused, Channel, Event
 from lab.host.convert import run_record
 from lab.host.specs import Moment, RunSpec
 from lab.limits import Limits
@@ -35,15 +35,15 @@ Capabilities = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A container for programs that was started: its agent's stream, and what only the engine knows or does."""
+class Started:
+    """A container for programs: its agent's stream, and what only the engine knows or does."""
 
     stream: Stream
     disk_used: Callable[[], int]
     kill: Callable[[], None]
 
 
-Launch = Callable[[Capabilities], Place]
+Launch = Callable[[Capabilities], Started]
 
 
 def launcher(
@@ -62,7 +62,7 @@ def launcher(
     `opened` hears of each stream, so that whoever takes the lab down can end it.
     """
 
-    def launch(capabilities: Capabilities) -> Place:
+    def launch(capabilities: Capabilities) -> Started:
         spec = ContainerSpec(
             name="-".join((name, "programs", *(word.lower() for word in capabilities))),
             image=image,
@@ -80,7 +80,7 @@ def launcher(
         stream = engine.attach(container)
         opened(stream)
         engine.start(container)
-        return Place(stream, lambda: engine.disk_used(container), lambda: engine.kill(container))
+        return Started(stream, lambda: engine.disk_used(container), lambda: engine.kill(container))
 
     return launch
 
@@ -174,7 +174,7 @@ class Programs:
 class _Room:
     """One container for programs, and its agent."""
 
-    def __init__(self, host: str, place: Place, limits: Limits, heard: Callable[[Event], None]) -> None:
+    def __init__(self, host: str, place: Started, limits: Limits, heard: Callable[[Event], None]) -> None:
         self._host, self._place, self._limits = host, place, limits
         self._channel = Channel(place.stream, f"programs of {host}", on_event=heard)
         self._full: str | None = None  #: what is said of all programs once the disk is

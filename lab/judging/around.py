@@ -37,7 +37,7 @@ def went_around(evidence: Evidence) -> WireError | None:
         return None
     return WireError(
         f"went around the wire: {'; '.join(found)}",
-        hint="a program with NET_ADMIN or NET_RAW did it, or something outside the lab sends into its network",
+        hint="a program with NET_ADMIN or NET_RAW did it, or a machine outside the lab sends into it",
     )
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from lab.errors import UsageError
 from lab.link import UNIMPAIRED, Impairment
-from lab.policy import Policy
 from lab.place import Place
+from lab.policy import Policy
 from lab.scenario import params as sweeps
 from lab.scenario import tree
 from lab.scenario.checks import Check

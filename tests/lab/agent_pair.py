@@ -10,9 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from lab.engine.base import LABEL_RUN, ContainerSpec, Engine, NetworkSpec
 from lab.errors import SubnetTaken
-from lab.host import Host, HostReadback, HostSetup
-
-CAPABILITIES = ("NET_ADMIN", "NET_RAW")
+from lab.host import HOST_CAPABILITIES, Host, HostReadback, HostSetup
 
 
 @dataclass
@@ -60,7 +58,7 @@ def agent_pair(engine: Engine, image: str, *, open_files: int | None = None) -> 
                 address=addresses[who],
                 mac=macs[who],
                 hostname=who,
-                capabilities=CAPABILITIES,
+                capabilities=HOST_CAPABILITIES,
                 sysctls={"net.ipv4.ip_forward": "1"} if who == "wire" else {},
             )
             ids[who] = engine.create(spec)

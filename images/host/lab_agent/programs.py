@@ -79,7 +79,7 @@ class Program:
         hits: dict[str, int],
         done: Callable[[dict[str, Any]], None],
     ) -> None:
-        """`output` bounds the bytes of both outputs; `hits` are the limits met before, as `read_hits` tells."""
+        """`output` bounds the bytes of both outputs; `hits` are the limits met so far: `read_hits`."""
         self._loop, self.step, self._done = loop, step, done
         self._room, self._hits = output, hits
         self._limits: list[str] = []
