@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from lab.errors import WireError
 from lab.evidence.packets import ROW, Capture
 from lab.evidence.store import Evidence
-from lab.verdict import PacketRef
 
 _TARGET, _SOURCE, _TYPE = slice(0, 6), slice(6, 12), slice(12, 14)  # of an Ethernet header
 _ARP = b"\x08\x06"
@@ -49,7 +48,7 @@ def _of_host(name: str, capture: Capture, own: bytes, wire: bytes, macs: Mapping
         text = _wrong(header, own, wire, macs)
         if text is not None:
             first = next(p for p in range(len(rows) // ROW) if rows[p * ROW + 2 : p * ROW + 16] == header)
-            found.append(f"{PacketRef(name, first + 1)} {text}")
+            found.append(f"{text} ({name} #{first + 1})")
     return found
 
 
