@@ -9,19 +9,20 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from lab.attachment import Address, attach_all, attach_wire
 from lab.engine.base import ContainerSpec, Engine, NetworkSpec
 from lab.engine.images import Images
 from lab.engine.subnets import create_in_free_subnet
 from lab.evidence.model import RunRecord
 from lab.host import Host, HostSetup, RunSpec
-from lab.link import Link
+from lab.link import PLAIN, Link
 from lab.units import Duration
-from lab.wire import Wire, WireSetup
+from lab.wire import Wire, WireSetup, open_wire
 from lab.wire.container import CAPABILITIES, Kind, wire_container
 
 POOL = IPv4Network("198.18.0.0/15")
@@ -37,7 +38,7 @@ class Pair:
 
     engine: Engine
     hosts: dict[str, Host]
-    addresses: dict[str, IPv4Address]
+    addresses: dict[str, Address]
     containers: dict[str, str]
     wire: Wire | None
     _steps: Iterator[int] = field(default_factory=count)
@@ -108,10 +109,8 @@ def wired_pair(
     with ExitStack() as stack:
         network, subnet = create_in_free_subnet(engine, POOL, lambda free: NetworkSpec(name, free, labels))
         stack.callback(engine.remove_network, network)
-        octets = {"wire": 2, "client": 10, "server": 11}
-        addresses = {who: subnet[last] for who, last in octets.items()}
-        second, third = subnet.network_address.packed[1:3]
-        macs = {who: f"02:c6:{second:02x}:{third:02x}:00:{last:02x}" for who, last in octets.items()}
+        ends = attach_all(subnet, {who: (links or {}).get(who, PLAIN) for who in ("client", "server")})
+        router = attach_wire(subnet)
         hosts: dict[str, Host] = {}
         containers: dict[str, str] = {}
         wire: Wire | None = None
@@ -121,8 +120,8 @@ def wired_pair(
                 image=images.host.tag,
                 labels=labels,
                 network=network,
-                address=addresses[who],
-                mac=macs[who],
+                address=ends[who].address,
+                mac=ends[who].mac,
                 hostname=who,
                 capabilities=CAPABILITIES,
             )
@@ -134,32 +133,26 @@ def wired_pair(
                 image=images.wire.tag,
                 labels=labels,
                 network=network,
-                address=addresses["wire"],
-                mac=macs["wire"],
+                here=router,
                 kind=kind,
                 cpu=_CPU,
             )
             containers["wire"] = engine.create(spec)
             stack.callback(engine.remove, containers["wire"])
-            wire = Wire(engine.attach(containers["wire"]))
-            stack.callback(wire.close)
+            attached = engine.attach(containers["wire"])
+            stack.callback(attached.close)
             engine.start(containers["wire"])
         for who, host_spec in zip(("client", "server"), specs, strict=True):
             containers[who] = engine.create(host_spec)
             stack.callback(engine.remove, containers[who])
             hosts[who] = stack.enter_context(Host(engine.attach(containers[who]), who))
             engine.start(containers[who])
-        if wire is not None:
-            wire.wait_ready(60.0)
-            ends = {who: (addresses[who], macs[who]) for who in hosts}
-            wire.set_up(WireSetup(subnet, addresses["wire"], macs["wire"], ends, dict(links or {})))
+        if wired:
+            wire = open_wire(attached, 60.0)
+            wire.set_up(WireSetup(router, ends))
         for who, other in (("client", "server"), ("server", "client")):
             hosts[who].wait_ready()
-            gate = "wire" if wired else other
-            peers = {peer: addresses[peer] for peer in hosts}
-            hosts[who].set_up(
-                HostSetup(subnet, addresses[who], macs[who], addresses[gate], macs[gate], peers)
-            )
+            hosts[who].set_up(HostSetup(ends[who], router if wired else ends[other], ends))
             if wired:
                 hosts[who].pin(_CPU)
-        yield Pair(engine, hosts, addresses, containers, wire)
+        yield Pair(engine, hosts, {who: at.address for who, at in ends.items()}, containers, wire)

@@ -23,6 +23,7 @@ from socket import inet_aton
 
 import dpkt
 
+from lab.attachment import attach_at
 from lab.checks import judge
 from lab.checks.common import Context
 from lab.evidence.model import Endpoint, HostFacts, Records, StateSample
@@ -164,7 +165,7 @@ def whole(folder: Path) -> None:
     up = Impairment(delay=Duration(20 * _MS), loss=Percent.parse("1%"))
     links = {"client": Link(up=up), "server": Link(up=Impairment(delay=Duration(20 * _MS)))}
     hosts = {
-        name: HostFacts(name, address, _MACS[address], links[name], {}, "")
+        name: HostFacts(name, (attach_at(name, address, _MACS[address], links[name]),), {}, "")
         for name, address in (("client", _A), ("server", _B))
     }
     began = time.process_time()

@@ -18,6 +18,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Literal
 
+from lab.attachment import attach_wire
 from lab.clock import SYSTEM_CLOCK, Clock
 from lab.engine.base import LABEL_ROLE, Engine, EngineInfo, NetworkSpec
 from lab.engine.clean import Leftover, Owner, RunLock, leftovers
@@ -26,7 +27,7 @@ from lab.engine.private import find_engine
 from lab.engine.subnets import create_in_free_subnet, free_subnets
 from lab.errors import LabError
 from lab.site import Site
-from lab.wire import Wire
+from lab.wire import open_wire
 from lab.wire.container import wire_container
 
 Level = Literal["ok", "warn", "bad"]
@@ -204,8 +205,7 @@ def try_wire(engine: Engine, image: str, site: Site) -> WireTrial:
                     image=image,
                     labels=labels,
                     network=network,
-                    address=subnet[2],
-                    mac="02:c6:12:00:00:02",
+                    here=attach_wire(subnet),
                     kind=site.wire,
                 )
             )
@@ -213,9 +213,9 @@ def try_wire(engine: Engine, image: str, site: Site) -> WireTrial:
             stream = engine.attach(container)
             stack.callback(stream.close)
             engine.start(container)
-            wire = Wire(stream)
+            wire = open_wire(stream, _WIRE_PATIENCE)
             stack.callback(wire.close)
-            hello = wire.wait_ready(_WIRE_PATIENCE)
+            hello = wire.hello
             return WireTrial(hello.kind, hello.reason, time.monotonic() - begun, hello.kernel)
     except LabError as error:
         return WireTrial(None, str(error))

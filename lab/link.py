@@ -69,6 +69,12 @@ class Link:
     up: Impairment = UNIMPAIRED
     down: Impairment = UNIMPAIRED
 
+    def side(self, direction: Direction) -> Impairment:
+        return self.up if direction == "up" else self.down
+
+
+PLAIN = Link()  #: a link that impairs nothing
+
 
 def one_way_delay(source: Link, target: Link) -> Duration:
     """Configured delay from one host to another: up of the sender and down of the receiver, in series."""

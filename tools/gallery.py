@@ -24,8 +24,8 @@ from lab.report.diagram import svg
 from lab.report.diagram.bundling import Budget
 from lab.report.diagram.source import diagram_of
 from lab.result import RESULT_FILE, Result, read_result
-from lab.runner.folder import file_name
 from lab.scenario.load import load_all
+from lab.session.folder import file_name
 from lab.verdict import Verdict
 
 ROOT = Path(__file__).resolve().parent.parent

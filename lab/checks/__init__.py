@@ -71,7 +71,7 @@ def judge(check: Check, evidence: Evidence, context: Context) -> Finding:
     return known(check, evidence, context)
 
 
-def judge_all(
+def judge_checks(
     checks: Sequence[Check], evidence: Evidence, context: Context | None = None
 ) -> tuple[Finding, ...]:
     """One finding for each check, in order; the context is that of the evidence's own records."""

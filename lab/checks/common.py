@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Protocol
 
+from lab.attachment import Attachment
 from lab.evidence.model import Records, WireEvent
 from lab.evidence.trace import Journey
 from lab.link import Link, round_trip
@@ -22,8 +24,7 @@ MAX_REFS = 40  #: packets that a finding points at; a million would make no one 
 class Context:
     """What a judge needs to know beside the evidence."""
 
-    addresses: Mapping[str, str]  #: host name → address
-    links: Mapping[str, Link]  #: as configured before the first step
+    attachments: Mapping[str, Sequence[Attachment]]  #: by host
     tolerance: Tolerance
     changes: tuple[WireEvent, ...] = ()  #: what steps changed on links since, in order of time
     selections: dict[Any, Sequence[int]] = field(default_factory=dict, compare=False, repr=False)
@@ -32,11 +33,20 @@ class Context:
     @classmethod
     def of(cls, records: Records) -> Context:
         return cls(
-            {name: facts.address for name, facts in records.hosts.items()},
-            {name: facts.link for name, facts in records.hosts.items()},
+            {name: facts.attachments for name, facts in records.hosts.items()},
             records.tolerance,
             link_changes(records.wire_events),
         )
+
+    @cached_property
+    def addresses(self) -> Mapping[str, str]:
+        """By host: the address by which it is known."""
+        return {host: str(places[0].address) for host, places in self.attachments.items() if places}
+
+    @cached_property
+    def links(self) -> Mapping[str, Link]:
+        """By host: as configured before the first step."""
+        return {host: places[0].link for host, places in self.attachments.items() if places}
 
     def link_at(self, host: str, wall_ns: int | None) -> Link:
         """The link of a host as configured at a moment; None is before the first step."""
@@ -59,7 +69,18 @@ class Context:
 
     def host_of(self, address: str | None) -> str | None:
         """The host that has this address."""
-        return next((name for name, known in self.addresses.items() if known == address), None)
+        if address is None:
+            return None
+        return self._by_address.get(address)
+
+    @cached_property
+    def _by_address(self) -> Mapping[str, str]:
+        return {
+            str(address): host
+            for host, places in self.attachments.items()
+            for place in places
+            for address in place.addresses.values()
+        }
 
 
 def link_changes(events: Iterable[WireEvent]) -> tuple[WireEvent, ...]:

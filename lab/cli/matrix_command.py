@@ -145,7 +145,7 @@ class _Names:
         self._taken: set[str] = set()
 
     def new(self, text: str) -> str:
-        from lab.runner.folder import file_name
+        from lab.session.folder import file_name
 
         base = name = file_name(text)
         number = 2

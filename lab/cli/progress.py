@@ -1,4 +1,4 @@
-"""What the lab says on stderr while it works: plain lines, and one line that is overwritten on a terminal."""
+"""What the lab says on stderr while it works: plain lines, and one that is overwritten on a terminal."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import sys
 import threading
 from typing import TextIO
 
+from lab.session.events import Event, Said
+
 
 class Progress:
-    """Thread-safe. `line` stays; `status` is shown on a terminal only and gives way to what comes next.
+    """A listener to a lab's events. `line` stays; `status` is for terminals and gives way to what comes next.
 
-    With `verbose` a status is a line.
+    With `verbose` a status is a line. Thread-safe.
     """
 
     def __init__(self, stream: TextIO | None = None, *, quiet: bool = False, verbose: bool = False) -> None:
@@ -20,6 +22,10 @@ class Progress:
         self._lock = threading.Lock()
         self._live = self._stream.isatty()
         self._shown = 0
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Said):
+            (self.line if event.lasting else self.status)(event.text)
 
     def line(self, text: str) -> None:
         if self._quiet:

@@ -53,7 +53,7 @@ def command(
         raise UsageError("--keep goes with one case at a time", hint="leave out -j and --repeat")
     selection = Selection(paths, keyword, tags, parse_params(params))
     progress = Progress(quiet=quiet, verbose=verbose)
-    done = invoke(selection, repeat=repeat, workers=workers, keep=keep, out=out, wire=wire, progress=progress)
+    done = invoke(selection, repeat=repeat, workers=workers, keep=keep, out=out, wire=wire, listener=progress)
     progress.clear()
     sys.stdout.write(done.report(colour=color, verbose=verbose))
     sys.stdout.flush()

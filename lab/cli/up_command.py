@@ -27,4 +27,7 @@ def command(path: Path, keyword: str | None, params: tuple[str, ...], wire: str 
 
         names = ", ".join(case.name for case in cases)
         raise UsageError(f"{path}: {len(cases)} cases: choose one with -k or --param: {names}")
-    click.echo(bring_up(cases[0], wire=wire, progress=Progress()), nl=False)
+    progress = Progress()
+    text = bring_up(cases[0], wire=wire, listener=progress)
+    progress.clear()
+    click.echo(text, nl=False)

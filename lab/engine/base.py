@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from typing import Protocol
+
+from lab.attachment import Address
 
 LABEL_RUN = "lab.run"  #: id of the run that owns an object
 LABEL_PID = "lab.pid"  #: process id of the owner, for people
@@ -54,7 +56,7 @@ class ContainerSpec:
     labels: Mapping[str, str]
     command: Sequence[str] | None = None  #: None keeps the image's own
     network: str | None = None  #: network id
-    address: IPv4Address | None = None
+    address: Address | None = None
     mac: str | None = None
     join: str | None = None  #: container id
     hostname: str | None = None  #: also the network alias, so that Docker's DNS gives the name

@@ -1,4 +1,4 @@
-"""Which /24 of the pool a run takes: one that no Docker network and no route of this machine uses."""
+"""Which subnet of the pool a run takes: one that no Docker network and no route of this machine uses."""
 
 from __future__ import annotations
 
@@ -23,10 +23,13 @@ def create_in_free_subnet(
     pool: IPv4Network,
     spec: Callable[[IPv4Network], NetworkSpec],
     routes: Iterable[IPv4Network] | None = None,
+    *,
+    new_prefix: int = 24,
 ) -> tuple[str, IPv4Network]:
-    """A network of `spec(subnet)` in the next free /24 of the pool; its id and its subnet."""
+    """A network of `spec(subnet)` in the next free subnet of the pool; its id and its subnet."""
     taken: EngineError | None = None
-    for subnet in islice(free_subnets(pool, engine.networks(), routes), _TRIES):
+    free = free_subnets(pool, engine.networks(), routes, new_prefix=new_prefix)
+    for subnet in islice(free, _TRIES):
         try:
             return engine.create_network(spec(subnet)), subnet
         except SubnetTaken as error:
@@ -34,7 +37,7 @@ def create_in_free_subnet(
     if taken is not None:
         raise taken
     raise LabEnvironmentError(
-        f"no /24 of the pool {pool} is free: Docker networks or routes of this machine use all of it",
+        f"no /{new_prefix} of the pool {pool} is free: Docker networks or routes of this machine use it",
         hint="`lab clean` removes what dead runs left; another pool can be named in lab.yml",
     )
 

@@ -55,7 +55,12 @@ def match(captures: Mapping[str, Capture], facts: Mapping[str, HostFacts]) -> Ma
     sorters = {
         i: _Sorter(i, captures[name], facts.get(name)) for i, name in enumerate(names) if name in captures
     }
-    numbers = {host.address: i for i, host in enumerate(facts.values())}
+    numbers = {
+        str(address): i
+        for i, host in enumerate(facts.values())
+        for place in host.attachments
+        for address in place.addresses.values()
+    }
     for i, sorter in sorters.items():
         for address in sorter.own_addresses():
             numbers.setdefault(address, i)

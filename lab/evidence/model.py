@@ -1,7 +1,8 @@
 """The typed records of one case's evidence, as the agents report them and as `events.jsonl` keeps them.
 
 Times: `*_wall_ns` is CLOCK_REALTIME (comparable with capture stamps and between the hosts of one machine),
-`*_mono_ns` is CLOCK_MONOTONIC (for intervals). Addresses are dotted IPv4 text, ports are integers.
+`*_mono_ns` is CLOCK_MONOTONIC (for intervals). Addresses of records are text of either family, ports are
+integers.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lab.attachment import Attachment
 from lab.link import Direction, Impairment, Link
 from lab.place import Place
 from lab.tolerance import Tolerance
@@ -22,11 +24,22 @@ class HostFacts:
     """What is true of a host for the whole case."""
 
     name: str
-    address: str
-    mac: str
-    link: Link  #: as configured before the first step
+    attachments: tuple[Attachment, ...]  #: one for each network; the first is the one by which it is known
     sysctls: Mapping[str, str]  #: live values, read on the host: net.ipv4.tcp_syn_retries …
     kernel: str  #: uname -r
+
+    @property
+    def address(self) -> str:
+        return str(self.attachments[0].address)
+
+    @property
+    def mac(self) -> str:
+        return self.attachments[0].mac
+
+    @property
+    def link(self) -> Link:
+        """As configured before the first step."""
+        return self.attachments[0].link
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from lab.attachment import NETWORK
 from lab.errors import UsageError
 from lab.evidence import model
 from lab.evidence.model import Json, Records
@@ -77,7 +79,7 @@ def _plain(value: object) -> Json:
         text = value.decode("utf-8", "replace")
         whole = text.encode() == value and all(c.isprintable() or c in "\r\n\t" for c in text)
         return {"text": text} if whole else {"hex": value.hex()}
-    if isinstance(value, Decimal):
+    if isinstance(value, Decimal | IPv4Address | IPv6Address):
         return str(value)
     raise TypeError(f"{type(value).__name__} in a record: {value!r}")
 
@@ -158,6 +160,8 @@ def _assemble(path: Path, file: Iterable[str]) -> Records:
                 line["kind"] = line.pop(_OWN_KIND)
             if "data" in line:
                 line["data"] = _bytes(line["data"])
+            if name == "host" and "attachments" not in line:
+                line = _attached(line)
             held.setdefault(kind.field, []).append(kind.adapter.validate_python(line))
         except ValidationError as error:
             first = error.errors()[0]
@@ -170,6 +174,14 @@ def _assemble(path: Path, file: Iterable[str]) -> Records:
     return Records(
         **{kind.field: _shaped(kind, held.get(kind.field, [])) for kind in _KINDS if _wanted(kind, held)}
     )
+
+
+def _attached(line: dict[str, Any]) -> dict[str, Any]:
+    """A host as runs before attachments wrote it: one address in a /24, one MAC, one link."""
+    address, mac, link = line.pop("address"), line.pop("mac"), line.pop("link", {})
+    number = int(str(address).rpartition(".")[2])
+    place = {"host": line["name"], "network": NETWORK, "number": number, "mac": mac, "link": link}
+    return {**line, "attachments": [{**place, "addresses": {"ipv4": address}, "prefixes": {"ipv4": 24}}]}
 
 
 def _wanted(kind: _Kind, held: Mapping[str, Sequence[Any]]) -> bool:

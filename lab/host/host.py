@@ -86,16 +86,16 @@ class Host:
 
     def set_up(self, setup: HostSetup, timeout: float = QUICK) -> HostReadback:
         """Routes, ARP, MTU and offloads as asked, read back and compared; begins to sample socket states."""
-        self._mac, self._open_files = setup.mac, setup.open_files
+        self._mac, self._open_files = setup.here.mac, setup.open_files
         raw = self._ask(
             "set_up",
             timeout=timeout,
-            subnet=str(setup.subnet),
-            address=str(setup.address),
-            mac=setup.mac,
-            wire_address=str(setup.wire_address),
-            wire_mac=setup.wire_mac,
-            peers={name: str(address) for name, address in setup.peers.items()},
+            subnet=str(setup.here.subnet),
+            address=str(setup.here.address),
+            mac=setup.here.mac,
+            wire_address=str(setup.wire.address),
+            wire_mac=setup.wire.mac,
+            peers={name: str(place.address) for name, place in setup.peers.items()},
             arp=setup.arp,
             mtu=setup.mtu,
             open_files=setup.open_files,
@@ -110,9 +110,9 @@ class Host:
         raw = self._ask(
             "reach",
             timeout=timeout + QUICK,
-            mac=setup.mac,
-            wire_mac=setup.wire_mac,
-            wire_address=str(setup.wire_address),
+            mac=setup.here.mac,
+            wire_mac=setup.wire.mac,
+            wire_address=str(setup.wire.address),
             timeout_ns=int(timeout * 1e9),
         )
         return int(raw["asked"])

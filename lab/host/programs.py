@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.engine.base import ContainerSpec, Engine, Stream
-from lab.errors import AgentError, EngineError
+from lab.errors import AgentError, EngineError, LabError, UsageError
 from lab.evidence.model import RunRecord
 from lab.host.channel import AgentRefused, Channel, Event
 from lab.host.convert import run_record
 from lab.host.specs import Moment, RunSpec
 from lab.limits import Limits
+from lab.policy import Policy
 
 QUICK = 15.0  #: seconds for what takes milliseconds: only a broken or starved agent needs them
 BRING_UP = 60.0  #: seconds from the start of a container to its ready agent
@@ -54,6 +55,7 @@ def launcher(
     name: str,
     labels: dict[str, str],
     limits: Limits,
+    policy: Policy,
     outlives_lab: bool,
     opened: Callable[[Stream], None],
 ) -> Launch:
@@ -63,6 +65,9 @@ def launcher(
     """
 
     def launch(capabilities: Capabilities) -> Started:
+        refused = [word for word in capabilities if word not in policy.capabilities]
+        if refused:
+            raise UsageError(f"{', '.join(refused)} is not allowed by policy.capabilities in lab.yml")
         spec = ContainerSpec(
             name="-".join((name, "programs", *(word.lower() for word in capabilities))),
             image=image,
@@ -159,7 +164,7 @@ class Programs:
         try:
             room = _Room(self._host, self._launch(capabilities), self._limits, self._heard)
             room.wait_ready()
-        except (AgentError, EngineError) as error:
+        except LabError as error:
             future.set_exception(error)
             return
         with self._lock:

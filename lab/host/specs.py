@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
 from typing import Literal
 
+from lab.attachment import Attachment
 from lab.evidence.model import Json, StateSample, StreamRecord
 from lab.units import Duration
 
@@ -52,14 +52,11 @@ SYSCTLS = (
 
 @dataclass(frozen=True, slots=True)
 class HostSetup:
-    """How a host is joined to the wire. `peers` are the names that its calls may use."""
+    """How a host is joined to the wire. `peers` are those whose names its calls may use."""
 
-    subnet: IPv4Network
-    address: IPv4Address
-    mac: str
-    wire_address: IPv4Address
-    wire_mac: str
-    peers: Mapping[str, IPv4Address] = field(default_factory=dict)
+    here: Attachment
+    wire: Attachment
+    peers: Mapping[str, Attachment] = field(default_factory=dict)
     arp: Literal["static", "dynamic"] = "static"
     mtu: int | None = None  #: None leaves it
     open_files: int | None = None  #: RLIMIT_NOFILE of the processes that make calls; None: the container's

@@ -11,7 +11,7 @@ import yaml
 
 from lab.errors import UsageError
 from lab.evidence.store import Evidence, load_evidence
-from lab.judging.case import judge_case, told_live
+from lab.judging.case import judge_case, live_findings
 from lab.result import SCENARIO_FILE, TOPOLOGY_FILE, Result, read_result
 from lab.scenario.load import Case, load
 from lab.scenario.model import Scenario
@@ -49,10 +49,10 @@ def recheck_file(folder: Path, path: Path) -> Result:
 
 def judge_again(stored: Result, scenario: Scenario, evidence: Evidence) -> Result:
     """The result with its findings made anew; the pure part of `recheck`."""
-    told = told_live(stored.findings, scenario)
+    live = live_findings(stored.findings, scenario)
     if stored.error is not None:
-        return replace(stored, findings=judge_case(scenario, evidence, told, broken=True))
-    findings = judge_case(scenario, evidence, told)
+        return replace(stored, findings=judge_case(scenario, evidence, live, broken=True))
+    findings = judge_case(scenario, evidence, live)
     verdict = Verdict.of(finding.verdict for finding in findings)
     first = next((finding for finding in findings if finding.verdict is verdict), None)
     reason = "" if verdict is Verdict.PASS or first is None else first.reason

@@ -14,7 +14,7 @@ from lab.judging.around import went_around
 _SHOWN = 5  #: packets that an error names
 
 
-def doubts(evidence: Evidence) -> tuple[tuple[LinkProof, ...], LabError | None]:
+def assess(evidence: Evidence) -> tuple[tuple[LinkProof, ...], LabError | None]:
     """Configured against measured for every link, and the reason not to believe the run, if there is one."""
     proofs = prove(evidence.trace)
     return proofs, _capture_lost(evidence) or went_around(evidence) or _wire_lost(evidence) or _contradiction(

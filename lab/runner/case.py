@@ -1,4 +1,4 @@
-"""One case from bring-up to verdict: the network stands, the steps run, all that was seen is judged."""
+"""One case from bring-up to verdict: a client of the session, which makes a run folder of what it says."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lab import __version__
-from lab.cli.progress import Progress
-from lab.clock import SYSTEM_CLOCK, Deadline
+from lab.clock import Deadline
 from lab.engine.base import Engine, EngineInfo
 from lab.engine.clean import RunLock
 from lab.engine.images import Images
-from lab.errors import LabError, WireError
+from lab.errors import LabError
 from lab.result import (
     RESULT_VERSION,
     SCENARIO_FILE,
@@ -29,29 +28,28 @@ from lab.result import (
     Result,
 )
 from lab.runner.compose import compose_text
-from lab.runner.folder import RunFolder, new_run_id
 from lab.scenario.load import Case
 from lab.scenario.model import Scenario
-from lab.session.executor import Executor
+from lab.session.events import Events, Listener, Said
+from lab.session.folder import RunFolder, new_run_id
 from lab.session.interrupt import Interrupt, Interrupted
-from lab.session.phases import Phases
-from lab.session.plan import make_plan
+from lab.session.log import log_to
+from lab.session.opening import open_session
+from lab.session.plan import Plan, plan_case
 from lab.session.record import Record
-from lab.session.settle import quiet_time, settle
-from lab.session.testbed import Testbed, testbed
+from lab.session.testbed import testbed
 from lab.site import Site, WireChoice
 from lab.verdict import Verdict
 
-_FOR_EVER = 1 << 62  #: ns: for so long no packet has been seen where there is no host
-
 if TYPE_CHECKING:
     from lab.evidence.store import Evidence
-    from lab.runner.aftermath import Judged
+    from lab.runner.finishing import Judged
+    from lab.session.session import Session
 
 
-def load_aftermath() -> None:
+def load_finishing() -> None:
     """Makes ready what is needed behind the bring-up, during it. Where it is used it is imported by name."""
-    importlib.import_module("lab.runner.aftermath").prepare_html()
+    importlib.import_module("lab.runner.finishing").prepare_html()
 
 
 @dataclass
@@ -65,7 +63,7 @@ class CaseRunner:
     wire: WireChoice
     keep: bool
     interrupt: Interrupt
-    progress: Progress
+    listener: Listener  #: of the events of every case, beside each case's own
 
     def run(self, case: Case, run: str, folder: RunFolder, cpu: int) -> Result:
         """The whole case; its result and reports are in `folder` then. Raises nothing but bugs.
@@ -76,15 +74,30 @@ class CaseRunner:
 
     def bring_up(self, case: Case) -> str:
         """Only the hosts and the wire of a case, left standing; the id of the run. Raises `LabError`."""
-        run, standing = new_run_id(), False
+        run, standing, events = new_run_id(), False, Events(self.listener)
         with RunLock.take(run) as lock:
-            plan = make_plan(case.scenario, run, self.wire, lock.labels(), keep=True, cpu=os.getpid())
-            self.progress.status(f"{case.name}: bringing up {', '.join(case.scenario.used_hosts)}")
-            arguments = (self.site.pool, self.site.snaplen, Phases(), self.interrupt, self.site.limits)
-            with testbed(self.engine, self.images, plan, *arguments, lambda: standing, lambda: None):
+            plan = plan_case(case.scenario, run, self.wire, lock.labels(), keep=True, cpu=os.getpid())
+            events.emit(_bringing_up(case))
+            with testbed(
+                self.engine,
+                self.images,
+                plan,
+                self.site.pool,
+                self.site.snaplen,
+                events,
+                self.interrupt,
+                self.site.limits,
+                self.site.policy,
+                lambda: standing,
+                lambda: None,
+            ):
                 standing = True
             lock.keep()
         return run
+
+
+def _bringing_up(case: Case) -> Said:
+    return Said(f"{case.name}: bringing up {', '.join(case.scenario.used_hosts)}")
 
 
 class _Run:
@@ -97,8 +110,8 @@ class _Run:
         self.id = run
         self.folder = folder
         self.cpu = cpu
-        self.phases = Phases()
         self.record = Record()
+        self.events = Events(self.record, lab.listener)
         self.started = datetime.now(UTC)
         self.evidence: Evidence | None = None
         self.judged: Judged | None = None
@@ -111,12 +124,15 @@ class _Run:
         skip = self._why_skip()
         if skip:
             return self._finish(self._result(Verdict.SKIP, skip))
-        with ThreadPoolExecutor(1, thread_name_prefix="judge") as judge:
+        with (
+            log_to(self.folder.logs / "lab.log", self.events),
+            ThreadPoolExecutor(1, thread_name_prefix="judge") as judge,
+        ):
             judging: Future[None] | None = None
             try:
                 with RunLock.take(self.id) as lock:
-                    with self._testbed(lock) as bed:
-                        self._use(bed)
+                    with self._session(self._plan(lock)) as session:
+                        self._use(session)
                         if self.evidence is not None:
                             judging = judge.submit(self._judge, self.evidence)
                         self.standing = self.lab.keep
@@ -126,8 +142,8 @@ class _Run:
                 self._broke(error)
             if judging is not None:
                 judging.result()
-        if self.judged is not None and self.judged.doubt is not None:
-            self._broke(self.judged.doubt)
+        if self.judged is not None and self.judged.distrust is not None:
+            self._broke(self.judged.distrust)
         return self._finish(self._verdict())
 
     def _keep_sources(self) -> None:
@@ -142,68 +158,62 @@ class _Run:
         missing = [what for what in self.scenario.requires if what in ("ipv6", "swarm")]
         return f"requires {', '.join(missing)}, which this lab does not have yet" if missing else ""
 
-    def _testbed(self, lock: RunLock) -> AbstractContextManager[Testbed]:
-        plan = make_plan(
+    def _plan(self, lock: RunLock) -> Plan:
+        return plan_case(
             self.scenario, self.id, self.lab.wire, lock.labels(), keep=self.lab.keep, cpu=self.cpu
         )
-        self.lab.progress.status(f"{self.case.name}: bringing up {', '.join(self.scenario.used_hosts)}")
-        return testbed(
+
+    def _session(self, plan: Plan) -> AbstractContextManager[Session]:
+        self.events.emit(_bringing_up(self.case))
+        return open_session(
             self.lab.engine,
             self.lab.images,
+            self.lab.site,
             plan,
-            self.lab.site.pool,
-            self.lab.site.snaplen,
-            self.phases,
+            self.events,
+            self.record,
             self.lab.interrupt,
-            self.lab.site.limits,
-            lambda: self.standing,
-            load_aftermath,
+            steps=self.scenario.steps,
+            keep=lambda: self.standing,
+            meanwhile=load_finishing,
         )
 
-    def _use(self, bed: Testbed) -> None:
+    def _use(self, session: Session) -> None:
         """Steps, settling, evidence. What breaks is kept as the error; the evidence is taken all the same."""
-        from lab.runner.aftermath import collect, live_judge, read_counters
-
-        before = read_counters(bed)
         timeout = self.scenario.timeout or self.lab.site.timeout
-        deadline = Deadline.after(timeout.seconds, f"the scenario's {timeout}")
-        judge = live_judge(self.scenario, bed, self.lab.site.tolerance)
-        executor = Executor(self.scenario, bed, self.record, judge, deadline, self.lab.interrupt)
-        self.lab.progress.status(f"{self.case.name}: steps begin")
+        session.deadline = Deadline.after(timeout.seconds, f"the scenario's {timeout}")
+        self.events.emit(Said(f"{self.case.name}: steps begin"))
         try:
-            with self.phases("steps"):
-                executor.run()
-            with self.phases("settle"):
-                self._settle(bed)
+            with self.events.phase("steps"):
+                self._steps(session)
+            with self.events.phase("settle"):
+                if not session.settle():
+                    self.notes.append(
+                        "the network was not at rest 3 s after the last step: the captures end there"
+                    )
         except Interrupted:
             raise
         except LabError as error:
             self._broke(error)
-        with self.phases("evidence"):
-            try:
-                bed.wire.confirm()
-            except WireError as error:  # the packets shall say what it did in place of what was asked
-                self._broke(error)
-            self.evidence = collect(bed, self.record, before, self.lab.site.tolerance, self.folder)
+        with self.events.phase("evidence"):
+            self.evidence, broken = session.collect(self.folder)
+        if broken is not None:
+            self._broke(broken)
 
-    def _settle(self, bed: Testbed) -> None:
-        hosts = bed.on()
-        came_to_rest = settle(
-            lambda: min((host.quiet_ns() for host in hosts.values()), default=_FOR_EVER),
-            bed.wire.in_flight,
-            quiet_time(bed.links.values()),
-            self.lab.interrupt.wait,
-            SYSTEM_CLOCK,
-        )
-        if not came_to_rest:
-            self.notes.append("the network was not at rest 3 s after the last step: the captures end there")
+    def _steps(self, session: Session) -> None:
+        """All steps up to the first that fails; then what goes on in the background is brought to its end."""
+        for step in self.scenario.steps:
+            session.act(step)
+            if self.record.failed:
+                break
+        session.finish()
 
     def _judge(self, evidence: Evidence) -> None:
         """In a thread of its own, while the hosts are taken down."""
-        from lab.runner.aftermath import judge_all
+        from lab.runner.finishing import judge
 
-        with self.phases("judge"):
-            self.judged = judge_all(self.scenario, evidence, self.record, broken=self.error is not None)
+        with self.events.phase("judge"):
+            self.judged = judge(self.scenario, evidence, self.record.findings, broken=self.error is not None)
 
     def _broke(self, error: LabError) -> None:
         """The first error is kept: what follows is mostly its consequence."""
@@ -236,11 +246,11 @@ class _Run:
             verdict=verdict,
             reason=reason,
             started=self.started.isoformat(timespec="milliseconds"),
-            seconds=round(self.phases.seconds(), 3),
+            seconds=round(self.events.seconds(), 3),
             findings=self.judged.findings if self.judged is not None else (),
             error=self.error,
             environment=self._environment(),
-            phases=self.phases.all(),
+            phases=tuple(sorted(self.record.phases, key=lambda phase: phase.start)),
             links=self.judged.proofs if self.judged is not None else (),
             streams=records.streams if records else (),
             captures=tuple(dict.fromkeys(c.path for c in records.captures)) if records else (),
@@ -264,7 +274,7 @@ class _Run:
         )
 
     def _finish(self, result: Result) -> Result:
-        from lab.runner.aftermath import write
+        from lab.runner.finishing import write
 
         write(self.folder.path, result, self.evidence)
         return result

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from lab.cli.progress import Progress
 from lab.engine.clean import sweep
 from lab.engine.docker import DockerEngine
 from lab.engine.images import ensure_images
@@ -19,6 +18,7 @@ from lab.runner.case import CaseRunner
 from lab.runner.selection import Selection
 from lab.runner.suite import Outcome, finish_folder, plan_jobs, run_jobs
 from lab.scenario.load import Case
+from lab.session.events import Listener, Said
 from lab.session.interrupt import Interrupt, signals_set
 from lab.site import Site, WireChoice, load_site
 
@@ -46,12 +46,12 @@ class Done:
         return text + self.hint
 
 
-def open_engine(site: Site, progress: Progress) -> DockerEngine:
+def open_engine(site: Site, say: Callable[[str], None]) -> DockerEngine:
     """The engine of this site; what dead runs left on it is removed first."""
-    engine = find_engine(progress.line, address=site.engine_address)
-    swept = sweep(engine, progress=progress.line)
+    engine = find_engine(say, address=site.engine_address)
+    swept = sweep(engine, progress=say)
     for failure in swept.failures:
-        progress.line(f"left behind by a dead run, and could not be removed: {failure}")
+        say(f"left behind by a dead run, and could not be removed: {failure}")
     return engine
 
 
@@ -63,7 +63,7 @@ def invoke(
     keep: bool,
     out: Path | None,
     wire: str | None,
-    progress: Progress,
+    listener: Listener,
 ) -> Done:
     """Runs everything selected. Raises `LabError` where it cannot even begin."""
     site = load_site()
@@ -71,16 +71,17 @@ def invoke(
     if keep and len(cases) > 1:
         raise UsageError(f"--keep goes with one case, and these are {len(cases)}", hint="choose one with -k")
     interrupt = Interrupt()
-    with _runner(site, interrupt, keep=keep, wire=wire, progress=progress) as runner:
+    with _runner(site, interrupt, keep=keep, wire=wire, listener=listener) as runner:
         folder, jobs = plan_jobs(cases, out or site.runs, repeat)
         many = len(jobs) > 1
 
         def say(outcome: Outcome) -> None:
             if many:
                 result = outcome.result
-                progress.line(f"{result.verdict.value:5s} {result.name}  {result.seconds:.1f} s")
+                line = f"{result.verdict.value:5s} {result.name}  {result.seconds:.1f} s"
+                listener(Said(line, lasting=True))
 
-        outcomes = run_jobs(jobs, runner, interrupt, progress, workers, say)
+        outcomes = run_jobs(jobs, runner, interrupt, workers, say)
     if many:
         _write_index(folder, outcomes)
     finish_folder(folder)
@@ -90,12 +91,16 @@ def invoke(
 
 @contextmanager
 def _runner(
-    site: Site, interrupt: Interrupt, *, keep: bool, wire: str | None, progress: Progress
+    site: Site, interrupt: Interrupt, *, keep: bool, wire: str | None, listener: Listener
 ) -> Iterator[CaseRunner]:
     """The engine with its images, and what runs cases on it; signals set `interrupt` within."""
-    with signals_set(interrupt), closing(open_engine(site, progress)) as engine:
+
+    def say(text: str) -> None:
+        listener(Said(text, lasting=True))
+
+    with signals_set(interrupt), closing(open_engine(site, say)) as engine:
         interrupt.check()
-        images = ensure_images(engine, progress.line)
+        images = ensure_images(engine, say)
         interrupt.check()
         yield CaseRunner(
             engine=engine,
@@ -105,16 +110,15 @@ def _runner(
             wire=cast(WireChoice, wire or site.wire),
             keep=keep,
             interrupt=interrupt,
-            progress=progress,
+            listener=listener,
         )
 
 
-def bring_up(case: Case, *, wire: str | None, progress: Progress) -> str:
+def bring_up(case: Case, *, wire: str | None, listener: Listener) -> str:
     """The hosts of a case, left standing; how to look around. Raises `LabError`."""
     interrupt = Interrupt()
-    with _runner(load_site(), interrupt, keep=True, wire=wire, progress=progress) as runner:
+    with _runner(load_site(), interrupt, keep=True, wire=wire, listener=listener) as runner:
         run = runner.bring_up(case)
-    progress.clear()
     return _look_around(run)
 
 

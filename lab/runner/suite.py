@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 
-from lab.cli.progress import Progress
 from lab.ownership import give_to_caller
 from lab.result import Result
 from lab.runner.case import CaseRunner
-from lab.runner.folder import RunFolder, file_name, link_latest, make_case_folder, make_folder, new_run_id
 from lab.scenario.load import Case
+from lab.session.events import Said
+from lab.session.folder import RunFolder, file_name, link_latest, make_case_folder, make_folder, new_run_id
 from lab.session.interrupt import Interrupt
 
 
@@ -69,7 +69,6 @@ def run_jobs(
     jobs: Sequence[Job],
     runner: CaseRunner,
     interrupt: Interrupt,
-    progress: Progress,
     workers: int,
     done: Callable[[Outcome], None],
 ) -> list[Outcome]:
@@ -87,7 +86,7 @@ def run_jobs(
     def work(job: Job) -> None:
         if interrupt.reason is not None:
             return
-        progress.status(f"{job.label} …")
+        runner.listener(Said(f"{job.label} …"))
         cpu = cpus.get()
         try:
             result = runner.run(job.case, job.run, job.folder, cpu)

@@ -22,24 +22,23 @@ from lab.evidence.model import (
 from lab.evidence.packets import Capture
 from lab.evidence.pcapng_write import convert
 from lab.evidence.store import Evidence, write_records
-from lab.runner.folder import RunFolder
-from lab.session.plan import place
+from lab.session.folder import RunFolder
 from lab.session.record import Record
-from lab.session.testbed import Life, Testbed, in_parallel
+from lab.session.testbed import Boot, Testbed, in_parallel
 from lab.tolerance import Tolerance
 
 Counters = Mapping[str, int]
 
 
 @dataclass
-class _Told:
-    """What one host had to tell, over all its lives."""
+class _OfHost:
+    """The evidence of one host, over all its boots."""
 
     states: list[StateSample] = field(default_factory=list)
     streams: list[StreamRecord] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
-    facts: tuple[CaptureFacts, ...] = ()
-    capture: Capture | None = None
+    captures: tuple[CaptureFacts, ...] = ()
+    packets: Capture | None = None
 
 
 def read_counters(bed: Testbed) -> dict[str, Counters]:
@@ -52,18 +51,21 @@ def read_counters(bed: Testbed) -> dict[str, Counters]:
         with lock:
             found[name] = counters
 
-    in_parallel({name: partial(read, name) for name in bed.on()})
+    in_parallel([(name, partial(read, name)) for name in bed.on()])
     return found
 
 
 def collect(
     bed: Testbed, record: Record, before: Mapping[str, Counters], tolerance: Tolerance, folder: RunFolder
 ) -> Evidence:
-    """Everything of the case, written into its folder: `events.jsonl` and `pcap/<host>.pcapng`."""
-    told = {name: _Told() for name in bed.lives}
+    """Everything of the lab, written into its folder: `events.jsonl` and `pcap/<host>.pcapng`.
+
+    The captures end with it.
+    """
+    found = {name: _OfHost() for name in bed.boots}
     wires: list[WireFacts] = []
-    jobs = {name: partial(_listen, bed, name, told[name], folder) for name in bed.lives}
-    in_parallel({"wire": lambda: wires.append(bed.wire.facts()), **jobs})
+    jobs = [(name, partial(_read_host, bed, name, found[name], folder)) for name in bed.boots]
+    in_parallel([("wire", lambda: wires.append(bed.wire.facts())), *jobs])
     (wire,) = wires
     records = Records(
         hosts=_host_facts(bed),
@@ -72,55 +74,56 @@ def collect(
         steps=tuple(sorted(record.steps, key=lambda step: step.start_mono_ns)),
         calls=tuple(record.calls.values()),
         runs=tuple(record.runs.values()),
-        streams=tuple(stream for one in told.values() for stream in one.streams),
-        states=tuple(sorted((s for one in told.values() for s in one.states), key=lambda s: s.wall_ns)),
+        streams=tuple(stream for one in found.values() for stream in one.streams),
+        states=tuple(sorted((s for one in found.values() for s in one.states), key=lambda s: s.wall_ns)),
         counters={
-            name: CounterRecord(name, before.get(name, {}), dict(one.counters)) for name, one in told.items()
+            name: CounterRecord(name, before.get(name, {}), dict(one.counters)) for name, one in found.items()
         },
         wire_events=tuple(bed.wire.events),
-        captures=tuple(facts for one in told.values() for facts in one.facts),
+        captures=tuple(facts for one in found.values() for facts in one.captures),
     )
     write_records(folder.path, records)
     _log_commands(wire.commands, folder.logs / "wire.log")
-    return Evidence(records, {name: one.capture for name, one in told.items() if one.capture is not None})
+    return Evidence(records, {name: one.packets for name, one in found.items() if one.packets is not None})
 
 
-def _listen(bed: Testbed, name: str, told: _Told, folder: RunFolder) -> None:
-    """All lives of one host; the counters of a fresh boot begin at 0, so they add up."""
-    for life in bed.lives[name]:
-        if life.remains is not None:
-            told.states += life.remains.states
-            told.streams += life.remains.streams
-            told.counters.update(life.remains.counters)
+def _read_host(bed: Testbed, name: str, found: _OfHost, folder: RunFolder) -> None:
+    """All boots of one host; the counters of a fresh boot begin at 0, so they add up."""
+    for boot in bed.boots[name]:
+        if boot.power_off is not None:
+            found.states += boot.power_off.states
+            found.streams += boot.power_off.streams
+            found.counters.update(boot.power_off.counters)
         else:
-            final = life.host.final_states()
-            told.counters.update(life.host.counters())
-            told.states += life.host.states() + final
-            told.streams += life.host.streams()
-            life.capture = life.host.stop_capture(len(bed.lives[name]))
-    told.facts, told.capture = _capture(bed, name, bed.lives[name], folder)
+            final = boot.host.final_states()
+            found.counters.update(boot.host.counters())
+            found.states += boot.host.states() + final
+            found.streams += boot.host.streams()
+            boot.capture = boot.host.stop_capture(len(bed.boots[name]))
+    found.captures, found.packets = _read_capture(bed, name, folder)
 
 
-def _capture(
-    bed: Testbed, name: str, lives: list[Life], folder: RunFolder
-) -> tuple[tuple[CaptureFacts, ...], Capture]:
+def _read_capture(bed: Testbed, name: str, folder: RunFolder) -> tuple[tuple[CaptureFacts, ...], Capture]:
     """The files of tcpdump become one pcapng, an interface for each boot."""
     target = folder.pcaps / f"{name}.pcapng"
     raw: dict[int, Path] = {}
     facts: list[CaptureFacts] = []
-    for life in lives:
-        assert life.capture is not None
-        boot = life.capture.boot
-        raw[boot] = folder.pcaps / f".{name}-{boot}.pcap"
-        small = life.host.small_file(life.capture.path) if life.remains is None else None
-        content = bed.engine.read_file(life.container, life.capture.path) if small is None else small
-        raw[boot].write_bytes(content)
-        facts.append(replace(life.capture, path=target.relative_to(folder.path).as_posix()))
+    for boot in bed.boots[name]:
+        assert boot.capture is not None
+        number = boot.capture.boot
+        raw[number] = folder.pcaps / f".{name}-{number}.pcap"
+        raw[number].write_bytes(_capture_file(bed, boot, boot.capture.path))
+        facts.append(replace(boot.capture, path=target.relative_to(folder.path).as_posix()))
     try:
         return tuple(facts), convert(name, raw, target)
     finally:
         for path in raw.values():
             path.unlink()
+
+
+def _capture_file(bed: Testbed, boot: Boot, path: str) -> bytes:
+    small = boot.host.small_file(path) if boot.power_off is None else None
+    return bed.engine.read_file(boot.container, path) if small is None else small
 
 
 def _log_commands(commands: Iterable[Mapping[str, Json]], path: Path) -> None:
@@ -133,11 +136,8 @@ def _log_commands(commands: Iterable[Mapping[str, Json]], path: Path) -> None:
 
 
 def _host_facts(bed: Testbed) -> dict[str, HostFacts]:
-    facts: dict[str, HostFacts] = {}
-    for plan in bed.plan.hosts:
-        readback = bed.lives[plan.name][0].readback
-        where = place(bed.subnet, plan.number)
-        facts[plan.name] = HostFacts(
-            plan.name, str(where.address), where.mac, plan.link, readback.sysctls, readback.kernel
-        )
-    return facts
+    readbacks = {name: boots[0].readback for name, boots in bed.boots.items()}
+    return {
+        name: HostFacts(name, (bed.attachments[name],), readbacks[name].sysctls, readbacks[name].kernel)
+        for name in bed.plan.hosts
+    }

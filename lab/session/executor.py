@@ -1,4 +1,4 @@
-"""Runs the steps of a case, in order, on what stands: each `do` is one entry of a table."""
+"""Does steps on what stands: each `do` is one entry of a table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from lab.errors import AgentError, DeadlineExceeded
 from lab.evidence.model import CallError, CallRecord, RunRecord, StepRecord
 from lab.host import CallSpec, RunSpec
 from lab.link import Link
-from lab.scenario.model import Scenario
 from lab.scenario.steps import (
     STEPS,
     Await,
@@ -37,15 +36,16 @@ from lab.scenario.steps import (
     WaitFor,
 )
 from lab.session.arguments import arguments
+from lab.session.events import Events, StepBegan
 from lab.session.interrupt import Interrupt
-from lab.session.record import Record
-from lab.session.testbed import Life, Testbed
+from lab.session.testbed import Boot, Testbed
 from lab.verdict import Finding, Verdict
 
 _END_OF_PROGRAM = 2.0  #: seconds that a program which is still running after the steps gets to end on SIGTERM
 _END_OF_CALL = 5.0  #: seconds for the record of a call that was cancelled
 
-Judge = Callable[[Step, Record], tuple[Finding, ...]]
+#: Says of a step that has ended what its `expect` makes of it.
+Judge = Callable[[Step], tuple[Finding, ...]]
 
 
 @dataclass
@@ -54,34 +54,27 @@ class Pending:
 
     step: Call | Run
     future: Future[CallRecord] | Future[RunRecord]
-    life: Life  #: of the host, when it was begun
+    boot: Boot  #: of the host, when it was begun
     started: tuple[int, int] = field(default_factory=lambda: (time.monotonic_ns(), time.time_ns()))
 
 
 @dataclass
 class Executor:
-    """The steps of one case. `judge` says of a step that has ended what its `expect` makes of it."""
+    """Steps, one after another or from several threads. Thread-safe as far as the steps are."""
 
-    scenario: Scenario
     bed: Testbed
-    record: Record
+    events: Events
     judge: Judge
-    deadline: Deadline
+    failed: Callable[[], bool]  #: whether a finding so far says that the lab's user was disappointed
     interrupt: Interrupt
+    deadline: Deadline
     pending: dict[str, Pending] = field(default_factory=dict)
-
-    def run(self) -> None:
-        """All steps up to the first that fails; then what goes on in the background is brought to its end."""
-        for step in self.scenario.steps:
-            self.step(step)
-            if self.record.failed:
-                break
-        self._finish()
 
     def step(self, step: Step) -> None:
         """One step and its verdict. Raises `LabError` where the lab itself breaks."""
         self.interrupt.check()
         mono, wall = time.monotonic_ns(), time.time_ns()
+        self.events.emit(StepBegan(step.id, step.do, step.place))
         at = getattr(step, "at", None) or getattr(step, "host", None)
         try:
             self.deadline.check()
@@ -93,13 +86,14 @@ class Executor:
             raise
         finally:
             end_wall, end_mono = time.time_ns(), time.monotonic_ns()
-            self.record.step(StepRecord(step.id, step.do, step.place, at, wall, end_wall, mono, end_mono))
+            ended = StepRecord(step.id, step.do, step.place, at, wall, end_wall, mono, end_mono)
+            self.events.emit(ended)
 
     def _hangs(self, step: Step, reason: str) -> None:
         """Time ran out at a step: no record can tell that again, so it is a finding of its own."""
         name = f"{step.do}.timeout"
         finding = Finding(name, step.id, step.place, Verdict.FAIL, "an end in time", "none", reason=reason)
-        self.record.judged((finding,))
+        self.events.emit(finding)
 
     # --- socket calls and programs ---
 
@@ -111,10 +105,10 @@ class Executor:
             arguments=arguments(step),
             timeout=step.timeout,
         )
-        life = self.bed.lives[step.at][-1]
-        pending = Pending(step, life.host.call(spec), life)
+        boot = self.bed.boots[step.at][-1]
+        pending = Pending(step, boot.host.call(spec), boot)
         if step.background:
-            life.host.begun(step.id)
+            boot.host.begun(step.id)
             self.pending[step.id] = pending
         else:
             self._end(pending, step)
@@ -127,10 +121,10 @@ class Executor:
             timeout=step.timeout,
             capabilities=step.held,
         )
-        life = self.bed.lives[step.at][-1]
-        pending = Pending(step, life.host.run(spec), life)
+        boot = self.bed.boots[step.at][-1]
+        pending = Pending(step, boot.host.run(spec), boot)
         if step.background:
-            life.host.begun(step.id)
+            boot.host.begun(step.id)
             self.pending[step.id] = pending
         else:
             self._end(pending, step)
@@ -143,24 +137,22 @@ class Executor:
         try:
             record = self._result(pending.future, self.deadline.timeout())
         except FutureTimeout:
-            self._keep(self._give_up(pending))
+            self.events.emit(self._give_up(pending))
             text = f"{pending.step.do} at {pending.step.at} hangs: {self.deadline.what} are over"
             raise DeadlineExceeded(text) from None
         except AgentError as error:
             record = self._of_dead_host(pending, error)
-        self._keep(record)
-        self.record.judged(self.judge(by, self.record))
+        self.events.emit(record)
+        self._judge(by)
+
+    def _judge(self, step: Step) -> None:
+        for finding in self.judge(step):
+            self.events.emit(finding)
 
     def _result(
         self, future: Future[CallRecord] | Future[RunRecord], timeout: float | None
     ) -> CallRecord | RunRecord:
         return future.result(timeout)
-
-    def _keep(self, record: CallRecord | RunRecord) -> None:
-        if isinstance(record, CallRecord):
-            self.record.call(record)
-        else:
-            self.record.run(record)
 
     def _give_up(self, pending: Pending) -> CallRecord | RunRecord:
         host = self.bed.host(pending.step.at)
@@ -173,10 +165,10 @@ class Executor:
     def _of_dead_host(self, pending: Pending, error: AgentError) -> CallRecord | RunRecord:
         """What was under way on a host when its power went ends with it; any other death is the lab's."""
         step = pending.step
-        remains = pending.life.remains
-        if remains is None:
+        power_off = pending.boot.power_off
+        if power_off is None:
             raise error
-        started, moment = pending.started, remains.moment
+        started, moment = pending.started, power_off.moment
         if isinstance(step, Run):
             return RunRecord(
                 step=step.id,
@@ -207,15 +199,15 @@ class Executor:
             error=CallError("killed", None, "the host lost its power"),
         )
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         """Background calls that nobody awaited are awaited now; programs that go on are ended."""
         for name, pending in list(self.pending.items()):
             step = pending.step
             self.pending.pop(name)
             if isinstance(step, Run) and not pending.future.done():
                 self._end_program(pending)
-            elif self.record.failed and not pending.future.done():
-                self._keep(self._give_up(pending))
+            elif self.failed() and not pending.future.done():
+                self.events.emit(self._give_up(pending))
             else:
                 self._awaited_at_the_end(pending)
 
@@ -237,21 +229,20 @@ class Executor:
             record = self._result(pending.future, _END_OF_CALL)
         except AgentError as error:
             record = self._of_dead_host(pending, error)
-        self._keep(record)
-        if not self.record.failed:
-            self.record.judged(self.judge(step, self.record))
+        self.events.emit(record)
+        if not self.failed():
+            self._judge(step)
 
     # --- the wire ---
 
     def link(self, step: LinkStep) -> None:
         up, down = step.changes()
-        link = self.bed.links[step.host]
+        link = self.bed.wire.links[step.host]
         changed = Link(
             link.up.changed(up) if up is not None else link.up,
             link.down.changed(down) if down is not None else link.down,
         )
         self.bed.wire.change(step.host, changed, step=step.id)
-        self.bed.links[step.host] = changed
 
     def cut(self, step: Cut) -> None:
         self.bed.wire.cut(step.host, step.direction, step=step.id)

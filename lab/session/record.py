@@ -1,41 +1,40 @@
-"""What the steps leave behind while they run; several threads may add to it."""
+"""The events that a lab's evidence and result are made of, kept as they come."""
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 
 from lab.evidence.model import CallRecord, RunRecord, StepRecord
+from lab.result import Phase
+from lab.session.events import Event
 from lab.verdict import Finding, Verdict
 
 
 @dataclass
 class Record:
-    """Steps, calls, programs and findings, in the order in which they ended."""
+    """A listener: steps, calls, programs, findings and phases, in the order in which they ended."""
 
     steps: list[StepRecord] = field(default_factory=list)
     calls: dict[str, CallRecord] = field(default_factory=dict)  #: by id of the step
     runs: dict[str, RunRecord] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    phases: list[Phase] = field(default_factory=list)
 
-    def call(self, record: CallRecord) -> None:
-        with self._lock:
-            self.calls[record.step] = record
-
-    def run(self, record: RunRecord) -> None:
-        with self._lock:
-            self.runs[record.step] = record
-
-    def judged(self, findings: tuple[Finding, ...]) -> None:
-        with self._lock:
-            self.findings.extend(findings)
+    def __call__(self, event: Event) -> None:
+        match event:
+            case StepRecord():
+                self.steps.append(event)
+            case CallRecord():
+                self.calls[event.step] = event
+            case RunRecord():
+                self.runs[event.step] = event
+            case Finding():
+                self.findings.append(event)
+            case Phase():
+                self.phases.append(event)
+            case _:
+                pass  # the wire keeps its own events, the rest is for people
 
     @property
     def failed(self) -> bool:
-        with self._lock:
-            return any(f.verdict in (Verdict.FAIL, Verdict.ERROR) for f in self.findings)
-
-    def step(self, record: StepRecord) -> None:
-        with self._lock:
-            self.steps.append(record)
+        return any(finding.verdict in (Verdict.FAIL, Verdict.ERROR) for finding in list(self.findings))

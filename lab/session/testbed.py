@@ -1,91 +1,87 @@
-"""The hosts, the wire and the network of one case: brought up in parallel, taken down whatever happens."""
+"""The hosts, the wire and the network of one lab: brought up in parallel, taken down whatever happens."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Network
-from itertools import islice
 
+from lab.attachment import Attachment, attach_all, attach_wire, prefix_length
 from lab.engine.base import LABEL_RUN, ContainerSpec, Engine, NetworkSpec, Stream
 from lab.engine.clean import remove_objects
 from lab.engine.images import Images
-from lab.engine.subnets import free_subnets
-from lab.errors import EngineError, LabEnvironmentError, SubnetTaken
+from lab.engine.subnets import create_in_free_subnet
+from lab.errors import EngineError
 from lab.evidence.model import CaptureFacts
 from lab.host import HOST_CAPABILITIES, Host, HostReadback, HostSetup, PowerOff, launcher
 from lab.limits import Limits
-from lab.link import Link
+from lab.policy import Policy
+from lab.session.events import Events
 from lab.session.interrupt import Interrupt
-from lab.session.phases import Phases
-from lab.session.plan import HostPlan, Plan, place, wire_place
-from lab.wire import Wire, WireSetup
+from lab.session.plan import Plan
+from lab.wire import Wire, WireSetup, open_wire
 from lab.wire.container import wire_container
 
 _BRING_UP = 60.0  #: seconds for one container from start to ready; a busy machine boots the wire in 2.3 s
-_SUBNETS = 64  #: how many free subnets are tried before the pool counts as full
+
+Job = tuple[str, Callable[[], None]]  #: what for, and what to do
 
 
 @dataclass
-class Life:
-    """One life of a host: a container from boot to its end."""
+class Boot:
+    """A host from power on to power off: one container."""
 
     container: str
     host: Host
     setup: HostSetup
     readback: HostReadback
-    remains: PowerOff | None = None  #: what it told when its power went
+    power_off: PowerOff | None = None  #: the last that was read of it, once its power is off
     capture: CaptureFacts | None = None  #: once its capture has stopped
 
 
 @dataclass
 class Testbed:
-    """What stands. `lives` has the boots of each host in order; the last one may be without power."""
+    """What stands. `boots` has the boots of each host in order; the last one may be without power."""
 
     engine: Engine
     plan: Plan
     images: Images
-    subnet: IPv4Network
     network: str
+    attachments: dict[str, Attachment]
+    wire_attachment: Attachment
     snaplen: int
-    phases: Phases
+    events: Events
     interrupt: Interrupt
-    limits: Limits
+    limits: Limits  #: of each host's programs
+    policy: Policy
     wire: Wire = field(init=False)
-    lives: dict[str, list[Life]] = field(default_factory=dict)
-    links: dict[str, Link] = field(init=False)  #: as they are now
+    boots: dict[str, list[Boot]] = field(default_factory=dict)
     off: set[str] = field(default_factory=set)  #: hosts without power
     _streams: list[Stream] = field(default_factory=list)
     #: A wire that boots a kernel is the longest way: it does so while the hosts' containers start, which
-    #: would else all wait for each other in the engine.
+    #: would otherwise all wait for each other in the engine.
     _wire_started: threading.Event = field(default_factory=threading.Event)
 
-    def __post_init__(self) -> None:
-        self.links = self.plan.links
-
     def host(self, name: str) -> Host:
-        """The present life of a host."""
-        return self.lives[name][-1].host
+        """The host as it was booted last."""
+        return self.boots[name][-1].host
 
     def on(self) -> dict[str, Host]:
         """The hosts that have power."""
-        return {name: lives[-1].host for name, lives in self.lives.items() if name not in self.off}
-
-    def _host_plan(self, name: str) -> HostPlan:
-        return next(host for host in self.plan.hosts if host.name == name)
+        return {name: boots[-1].host for name, boots in self.boots.items() if name not in self.off}
 
     def _started(self, spec: ContainerSpec, what: str) -> tuple[str, Stream]:
         """Created, attached, started."""
-        with self.phases(f"{what}: create"):
+        with self.events.phase(f"{what}: create"):
             container = self.engine.create(spec)
         self.interrupt.check()
         if what != "wire" and self.plan.wire_kind != "route":
             self._wire_started.wait()
-        with self.phases(f"{what}: start"):
+        with self.events.phase(f"{what}: start"):
             stream = self.engine.attach(container)
             self._streams.append(stream)
             self.engine.start(container)
@@ -93,72 +89,68 @@ class Testbed:
         return container, stream
 
     def boot_host(self, name: str) -> None:
-        """A fresh container for a host, set up and capturing; appended to its lives."""
-        plan = self._host_plan(name)
-        boot = len(self.lives.get(name, ())) + 1
-        where, wire = place(self.subnet, plan.number), wire_place(self.subnet)
+        """A fresh container for a host, set up and capturing; appended to its boots."""
+        spec = self.plan.hosts[name]
+        here = self.attachments[name]
+        number = len(self.boots.get(name, ())) + 1
         container, stream = self._started(
             ContainerSpec(
-                name=f"lab-{self.plan.run}-{name}" + (f"-{boot}" if boot > 1 else ""),
+                name=f"lab-{self.plan.run}-{name}" + (f"-{number}" if number > 1 else ""),
                 image=self.images.host.tag,
                 labels=self.plan.labels_of("host", name),
                 network=self.network,
-                address=where.address,
-                mac=where.mac,
+                address=here.address,
+                mac=here.mac,
                 hostname=name,
                 capabilities=HOST_CAPABILITIES,
                 no_new_privileges=True,
-                sysctls=plan.sysctls,
+                sysctls=spec.sysctls,
                 outlives_lab=self.plan.keep,
             ),
             f"host {name}",
         )
-        with self.phases(f"host {name}: set up"):
+        with self.events.phase(f"host {name}: set up"):
             launch = launcher(
                 self.engine,
                 container,
                 image=self.images.host.tag,
-                name=f"lab-{self.plan.run}-{name}" + (f"-{boot}" if boot > 1 else ""),
+                name=f"lab-{self.plan.run}-{name}" + (f"-{number}" if number > 1 else ""),
                 labels=self.plan.labels_of("programs"),
                 limits=self.limits,
+                policy=self.policy,
                 outlives_lab=self.plan.keep,
                 opened=self._streams.append,
             )
             host = Host(stream, name, launch, self.limits)
-            host.prepare_programs(plan.programs)
+            host.prepare_programs(self.plan.programs.get(name, ()))
             host.wait_ready(_BRING_UP)
             setup = HostSetup(
-                subnet=self.subnet,
-                address=where.address,
-                mac=where.mac,
-                wire_address=wire.address,
-                wire_mac=wire.mac,
-                peers={h.name: place(self.subnet, h.number).address for h in self.plan.hosts},
+                here=here,
+                wire=self.wire_attachment,
+                peers=self.attachments,
                 arp=self.plan.arp,
-                open_files=plan.ulimits.get("nofile"),
+                open_files=spec.ulimits.get("nofile"),
             )
             readback = host.set_up(setup)
             host.start_capture(self.snaplen)
-        self.lives.setdefault(name, []).append(Life(container, host, setup, readback))
+        self.boots.setdefault(name, []).append(Boot(container, host, setup, readback))
 
     def reach(self, name: str) -> None:
         """Returns when frames of a host get to the wire and back; the wire must be set up."""
-        with self.phases(f"host {name}: reach"):
-            life = self.lives[name][-1]
-            life.host.programs_ready()
-            life.host.pin(self.plan.cpu)
-            life.host.reach(life.setup)
+        with self.events.phase(f"host {name}: reach"):
+            boot = self.boots[name][-1]
+            boot.host.programs_ready()
+            boot.host.pin(self.plan.cpu)
+            boot.host.reach(boot.setup)
 
     def boot_wire(self) -> None:
         """The wire's container, its kernel, and every link as configured."""
-        where = wire_place(self.subnet)
         spec = wire_container(
             name=f"lab-{self.plan.run}-wire",
             image=self.images.wire.tag,
             labels=self.plan.labels_of("wire"),
             network=self.network,
-            address=where.address,
-            mac=where.mac,
+            here=self.wire_attachment,
             kind=self.plan.wire_kind,
             cpu=self.plan.cpu,
             outlives_lab=self.plan.keep,
@@ -167,32 +159,22 @@ class Testbed:
             _, stream = self._started(spec, "wire")
         finally:
             self._wire_started.set()
-        self.wire = Wire(stream)
-        with self.phases("wire: boot"):
-            self.wire.wait_ready(_BRING_UP)
-        with self.phases("wire: set up"):
-            places = {host.name: place(self.subnet, host.number) for host in self.plan.hosts}
+        with self.events.phase("wire: boot"):
+            self.wire = open_wire(stream, _BRING_UP, on_event=self.events.emit)
+        with self.events.phase("wire: set up"):
             self.wire.set_up(
-                WireSetup(
-                    subnet=self.subnet,
-                    address=where.address,
-                    mac=where.mac,
-                    hosts={name: (at.address, at.mac) for name, at in places.items()},
-                    links=self.plan.links,
-                    arp=self.plan.arp,
-                    drops=self.plan.drops,
-                )
+                WireSetup(self.wire_attachment, self.attachments, self.plan.arp, self.plan.drops)
             )
 
     def power_off(self, name: str, step: str) -> None:
         """The host falls silent: its interface goes down first, so that its dying kernel sends no FIN."""
-        life = self.lives[name][-1]
-        life.remains = life.host.power_off()
+        boot = self.boots[name][-1]
+        boot.power_off = boot.host.power_off()
         self.off.add(name)
         self.wire.power(name, "off", step=step)
-        life.capture = life.host.stop_capture(len(self.lives[name]))
-        self.engine.kill(life.container)
-        life.host.close()
+        boot.capture = boot.host.stop_capture(len(self.boots[name]))
+        self.engine.kill(boot.container)
+        boot.host.close()
 
     def power_on(self, name: str, step: str) -> None:
         """A fresh boot at the same address and MAC; the wire lets it be reached once its capture runs."""
@@ -216,9 +198,10 @@ def testbed(
     plan: Plan,
     pool: IPv4Network,
     snaplen: int,
-    phases: Phases,
+    events: Events,
     interrupt: Interrupt,
     limits: Limits,
+    policy: Policy,
     keep: Callable[[], bool],
     meanwhile: Callable[[], None],
 ) -> Iterator[Testbed]:
@@ -230,49 +213,52 @@ def testbed(
 
         def take_down() -> None:
             if not keep():
-                with phases("down"):
+                with events.phase("down"):
                     remove_run(engine, plan.run)
 
         stack.callback(take_down)  # before the do: a create whose answer is lost is found by its label
-        with phases("network"):
-            network, subnet = _network(engine, plan, pool)
+        with events.phase("network"):
+            network, subnet = create_in_free_subnet(
+                engine,
+                pool,
+                lambda free: NetworkSpec(f"lab-{plan.run}", free, plan.labels_of("network")),
+                new_prefix=prefix_length(len(plan.hosts)),
+            )
         interrupt.check()
-        bed = Testbed(engine, plan, images, subnet, network, snaplen, phases, interrupt, limits)
+        bed = Testbed(
+            engine,
+            plan,
+            images,
+            network,
+            attach_all(subnet, plan.links),
+            attach_wire(subnet),
+            snaplen,
+            events,
+            interrupt,
+            limits,
+            policy,
+        )
         stack.callback(bed.abort)
         stack.enter_context(interrupt.calling(bed.abort))
-        with phases("bring-up"):
-            names = [host.name for host in plan.hosts]
-            boots = {name: partial(bed.boot_host, name) for name in names}
-            in_parallel({"wire": bed.boot_wire, **boots, "imports": meanwhile})
-            in_parallel({name: partial(bed.reach, name) for name in names})
+        with events.phase("bring-up"):
+            boots = [(name, partial(bed.boot_host, name)) for name in plan.hosts]
+            in_parallel([("wire", bed.boot_wire), *boots, ("", meanwhile)])
+            in_parallel([(name, partial(bed.reach, name)) for name in plan.hosts])
         yield bed
 
 
-def _network(engine: Engine, plan: Plan, pool: IPv4Network) -> tuple[str, IPv4Network]:
-    for subnet in islice(free_subnets(pool, engine.networks()), _SUBNETS):
-        try:
-            spec = NetworkSpec(f"lab-{plan.run}", subnet, plan.labels_of("network"))
-            return engine.create_network(spec), subnet
-        except SubnetTaken:
-            continue  # another run was faster
-    raise LabEnvironmentError(
-        f"no free /24 in the pool {pool}",
-        hint="remove networks that nobody needs (`docker network ls`), or name another pool in lab.yml",
-    )
-
-
-def in_parallel(jobs: Mapping[str, Callable[[], None]]) -> None:
+def in_parallel(jobs: Sequence[Job]) -> None:
     """Runs all jobs in threads and waits for all; raises the first error with the others as its notes."""
     if not jobs:
-        return  # a case without hosts has nothing to do side by side
+        return  # a lab without hosts has nothing to do side by side
     with ThreadPoolExecutor(len(jobs), thread_name_prefix="lab") as pool:
-        futures: dict[Future[None], str] = {pool.submit(job): name for name, job in jobs.items()}
-        wait(futures)
-    errors = [(name, error) for future, name in futures.items() if (error := future.exception())]
+        futures: list[tuple[str, Future[None]]] = [(what, pool.submit(job)) for what, job in jobs]
+        wait([future for _, future in futures])
+    errors = [(what, error) for what, future in futures if (error := future.exception())]
     if errors:
         first = errors[0][1]
-        for name, error in errors[1:]:
-            first.add_note(f"{name}: {error}")
+        for what, error in errors[1:]:
+            first.add_note(f"{what}: {error}")
         raise first
 
 

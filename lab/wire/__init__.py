@@ -1,7 +1,31 @@
 """The wire: the router between the hosts that owns every link, and its words for tc, ip and iptables."""
 
-from lab.wire.router import WireSetup
-from lab.wire.session import Hello
-from lab.wire.wire import Wire
+from collections.abc import Callable
 
-__all__ = ["Hello", "Wire", "WireSetup"]
+from lab.clock import SYSTEM_CLOCK, Clock
+from lab.engine.base import Stream
+from lab.evidence.model import WireEvent
+from lab.wire.impairing import ImpairingWire
+from lab.wire.router import WireSetup
+from lab.wire.routing import RoutingWire
+from lab.wire.session import Hello
+from lab.wire.wire import Wire, greeted
+
+__all__ = ["Hello", "ImpairingWire", "RoutingWire", "Wire", "WireSetup", "open_wire"]
+
+
+def open_wire(
+    stream: Stream,
+    timeout: float,
+    name: str = "wire",
+    *,
+    clock: Clock = SYSTEM_CLOCK,
+    on_event: Callable[[WireEvent], None] = lambda event: None,
+) -> Wire:
+    """Waits until the kernel that the wire's container chose runs; whether it impairs, the container says.
+
+    `on_event` gets each `WireEvent` when it holds. Raises `WireError` with the reason where no kernel here
+    can do what the container was told.
+    """
+    session = greeted(stream, name, timeout, clock)
+    return (RoutingWire if session.hello.router else ImpairingWire)(session, on_event)

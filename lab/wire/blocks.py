@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,7 +15,6 @@ from lab.wire.router import WireSetup
 from lab.wire.session import Session
 
 Reason = Literal["cut", "power", "partition"]
-Port = tuple[str, Direction]
 
 
 @dataclass
@@ -37,31 +37,30 @@ class Blocks:
     the network: what is past it arrives.
     """
 
-    def __init__(self, session: Session, setup: WireSetup, ports: Mapping[Port, tc.Port]) -> None:
+    def __init__(
+        self, session: Session, setup: WireSetup, ports: Mapping[tuple[str, Direction], tc.Port]
+    ) -> None:
         self._session = session
         self._ports = ports
-        self._addresses = {host: address for host, (address, _) in setup.hosts.items()}
+        self._addresses = {host: place.address for host, place in setup.hosts.items()}
         self._blocks: dict[str, _Block] = {}
+        self._given: Counter[int] = Counter()  #: priorities, by where their range begins
 
     def cable(self, host: str, directions: tuple[Direction, ...], reason: Reason, *, on: bool) -> None:
         fresh = []
         for direction in directions:
             port = self._ports[host, direction]
-            prio = tc.PRIO_CUT + list(self._ports).index((host, direction))
-            block = self._block(f"cut:{host}:{direction}", port.hook, prio, port.match)
+            block = self._block(f"cut:{host}:{direction}", port.hook, tc.PRIO_CUT, port.match)
             if self._switch(block, reason, on=on) and on:
                 fresh.append((block, port))
         for block, port in fresh:  # only when the filters hold: nothing comes in any more
             block.flushed += self._flush(port)
 
     def between(self, a: str, b: str, *, on: bool) -> None:
-        hosts = list(self._addresses)
         for source, target in ((a, b), (b, a)):
-            prio = tc.PRIO_PARTITION + hosts.index(source) * len(hosts) + hosts.index(target)
             match = tc.between(self._addresses[source], self._addresses[target])
-            self._switch(
-                self._block(f"partition:{source}:{target}", "egress", prio, match), "partition", on=on
-            )
+            block = self._block(f"partition:{source}:{target}", "egress", tc.PRIO_PARTITION, match)
+            self._switch(block, "partition", on=on)
 
     def confirm(self, step: str | None) -> int:
         """Reads back which filters drop; the moment at which that was so."""
@@ -87,8 +86,13 @@ class Blocks:
             DropCount(block.rule, counted[block.index] + block.flushed) for block in self._blocks.values()
         ]
 
-    def _block(self, rule: str, hook: str, prio: int, match: str) -> _Block:
+    def _block(self, rule: str, hook: str, first: int, match: str) -> _Block:
+        """The rule, made when it is first asked for; its priority is the next of the range from `first`."""
         if rule not in self._blocks:
+            prio = first + self._given[first]
+            if prio == tc.END_OF_RANGE[first]:
+                raise WireError(f"{self._session.name}: {rule}: too many cuts or partitions for one wire")
+            self._given[first] += 1
             block = _Block(rule, tc.FIRST_COUNTER + len(self._blocks), hook, prio, match)
             self._session.run("tc", [tc.counter_line(block.index)])
             self._blocks[rule] = block

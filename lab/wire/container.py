@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address
 from typing import Literal
 
+from lab.attachment import Attachment
 from lab.engine.base import ContainerSpec
 
 #: `route`: a router in the machine's kernel, for a case in which nothing is impaired.
@@ -36,8 +36,7 @@ def wire_container(
     image: str,
     labels: Mapping[str, str],
     network: str,
-    address: IPv4Address,
-    mac: str,
+    here: Attachment,
     kind: Kind = "auto",
     cpu: int = 0,
     outlives_lab: bool = False,
@@ -52,8 +51,8 @@ def wire_container(
         labels=labels,
         command=(kind, str(cpu)),
         network=network,
-        address=address,
-        mac=mac,
+        address=here.address,
+        mac=here.mac,
         capabilities=CAPABILITIES,
         sysctls=SYSCTLS,
         tmpfs=TMPFS,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from lab.errors import WireError
 from lab.evidence.model import QueueCount
-from lab.link import Impairment
 from lab.wire import router, tc
 from lab.wire.session import Session
 
@@ -23,8 +22,6 @@ def in_flight(session: Session) -> int:
 
 
 def queue_counts(session: Session, ports: Iterable[tc.Port]) -> list[QueueCount]:
-    if session.hello.router:
-        return []
     qdiscs = session.qdiscs()
     full = _queues_full(session)
     found = []
@@ -48,29 +45,24 @@ def queue_counts(session: Session, ports: Iterable[tc.Port]) -> list[QueueCount]
     return found
 
 
-def overruns(
-    session: Session, ports: Iterable[tc.Port], asked: Callable[[tc.Port], Impairment]
-) -> dict[str, int]:
-    """Counters since the kernel started that grow when the wire loses a packet by itself, by where.
-
-    Its interfaces inside and outside of user-mode Linux, what is lost between the two, the queue towards
-    them, and the queues of links whose length is the lab's business: one that the scenario made short or slow
-    is full because it said so.
-    """
+def interface_losses(session: Session) -> dict[str, int]:
+    """What the wire's interfaces lost since the kernel started, and what was lost between its two kernels."""
     outside, inside = both_sides(session)
     found = router.interface_drops(inside, "wire") | router.interface_drops(outside, "container")
     if outside:
         found |= router.lost_between(outside, inside, session.hello.device)
-    if session.hello.router:
-        return found
-    for entry in session.qdiscs():
-        if entry.get("kind") == "pfifo" and entry.get("root") and (lost := tc.queued(entry).dropped):
-            found[f"wire/{entry.get('dev')} queue"] = lost
+    return found
+
+
+def queue_losses(session: Session, ports: Iterable[tc.Port]) -> dict[str, int]:
+    """What the queues towards the interfaces lost because they were full, and those of these links."""
+    found = {
+        f"wire/{entry.get('dev')} queue": lost
+        for entry in session.qdiscs()
+        if entry.get("kind") == "pfifo" and entry.get("root") and (lost := tc.queued(entry).dropped)
+    }
     full = _queues_full(session)
-    for port in ports:
-        link = asked(port)
-        if link.limit is None and link.rate is None and (lost := full.get(port.device, 0)):
-            found[f"wire/{port.device} queue"] = lost
+    found |= {f"wire/{port.device} queue": lost for port in ports if (lost := full.get(port.device, 0))}
     return found
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from ipaddress import IPv4Address
 
+from lab.attachment import Address
 from lab.errors import WireError
 from lab.evidence.model import DropCount
 from lab.wire import rules, tc
@@ -23,9 +23,7 @@ class Drops:
         self._rules: list[DropRule] = []
         self._iptables = ""
 
-    def add(
-        self, source: IPv4Address, target: IPv4Address, match: str | Sequence[str], count: int
-    ) -> DropRule:
+    def add(self, source: Address, target: Address, match: str | Sequence[str], count: int) -> DropRule:
         rule = DropRule(len(self._rules) + 1, source, target, rules.normal(match), count)
         text = rules.restore_input([rule])
         self.prepare()

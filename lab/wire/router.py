@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from dataclasses import dataclass
+from itertools import permutations
 from typing import Any, Literal
 
+from lab.attachment import Address, Attachment
 from lab.link import Link
 from lab.wire.tc import Port
 
 Json = Any
 
-#: Routing tables of the senders whose way is narrower than the interface: this and the host's number.
+#: Routing tables of the senders whose way is narrower than the interface: this and the attachment's number.
 _TABLE = 1_000
 
 
@@ -20,23 +21,16 @@ _TABLE = 1_000
 class WireSetup:
     """Everything that the wire has to know before the first packet."""
 
-    subnet: IPv4Network
-    address: IPv4Address  #: the wire's own
-    mac: str
-    hosts: Mapping[str, tuple[IPv4Address, str]]  #: name → address, MAC
-    links: Mapping[str, Link] = field(default_factory=dict)  #: a host that is not here is not impaired
+    here: Attachment  #: the wire's own
+    hosts: Mapping[str, Attachment]  #: by name, with their links
     arp: Literal["static", "dynamic"] = "static"
     drops: bool = False  #: loads what `drop` needs now (0.1 s), not at the first one
 
-    def number(self, host: str) -> int:
-        """The host's place in the subnet: 10 for 198.18.7.10."""
-        return int(self.hosts[host][0]) - int(self.subnet.network_address)
-
     def ports(self) -> list[Port]:
-        """Both directions of every host."""
+        """Both directions of every host's link."""
         return [
-            Port(host, address, direction, f"{direction}{self.number(host)}")
-            for host, (address, _) in self.hosts.items()
+            Port(host, at.address, direction, f"{direction}{at.number}")
+            for host, at in self.hosts.items()
             for direction in ("up", "down")
         ]
 
@@ -48,7 +42,7 @@ def set_up_lines(device: str, setup: WireSetup, ports: Iterable[Port]) -> list[s
     scenario studies ARP; then host and wire ask each other, unimpaired.
     """
     lines = [
-        f"addr replace {setup.address}/{setup.subnet.prefixlen} dev {device}",
+        f"addr replace {setup.here.address}/{setup.here.subnet.prefixlen} dev {device}",
         f"link set {device} up",
         "route flush exact default",
     ]
@@ -56,16 +50,16 @@ def set_up_lines(device: str, setup: WireSetup, ports: Iterable[Port]) -> list[s
         lines += [f"link add {port.device} type ifb", f"link set {port.device} up"]
     if setup.arp == "static":
         lines += [
-            f"neigh replace {address} lladdr {mac} dev {device} nud permanent"
-            for address, mac in setup.hosts.values()
+            f"neigh replace {at.address} lladdr {at.mac} dev {device} nud permanent"
+            for at in setup.hosts.values()
         ]
     return lines
 
 
 def forward_lines(setup: WireSetup) -> list[str]:
     """For iptables-restore --noflush in a wire that only routes: it forwards to the lab's hosts."""
-    addresses = [address for address, _ in setup.hosts.values()]
-    return ["*filter", *(f"-A FORWARD -d {address}/32 -j ACCEPT" for address in addresses), "COMMIT"]
+    hosts = setup.hosts.values()
+    return ["*filter", *(f"-A FORWARD -d {at.address}/32 -j ACCEPT" for at in hosts), "COMMIT"]
 
 
 def narrowest(source: Link, target: Link) -> int | None:
@@ -80,8 +74,8 @@ class MtuRoute:
     fragmented, or answered with "fragmentation needed"."""
 
     table: int
-    source: IPv4Address
-    target: IPv4Address
+    source: Address
+    target: Address
     mtu: int
 
     def lines(self, device: str, known: Iterable[int]) -> list[str]:
@@ -96,11 +90,9 @@ class MtuRoute:
 def mtu_routes(setup: WireSetup, links: Mapping[str, Link]) -> list[MtuRoute]:
     """One for every ordered pair of hosts with a narrow way between them."""
     return [
-        MtuRoute(_TABLE + setup.number(source), setup.hosts[source][0], setup.hosts[target][0], mtu)
-        for source in setup.hosts
-        for target in setup.hosts
-        if source != target
-        and (mtu := narrowest(links.get(source, Link()), links.get(target, Link()))) is not None
+        MtuRoute(_TABLE + source.number, source.address, target.address, mtu)
+        for source, target in permutations(setup.hosts.values(), 2)
+        if (mtu := narrowest(links[source.host], links[target.host])) is not None
     ]
 
 

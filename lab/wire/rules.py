@@ -15,8 +15,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 
+from lab.attachment import Address
 from lab.errors import WireError
 
 Match = str | tuple[str, ...]  #: syn, syn-ack, fin, rst, data, ack, any; or the exact list of flags
@@ -186,8 +186,8 @@ class DropRule:
     """The next `count` packets from `source` to `target` that match are dropped."""
 
     mark: int  #: from 1; names the rule, and the packets that came in after it was made
-    source: IPv4Address
-    target: IPv4Address
+    source: Address
+    target: Address
     match: Match
     count: int
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
 from typing import Any
 
+from lab.attachment import Address
 from lab.errors import WireError
 from lab.link import Direction, Impairment
 from lab.units import Duration, Percent
@@ -32,10 +32,13 @@ TBF_HANDLE = "10:"
 #: Priorities of the filters on the wire's interface: the smallest is looked at first.
 PRIO_REDIRECTS = 1
 PRIO_CUT = 10
-PRIO_PARTITION = 100
+PRIO_PARTITION = 5_000
 PRIO_MARK = 10_000
 PRIO_LINK = 20_000
 PRIO_REST = 30_000
+
+#: One filter each: of a range that is used up no more are given.
+END_OF_RANGE = {PRIO_CUT: PRIO_PARTITION, PRIO_PARTITION: PRIO_MARK}
 
 #: Indexes of the drop actions that count; the kernel numbers those of other filters from 1.
 FIRST_COUNTER = 1_000
@@ -53,7 +56,7 @@ class Port:
     """One direction of one host's link in the wire."""
 
     host: str
-    address: IPv4Address
+    address: Address
     direction: Direction
     device: str
 
@@ -202,11 +205,11 @@ def delete_filter(device: str, hook: str, prio: int) -> str:
     return f"filter del dev {device} {hook} protocol ip prio {prio}"
 
 
-def between(source: IPv4Address, target: IPv4Address) -> str:
+def between(source: Address, target: Address) -> str:
     return f"match ip src {source}/32 match ip dst {target}/32"
 
 
-def mark_filter(device: str, source: IPv4Address, target: IPv4Address, mark: int) -> str:
+def mark_filter(device: str, source: Address, target: Address, mark: int) -> str:
     """Marks what comes in from now on, so that a drop rule spares what was under way when it was made.
 
     Marks grow. Each has a filter of its own, looked at after those before it, so the largest wins.

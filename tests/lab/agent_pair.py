@@ -6,11 +6,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 
+from lab.attachment import attach_all, attach_wire
 from lab.engine.base import LABEL_RUN, ContainerSpec, Engine, NetworkSpec
 from lab.errors import SubnetTaken
 from lab.host import HOST_CAPABILITIES, Host, HostReadback, HostSetup
+from lab.link import PLAIN
 
 
 @dataclass
@@ -43,20 +45,19 @@ def agent_pair(engine: Engine, image: str, *, open_files: int | None = None) -> 
     labels = {LABEL_RUN: name}
     with ExitStack() as stack:
         network, subnet = _network(engine, stack, labels, name)
-        octets = {"wire": 2, "client": 10, "server": 11}
-        addresses = {who: IPv4Address(int(subnet.network_address) + last) for who, last in octets.items()}
-        third = subnet.network_address.packed[2]
-        macs = {who: f"02:c6:12:{third:02x}:00:{last:02x}" for who, last in octets.items()}
+        gate = attach_wire(subnet)
+        ends = attach_all(subnet, {"client": PLAIN, "server": PLAIN})
+        places = {"wire": gate, **ends}
         hosts: dict[str, Host] = {}
         ids: dict[str, str] = {}
-        for who in octets:
+        for who, here in places.items():
             spec = ContainerSpec(
                 f"{name}-{who}",
                 image,
                 labels,
                 network=network,
-                address=addresses[who],
-                mac=macs[who],
+                address=here.address,
+                mac=here.mac,
                 hostname=who,
                 capabilities=HOST_CAPABILITIES,
                 sysctls={"net.ipv4.ip_forward": "1"} if who == "wire" else {},
@@ -69,14 +70,6 @@ def agent_pair(engine: Engine, image: str, *, open_files: int | None = None) -> 
         setups, facts = {}, {}
         for who in ("client", "server"):
             hosts[who].wait_ready()
-            setups[who] = HostSetup(
-                subnet,
-                addresses[who],
-                macs[who],
-                addresses["wire"],
-                macs["wire"],
-                peers={peer: addresses[peer] for peer in ("client", "server")},
-                open_files=open_files,
-            )
+            setups[who] = HostSetup(ends[who], gate, ends, open_files=open_files)
             facts[who] = hosts[who].set_up(setups[who])
         yield Pair(hosts["client"], hosts["server"], ids, setups, facts)

@@ -1,7 +1,7 @@
-"""What a program on a host can try to get past the wire, at its agent, or at the lab: run there by a `run` step.
+"""What a program on a host can try to get past the wire or at its agent: a `run` step runs it there.
 
-It prints one JSON object: what was tried → what came of it. It is bounded in time and count, and sends only to
-the addresses it is given. It stands alone: the host has Python and nothing of the tests.
+It prints one JSON object: what was tried → what came of it. It is bounded in time and count, and sends only
+to the addresses it is given. It stands alone: the host has Python and nothing of the tests.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ DATA = b"escaped"
 outcomes: dict[str, str] = {}
 
 
-def attempt(name: str, action: Callable[[], object]) -> None:
+def attempt(name: str, action: Callable[..., object], *args: object, **more: object) -> None:
     """Notes `refused: …`, or what the action gave."""
     try:
-        outcomes[name] = f"done: {action()}"
+        outcomes[name] = f"done: {action(*args, **more)}"
     except (OSError, ValueError) as error:
         outcomes[name] = f"refused: {error}"
 
@@ -130,59 +130,56 @@ def ways_out(peer: str, machine: list[str], other_lab: str, link_local: str) -> 
     own = own_address()
     machine = [*machine, own.rpartition(".")[0] + ".1"]
     for name, to in [("peer", peer), ("other lab", other_lab), *(("machine " + one, one) for one in machine)]:
-        attempt(f"route to {name}", lambda to=to: command("ip", "route", "add", f"{to}/32", "dev", "eth0"))
-        attempt(
-            f"neighbour {name}",
-            lambda to=to: command("ip", "neigh", "replace", to, "lladdr", "02:00:00:00:00:01", "dev", "eth0"),
-        )
-        attempt(f"udp by device to {name}", lambda to=to: udp(to, device))
-        attempt(f"udp by pktinfo to {name}", lambda to=to: udp(to, ancillary=True))
-        attempt(f"udp without routing to {name}", lambda to=to: udp(to, flags=MSG_DONTROUTE))
+        attempt(f"route to {name}", command, "ip", "route", "add", f"{to}/32", "dev", "eth0")
+        neighbour = f"ip neigh replace {to} lladdr 02:00:00:00:00:01 dev eth0".split()
+        attempt(f"neighbour {name}", command, *neighbour)
+        attempt(f"udp by device to {name}", udp, to, device)
+        attempt(f"udp by pktinfo to {name}", udp, to, ancillary=True)
+        attempt(f"udp without routing to {name}", udp, to, flags=MSG_DONTROUTE)
         if name != "peer":
-            attempt(f"udp to {name}", lambda to=to: udp(to))
-            attempt(f"tcp to {name}", lambda to=to: tcp(to, device=False))
-            attempt(f"tcp by device to {name}", lambda to=to: tcp(to, device=True))
-    attempt("broadcast", lambda: udp("255.255.255.255", anybody, device))
-    attempt("broadcast of the subnet", lambda: udp(own.rpartition(".")[0] + ".255", anybody, device))
+            attempt(f"udp to {name}", udp, to)
+            attempt(f"tcp to {name}", tcp, to, device=False)
+            attempt(f"tcp by device to {name}", tcp, to, device=True)
+    attempt("broadcast", udp, "255.255.255.255", anybody, device)
+    attempt("broadcast of the subnet", udp, own.rpartition(".")[0] + ".255", anybody, device)
     member = (socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(own))
-    attempt("multicast", lambda: udp("224.0.0.251", member))
-    attempt("multicast by device", lambda: udp("239.1.2.3", device))
-    attempt("raw frame", lambda: raw_frame(b"\x08\x00" + DATA, b"\xff" * 6))
+    attempt("multicast", udp, "224.0.0.251", member)
+    attempt("multicast by device", udp, "239.1.2.3", device)
+    attempt("raw frame", raw_frame, b"\x08\x00" + DATA, b"\xff" * 6)
     arp = struct.pack(
         ">HHBBH6s4s6s4s", 1, 0x0800, 6, 4, 2, b"\x02" * 6, socket.inet_aton(peer), b"\xff" * 6, bytes(4)
     )
-    attempt("spoofed ARP", lambda: raw_frame(b"\x08\x06" + arp, b"\xff" * 6))
+    attempt("spoofed ARP", raw_frame, b"\x08\x06" + arp, b"\xff" * 6)
     attempt("raw IP", lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 255).close())
     for to in (link_local, "ff02::1"):
         for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-            attempt(f"IPv6 {kind.name} to {to}", lambda to=to, kind=kind: six(to, kind))
-    attempt("a filter taken away", lambda: command("tc", "qdisc", "del", "dev", "eth0", "clsact"))
-    attempt("DNS", lambda: query("127.0.0.11"))
+            attempt(f"IPv6 {kind.name} to {to}", six, to, kind)
+    attempt("a filter taken away", command, "tc", "qdisc", "del", "dev", "eth0", "clsact")
+    attempt("DNS", query, "127.0.0.11")
 
 
 def at_the_agent() -> None:
     attempt("processes", processes)
-    attempt("descriptors of the agent", lambda: os.readlink("/proc/1/fd/0"))
-    attempt("environment of the agent", lambda: read("/proc/1/environ"))
-    attempt("memory of the agent", lambda: read("/proc/1/mem"))
+    attempt("descriptors of the agent", os.readlink, "/proc/1/fd/0")
+    attempt("environment of the agent", read, "/proc/1/environ")
+    attempt("memory of the agent", read, "/proc/1/mem")
     attempt("attach to the agent", ptrace_attach)
     attempt("a record on the agent's stdout", forge)
-    attempt("the capture", lambda: os.truncate("/var/lib/lab/capture.pcap", 1 << 30))
+    attempt("the capture", os.truncate, "/var/lib/lab/capture.pcap", 1 << 30)
     os.kill(1, 9)  # the kernel keeps it from process 1 of a PID namespace
     # The files of the agent's code are this container's own: what is written here no one runs.
-    attempt("code of the agent", lambda: write("/usr/local/lib/lab/lab_agent/main.py", b"raise SystemExit\n"))
+    attempt("code of the agent", write, "/usr/local/lib/lab/lab_agent/main.py", b"raise SystemExit\n")
 
 
 def with_net_admin(peer: str, machine: list[str]) -> None:
     """A way around the wire, made of all that NET_ADMIN gives."""
-    attempt("filter", lambda: command("tc", "qdisc", "del", "dev", "eth0", "clsact"))
+    attempt("filter", command, "tc", "qdisc", "del", "dev", "eth0", "clsact")
     for to in (peer, *machine):
-        attempt(f"route to {to}", lambda to=to: command("ip", "route", "replace", f"{to}/32", "dev", "eth0"))
-    packed = socket.inet_aton(peer)
-    mac = f"02:c6:{packed[1]:02x}:{packed[2]:02x}:00:{packed[3]:02x}"
-    attempt("neighbour", lambda: command("ip", "neigh", "replace", peer, "lladdr", mac, "dev", "eth0"))
+        attempt(f"route to {to}", command, "ip", "route", "replace", f"{to}/32", "dev", "eth0")
+    mac = (b"\x02\xc6" + socket.inet_aton(peer)).hex(":")
+    attempt("neighbour", command, "ip", "neigh", "replace", peer, "lladdr", mac, "dev", "eth0")
     for to in (peer, *machine):
-        attempt(f"udp to {to}", lambda to=to: udp(to))
+        attempt(f"udp to {to}", udp, to)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,16 @@ import json
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
 
+from lab.attachment import attach
 from lab.engine.base import Engine
 from lab.engine.images import Images
 from lab.evidence.model import CallRecord
-from lab.host import CallSpec, Host
+from lab.host import CallSpec, Host, HostSetup
 from lab.host.channel import AgentRefused
 from lab.units import Duration
 from tests.lab.agent_pair import Pair, agent_pair
@@ -75,24 +77,28 @@ def tcp_packets(capture: bytes) -> list[tuple[int, str, str, int, int, int]]:
 
 def test_a_host_reaches_others_through_the_wire_and_nothing_else(pair: Pair, engine: Engine) -> None:
     facts, setup = pair.facts["client"], pair.setups["client"]
-    assert facts.mac == setup.mac
+    assert facts.mac == setup.here.mac
     assert not any(facts.offloads.values())
     assert len(facts.offloads) == 4
-    assert facts.neighbours == {str(setup.wire_address): setup.wire_mac}
+    assert facts.neighbours == {str(setup.wire.address): setup.wire.mac}
     shown = engine.exec(pair.ids["client"], ["ip", "-j", "route", "show"])
     routes = {route["dst"]: route.get("gateway") for route in json.loads(shown.stdout)}
-    assert routes == {str(setup.wire_address): None, str(setup.subnet): str(setup.wire_address)}
+    assert routes == {str(setup.wire.address): None, str(setup.here.subnet): str(setup.wire.address)}
     status = engine.exec(pair.ids["client"], ["grep", "CapEff", "/proc/1/status"]).stdout.split()[1]
     assert int(status, 16) == (1 << 12) | (1 << 13)  # NET_ADMIN, NET_RAW
     assert facts.sysctls["net.ipv4.tcp_syn_retries"].isdigit()
 
 
+def with_mac(setup: HostSetup, **macs: str) -> HostSetup:
+    return replace(setup, **{whose: replace(getattr(setup, whose), mac=mac) for whose, mac in macs.items()})
+
+
 def test_a_set_up_that_did_not_take_is_refused(pair: Pair) -> None:
-    wrong = replace(pair.setups["client"], mac="02:00:00:00:00:99")
+    wrong = with_mac(pair.setups["client"], here="02:00:00:00:00:99")
     with pytest.raises(AgentRefused, match=r"client: set_up: the MAC of eth0 is .*, not 02:00:00:00:00:99"):
         pair.client.set_up(wrong)
     with pytest.raises(AgentRefused, match=r"ip -batch - with .* ended with"):
-        pair.client.set_up(replace(pair.setups["client"], wire_mac="nonsense"))
+        pair.client.set_up(with_mac(pair.setups["client"], wire="nonsense"))
     pair.client.set_up(pair.setups["client"])
 
 
@@ -109,11 +115,11 @@ def test_a_handshake_is_captured_at_both_ends_and_connect_returns_after_the_syn_
     facts = {"client": pair.client.stop_capture(), "server": pair.server.stop_capture()}
     assert connect.local is not None
     port = connect.local.port
-    wire = pair.setups["client"].wire_mac
+    wire = pair.setups["client"].wire.mac
     for name, fact in facts.items():
         assert fact.dropped == 0
         everything = tcp_packets(engine.read_file(pair.ids[name], fact.path))
-        own = pair.setups[name].mac
+        own = pair.setups[name].here.mac
         assert all({own, wire} == {source, target} for _, source, target, *_ in everything)
         packets = [packet for packet in everything if port in packet[3:5]]
         assert [packet[5] for packet in packets] == [SYN, SYN | ACK, ACK]
@@ -215,7 +221,7 @@ def test_the_way_to_the_wire_is_asked_for_and_leaves_no_trace(pair: Pair, engine
     setup = pair.setups["client"]
     pair.client.start_capture(path="/var/lib/lab/reach.pcap")
     assert pair.client.reach(setup) >= 1
-    nobody = replace(setup, wire_address=setup.subnet.network_address + 77)
+    nobody = replace(setup, wire=attach(IPv4Network(str(setup.here.subnet)), "nobody", 77))
     with pytest.raises(AgentRefused, match=r"the wire at 198\.18\.\d+\.77 does not answer") as refused:
         pair.client.reach(nobody, timeout=0.2)
     assert refused.value.kind == "reach"

@@ -7,7 +7,7 @@ import select
 import socket
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -32,8 +32,9 @@ pytestmark = pytest.mark.docker
 
 SCRIPT = Path(__file__).with_name("escape.py").read_text(encoding="utf-8")
 PORT = 7999
+Step = Mapping[str, object]
 #: A packet each way, so that both hosts have a capture.
-TALK = [
+TALK: list[Step] = [
     {"do": "bind", "at": "server", "kind": "udp", "port": 9, "as": "u"},
     {"do": "socket", "at": "client", "kind": "udp", "as": "c"},
     {"do": "sendto", "at": "client", "on": "c", "to": "server:9", "data": "by the wire"},
@@ -103,17 +104,17 @@ def other_lab(engine: DockerEngine, images: Images) -> Iterator[tuple[str, Host]
         yield str(address), host
 
 
-def run(folder: Path, steps: list[dict[str, object]], **keys: object) -> tuple[Result, Evidence]:
+def run(folder: Path, steps: list[Step]) -> tuple[Result, Evidence]:
     """A scenario of these steps, as a user runs it."""
     file = folder / "hostile.yml"
-    file.write_text(yaml.safe_dump({"lab": 1, "steps": steps, **keys}, sort_keys=False))
+    file.write_text(yaml.safe_dump({"lab": 1, "steps": [dict(step) for step in steps]}, sort_keys=False))
     done = lab("run", "-q", file, "--out", folder / "runs")
     assert done.exit_code != 2, done.stdout + done.stderr
     ((result, where),) = results(folder / "runs").values()
     return result, load_evidence(where)
 
 
-def program(what: str, **more: object) -> dict[str, object]:
+def program(what: str, **more: object) -> Step:
     """The script as a step."""
     return {"do": "run", "at": "client", "command": ["python3", "-", json.dumps({"what": what, **more})]} | {
         "stdin": SCRIPT,
@@ -131,7 +132,7 @@ def outcomes(evidence: Evidence) -> dict[str, str]:
 
 
 def straight(evidence: Evidence, source: str, target: str) -> int:
-    """Frames in the capture of `target` that have the MAC of `source`, ARP among them: none came by the wire."""
+    """Frames in the capture of `target` with the MAC of `source`, ARP too: none came by the wire."""
     mac = bytes.fromhex(evidence.records.hosts[source].mac.replace(":", ""))
     rows = evidence.captures[target].rows
     return sum(bytes(rows[at + 8 : at + 14]) == mac for at in range(0, len(rows), ROW))
@@ -209,7 +210,7 @@ def test_what_a_program_takes_is_bounded_and_told_by_name(
 ) -> None:
     if limit == "file_size":
         command = ["sh", "-c", f"{' '.join(command)} > /var/tmp/large"]
-    steps: list[dict[str, object]] = [{"do": "run", "at": "client", "command": command, "timeout": "30s"}]
+    steps: list[Step] = [{"do": "run", "at": "client", "command": command, "timeout": "30s"}]
     result, evidence = run(tmp_path, [*TALK, *steps])
     assert result.verdict is Verdict.FAIL, result.reason
     assert f"client reached its limit of {said} (limits.{limit} in lab.yml)" in result.reason
@@ -220,7 +221,7 @@ def test_what_a_program_takes_is_bounded_and_told_by_name(
 
 def test_a_program_that_ends_its_own_agent_forges_nothing(tmp_path: Path) -> None:
     script = "import os, resource; resource.prlimit(1, resource.RLIMIT_CPU, (0, 0)); os.kill(1, 15)"
-    steps: list[dict[str, object]] = [
+    steps: list[Step] = [
         {"do": "run", "at": "client", "command": ["python3", "-c", script], "expect": {"exit": 0}}
     ]
     result, _ = run(tmp_path, [*TALK, *steps])

@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from lab.attachment import attach_at
 from lab.checks import judge
 from lab.checks.common import Context
 from lab.evidence.model import (
@@ -155,7 +156,12 @@ class Story:
         half = Duration(round(self.delay * MS / 2))
         link = Link(Impairment(delay=half), Impairment(delay=half))
         facts = {
-            host: HostFacts(host, ADDRESSES[host], f"02:c6:12:00:00:{n:02x}", link, self.sysctls, "6.18")
+            host: HostFacts(
+                host,
+                (attach_at(host, ADDRESSES[host], f"02:c6:12:00:00:{n:02x}", link),),
+                self.sysctls,
+                "6.18",
+            )
             for n, host in enumerate(self.hosts, 10)
         }
         files = tuple(CaptureFacts(host, 1, f"pcap/{host}.pcapng", "eth0", 0, 0) for host in captured)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from socket import AF_INET6, inet_aton, inet_pton
 
+from lab.attachment import attach_at
 from lab.evidence.model import (
     DropCount,
     Endpoint,
@@ -191,7 +192,9 @@ def records_of(
     )
     return Records(
         {
-            name: HostFacts(name, HOSTS[name], MACS[name], links.get(name, Link()), {}, "6.1")
+            name: HostFacts(
+                name, (attach_at(name, HOSTS[name], MACS[name], links.get(name, Link())),), {}, "6.1"
+            )
             for name in hosts
         },
         wire,

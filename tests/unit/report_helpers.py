@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from socket import inet_aton
 
+from lab.attachment import attach_at
 from lab.evidence.model import (
     CallError,
     CallRecord,
@@ -186,9 +187,7 @@ class Story:
         facts = {
             name: HostFacts(
                 name,
-                address,
-                f"02:c6:12:07:00:{10 + n:02x}",
-                self.links.get(name, Link()),
+                (attach_at(name, address, f"02:c6:12:07:00:{10 + n:02x}", self.links.get(name, Link())),),
                 {"net.ipv4.tcp_syn_retries": "6"},
                 "6.18.5",
             )

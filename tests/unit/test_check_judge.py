@@ -15,8 +15,9 @@ from lab.checks.common import failed as finding_of
 from lab.errors import UsageError
 from lab.evidence.model import Endpoint, StepRecord, WireEvent
 from lab.evidence.store import Evidence, load_evidence, write_records
-from lab.judging.case import StepJudge, judge_case, told_live
+from lab.judging.case import judge_case, live_findings
 from lab.judging.recheck import recheck, recheck_file
+from lab.judging.steps import StepJudge
 from lab.link import Impairment
 from lab.result import RESULT_VERSION, Result, read_result, write_result
 from lab.scenario.element import NOWHERE
@@ -181,8 +182,8 @@ def test_what_only_the_live_run_saw_is_kept(tmp_path: Path) -> None:
     told = finding_of(case.steps[7], "recv.timeout", "within 60s", "not over", "recv hangs")
     cut = call("steps[7]", "recv", "server", took=5, error="cancelled", socket="s")
     evidence = happened(tmp_path, eof=cut)
-    assert bad(evidence, case, told=(told,)) == [("steps[7]", "recv.timeout")]
-    assert told_live(judge_case(case, evidence, (told,)), case) == (told,)
+    assert bad(evidence, case, live=(told,)) == [("steps[7]", "recv.timeout")]
+    assert live_findings(judge_case(case, evidence, (told,)), case) == (told,)
 
 
 def test_round_trips_follow_the_changes_of_links(tmp_path: Path) -> None:
@@ -201,7 +202,8 @@ def test_round_trips_follow_the_changes_of_links(tmp_path: Path) -> None:
 def test_live_judging_of_one_step(tmp_path: Path) -> None:
     case = scenario(tmp_path)
     evidence = happened(tmp_path)
-    judge = StepJudge.of(case, Context.of(evidence.records))
+    judge = StepJudge(Context.of(evidence.records))
+    judge.know(case.steps)
     calls = {record.step: record for record in evidence.records.calls}
     assert [f.name for f in judge.judge(case.steps[3], calls, {})] == ["accept.peer", "accept.elapsed"]
     assert judge.judge(case.steps[0], calls, {}) == ()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.attachment import attach_at
 from lab.errors import UsageError
 from lab.evidence import model
 from lab.evidence.model import Endpoint, Records
@@ -52,7 +53,10 @@ CALL = model.CallRecord(
 RECORDS = Records(
     hosts={
         "client": model.HostFacts(
-            "client", "198.18.1.10", "02:00:00:00:00:01", Link(EVERYTHING), {"a.b": "1"}, "6"
+            "client",
+            (attach_at("client", "198.18.1.10", "02:00:00:00:00:01", Link(EVERYTHING)),),
+            {"a.b": "1"},
+            "6",
         )
     },
     wire=model.WireFacts(

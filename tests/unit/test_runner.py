@@ -14,6 +14,7 @@ from typing import cast
 
 import pytest
 
+from lab.attachment import attach_all, attach_wire, prefix_length
 from lab.cli.progress import Progress
 from lab.engine.base import ContainerSpec, NetworkSpec
 from lab.engine.fake import FakeEngine
@@ -21,15 +22,16 @@ from lab.errors import EngineError, LabError, UsageError
 from lab.link import Impairment, Link
 from lab.result import Result
 from lab.runner.case import CaseRunner
-from lab.runner.folder import RunFolder, file_name, link_latest, make_folder
 from lab.runner.selection import Selection
 from lab.runner.suite import Outcome, plan_jobs, run_jobs
 from lab.scenario.load import Case, load
 from lab.scenario.steps import Call, parse_step
 from lab.session.arguments import arguments
+from lab.session.events import Events, Listener, Said
+from lab.session.folder import RunFolder, file_name, link_latest, make_folder
 from lab.session.interrupt import Interrupt, Interrupted, signals_set
-from lab.session.phases import Phases
-from lab.session.plan import make_plan, place, wire_place
+from lab.session.plan import plan_case
+from lab.session.record import Record
 from lab.session.settle import quiet_time, settle
 from lab.session.testbed import in_parallel, remove_run
 from lab.site import WireChoice
@@ -104,9 +106,9 @@ steps:
 def test_a_plan_has_the_used_hosts_their_links_and_what_drops_need(tmp_path: Path) -> None:
     file = tmp_path / "s.yml"
     file.write_text(SCENARIO)
-    plan = make_plan(load(file)[0].scenario, "12345678", "auto", {"lab.run": "12345678"}, keep=False)
-    assert [host.name for host in plan.hosts] == ["client", "server"]
-    assert plan.hosts[0].sysctls == {"net.ipv4.tcp_syn_retries": "1"}
+    plan = plan_case(load(file)[0].scenario, "12345678", "auto", {"lab.run": "12345678"})
+    assert list(plan.hosts) == ["client", "server"]
+    assert plan.hosts["client"].sysctls == {"net.ipv4.tcp_syn_retries": "1"}
     assert plan.links["client"] == delayed(5)
     assert plan.drops
     assert plan.labels_of("host", "client") == {
@@ -155,12 +157,26 @@ def test_a_case_that_impairs_nothing_gets_a_wire_that_only_routes(
 ) -> None:
     file = tmp_path / "s.yml"
     file.write_text(changed)
-    assert make_plan(load(file)[0].scenario, "12345678", wire, {}, keep=keep).wire_kind == kind
+    assert plan_case(load(file)[0].scenario, "12345678", wire, {}, keep=keep).wire_kind == kind
 
 
 def test_addresses_and_macs_follow_the_subnet_and_the_number() -> None:
-    assert (str(place(SUBNET, 10).address), place(SUBNET, 10).mac) == ("198.18.7.10", "02:c6:12:07:00:0a")
-    assert str(wire_place(SUBNET).address) == "198.18.7.2"
+    places = attach_all(SUBNET, {"client": delayed(5), "server": Link()})
+    client = places["client"]
+    assert (str(client.address), client.mac, client.number) == ("198.18.7.10", "02:c6:c6:12:07:0a", 10)
+    assert (client.link, client.subnet) == (delayed(5), SUBNET)
+    assert str(places["server"].address) == "198.18.7.11"
+    assert str(attach_wire(SUBNET).address) == "198.18.7.2"
+
+
+@pytest.mark.parametrize(("hosts", "length"), [(1, 24), (245, 24), (246, 23), (501, 23), (502, 22)])
+def test_a_network_has_room_for_its_hosts(hosts: int, length: int) -> None:
+    assert prefix_length(hosts) == length
+    subnet = IPv4Network(f"198.18.8.0/{length}")
+    places = attach_all(subnet, {f"h{number}": Link() for number in range(hosts)})
+    addresses = {place.address for place in places.values()}
+    assert len(addresses) == len({place.mac for place in places.values()}) == hosts
+    assert all(address in subnet and address != subnet.broadcast_address for address in addresses)
 
 
 # --- folders ----------------------------------------------------------------------------------------------
@@ -211,6 +227,7 @@ class Bench:
 
     result: Result
     side_by_side: int
+    listener: Listener = lambda event: None
     busy: set[int] = field(default_factory=set)
     most: list[tuple[str, int]] = field(default_factory=list)  #: case, how many ran then
     met: threading.Barrier = field(init=False)
@@ -238,8 +255,7 @@ def test_cases_side_by_side_have_cpus_of_their_own_and_some_run_alone(tmp_path: 
     cases = [case for name in files for case in load(tmp_path / f"{name}.yml")]
     _, jobs = plan_jobs(cases, tmp_path / "runs", repeat=3)
     bench, done = Bench(report_result(), side_by_side=2), list[Outcome]()
-    runner, progress = cast(CaseRunner, bench), Progress(io.StringIO())
-    outcomes = run_jobs(jobs, runner, Interrupt(), progress, 2, done.append)
+    outcomes = run_jobs(jobs, cast(CaseRunner, bench), Interrupt(), 2, done.append)
     assert [outcome.folder for outcome in outcomes] == [job.folder.path for job in jobs]
     assert len(done) == 9
     assert sorted(bench.most) == [("a", 2)] * 3 + [("alone", 1)] * 3 + [("b", 2)] * 3
@@ -291,7 +307,9 @@ def test_of_parallel_jobs_all_are_run_and_the_first_error_names_the_others() -> 
         raise EngineError(text)
 
     with pytest.raises(LabError, match="one") as caught:
-        in_parallel({"a": lambda: fails("one"), "b": lambda: fails("two"), "c": lambda: done.append("c")})
+        in_parallel(
+            [("a", lambda: fails("one")), ("b", lambda: fails("two")), ("c", lambda: done.append("c"))]
+        )
     assert caught.value.__notes__ == ["b: two"]
     assert done == ["c"]
 
@@ -326,14 +344,17 @@ def test_only_the_objects_of_the_run_are_removed() -> None:
 # --- small things -----------------------------------------------------------------------------------------
 
 
-def test_phases_are_told_in_the_order_in_which_they_began() -> None:
-    clock = FakeClock()
-    phases = Phases(clock)
-    with phases("outer"):
+def test_phases_are_events_that_come_when_they_end() -> None:
+    clock, record = FakeClock(), Record()
+    events = Events(record, clock=clock)
+    with events.phase("outer"):
         clock.sleep(1)
-        with phases("inner"):
+        with events.phase("inner"):
             clock.sleep(2)
-    assert [(p.name, p.start, p.seconds) for p in phases.all()] == [("outer", 0.0, 3.0), ("inner", 1.0, 2.0)]
+    assert [(p.name, p.start, p.seconds) for p in record.phases] == [
+        ("inner", 1.0, 2.0),
+        ("outer", 0.0, 3.0),
+    ]
 
 
 def test_progress_overwrites_its_status_on_a_terminal_only() -> None:
@@ -343,8 +364,8 @@ def test_progress_overwrites_its_status_on_a_terminal_only() -> None:
 
     terminal, pipe, verbose = Terminal(), io.StringIO(), io.StringIO()
     for progress in (Progress(terminal), Progress(pipe), Progress(verbose, verbose=True)):
-        progress.status("working")
-        progress.line("done")
+        progress(Said("working"))
+        progress(Said("done", lasting=True))
         progress.clear()
     assert terminal.getvalue() == "working\r       \rdone\n"
     assert pipe.getvalue() == "done\n"

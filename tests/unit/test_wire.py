@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,14 +16,14 @@ from lab.wire import Wire, counting, router
 from lab.wire.console import Console
 from lab.wire.router import mtu_differences, mtu_routes
 from lab.wire.session import Session
-from tests.unit.wire_fake import HELLO, READY, SETUP, FakeWire, standing
+from tests.unit.wire_fake import HELLO, READY, FakeWire, opened, setup, standing
 
 DELAYED = Link(up=Impairment(delay=Duration(10_000_000)), down=Impairment(loss=Percent(Decimal(1))))
 
 
 def test_it_says_which_kernel_and_why() -> None:
-    wire = Wire(FakeWire())
-    hello = wire.wait_ready(5)
+    wire = opened(FakeWire())
+    hello = wire.hello
     assert (hello.kind, hello.kernel, hello.machine) == ("uml", "6.1.176", "6.18.44")
     assert hello.reason == "cannot impair: a=b"
     assert (hello.device, hello.mtu) == ("eth0", 1500)
@@ -35,7 +34,7 @@ def test_it_says_which_kernel_and_why() -> None:
 def test_a_machine_that_cannot_impair_says_why() -> None:
     fake = FakeWire((f"{HELLO}", "wire failed auto: the machine's kernel 6.18 cannot impair: x; and no tun"))
     with pytest.raises(WireError, match=r"the machine's kernel 6\.18 cannot impair: x; and no tun") as caught:
-        Wire(fake).wait_ready(5)
+        opened(fake)
     assert caught.value.exit_code == EXIT_ENVIRONMENT
     assert "lab doctor" in caught.value.hint
 
@@ -43,7 +42,7 @@ def test_a_machine_that_cannot_impair_says_why() -> None:
 def test_a_user_mode_linux_that_dies_is_told_with_its_last_output() -> None:
     fake = FakeWire((HELLO, "Kernel panic - not syncing", "wire dead 134"))
     with pytest.raises(WireError, match="user-mode Linux ended with status 134") as caught:
-        Wire(fake).wait_ready(5)
+        opened(fake)
     assert "Kernel panic - not syncing" in str(caught.value)
 
 
@@ -97,14 +96,13 @@ def test_set_up_is_confirmed_and_recorded() -> None:
     assert facts.readback[0]["qdiscs"][0]["options"]["delay"]["delay"] == 0.01
     assert any("loss random 1% 0%" in command["input"] for command in facts.commands)
     assert all(command["status"] == 0 and command["duration_ms"] >= 0 for command in facts.commands)
-    assert any("neigh replace 198.18.7.11 lladdr 02:c6:12:07:00:0b" in line for line in fake.lines)
+    assert any("neigh replace 198.18.7.11 lladdr 02:c6:c6:12:07:0b" in line for line in fake.lines)
 
 
 def routing(links: dict[str, Link] | None = None, *, drops: bool = False) -> tuple[FakeWire, Wire]:
     fake = FakeWire((HELLO.replace("kind=uml", "kind=kernel router=iptables-nft"), READY))
-    wire = Wire(fake)
-    wire.wait_ready(5)
-    wire.set_up(replace(SETUP, links=links or {}, drops=drops))
+    wire = opened(fake)
+    wire.set_up(setup(links or {}, drops=drops))
     return fake, wire
 
 
@@ -152,9 +150,8 @@ def test_a_wire_that_only_routes_impairs_nothing() -> None:
 
 def test_dynamic_arp_fixes_no_neighbour() -> None:
     fake = FakeWire()
-    wire = Wire(fake)
-    wire.wait_ready(5)
-    wire.set_up(replace(SETUP, arp="dynamic"))
+    wire = opened(fake)
+    wire.set_up(setup(arp="dynamic"))
     assert not any("neigh" in line for line in fake.lines)
 
 
@@ -166,10 +163,9 @@ def _halved(qdiscs: list[dict[str, Any]]) -> None:
 def test_a_delay_that_was_halved_behind_the_labs_back_is_an_error() -> None:
     fake = FakeWire()
     fake.spoil = _halved
-    wire = Wire(fake)
-    wire.wait_ready(5)
+    wire = opened(fake)
     with pytest.raises(WireError, match=r"link of client, up: delay: asked 0\.01s, got 0\.005s"):
-        wire.set_up(replace(SETUP, links={"client": DELAYED}))
+        wire.set_up(setup({"client": DELAYED}))
     assert wire.events == []
 
 
@@ -336,7 +332,7 @@ def test_what_the_wire_loses_by_itself_is_told() -> None:
 
 def test_mtu_is_the_narrowest_of_the_way() -> None:
     links = {"client": Link(up=Impairment(mtu=1400)), "server": Link(down=Impairment(mtu=1000))}
-    routes = mtu_routes(SETUP, links)
+    routes = mtu_routes(setup(links), links)
     assert [(str(r.source), str(r.target), r.mtu) for r in routes] == [("198.18.7.10", "198.18.7.11", 1000)]
     assert routes[0].lines("eth0", ()) == [
         "route replace 198.18.7.11/32 dev eth0 table 1010 mtu lock 1000",
@@ -360,9 +356,7 @@ def test_unknown_hosts_and_a_wire_that_is_not_set_up() -> None:
     _, wire = standing()
     with pytest.raises(WireError, match="no host 'clinet': they are client, server"):
         wire.cut("clinet")
-    fresh = Wire(FakeWire((HELLO, READY)))
-    with pytest.raises(WireError, match="not ready yet"):
-        _ = fresh.hello
+    fresh = opened(FakeWire((HELLO, READY)))
     with pytest.raises(WireError, match="not set up yet"):
         fresh.cut("client")
 

@@ -5,28 +5,34 @@ from __future__ import annotations
 import json
 import queue
 import re
-from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Network
-from typing import Any
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Network
+from typing import Any, Literal
 
+from lab.attachment import attach_all, attach_wire
 from lab.errors import EngineError
-from lab.link import Link
-from lab.wire import Wire, WireSetup
+from lab.link import PLAIN, Link
+from lab.wire import Wire, WireSetup, open_wire
 
 HELLO = (
-    "wire hello kind=uml dev=eth0 mac=02:c6:12:07:00:02 mtu=1500 machine=6.18.44 reason=cannot impair: a=b"
+    "wire hello kind=uml dev=eth0 mac=02:c6:c6:12:07:02 mtu=1500 machine=6.18.44 reason=cannot impair: a=b"
 )
 READY = "wire ready kernel=6.1.176"
 
-SETUP = WireSetup(
-    subnet=IPv4Network("198.18.7.0/24"),
-    address=IPv4Address("198.18.7.2"),
-    mac="02:c6:12:07:00:02",
-    hosts={
-        "client": (IPv4Address("198.18.7.10"), "02:c6:12:07:00:0a"),
-        "server": (IPv4Address("198.18.7.11"), "02:c6:12:07:00:0b"),
-    },
-)
+SUBNET = IPv4Network("198.18.7.0/24")
+
+
+def setup(
+    links: Mapping[str, Link] = {}, *, drops: bool = False, arp: Literal["static", "dynamic"] = "static"
+) -> WireSetup:
+    """client .10 and server .11, joined by these links."""
+    ends = {host: links.get(host, PLAIN) for host in ("client", "server")}
+    return WireSetup(attach_wire(SUBNET), attach_all(SUBNET, ends), arp, drops)
+
+
+def opened(fake: FakeWire) -> Wire:
+    """A wire over a fake container that says what it is at once."""
+    return open_wire(fake, 5)
 
 
 def _options(text: str) -> dict[str, Any]:
@@ -193,8 +199,6 @@ class FakeWire:
 def standing(**links: Link) -> tuple[FakeWire, Wire]:
     """A wire that is set up with these links."""
     fake = FakeWire()
-    wire = Wire(fake)
-    wire.wait_ready(5)
-    setup = WireSetup(SETUP.subnet, SETUP.address, SETUP.mac, SETUP.hosts, links)
-    wire.set_up(setup)
+    wire = opened(fake)
+    wire.set_up(setup(links))
     return fake, wire

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lab.errors import UsageError
 from lab.evidence.store import Evidence, load_evidence
-from lab.judging.case import judge_case, told_live
+from lab.judging.case import judge_case, live_findings
 from lab.judging.recheck import stored_case
 from lab.place import Place
 from lab.result import Result, read_result
@@ -131,7 +131,7 @@ def judge_mutant(mutant: Mutant, stored: Result, evidence: Evidence) -> tuple[Fi
         narrow = replace(mutant.scenario, steps=(), checks=(mutant.check,))
     else:
         narrow = replace(mutant.scenario, checks=())
-    return judge_case(narrow, evidence, told_live(stored.findings, narrow))
+    return judge_case(narrow, evidence, live_findings(stored.findings, narrow))
 
 
 def _why(mutant: Mutant, findings: Sequence[Finding]) -> str:

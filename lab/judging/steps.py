@@ -1,0 +1,115 @@
+"""What the `expect` of a step makes of its record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from lab.checks.common import Context
+from lab.checks.expect import judge_call, judge_run
+from lab.evidence.model import CallRecord, RunRecord, WireEvent
+from lab.place import Place
+from lab.scenario.expects import Expect, RunExpect
+from lab.scenario.steps import Await, Call, Connect, Run, Sendto, Step, all_steps
+from lab.verdict import Finding
+
+
+@dataclass(frozen=True)
+class StepJudge:
+    """Says of a step that has ended what its `expect` makes of its record."""
+
+    context: Context
+    steps: dict[str, Step] = field(default_factory=dict)  #: by id; those inside `parallel` too
+    awaits: dict[str, Await] = field(default_factory=dict)  #: by the id of the step that is awaited
+
+    def know(self, steps: Iterable[Step]) -> None:
+        """Adds steps that have come or will come: what one of them expects may depend on another."""
+        for step in all_steps(tuple(steps)):
+            if isinstance(step, Await):
+                self.awaits[step.awaits] = step
+            else:
+                self.steps[step.id] = step
+
+    def at(self, changes: tuple[WireEvent, ...]) -> StepJudge:
+        """The same by other changes of the links."""
+        return replace(self, context=replace(self.context, changes=changes))
+
+    def judge(
+        self, step: Step, calls: Mapping[str, CallRecord], runs: Mapping[str, RunRecord]
+    ) -> tuple[Finding, ...]:
+        """The findings of one step by the records so far, its own among them; () where nothing is expected.
+
+        An `await` speaks for the background step too: what either of them expects is judged.
+        """
+        if isinstance(step, Await):
+            awaited = self.steps.get(step.awaits)
+            own = () if awaited is None else self._one(awaited, step.awaits, calls, runs)
+            return (*own, *self._one(step, step.awaits, calls, runs, by_await=True))
+        return self._one(step, step.id, calls, runs)
+
+    def _one(
+        self,
+        step: Step,
+        record_of: str,
+        calls: Mapping[str, CallRecord],
+        runs: Mapping[str, RunRecord],
+        *,
+        by_await: bool = False,
+    ) -> tuple[Finding, ...]:
+        if not isinstance(step, Call | Run | Await):
+            return ()
+        context = self.context
+        item = _Expecting(step.id, step.place, getattr(step, "expect", None))
+        run = runs.get(record_of)
+        if run is not None:
+            findings = judge_run(item, run, tolerance=context.tolerance)
+            # the background step itself has said already that the program could not run
+            return tuple(f for f in findings if not (by_await and f.name == "run.error"))
+        call = calls.get(record_of)
+        if call is None:
+            return ()
+        caller = self.steps.get(record_of)
+        other = caller if by_await else self.awaits.get(record_of)
+        elsewhere = _error_of(other) is not None
+        if by_await and call.error is not None and not elsewhere and _error_of(step) is None:
+            return ()  # the background step has said that it failed
+        return judge_call(
+            item,
+            call,
+            rtt=context.rtt(call.host, self._peer(caller, call, calls), call.start_wall_ns),
+            tolerance=context.tolerance,
+            calls=calls,
+            addresses=context.addresses,
+            error_elsewhere=elsewhere,
+        )
+
+    def _peer(self, step: Step | None, call: CallRecord, calls: Mapping[str, CallRecord]) -> str | None:
+        """The host at the other end of a call: as the step says, by the socket, by an earlier call on it."""
+        if isinstance(step, Connect | Sendto):
+            return self.context.host_of(step.to.host) if step.to.literal else step.to.host
+        for end in (call.peer, call.remote):
+            host = None if end is None else self.context.host_of(end.address.removeprefix("::ffff:"))
+            if host is not None:
+                return host
+        others = [name for name in self.context.addresses if name != call.host]
+        if len(others) == 1:  # two hosts: whom else could it talk to
+            return others[0]
+        for other in calls.values():
+            same = (other.host, other.process, other.socket) == (call.host, call.process, call.socket)
+            if same and other.remote is not None and call.socket is not None:
+                return self.context.host_of(other.remote.address)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Expecting:
+    """A step as `lab.checks.expect` sees it."""
+
+    id: str
+    place: Place
+    expect: Expect | RunExpect | None
+
+
+def _error_of(step: Step | None) -> str | None:
+    expect = getattr(step, "expect", None)
+    return expect.error if isinstance(expect, Expect) else None

@@ -1,0 +1,46 @@
+"""The end of a case: its verdict, `result.json` and the reports, from evidence alone.
+
+A module of its own because its imports take 0.1 s: they are made while the containers start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.evidence.model import LinkProof
+from lab.evidence.store import Evidence
+from lab.judging.case import judge_case, live_findings
+from lab.judging.trust import assess
+from lab.report import prepare_html, write_reports
+from lab.result import Result, write_result
+from lab.scenario.model import Scenario
+from lab.verdict import Finding
+
+__all__ = ["Judged", "judge", "prepare_html", "write"]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the evidence of a case says, and why it is not to be believed, if so."""
+
+    findings: tuple[Finding, ...] = ()
+    proofs: tuple[LinkProof, ...] = ()
+    distrust: LabError | None = None
+
+
+def judge(scenario: Scenario, evidence: Evidence, so_far: Sequence[Finding], *, broken: bool) -> Judged:
+    """The whole verdict. `so_far` are the findings made while it ran.
+
+    `broken`: the lab itself broke, so steps may have no record.
+    """
+    findings = judge_case(scenario, evidence, live_findings(so_far, scenario), broken=broken)
+    return Judged(findings, *assess(evidence))
+
+
+def write(folder: Path, result: Result, evidence: Evidence | None) -> None:
+    """`result.json` and the reports into a run folder."""
+    write_result(folder, result)
+    write_reports(folder, result, evidence)

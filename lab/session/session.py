@@ -1,0 +1,105 @@
+"""A lab that stands, asked to act, to collect and to judge. It knows no file of a scenario and no signal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from lab.checks import judge_checks
+from lab.checks.common import Context, link_changes
+from lab.clock import SYSTEM_CLOCK, Deadline
+from lab.errors import WireError
+from lab.evidence.store import Evidence
+from lab.judging.steps import StepJudge
+from lab.scenario.checks import Check
+from lab.scenario.steps import Step
+from lab.session.collect import collect, read_counters
+from lab.session.events import Events
+from lab.session.executor import Executor
+from lab.session.folder import RunFolder
+from lab.session.record import Record
+from lab.session.settle import quiet_time, settle
+from lab.session.testbed import Testbed
+from lab.tolerance import Tolerance
+from lab.verdict import Finding
+
+_FOR_EVER = 1 << 62  #: ns: for so long no packet has been seen where there is no host
+
+
+class Session:
+    """Usable from any thread. Get one from `lab.session.opening.open_session`.
+
+    What happens goes out as events; `record` holds those that evidence and verdict are made of.
+    """
+
+    def __init__(
+        self, bed: Testbed, events: Events, record: Record, tolerance: Tolerance, steps: Iterable[Step] = ()
+    ) -> None:
+        """`steps` are those that will come, as far as known: an `await` may speak for an earlier one."""
+        self.bed = bed
+        self.events = events
+        self.record = record
+        self.tolerance = tolerance
+        self._judge = StepJudge(Context({name: (at,) for name, at in bed.attachments.items()}, tolerance))
+        self._judge.know(steps)
+        self._executor = Executor(
+            bed, events, self._judge_step, lambda: record.failed, bed.interrupt, Deadline("no limit", None)
+        )
+        self._before = read_counters(bed)
+
+    # --- acting ---
+
+    @property
+    def deadline(self) -> Deadline:
+        """When a step that still waits is given up. None to begin with."""
+        return self._executor.deadline
+
+    @deadline.setter
+    def deadline(self, deadline: Deadline) -> None:
+        self._executor.deadline = deadline
+
+    def act(self, step: Step) -> None:
+        """Does one step. Returns when it has ended, or goes on in the background; its findings are events.
+
+        Raises `LabError` where the lab itself breaks.
+        """
+        self._judge.know((step,))
+        self._executor.step(step)
+
+    def finish(self) -> None:
+        """Brings to its end what goes on in the background: calls are awaited, programs are ended."""
+        self._executor.finish()
+
+    def _judge_step(self, step: Step) -> tuple[Finding, ...]:
+        """What the step expects, by the links as they were when its call began."""
+        changes = link_changes(self.bed.wire.events)
+        return self._judge.at(changes).judge(step, self.record.calls, self.record.runs)
+
+    # --- evidence ---
+
+    def settle(self) -> bool:
+        """Waits until nothing is in flight, at most 3 s; says whether the network came to rest."""
+        hosts = self.bed.on()
+        return settle(
+            lambda: min((host.quiet_ns() for host in hosts.values()), default=_FOR_EVER),
+            self.bed.wire.in_flight,
+            quiet_time(self.bed.wire.links.values()),
+            self.bed.interrupt.wait,
+            SYSTEM_CLOCK,
+        )
+
+    def collect(self, folder: RunFolder) -> tuple[Evidence, WireError | None]:
+        """All evidence, written into the folder; the captures end. With it, why not to believe the wire.
+
+        A wire that no longer is as asked does not keep the evidence from being taken: the packets shall say
+        what it did in place of what was asked.
+        """
+        broken: WireError | None = None
+        try:
+            self.bed.wire.confirm()
+        except WireError as error:
+            broken = error
+        return collect(self.bed, self.record, self._before, self.tolerance, folder), broken
+
+    def judge(self, checks: Sequence[Check], evidence: Evidence) -> tuple[Finding, ...]:
+        """One finding for each check, in order."""
+        return judge_checks(checks, evidence)

@@ -1,0 +1,179 @@
+"""The wire that impairs: every link, cut, partition and drop is asked for, read back and recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+from lab.evidence.model import DropCount, QueueCount, WireEvent
+from lab.link import Direction, Impairment, Link
+from lab.wire import counting, router, tc
+from lab.wire.blocks import Blocks, Reason
+from lab.wire.drops import Drops
+from lab.wire.router import WireSetup
+from lab.wire.session import Session
+from lab.wire.wire import Both, Wire, as_asked
+
+Action = Literal["cut", "restore", "power_off", "power_on"]
+
+
+class ImpairingWire(Wire):
+    """tc and iptables in the kernel that has netem: the machine's own, or a user-mode Linux."""
+
+    def __init__(self, session: Session, on_event: Callable[[WireEvent], None]) -> None:
+        super().__init__(session, on_event)
+        self._drops = Drops(session)
+        self._ports: dict[tuple[str, Direction], tc.Port] = {}
+        self._mtu_tables: set[int] = set()
+
+    def _build(self, setup: WireSetup) -> None:
+        device = self.hello.device
+        self._ports = {(port.host, port.direction): port for port in setup.ports()}
+        self._blocks = Blocks(self._session, setup, self._ports)
+        lines = tc.interface_lines(device)
+        for port in self._ports.values():
+            lines += tc.link_lines(port, self._asked(port))
+            lines.append(tc.port_filter(device, port))
+        self._session.run("ip", router.set_up_lines(device, setup, self._ports.values()))
+        self._session.run("tc", lines)
+        self._route_mtu()
+        self._confirm_links(self._ports.values(), None)
+        if setup.drops:
+            self._drops.prepare()
+        if self.hello.kind == "uml":
+            self._session.ask("out", "awake")
+
+    # --- changing ---
+
+    def change(self, host: str, link: Link, step: str | None = None) -> None:
+        with self._lock:
+            self._known(host)
+            before = self.links[host]
+            sides: list[tuple[Direction, Impairment, Impairment]] = [
+                ("up", before.up, link.up),
+                ("down", before.down, link.down),
+            ]
+            changed = [(self._ports[host, side], old, new) for side, old, new in sides if old != new]
+            self.links[host] = link
+            lines = [line for port, old, new in changed for line in tc.link_lines(port, new, before=old)]
+            if lines:
+                self._session.run("tc", lines)
+                self._route_mtu()
+            self._confirm_links([port for port, _, _ in changed], step)
+
+    def cut(self, host: str, direction: Both = "both", step: str | None = None) -> None:
+        self._cable(host, direction, "cut", step)
+
+    def restore(self, host: str, direction: Both = "both", step: str | None = None) -> None:
+        self._cable(host, direction, "restore", step)
+
+    def power(self, host: str, state: Literal["off", "on"], step: str | None = None) -> None:
+        self._cable(host, "both", "power_off" if state == "off" else "power_on", step)
+
+    def partition(self, a: str, b: str, step: str | None = None) -> None:
+        self._between(a, b, "partition", step)
+
+    def heal(self, a: str, b: str, step: str | None = None) -> None:
+        self._between(a, b, "heal", step)
+
+    def drop(
+        self, source: str, target: str, match: str | Sequence[str], count: int, step: str | None = None
+    ) -> str:
+        with self._lock:
+            hosts = self._known(source, target).hosts
+            rule = self._drops.add(hosts[source].address, hosts[target].address, match, count)
+            self._tell(
+                WireEvent(
+                    wall_ns=self._session.clock.wall_ns(),
+                    action="drop",
+                    step=step,
+                    rule=rule.id,
+                    source=source,
+                    target=target,
+                    match=rule.match,
+                    count=count,
+                )
+            )
+            return rule.id
+
+    # --- asking ---
+
+    def confirm(self) -> None:
+        with self._lock:
+            self._known()
+            self._read_back(self._ports.values(), None)
+
+    def in_flight(self) -> int:
+        return counting.in_flight(self._session)
+
+    def counters(self) -> tuple[tuple[DropCount, ...], tuple[QueueCount, ...]]:
+        with self._lock:
+            self._known()
+            drops = [*self._drops.counts(), *self._blocks.counts()]
+            return tuple(drops), tuple(counting.queue_counts(self._session, self._ports.values()))
+
+    # --- helpers ---
+
+    def _asked(self, port: tc.Port) -> Impairment:
+        return self.links[port.host].side(port.direction)
+
+    def _confirm_links(self, ports: Iterable[tc.Port], step: str | None) -> None:
+        """Says that these links are as asked, once they are."""
+        changed = list(ports)
+        wall_ns = self._read_back(changed, step)
+        self._tell_links([(port.host, port.direction) for port in changed], wall_ns, step)
+
+    def _read_back(self, ports: Iterable[tc.Port], step: str | None) -> int:
+        """Holds what the kernel has against what was asked, and keeps it; the moment at which it was so."""
+        qdiscs = self._session.qdiscs()
+        wall_ns = self._keep_readback(step, {"qdiscs": qdiscs})
+        as_asked(
+            [
+                f"{port}: {difference}"
+                for port in ports
+                for difference in tc.differences(port, self._asked(port), qdiscs)
+            ]
+        )
+        return wall_ns
+
+    def _route_mtu(self) -> None:
+        wanted = router.mtu_routes(self._known(), self.links)
+        if not wanted:
+            return
+        lines = []
+        for route in wanted:
+            lines += route.lines(self.hello.device, self._mtu_tables)
+            self._mtu_tables.add(route.table)
+        self._session.run("ip", lines)
+        tables = {
+            table: self._session.ask("ip", f"route show table {table}").json() for table in self._mtu_tables
+        }
+        as_asked(router.mtu_differences(wanted, tables))
+
+    def _cable(self, host: str, direction: Both, action: Action, step: str | None) -> None:
+        directions: tuple[Direction, ...] = ("up", "down") if direction == "both" else (direction,)
+        reason: Reason = "cut" if action in ("cut", "restore") else "power"
+        with self._lock:
+            self._known(host)
+            self._blocks.cable(host, directions, reason, on=action in ("cut", "power_off"))
+            wall_ns = self._blocks.confirm(step)
+            self._tell(WireEvent(wall_ns=wall_ns, action=action, step=step, host=host, direction=direction))
+
+    def _between(self, a: str, b: str, action: Literal["partition", "heal"], step: str | None) -> None:
+        with self._lock:
+            self._known(a, b)
+            self._blocks.between(a, b, on=action == "partition")
+            wall_ns = self._blocks.confirm(step)
+            self._tell(WireEvent(wall_ns=wall_ns, action=action, step=step, between=(a, b)))
+
+    def _overruns(self) -> dict[str, int]:
+        """Those of the interfaces, and of the queues whose length is the lab's business.
+
+        A queue that the scenario made short or slow is full because it said so.
+        """
+        own = [
+            port
+            for port in self._ports.values()
+            if self._asked(port).limit is None and self._asked(port).rate is None
+        ]
+        return super()._overruns() | counting.queue_losses(self._session, own)
