@@ -17,9 +17,8 @@ _SHOWN = 5  #: packets that an error names
 def assess(evidence: Evidence) -> tuple[tuple[LinkProof, ...], LabError | None]:
     """Configured against measured for every link, and the reason not to believe the run, if there is one."""
     proofs = prove(evidence.trace)
-    return proofs, _capture_lost(evidence) or went_around(evidence) or _wire_lost(evidence) or _contradiction(
-        proofs
-    )
+    doubt = _capture_lost(evidence) or went_around(evidence) or _wire_lost(evidence)
+    return proofs, doubt or _contradiction(proofs)
 
 
 def _capture_lost(evidence: Evidence) -> LabError | None:
