@@ -58,6 +58,7 @@ class Host:
         self._open_files: int | None = None
         self._programs = None if launch is None else Programs(name, launch, limits, self._hear)
         self._mac = ""
+        self._capture = ("", "")  #: path and interface of the last one
         self._lock = threading.Lock()
         self._begun: dict[str, threading.Event] = {}
         self._channel = Channel(stream, name, on_event=self._hear)
@@ -141,12 +142,21 @@ class Host:
 
     def start_capture(self, snaplen: int = 262144, path: str = CAPTURE_PATH, timeout: float = QUICK) -> None:
         """Returns when tcpdump captures. `path` is inside the container and not on a tmpfs."""
-        self._ask("start_capture", timeout=timeout, mac=self._mac, path=path, snaplen=snaplen)
+        raw = self._ask("start_capture", timeout=timeout, mac=self._mac, path=path, snaplen=snaplen)
+        self._capture = raw["path"], raw["interface"]
 
     def stop_capture(self, boot: int = 1, timeout: float = QUICK) -> CaptureFacts:
         """Returns when the file is whole. `path` of the facts is still the one inside the container."""
         raw = self._ask("stop_capture", timeout=timeout)
         return CaptureFacts(self.name, boot, raw["path"], raw["interface"], raw["received"], raw["dropped"])
+
+    def capture_so_far(self, boot: int = 1) -> CaptureFacts:
+        """Of the capture that runs: each packet is in the file as soon as tcpdump has it.
+
+        What tcpdump and the kernel counted is told only when it stops: 0 until then.
+        """
+        path, interface = self._capture
+        return CaptureFacts(self.name, boot, path, interface, 0, 0)
 
     def small_file(self, path: str) -> bytes | None:
         """A file of the container; None where it is larger than 256 KiB: the engine is for those.

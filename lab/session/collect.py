@@ -56,15 +56,21 @@ def read_counters(bed: Testbed) -> dict[str, Counters]:
 
 
 def collect(
-    bed: Testbed, record: Record, before: Mapping[str, Counters], tolerance: Tolerance, folder: RunFolder
+    bed: Testbed,
+    record: Record,
+    before: Mapping[str, Counters],
+    tolerance: Tolerance,
+    folder: RunFolder,
+    *,
+    final: bool = True,
 ) -> Evidence:
     """Everything of the lab, written into its folder: `events.jsonl` and `pcap/<host>.pcapng`.
 
-    The captures end with it.
+    The captures end with it, unless it is not the `final` one.
     """
     found = {name: _OfHost() for name in bed.boots}
     wires: list[WireFacts] = []
-    jobs = [(name, partial(_read_host, bed, name, found[name], folder)) for name in bed.boots]
+    jobs = [(name, partial(_read_host, bed, name, found[name], folder, final)) for name in bed.boots]
     in_parallel([("wire", lambda: wires.append(bed.wire.facts())), *jobs])
     (wire,) = wires
     records = Records(
@@ -87,7 +93,7 @@ def collect(
     return Evidence(records, {name: one.packets for name, one in found.items() if one.packets is not None})
 
 
-def _read_host(bed: Testbed, name: str, found: _OfHost, folder: RunFolder) -> None:
+def _read_host(bed: Testbed, name: str, found: _OfHost, folder: RunFolder, final: bool) -> None:
     """All boots of one host; the counters of a fresh boot begin at 0, so they add up."""
     for boot in bed.boots[name]:
         if boot.power_off is not None:
@@ -95,11 +101,12 @@ def _read_host(bed: Testbed, name: str, found: _OfHost, folder: RunFolder) -> No
             found.streams += boot.power_off.streams
             found.counters.update(boot.power_off.counters)
         else:
-            final = boot.host.final_states()
+            at_the_end = boot.host.final_states()
             found.counters.update(boot.host.counters())
-            found.states += boot.host.states() + final
+            found.states += boot.host.states() + at_the_end
             found.streams += boot.host.streams()
-            boot.capture = boot.host.stop_capture(len(bed.boots[name]))
+            if final:
+                boot.capture = boot.host.stop_capture(len(bed.boots[name]))
     found.captures, found.packets = _read_capture(bed, name, folder)
 
 
@@ -109,11 +116,11 @@ def _read_capture(bed: Testbed, name: str, folder: RunFolder) -> tuple[tuple[Cap
     raw: dict[int, Path] = {}
     facts: list[CaptureFacts] = []
     for boot in bed.boots[name]:
-        assert boot.capture is not None
-        number = boot.capture.boot
+        capture = boot.capture or boot.host.capture_so_far(len(bed.boots[name]))
+        number = capture.boot
         raw[number] = folder.pcaps / f".{name}-{number}.pcap"
-        raw[number].write_bytes(_capture_file(bed, boot, boot.capture.path))
-        facts.append(replace(boot.capture, path=target.relative_to(folder.path).as_posix()))
+        raw[number].write_bytes(_capture_file(bed, boot, capture.path))
+        facts.append(replace(capture, path=target.relative_to(folder.path).as_posix()))
     try:
         return tuple(facts), convert(name, raw, target)
     finally:

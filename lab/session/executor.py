@@ -70,17 +70,21 @@ class Executor:
     deadline: Deadline
     pending: dict[str, Pending] = field(default_factory=dict)
 
-    def step(self, step: Step) -> None:
-        """One step and its verdict. Raises `LabError` where the lab itself breaks."""
+    def step(self, step: Step) -> CallRecord | RunRecord | None:
+        """One step and its verdict; the record of the call or the program that ended with it.
+
+        Raises `LabError` where the lab itself breaks.
+        """
         self.interrupt.check()
         mono, wall = time.monotonic_ns(), time.time_ns()
         self.events.emit(StepBegan(step.id, step.do, step.place))
         at = getattr(step, "at", None) or getattr(step, "host", None)
         try:
             self.deadline.check()
-            ACTIONS[type(step)](self, step)
+            return ACTIONS[type(step)](self, step)
         except DeadlineExceeded as error:
             self._hangs(step, str(error))
+            return None
         except AgentError:
             self.interrupt.check()  # an interrupt ends the channels: say that, not its consequence
             raise
@@ -97,7 +101,7 @@ class Executor:
 
     # --- socket calls and programs ---
 
-    def call(self, step: Call) -> None:
+    def call(self, step: Call) -> CallRecord | RunRecord | None:
         spec = CallSpec(
             step=step.id,
             process=step.process,
@@ -110,10 +114,10 @@ class Executor:
         if step.background:
             boot.host.begun(step.id)
             self.pending[step.id] = pending
-        else:
-            self._end(pending, step)
+            return None
+        return self._end(pending, step)
 
-    def program(self, step: Run) -> None:
+    def program(self, step: Run) -> CallRecord | RunRecord | None:
         spec = RunSpec(
             step=step.id,
             argv=tuple(step.command),
@@ -126,13 +130,13 @@ class Executor:
         if step.background:
             boot.host.begun(step.id)
             self.pending[step.id] = pending
-        else:
-            self._end(pending, step)
+            return None
+        return self._end(pending, step)
 
-    def awaits(self, step: Await) -> None:
-        self._end(self.pending.pop(step.awaits), step)
+    def awaits(self, step: Await) -> CallRecord | RunRecord:
+        return self._end(self.pending.pop(step.awaits), step)
 
-    def _end(self, pending: Pending, by: Step) -> None:
+    def _end(self, pending: Pending, by: Step) -> CallRecord | RunRecord:
         """Waits for a call or a program and judges it; one that hangs is given up and recorded as that."""
         try:
             record = self._result(pending.future, self.deadline.timeout())
@@ -144,6 +148,7 @@ class Executor:
             record = self._of_dead_host(pending, error)
         self.events.emit(record)
         self._judge(by)
+        return record
 
     def _judge(self, step: Step) -> None:
         for finding in self.judge(step):
@@ -308,7 +313,7 @@ class Executor:
 
 
 #: Every `do` that the lab carries out; those that it does not yet are refused when the scenario is loaded.
-ACTIONS: dict[type[Step], Callable[[Executor, Any], None]] = {
+ACTIONS: dict[type[Step], Callable[[Executor, Any], CallRecord | RunRecord | None]] = {
     **{cls: Executor.call for cls in STEPS.values() if issubclass(cls, Call)},
     LinkStep: Executor.link,
     Cut: Executor.cut,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from lab.checks import judge_checks
 from lab.checks.common import Context, link_changes
 from lab.clock import SYSTEM_CLOCK, Deadline
 from lab.errors import WireError
+from lab.evidence.model import CallRecord, RunRecord
 from lab.evidence.store import Evidence
 from lab.judging.steps import StepJudge
 from lab.scenario.checks import Check
@@ -15,7 +18,7 @@ from lab.scenario.steps import Step
 from lab.session.collect import collect, read_counters
 from lab.session.events import Events
 from lab.session.executor import Executor
-from lab.session.folder import RunFolder
+from lab.session.folder import RunFolder, make_case_folder
 from lab.session.record import Record
 from lab.session.settle import quiet_time, settle
 from lab.session.testbed import Testbed
@@ -57,13 +60,14 @@ class Session:
     def deadline(self, deadline: Deadline) -> None:
         self._executor.deadline = deadline
 
-    def act(self, step: Step) -> None:
+    def act(self, step: Step) -> CallRecord | RunRecord | None:
         """Does one step. Returns when it has ended, or goes on in the background; its findings are events.
 
-        Raises `LabError` where the lab itself breaks.
+        The value is the record of the call or the program that ended with it. Raises `LabError` where the lab
+        itself breaks.
         """
         self._judge.know((step,))
-        self._executor.step(step)
+        return self._executor.step(step)
 
     def finish(self) -> None:
         """Brings to its end what goes on in the background: calls are awaited, programs are ended."""
@@ -99,6 +103,12 @@ class Session:
         except WireError as error:
             broken = error
         return collect(self.bed, self.record, self._before, self.tolerance, folder), broken
+
+    def snapshot(self) -> Evidence:
+        """The evidence so far; everything goes on. Settle before, or what is in flight counts as lost."""
+        with tempfile.TemporaryDirectory(prefix="lab-") as name:
+            folder = make_case_folder(Path(name))
+            return collect(self.bed, self.record, self._before, self.tolerance, folder, final=False)
 
     def judge(self, checks: Sequence[Check], evidence: Evidence) -> tuple[Finding, ...]:
         """One finding for each check, in order."""

@@ -103,6 +103,8 @@ class FakeAgent:
                     error = {"name": "cancelled", "errno": None, "message": "cancelled"}
                     self.send({"id": number, "ok": self.record({"args": {}}, error=error)})
                 return int(number is not None)
+            case "start_capture":
+                return {"path": "/capture", "interface": "eth0"}
             case "stop_capture":
                 return {"path": "/capture", "interface": "eth0", "received": 0, "dropped": 0}
             case "small_file":

@@ -170,6 +170,9 @@ def test_a_session_needs_no_scenario_and_takes_steps_from_any_thread(tmp_path: P
         session.act(parse_step({"do": "cut", "host": "b", "id": "cut"}))
         session.finish()
         assert session.settle()
+        so_far = session.snapshot()
+        assert {call.step for call in so_far.records.calls} == {step.id for step in steps}
+        assert ("a", "stop_capture") not in lab.heard
         evidence, broken = session.collect(make_case_folder(tmp_path))
         assert session.judge((), evidence) == ()
     assert broken is None
