@@ -1,7 +1,7 @@
 """Nothing but what goes to the wire leaves the host: a filter on the interface's way out.
 
 A program needs no privilege to send past the routes: a socket bound to the interface, a broadcast and a
-multicast are sent on the link as they are. So the last thing before the interface looks at each frame: to the
+multicast are sent on the link as they are (all tried). So the last thing before the interface looks at each frame: to the
 wire's MAC, or an ARP question for the wire's address, or dropped. It is a classifier without a queue (classic
 BPF at clsact): no packet waits for it.
 """
@@ -44,10 +44,10 @@ def only_to_the_wire(tools: Tools, interface: str, wire_mac: str, wire_address: 
         f"qdisc replace dev {interface} clsact",
         f"filter replace dev {interface} egress protocol all pref 1 handle 1 bpf direct-action"
         f' bytecode "{wanted}"',
+        f"filter show dev {interface} egress",
     )
     try:
-        tools.run(["tc", "-batch", "-"], "\n".join(lines) + "\n")
-        there = tools.run(["tc", "filter", "show", "dev", interface, "egress"])
+        there = tools.run(["tc", "-batch", "-"], "\n".join(lines) + "\n")
     except ToolFailed:
         return False
     return f"'{wanted}'" in there and "direct-action" in there
