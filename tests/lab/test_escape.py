@@ -168,6 +168,21 @@ def test_around_the_wire_with_net_admin_is_an_error(tmp_path: Path, machine: Mac
     assert "client" in result.reason
 
 
+@pytest.mark.parametrize("bypass", [False, True])
+def test_a_raw_frame_past_the_wire_is_held_or_an_error(tmp_path: Path, bypass: bool) -> None:
+    """The filter holds what a packet socket sends, unless it asks to be let past: then the captures tell."""
+    step = {**program("raw", bypass=bypass), "capabilities": ["NET_RAW"]}
+    result, evidence = run(tmp_path, [*TALK, step, {"do": "sleep", "for": "50ms"}])
+    taken = outcomes(evidence)["raw frame"]
+    assert straight(evidence, "client", "server") == int(bypass)
+    if bypass:
+        assert result.verdict is Verdict.ERROR
+        assert "went around the wire: came to server from client itself" in result.reason
+    else:
+        assert taken.startswith(("done", "refused: [Errno 105]"))  # dropped; ENOBUFS where the kernel says so
+        assert result.verdict is Verdict.PASS, result.reason
+
+
 def test_the_agent_is_not_to_be_touched(tmp_path: Path) -> None:
     result, evidence = run(tmp_path, [program("agent"), *TALK])
     found = outcomes(evidence)
