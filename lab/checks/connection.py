@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from lab.checks.common import Context, failed, passed, plural, refs, span
+from lab.checks.common import Context, failed, passed, refs
 from lab.checks.expect import hold_elapsed
 from lab.checks.flows import Pair, none_there
 from lab.evidence.packets import ACK, RST, SYN, Packet
 from lab.evidence.store import Evidence
 from lab.evidence.trace import Close, Flow, Journey
+from lab.quantities import duration, plural
 from lab.scenario.checks import CloseCheck, HandshakeCheck
 from lab.verdict import Finding
 
@@ -98,14 +99,14 @@ def _handshake(check: HandshakeCheck, flow: Flow, context: Context) -> _Judged:
     if not _in_order(syn, syn_ack, third):
         return _Judged(flow, f"{said}, ACK", "the three packets were not seen in order", packets)
     took_from, took_to = _times(shake.syn[0], third)
-    actual = f"{said}, ACK; {span(took_from)} at {client}, {span(took_to)} at {server}"
+    actual = f"{said}, ACK; {duration(took_from)} at {client}, {duration(took_to)} at {server}"
     judged = _Judged(flow, actual, "", packets)
     if check.syn is not None and not check.syn.holds(syns):
         reason = f"{client} sent {plural(syns, 'SYN')}, and not {check.syn}"
         return replace(judged, reason=reason, journeys=shake.syn)
     if check.elapsed is None:
         return judged
-    rtt = context.rtt(client, server, shake.syn[0].packet.t_ns)
+    rtt = context.timeline.rtt(client, server, shake.syn[0].packet.t_ns)
     holds = [
         hold_elapsed(check.elapsed, took, rtt, context.tolerance, f"the handshake (at {host})")
         for host, took in ((client, took_from), (server, took_to))

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from itertools import islice
 
 from lab.checks.columns import Packets
-from lab.checks.common import MAX_REFS, Context, failed, passed, plural
+from lab.checks.common import MAX_REFS, Context, failed, passed
 from lab.checks.flows import Pair, none_there
 from lab.evidence.model import CallRecord, StreamRecord
 from lab.evidence.packets import Packet
 from lab.evidence.store import Evidence
 from lab.evidence.trace import Flow, Journey
+from lab.quantities import plural
 from lab.scenario.checks import BytesCheck
 from lab.verdict import Finding, PacketRef
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Protocol
 
-from lab.checks.common import HasPlace, Held, allowed, failed, found, hold_time, passed, span
+from lab.checks.common import HasPlace, Held, allowed, failed, found, hold_time, passed
 from lab.evidence.model import CallRecord, RunRecord
 from lab.limits import REACHED
+from lab.quantities import duration
 from lab.scenario.base import Model
 from lab.scenario.expects import Expect, RunExpect
 from lab.scenario.values import Address, DataExpect, Elapsed, Range
@@ -75,7 +76,7 @@ def hold_elapsed(
             f"{what}: {elapsed} needs the two hosts that talk, and this one has no known peer; "
             "write the time in ms instead"
         )
-        return Held(False, str(elapsed), span(actual_ns), "", "", reason)
+        return Held(False, str(elapsed), duration(actual_ns), "", "", reason)
     low, high = elapsed.bounds(tolerance, rtt)
     text = str(elapsed)
     if elapsed.needs_rtt and rtt is not None:
@@ -89,9 +90,9 @@ def hold_elapsed(
 
 def tolerance_text(tolerance: Tolerance) -> str:
     """The rule in words: `late by max(4 ms, 12.5 %), early by 1 ms`."""
-    late = f"late by max({span(tolerance.late_ns)}, {tolerance.late_share * 100:g} %)"
-    machine = f" + {span(tolerance.machine_ns)} for this machine" if tolerance.machine_ns else ""
-    return f"{late}{machine}, early by {span(tolerance.early_ns)}"
+    late = f"late by max({duration(tolerance.late_ns)}, {tolerance.late_share * 100:g} %)"
+    machine = f" + {duration(tolerance.machine_ns)} for this machine" if tolerance.machine_ns else ""
+    return f"{late}{machine}, early by {duration(tolerance.early_ns)}"
 
 
 def _error(step: Expecting, record: CallRecord, wanted: str | None, elsewhere: bool) -> list[Finding]:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import pairwise
 
-from lab.checks.common import MAX_REFS, Context, failed, found, hold_count, passed, plural, span
+from lab.checks.common import MAX_REFS, Context, failed, found, hold_count, passed
 from lab.checks.flows import Side, side
 from lab.checks.states import proven_states
 from lab.evidence.model import Endpoint, StateSample
 from lab.evidence.store import Evidence
 from lab.evidence.trace import Flow
+from lab.quantities import duration, plural
 from lab.scenario.checks import CounterCheck, OrderCheck, StateCheck
 from lab.scenario.ranges import Range
 from lab.verdict import Finding, PacketRef
@@ -114,7 +115,7 @@ def _ever(
     sockets: dict[tuple[str, int, str, int], _Socket] = {}
     for sample in samples:
         if _is(sample, check.state):
-            how = f"sampled {span(sample.wall_ns - begin)} after the first sample"
+            how = f"sampled {duration(sample.wall_ns - begin)} after the first sample"
             sockets.setdefault(_key(sample.local, sample.remote), _Socket(sample.local, sample.remote, how))
     for flow in evidence.trace.flows:
         if flow.protocol != "tcp" or check.at not in (flow.client.host, flow.server.host):
@@ -200,30 +201,54 @@ def judge_counter(check: CounterCheck, evidence: Evidence, context: Context) -> 
 # --- order ------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _End:
+    """When a step ended, on the two clocks of whoever ran it: a host, or the lab itself ("")."""
+
+    host: str
+    clock: str  #: whose wall clock: hosts of one machine share one
+    mono_ns: int
+    wall_ns: int
+
+    def after(self, other: _End) -> int:
+        """How much later than the other one, in ns.
+
+        A monotonic clock means nothing elsewhere: between two hosts the wall clock counts that they share.
+        """
+        if self.host == other.host:
+            return self.mono_ns - other.mono_ns
+        return self.wall_ns - other.wall_ns
+
+
 def judge_order(check: OrderCheck, evidence: Evidence, context: Context) -> Finding:
-    """The steps' calls (programs, actions) ended in this order, by CLOCK_MONOTONIC of the machine."""
+    """The steps' calls (programs, actions) ended in this order, as `_End.after` tells."""
     expected = " before ".join(check.of)
-    ends: dict[str, int] = {}
+    ends: dict[str, _End] = {}
     for step in evidence.records.steps:
-        ends[step.step] = step.end_mono_ns
+        ends[step.step] = _End("", "", step.end_mono_ns, step.end_wall_ns)
+    clocks = {host: places[0].clock for host, places in context.attachments.items()}
     for run in evidence.records.runs:
-        ends[run.step] = run.end_mono_ns
+        ends[run.step] = _End(run.host, clocks.get(run.host, ""), run.end_mono_ns, run.end_wall_ns)
     for call in evidence.records.calls:  # the call's own time goes before that of the step around it
-        ends[call.step] = call.end_mono_ns
+        ends[call.step] = _End(call.host, clocks.get(call.host, ""), call.end_mono_ns, call.end_wall_ns)
     missing = [name for name in check.of if name not in ends]
     if missing:
         reason = f"step {missing[0]} has no record: it never ended"
         return failed(check, "order", expected, f"{plural(len(missing), 'step')} without a record", reason)
     if len(set(check.of)) < 2:
         return failed(check, "order", expected, expected, "one step alone has no order: name at least two")
-    ordered = sorted(check.of, key=lambda name: ends[name])
+    for a, b in pairwise(check.of):
+        if ends[a].clock != ends[b].clock:
+            reason = f"{a} and {b} ended on machines with clocks of their own: which was first is not known"
+            return failed(check, "order", expected, "clocks of several machines", reason)
+    ordered = sorted(check.of, key=lambda name: ends[name].wall_ns)
     first = ends[ordered[0]]
-    actual = ", ".join(f"{name} at +{span(ends[name] - first)}" for name in ordered)
-    gaps = [(ends[b] - ends[a], a, b) for a, b in pairwise(check.of)]
-    margin = span(min(gaps)[0])
+    actual = ", ".join(f"{name} at +{duration(ends[name].after(first))}" for name in ordered)
+    gaps = [(ends[b].after(ends[a]), a, b) for a, b in pairwise(check.of)]
+    margin = duration(min(gaps)[0])
     wrong = next(((gap, a, b) for gap, a, b in gaps if gap <= 0), None)
     if wrong is None:
         return passed(check, "order", expected, actual, margin=margin)
     gap, a, b = wrong
-    when = "at the same time as" if gap == 0 else f"{span(-gap)} before"
+    when = "at the same time as" if gap == 0 else f"{duration(-gap)} before"
     return failed(check, "order", expected, actual, f"{b} ended {when} {a}", margin=margin)

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from lab.checks.calls import connect_call, end_of_socket, set_option
 from lab.checks.columns import Packets
-from lab.checks.common import Context, allowed, failed, passed, plural, refs, span
+from lab.checks.common import Context, allowed, failed, passed, refs
 from lab.checks.expect import tolerance_text
 from lab.checks.flows import Pair, no_packets
 from lab.checks.kernel import Backoff, SynSettings, backoff, syn_plan
@@ -20,10 +20,11 @@ from lab.evidence.model import CallRecord
 from lab.evidence.packets import ACK, RST, SYN
 from lab.evidence.store import Evidence
 from lab.evidence.trace import Flow, Journey
+from lab.quantities import duration, plural
 from lab.scenario.checks import ScheduleCheck
 from lab.scenario.ranges import span_ns
 from lab.scenario.values import Match
-from lab.units import RoundTrips
+from lab.units import Duration, RoundTrips
 from lab.verdict import Finding, Verdict
 
 _LONGEST = 10_000  #: packets looked at where no segment was sent twice: no list of gaps is as long
@@ -51,16 +52,19 @@ def judge_schedule(check: ScheduleCheck, evidence: Evidence, context: Context) -
     """
     pair = Pair.of(check.from_, check.to, context)
     series = _series(check, pair, evidence, context)
-    expected = "as the kernel's timers say" if check.gaps == "kernel" else _listed(check, pair, context)
+    expected = "as the kernel's timers say" if check.gaps == "kernel" else _listed(check)
     if series is None:
         what = "SYN" if check.match == "syn" else "packet with data"
         return failed(check, "schedule", expected, "no packet", no_packets(pair, evidence, what))
     if check.gaps != "kernel":
-        rtt = context.rtt(pair.source.host, pair.target.host)
-        if rtt is None and any(isinstance(gap, RoundTrips) for gap in check.gaps):
-            reason = f"a gap in rtt needs two hosts of the lab; {pair.target} is none: write it in ms"
-            return failed(check, "schedule", expected, _gaps_text(series.gaps_ns), reason)
-        wanted = [context.tolerance.bounds(span_ns(gap, rtt)) for gap in check.gaps]
+        rtts = _round_trips(series, pair, context, len(check.gaps))
+        if any(isinstance(gap, RoundTrips) for gap in check.gaps):
+            if None in rtts:
+                reason = f"a gap in rtt needs two hosts of the lab; {pair.target} is none: write it in ms"
+                return failed(check, "schedule", expected, _gaps_text(series.gaps_ns), reason)
+            expected += f" (1rtt is {', then '.join(map(str, dict.fromkeys(rtts)))} here)"
+        spans = [span_ns(gap, rtt) for gap, rtt in zip(check.gaps, rtts, strict=True)]
+        wanted = [context.tolerance.bounds(ns) for ns in spans]
         return _judge(check, series, wanted, len(wanted), expected, context)
     if check.match == "data":
         return _kernel_data(check, series, evidence, context)
@@ -75,10 +79,15 @@ def _attempts(pair: Pair, evidence: Evidence) -> list[_Series]:
     return [_Series(flow.handshake.syn, flow) for flow in flows if flow.handshake.syn]
 
 
-def _listed(check: ScheduleCheck, pair: Pair, context: Context) -> str:
-    gaps = ", ".join(str(gap) for gap in check.gaps)
-    rtt = context.rtt(pair.source.host, pair.target.host)
-    return f"gaps {gaps}" + (f" (1rtt is {rtt} here)" if "rtt" in gaps and rtt is not None else "")
+def _round_trips(series: _Series, pair: Pair, context: Context, count: int) -> list[Duration | None]:
+    """The configured round trip when each gap began; of gaps that did not come, when the last packet went."""
+    times = [journey.packet.t_ns for journey in series.journeys]
+    begins = [times[min(i, len(times) - 1)] for i in range(count)]
+    return [context.timeline.rtt(pair.source.host, pair.target.host, at_ns) for at_ns in begins]
+
+
+def _listed(check: ScheduleCheck) -> str:
+    return f"gaps {', '.join(str(gap) for gap in check.gaps)}"
 
 
 def _series(check: ScheduleCheck, pair: Pair, evidence: Evidence, context: Context) -> _Series | None:
@@ -118,11 +127,11 @@ def _judge(
     pairs = list(zip(gaps, wanted, strict=False))
     bad = next((i for i, (gap, (low, high)) in enumerate(pairs) if not low <= gap <= high), None)
     if pairs:
-        margin = span(min(min(gap - low, high - gap) for gap, (low, high) in pairs))
+        margin = duration(min(min(gap - low, high - gap) for gap, (low, high) in pairs))
     if bad is not None:
         low, high = wanted[bad]
         late = "longer" if gaps[bad] > high else "shorter"
-        reason = f"gap {bad + 1} is {span(gaps[bad])}, {late} than the {allowed(low, high)} allowed"
+        reason = f"gap {bad + 1} is {duration(gaps[bad])}, {late} than the {allowed(low, high)} allowed"
     elif not least <= len(gaps) <= len(wanted):
         count = str(len(wanted)) if least == len(wanted) else f"{least} or {len(wanted)}"
         reason = f"{plural(len(gaps), 'gap')} ({plural(len(gaps) + 1, 'transmission')}), and not {count}"
@@ -135,7 +144,7 @@ def _judge(
 
 
 def _gaps_text(gaps: Sequence[int]) -> str:
-    return "gaps " + ", ".join(span(gap) for gap in gaps) if gaps else "one transmission, no gap"
+    return "gaps " + ", ".join(duration(gap) for gap in gaps) if gaps else "one transmission, no gap"
 
 
 # --- the kernel's own schedule ----------------------------------------------------------------------------
@@ -166,10 +175,10 @@ def _kernel_syn(check: ScheduleCheck, series: _Series, evidence: Evidence, conte
         # A timer that was due just before the end may have been late for it.
         wanted = [bound for bound, (early, _) in zip(wanted, begun, strict=True) if first + early <= ended]
         least = sum(first + late < ended for _, late in begun)
-        until = f", until {why} after {span(ended - first)}"
+        until = f", until {why} after {duration(ended - first)}"
     else:
         least, until = len(wanted), ""
-    gaps = ", ".join(span(gap) for gap in plan.gaps_ns[: len(wanted)]) or "none"
+    gaps = ", ".join(duration(gap) for gap in plan.gaps_ns[: len(wanted)]) or "none"
     expected = f"gaps {gaps} ({settings}{until})"
     return _judge(check, series, wanted, least, expected, context)
 
@@ -220,18 +229,17 @@ def _kernel_data(check: ScheduleCheck, series: _Series, evidence: Evidence, cont
     seen: Backoff = backoff(gaps, host.sysctls if host else {}, context.tolerance)
     tolerance = f"{tolerance_text(context.tolerance)}; a late RTO makes its double early by as much"
     distances = [min(gap - low, high - gap) for gap, (low, high) in zip(gaps, seen.bounds_ns, strict=True)]
-    margin = span(min(distances))
+    margin = duration(min(distances))
     if seen.bad is None:
         probe = ", after a tail loss probe" if seen.first else ""
-        actual = f"{actual} (RTO {span(gaps[seen.first or 0])}{probe})"
+        actual = f"{actual} (RTO {duration(gaps[seen.first or 0])}{probe})"
         return passed(
             check, "schedule", expected, actual, tolerance=tolerance, margin=margin, packets=packets
         )
     low, high = seen.bounds_ns[seen.bad]
     late = "longer" if gaps[seen.bad] > high else "shorter"
-    reason = (
-        f"gap {seen.bad + 1} is {span(gaps[seen.bad])}, {late} than back-off allows ({allowed(low, high)})"
-    )
+    off = f"gap {seen.bad + 1} is {duration(gaps[seen.bad])}, {late}"
+    reason = f"{off} than back-off allows ({allowed(low, high)})"
     return failed(
         check, "schedule", expected, actual, reason, tolerance=tolerance, margin=margin, packets=packets
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from statistics import median
 
 from lab.checks.columns import Packets
-from lab.checks.common import Context, failed, found, hold_count, passed, plural, refs, span
+from lab.checks.common import Context, failed, found, hold_count, passed, refs
 from lab.checks.expect import hold_elapsed
 from lab.checks.flows import Pair, no_packets
 from lab.evidence.store import Evidence
 from lab.evidence.trace import WIRE
-from lab.link import one_way_delay
+from lab.quantities import duration, percentage, plural
 from lab.scenario.checks import (
     DuplicatedCheck,
     LossCheck,
@@ -20,7 +20,6 @@ from lab.scenario.checks import (
     RetransmissionsCheck,
 )
 from lab.stats import IMPOSSIBLE, binomial_test, enough_for, interval
-from lab.units import Duration
 from lab.verdict import Finding
 
 
@@ -78,31 +77,30 @@ def judge_retransmissions(check: RetransmissionsCheck, evidence: Evidence, conte
 
 
 def judge_one_way(check: OneWayCheck, evidence: Evidence, context: Context) -> Finding:
-    """The median time from leaving one host to arriving at the other. `1rtt` is the pair's round trip."""
+    """The median time from leaving one host to arriving at the other. `1rtt` is the pair's round trip when
+    the packet in the middle was sent."""
     pair = Pair.of(check.from_, check.to, context)
     delays = sorted(Packets.of(pair, evidence.trace, context).delays_ns())
     if not delays:
         reason = no_packets(pair, evidence, "packet that arrived")
         return failed(check, "one_way", f"median {check.delay}", "no packet", reason)
     middle = round(median(delay for delay, _ in delays))
-    rtt = context.rtt(pair.source.host, pair.target.host)
+    sent_ns = evidence.trace.journeys[delays[len(delays) // 2][1]].packet.t_ns
+    rtt = context.timeline.rtt(pair.source.host, pair.target.host, sent_ns)
     held = hold_elapsed(check.delay, middle, rtt, context.tolerance, f"one way {pair}")
-    actual = f"median {span(middle)} of {plural(len(delays), 'packet')}"
+    actual = f"median {duration(middle)} of {plural(len(delays), 'packet')}"
     if len(delays) > 1:
-        actual += f", {span(delays[0][0])} to {span(delays[-1][0])}"
+        actual += f", {duration(delays[0][0])} to {duration(delays[-1][0])}"
     if not held.ok:
-        held = held.because(f"{held.reason}{_configured(pair, context)}")
+        held = held.because(f"{held.reason}{_configured(pair, context, sent_ns)}")
     typical = dict.fromkeys(delays[index][1] for index in (len(delays) // 2, 0, -1))
     packets = refs(evidence.trace.journeys[i] for i in typical)
     return found(check, "one_way", held, packets, expected=f"median {held.expected}", actual=actual)
 
 
-def _configured(pair: Pair, context: Context) -> str:
-    source, target = pair.source.host, pair.target.host
-    if source in context.links and target in context.links:
-        delay: Duration = one_way_delay(context.links[str(source)], context.links[str(target)])
-        return f" (configured at first: {delay})"
-    return ""
+def _configured(pair: Pair, context: Context, at_ns: int) -> str:
+    delay = context.timeline.one_way(pair.source.host, pair.target.host, at_ns)
+    return "" if delay is None else f" (configured then: {delay})"
 
 
 def judge_loss(check: LossCheck, evidence: Evidence, context: Context) -> Finding:
@@ -124,11 +122,11 @@ def judge_loss(check: LossCheck, evidence: Evidence, context: Context) -> Findin
         reason = no_packets(pair, evidence) + left_out
         return failed(check, "loss", expected, "no packet", reason)
     low, high = interval(k, n)
-    actual = f"{k:,} of {n:,} lost ({100 * k / n:.3g} %){left_out}"
+    actual = f"{k:,} of {n:,} lost ({percentage(k / n)}){left_out}"
     tolerance = f"exact binomial test, p ≥ {IMPOSSIBLE:g}"
     enough = enough_for(share)
     p = binomial_test(k, n, share)
-    margin = f"p = {p:.3g}; 99.9 % interval {100 * low:.3g} % to {100 * high:.3g} %"
+    margin = f"p = {p:.3g}; 99.9 % interval {percentage(low)} to {percentage(high)}"
     if p < IMPOSSIBLE:
         more = "more" if k > n * share else "fewer"
         reason = f"{k:,} of {n:,} packets were lost, {more} than chance allows at {check.rate} (p = {p:.2g})"

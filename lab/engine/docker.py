@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 import time
 from collections.abc import Mapping, Sequence
@@ -23,12 +24,18 @@ from lab.engine.base import (
 from lab.engine.endpoint import Endpoint
 from lab.engine.store import DockerImages, calling
 from lab.engine.stream import STDERR, STDOUT, DockerStream, Frames, hijack
-from lab.errors import EngineError, SubnetTaken
+from lab.errors import EngineError, SubnetTaken, SysctlRefused
 
 #: What 20.10 (Debian 12) speaks; 29.0 to 29.2 want 1.44, so the engine's own minimum wins where higher.
 API_VERSION = "1.41"
 #: A local engine answers /version in 1 to 5 ms; one that takes longer than this is stuck.
 ANSWER_PATIENCE = 10.0
+
+#: What runc and crun say of a sysctl that the kernel does not take.
+_SYSCTL = re.compile(
+    r"(?P<verb>open|write(?: to)?) [`'\"]?/proc/sys/(?P<path>net/[^:`'\"\s]+)[`'\"]?: (?P<why>[^:]+)"
+)
+_NO_SYSCTL = "the kernel has no such sysctl"
 
 
 def connect(endpoint: Endpoint, *, patience: float = ANSWER_PATIENCE) -> DockerEngine:
@@ -156,8 +163,15 @@ class DockerEngine(DockerImages):
         return DockerStream(connection, rest, f"container {container_id[:12]}")
 
     def start(self, container_id: str) -> None:
-        with calling(f"start container {container_id[:12]}"):
-            self._api.start(container_id)
+        try:
+            with calling(f"start container {container_id[:12]}"):
+                self._api.start(container_id)
+        except EngineError as error:
+            if refused := _SYSCTL.search(str(error)):
+                unknown = refused["verb"] == "open"
+                why = _NO_SYSCTL if unknown else f"the kernel refuses the value ({refused['why']})"
+                raise SysctlRefused(refused["path"].replace("/", "."), why) from error
+            raise
 
     def kill(self, container_id: str, signal: str = "KILL") -> None:
         with calling(f"kill container {container_id[:12]}"):

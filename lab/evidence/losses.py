@@ -26,7 +26,7 @@ class Losses:
     def __init__(self, records: Records, end_ns: int) -> None:
         self._records = records
         self._end_ns = end_ns
-        self._timeline = Timeline(records)
+        self._timeline = Timeline.of(records)
         self._dropped = {count.rule: count.dropped for count in (records.wire.drops if records.wire else ())}
         self._queue_drops = {
             (queue.host, queue.direction): queue.dropped

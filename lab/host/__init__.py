@@ -1,7 +1,7 @@
 """The lab's side of a host: what the runner asks of the agent in a host's container."""
 
 from lab.host.host import Host
-from lab.host.programs import launcher
+from lab.host.programs import Programs, launcher
 from lab.host.specs import HOST_CAPABILITIES, CallSpec, HostReadback, HostSetup, Moment, PowerOff, RunSpec
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "HostSetup",
     "Moment",
     "PowerOff",
+    "Programs",
     "RunSpec",
     "launcher",
 ]

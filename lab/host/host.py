@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -19,7 +19,7 @@ from lab.host.convert import (
     state_sample,
     stream_record,
 )
-from lab.host.programs import Launch, Programs
+from lab.host.programs import Programs
 from lab.host.specs import (
     CAPTURE_PATH,
     CallSpec,
@@ -29,7 +29,6 @@ from lab.host.specs import (
     PowerOff,
     RunSpec,
 )
-from lab.limits import DEFAULT, Limits
 
 REACH = 10.0  #: seconds for the way to the wire; the kernel tells bridges of carriers once a second
 QUICK = 15.0  #: seconds for what takes milliseconds: only a broken or starved agent needs them
@@ -46,17 +45,13 @@ class Host:
     (`AgentRefused`); a socket call that fails is no error but a record that says so.
     """
 
-    def __init__(
-        self,
-        stream: Stream,
-        name: str,
-        launch: Launch | None = None,
-        limits: Limits = DEFAULT,
-    ) -> None:
-        """`launch` starts the containers of its programs; without it, it has none."""
+    def __init__(self, stream: Stream, name: str, programs: Programs | None = None) -> None:
+        """`programs` are those of this boot, which end with it; without them, it has none."""
         self.name = name
         self._open_files: int | None = None
-        self._programs = None if launch is None else Programs(name, launch, limits, self._hear)
+        self._programs = programs
+        if programs is not None:
+            programs.heard = self._hear
         self._mac = ""
         self._capture = ("", "")  #: path and interface of the last one
         self._lock = threading.Lock()
@@ -212,10 +207,6 @@ class Host:
         return Moment(raw["wall_ns"], raw["mono_ns"])
 
     # -- programs ----------------------------------------------------------------------------------
-
-    def prepare_programs(self, needed: Iterable[tuple[str, ...]]) -> None:
-        """Begins to start what programs with these capabilities need; `programs_ready` waits for it."""
-        self._place_of_programs().prepare(needed)
 
     def programs_ready(self) -> None:
         """Returns when all that was prepared stands. Raises what went wrong."""

@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from lab.evidence.model import RunRecord
 from lab.host.channel import AgentRefused, Channel, Event
 from lab.host.convert import run_record
 from lab.host.specs import Moment, RunSpec
-from lab.limits import Limits
+from lab.limits import DEFAULT, Limits
 from lab.policy import Policy
 
 QUICK = 15.0  #: seconds for what takes milliseconds: only a broken or starved agent needs them
@@ -50,6 +50,7 @@ Launch = Callable[[Capabilities], Started]
 def launcher(
     engine: Engine,
     beside: str,
+    running: threading.Event,
     *,
     image: str,
     name: str,
@@ -59,8 +60,9 @@ def launcher(
     outlives_lab: bool,
     opened: Callable[[Stream], None],
 ) -> Launch:
-    """Starts containers for programs in the network namespace of container `beside`, which runs by then.
+    """Starts containers for programs in the network namespace of container `beside`.
 
+    They are created at once and start when `running` is set: it is, once `beside` runs or never will.
     `opened` hears of each stream, so that whoever takes the lab down can end it.
     """
 
@@ -84,6 +86,7 @@ def launcher(
         container = engine.create(spec)
         stream = engine.attach(container)
         opened(stream)
+        running.wait()
         engine.start(container)
         return Started(stream, lambda: engine.disk_used(container), lambda: engine.kill(container))
 
@@ -93,10 +96,12 @@ def launcher(
 class Programs:
     """All programs of one life of a host. Thread-safe; containers start when they are prepared or needed."""
 
-    def __init__(self, host: str, launch: Launch, limits: Limits, heard: Callable[[Event], None]) -> None:
-        self._host, self._launch, self._limits, self._heard = host, launch, limits, heard
+    def __init__(self, host: str, launch: Launch, limits: Limits = DEFAULT) -> None:
+        self._host, self._launch, self._limits = host, launch, limits
+        self.heard: Callable[[Event], None] = lambda event: None  #: is told what the agents tell unasked
         self._lock = threading.Lock()
         self._rooms: dict[Capabilities, Future[_Room]] = {}
+        self._live: list[_Room] = []  #: those whose container was started, ready or not
         self._of_step: dict[str, _Room] = {}
         self._cpu: int | None = None
         self._closed = False
@@ -141,11 +146,19 @@ class Programs:
 
     def close(self) -> None:
         """Ends all programs, with their containers. May be called twice."""
+        self._end(kill=True)
+
+    def leave(self) -> None:
+        """Ends what the lab's side of them does; whoever removes the containers after this finds them all."""
+        self._end(kill=False)
+
+    def _end(self, *, kill: bool) -> None:
         with self._lock:
             self._closed = True
-            rooms = [room.result() for room in self._rooms.values() if room.done() and not room.exception()]
-        for room in rooms:
-            room.close()
+            live, opening = list(self._live), list(self._rooms.values())
+        for room in live:
+            room.close(kill=kill)
+        wait(opening, BRING_UP)
 
     def _room(self, capabilities: Capabilities) -> Future[_Room]:
         with self._lock:
@@ -162,26 +175,30 @@ class Programs:
 
     def _open(self, capabilities: Capabilities, future: Future[_Room]) -> None:
         try:
-            room = _Room(self._host, self._launch(capabilities), self._limits, self._heard)
+            started = self._launch(capabilities)
+            with self._lock:
+                room = _Room(self._host, started, self._limits, self.heard)
+                self._live.append(room)
+                closed = self._closed
+            if closed:
+                room.close(kill=True)
             room.wait_ready()
         except LabError as error:
             future.set_exception(error)
             return
         with self._lock:
-            cpu, closed = self._cpu, self._closed
+            cpu = self._cpu
             future.set_result(room)
-        if closed:
-            room.close()
-        elif cpu is not None:
+        if cpu is not None:
             room.pin(cpu)
 
 
 class _Room:
     """One container for programs, and its agent."""
 
-    def __init__(self, host: str, place: Started, limits: Limits, heard: Callable[[Event], None]) -> None:
-        self._host, self._place, self._limits = host, place, limits
-        self._channel = Channel(place.stream, f"programs of {host}", on_event=heard)
+    def __init__(self, host: str, started: Started, limits: Limits, heard: Callable[[Event], None]) -> None:
+        self._host, self._started, self._limits = host, started, limits
+        self._channel = Channel(started.stream, f"programs of {host}", on_event=heard)
         self._full: str | None = None  #: what is said of all programs once the disk is
         #: What waits for a look at the disk: a program that ended, or None where one began.
         self._events: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -248,10 +265,11 @@ class _Room:
     def cancel(self, step: str) -> int:
         return int(self._channel.request("cancel", timeout=QUICK, step=step))
 
-    def close(self) -> None:
+    def close(self, *, kill: bool) -> None:
         self._closed = True
         self._events.put(None)
-        self._place.kill()
+        if kill:
+            self._started.kill()
         self._channel.close()
 
     def _told(self, raw: dict[str, Any]) -> str | None:
@@ -276,9 +294,9 @@ class _Room:
         if self._closed or self._full is not None:
             return
         try:
-            if self._place.disk_used() > self._limits.disk.bytes:
+            if self._started.disk_used() > self._limits.disk.bytes:
                 self._full = self._limits.reached("disk", self._host)
-                self._place.kill()
+                self._started.kill()
         except EngineError:
             return  # the container has ended, and says so itself
 

@@ -17,7 +17,7 @@ from lab.clock import Deadline
 from lab.engine.base import Engine, EngineInfo
 from lab.engine.clean import RunLock
 from lab.engine.images import Images
-from lab.errors import LabError
+from lab.errors import LabError, NothingImpairs, SysctlRefused
 from lab.result import (
     RESULT_VERSION,
     SCENARIO_FILE,
@@ -138,6 +138,10 @@ class _Run:
                         self.standing = self.lab.keep
                     if self.standing:
                         lock.keep()
+            except NothingImpairs as error:
+                if "netem" in self.scenario.requires:
+                    return self._finish(self._result(Verdict.SKIP, f"requires netem: {error}"))
+                self._broke(error)
             except LabError as error:
                 self._broke(error)
             if judging is not None:
@@ -219,6 +223,8 @@ class _Run:
         """The first error is kept: what follows is mostly its consequence."""
         notes = getattr(error, "__notes__", ())
         message = "\n".join([str(error), *notes])
+        if isinstance(error, SysctlRefused):
+            message = f"{self.case.sysctl_place(error.host, error.sysctl)}: {message}"
         if self.error is None:
             self.error = ErrorFacts(type(error).__name__, message, error.hint)
         else:

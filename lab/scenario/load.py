@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import UsageError
-from lab.link import UNIMPAIRED, Impairment
+from lab.link import UNIMPAIRED, Impairment, problems
 from lab.place import Place
 from lab.policy import Policy
 from lab.scenario import params as sweeps
 from lab.scenario import tree
 from lab.scenario.checks import Check
 from lab.scenario.element import Element
-from lab.scenario.links import LINK_KEYS, SIDE_RULES
 from lab.scenario.locate import Locator, all_places
 from lab.scenario.model import OWN_PAIR, HostSpec, Scenario, ScenarioFile, Topology
 from lab.scenario.params import Param
@@ -45,6 +44,11 @@ class Case:
         while path and path not in self.places:
             path = path[: max(path.rfind("."), path.rfind("["), 0)]
         return self.places[path]
+
+    def sysctl_place(self, host: str, sysctl: str) -> Place:
+        """Where a host's sysctl is given: here, or by the topology."""
+        path = f"hosts.{host}.sysctls.{sysctl}"
+        return self.place(path if path in self.places or self.scenario.topology is None else "topology")
 
 
 def load(
@@ -215,7 +219,7 @@ class _File:
         found += check_names(filled.data, known, locator)
         if model is not None and hosts is not None and hosts.hosts is not None:
             scenario = self._typed(model, hosts.hosts, locator)
-            found += _links_over_time(scenario)
+            found += _links_over_time(scenario, locator)
         else:
             scenario = None
         said = {(problem.place, problem.path) for problem in self.problems}
@@ -281,24 +285,26 @@ def _place(element: Element, path: tuple[str | int, ...], locator: Locator) -> N
     element.placed(problem.place, problem.path)
 
 
-def _links_over_time(scenario: Scenario) -> Iterator[Problem]:
-    """Changes of links that make no sense with what the link is by then: jitter without a delay …"""
+def _links_over_time(scenario: Scenario, locator: Locator) -> Iterator[Problem]:
+    """Links that no kernel can make: of a host by all that describes it, or by then changed by a step."""
     sides: dict[tuple[str, str], Impairment] = {}
     for host in scenario.hosts.values():
         sides[host.name, "up"], sides[host.name, "down"] = host.link.up, host.link.down
+        for text in dict.fromkeys((*problems(host.link.up), *problems(host.link.down))):
+            yield locator.at(("hosts", host.name, "link"), f"{text} (with the topology's link)")
     for step in _flat(scenario.steps):
         if not isinstance(step, LinkStep):
             continue
-        told: set[str] = set()
+        told: dict[str, None] = {}
         for way, change in zip(("up", "down"), step.changes(), strict=True):
             if change is None:
                 continue
-            side = sides.get((step.host, way), UNIMPAIRED).changed(change)
-            sides[step.host, way] = side
-            keys = {key for key in LINK_KEYS if getattr(side, key) is not None}
-            told |= {text for rule in SIDE_RULES if (text := rule.broken(keys)) is not None}
-        for text in sorted(told):
-            yield Problem(step.place, step.path, f"{text}; {step.host}'s link has none by then")
+            before = sides.get((step.host, way), UNIMPAIRED)
+            sides[step.host, way] = side = before.changed(change)
+            known = problems(before)
+            told |= dict.fromkeys(text for text in problems(side) if text not in known)
+        for text in told:
+            yield Problem(step.place, step.path, f"{text} (the link of {step.host} after this step)")
 
 
 def _flat(steps: Iterable[Step]) -> Iterator[Step]:

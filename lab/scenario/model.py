@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
-from lab.link import Link, round_trip
+from lab.link import Link
 from lab.scenario.base import AtLeastOne, Model, Opt, Rule, problem, shown
 from lab.scenario.checks import AnyCheck, Check
 from lab.scenario.links import LinkSpec
@@ -163,7 +163,3 @@ class Scenario:
         """The hosts that a step or a check names, in the order of `hosts`."""
         named = {host for part in (*self.steps, *self.checks) for host in part.hosts()}
         return tuple(name for name in self.hosts if name in named)
-
-    def round_trip(self, a: str, b: str) -> Duration:
-        """The configured round trip of two hosts before the first step. Raises `KeyError`."""
-        return round_trip(self.hosts[a].link, self.hosts[b].link)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
 
 from lab.errors import UnitError
+from lab.link import LARGEST_DROP
 from lab.scenario.base import problem, shown
 from lab.scenario.problems import did_you_mean
 from lab.scenario.words import (
@@ -163,6 +164,7 @@ def _whole(low: int, high: int) -> WithJsonSchema:
 
 Port = Annotated[int, number(0, 65535, "a port"), _whole(0, 65535)]
 Count = Annotated[int, number(1, 1_000_000, "a count"), _whole(1, 1_000_000)]
+DropCount = Annotated[int, number(1, LARGEST_DROP, "the count of a drop"), _whole(1, LARGEST_DROP)]
 
 
 def parse_text(value: object) -> str:

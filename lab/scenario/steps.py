@@ -45,7 +45,7 @@ from lab.scenario.expects import (
 )
 from lab.scenario.links import LINK_KEYS, SPLIT_RULES, LinkChange, SideKeys
 from lab.scenario.quantities import (
-    Count,
+    DropCount,
     Flag,
     HostName,
     Name,
@@ -187,7 +187,7 @@ class Drop(Step):
     from_: HostName
     to: HostName
     match: Packets
-    count: Count = 1
+    count: DropCount = 1
 
 
 # --- processes, programs and hosts ------------------------------------------------------------------------

@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 
+from lab.packet_words import FLAGS, MATCHES
 from lab.scenario.base import problem, shown
 from lab.scenario.data import Data, DataExpect
 from lab.scenario.problems import did_you_mean
 from lab.scenario.quantities import Span, one_of, parse_host, parse_text
 from lab.scenario.ranges import Elapsed, Range, span_ns
-from lab.scenario.words import FLAGS, MATCHES
 
 __all__ = [
     "Address",

@@ -1,4 +1,4 @@
-"""The words that a scenario may use for errors, options, states, signals and flags of the kernel.
+"""The words that a scenario may use for errors, options, states and signals of the kernel.
 
 Static, not asked of Python's modules: a scenario is valid or not on every machine alike, and the names are
 Linux's, where the hosts run.
@@ -73,9 +73,6 @@ SIGNALS = (
     *("HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE"),
     *("ALRM", "TERM", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "WINCH"),
 )
-
-FLAGS = ("fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr")
-MATCHES = ("syn", "syn-ack", "fin", "rst", "data", "ack", "any")
 
 #: What a scenario may say it `requires`; what is not there makes the case SKIP.
 REQUIREMENTS = ("netem", "ipv6", "swarm")

@@ -72,7 +72,7 @@ def plan_case(
         scenario.arp,
         keep,
         drops=any(isinstance(step, Drop) for step in steps),
-        only_routes=_only_routes(steps, hosts.values()),
+        only_routes="netem" not in scenario.requires and _only_routes(steps, hosts.values()),
         programs={name: tuple(dict.fromkeys(run.held for run in runs if run.at == name)) for name in hosts},
         cpu=cpu,
     )

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lab.checks import judge_checks
-from lab.checks.common import Context, link_changes
+from lab.checks.common import Context
 from lab.clock import SYSTEM_CLOCK, Deadline
 from lab.errors import WireError
 from lab.evidence.model import CallRecord, RunRecord
 from lab.evidence.store import Evidence
+from lab.evidence.timeline import Timeline
 from lab.judging.steps import StepJudge
 from lab.scenario.checks import Check
 from lab.scenario.steps import Step
@@ -42,7 +43,8 @@ class Session:
         self.events = events
         self.record = record
         self.tolerance = tolerance
-        self._judge = StepJudge(Context({name: (at,) for name, at in bed.attachments.items()}, tolerance))
+        attachments = {name: (at,) for name, at in bed.attachments.items()}
+        self._judge = StepJudge(Context(attachments, self._timeline(), tolerance))
         self._judge.know(steps)
         self._executor = Executor(
             bed, events, self._judge_step, lambda: record.failed, bed.interrupt, Deadline("no limit", None)
@@ -73,10 +75,14 @@ class Session:
         """Brings to its end what goes on in the background: calls are awaited, programs are ended."""
         self._executor.finish()
 
+    def _timeline(self) -> Timeline:
+        """The links so far."""
+        links = {name: at.link for name, at in self.bed.attachments.items()}
+        return Timeline(links, self.bed.wire.events)
+
     def _judge_step(self, step: Step) -> tuple[Finding, ...]:
         """What the step expects, by the links as they were when its call began."""
-        changes = link_changes(self.bed.wire.events)
-        return self._judge.at(changes).judge(step, self.record.calls, self.record.runs)
+        return self._judge.at(self._timeline()).judge(step, self.record.calls, self.record.runs)
 
     # --- evidence ---
 

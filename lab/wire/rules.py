@@ -18,26 +18,15 @@ from dataclasses import dataclass
 
 from lab.attachment import Address
 from lab.errors import WireError
+from lab.link import LARGEST_DROP
+from lab.packet_words import FLAGS, MATCHES
 
 Match = str | tuple[str, ...]  #: syn, syn-ack, fin, rst, data, ack, any; or the exact list of flags
 
-MATCHES = ("syn", "syn-ack", "fin", "rst", "data", "ack", "any")
-FLAGS: Mapping[str, int] = {
-    "fin": 0x01,
-    "syn": 0x02,
-    "rst": 0x04,
-    "psh": 0x08,
-    "ack": 0x10,
-    "urg": 0x20,
-    "ece": 0x40,
-    "cwr": 0x80,
-}
 _CLASSIC = 0x3F  #: without the two of ECN
 
 #: Tokens of one rule.
 PER_RULE = 10
-#: Rules of one drop: the chain is walked for every packet.
-LARGEST_COUNT = 10_000
 
 _TCP, _UDP = 6, 17
 
@@ -197,8 +186,8 @@ class DropRule:
 
     def lines(self) -> list[str]:
         """For iptables-restore, without table and COMMIT."""
-        if not 1 <= self.count <= LARGEST_COUNT:
-            raise WireError(f"drop of {self.count} packets: 1 to {LARGEST_COUNT:,} can be counted")
+        if not 1 <= self.count <= LARGEST_DROP:
+            raise WireError(f"drop of {self.count} packets: 1 to {LARGEST_DROP:,} can be counted")
         bytecode = program(self.match, self.mark)
         text = ",".join([str(len(bytecode)), *map(str, bytecode)])
         found: list[str] = []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lab.evidence.model import CallRecord
-from lab.host import CallSpec, Host
+from lab.host import CallSpec, Host, Programs
 from lab.host.channel import AgentRefused
 from lab.units import Duration
 from tests.process.agent_process import PipeStream, launcher
@@ -77,7 +77,7 @@ class Caller:
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
     stream, programs = PipeStream(), list[PipeStream]()
-    with Host(stream, "h", launcher(programs)) as host:
+    with Host(stream, "h", Programs("h", launcher(programs))) as host:
         host.wait_ready()
         yield host
     for one in (stream, *programs):

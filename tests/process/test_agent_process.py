@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.errors import AgentError, DeadlineExceeded
-from lab.host import CallSpec, Host, RunSpec
+from lab.host import CallSpec, Host, Programs, RunSpec
 from lab.host.channel import AgentRefused
 from lab.units import Duration
 from tests.process.agent_process import PipeStream, launcher
@@ -214,7 +214,7 @@ def test_requests_that_cannot_be(host: Host) -> None:
 def own() -> Iterator[tuple[Host, PipeStream]]:
     """An agent that a test may kill."""
     stream, programs = PipeStream(), list[PipeStream]()
-    with Host(stream, "h", launcher(programs)) as host:
+    with Host(stream, "h", Programs("h", launcher(programs))) as host:
         host.wait_ready()
         yield host, stream
     for one in (stream, *programs):
@@ -237,7 +237,7 @@ def test_the_end_of_stdin_ends_everything(own: tuple[Host, PipeStream]) -> None:
 
 def test_the_end_of_a_host_ends_its_programs() -> None:
     stream, programs = PipeStream(), list[PipeStream]()
-    with Host(stream, "h", launcher(programs)) as host:
+    with Host(stream, "h", Programs("h", launcher(programs))) as host:
         host.wait_ready()
         future = host.run(RunSpec("program", ["sleep", "60"]))
         host.begun("program")
@@ -251,9 +251,8 @@ def test_the_end_of_a_host_ends_its_programs() -> None:
 
 def test_programs_of_other_capabilities_have_another_container() -> None:
     stream, programs = PipeStream(), list[PipeStream]()
-    with Host(stream, "h", launcher(programs)) as host:
+    with Host(stream, "h", Programs("h", launcher(programs))) as host:
         host.wait_ready()
-        host.prepare_programs([()])
         host.programs_ready()
         for number, capabilities in enumerate([(), ("NET_ADMIN",), (), ("NET_ADMIN",)]):
             spec = RunSpec(f"step-{number}", ["true"], capabilities=capabilities)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.checks import JUDGES, judge
-from lab.checks.common import Context, hold_count, hold_time, plural, span
+from lab.checks.common import Context, hold_count, hold_time
 from lab.checks.expect import hold_elapsed
 from lab.scenario.checks import CHECKS, ServiceCheck, parse_check
 from lab.scenario.ranges import Elapsed, Range
@@ -35,21 +35,6 @@ def test_a_check_that_nobody_can_judge_is_no_pass(tmp_path: Path) -> None:
     )
     assert finding.verdict is Verdict.ERROR
     assert finding.reason
-
-
-@pytest.mark.parametrize(
-    ("ns", "text"),
-    [
-        (0, "0 ns"), (812, "812 ns"), (1_500, "1.5 us"), (999_949, "1000 us"), (40_637_218, "40.6 ms"),
-        (1_000_000, "1 ms"), (3_052_000_000, "3.05 s"), (131_000_000_000, "131 s"), (-6_000_000, "-6 ms"),
-    ],
-)  # fmt: skip
-def test_times_for_people(ns: int, text: str) -> None:
-    assert span(ns) == text
-
-
-def test_numbers_for_people() -> None:
-    assert [plural(n, "packet") for n in (0, 1, 2000)] == ["no packets", "1 packet", "2,000 packets"]
 
 
 @given(low=st.integers(0, 10**9), width=st.integers(0, 10**9), actual=st.integers(0, 3 * 10**9))

@@ -103,7 +103,7 @@ def test_late_timers_give_the_tolerance_to_set() -> None:
     late = Lateness("epoll", 100_000, 6_200_000, 9_000_000)
     found = of(replace(WELL, lateness=[*WELL.lateness, late]), "timers")
     assert found.level == "warn"
-    assert "epoll 0.10/6.20/9.00" in found.what
+    assert "epoll 100 µs, 6.2 ms, 9 ms" in found.what
     assert "tolerance: {machine: 7ms}" in found.mend
     assert lateness_of("x", list(range(200))) == Lateness("x", 100, 198, 199)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -69,7 +70,7 @@ class Silent:
 def programs(answer: Answer, used: Callable[[], int], limits: Limits = DEFAULT) -> tuple[Programs, Silent]:
     stream = Silent(answer)
     started = Started(stream, used, stream.close)
-    return Programs("client", lambda capabilities: started, limits, lambda event: None), stream
+    return Programs("client", lambda capabilities: started, limits), stream
 
 
 def test_a_full_disk_ends_all_programs_of_the_host_by_name() -> None:
@@ -160,9 +161,11 @@ def test_a_container_for_programs_shares_the_network_and_nothing_else(
         return create(spec)
 
     monkeypatch.setattr(engine, "create", noted)
+    running = threading.Event()
     launch = launcher(
         engine,
         host,
+        running,
         image="lab-host:1",
         name="lab-1-client",
         labels={"lab.run": "1"},
@@ -171,8 +174,9 @@ def test_a_container_for_programs_shares_the_network_and_nothing_else(
         outlives_lab=False,
         opened=lambda stream: None,
     )
-    some = Programs("client", launch, DEFAULT, lambda event: None)
+    some = Programs("client", launch)
     some.prepare([(), ("NET_RAW",)])
+    running.set()
     some.wait_ready()
     plain, raw = sorted(specs, key=lambda spec: len(spec.capabilities))
     assert (plain.join, plain.network, plain.capabilities, plain.binds) == (host, None, (), ())

@@ -316,7 +316,7 @@ def test_the_terminal_picture_shows_slopes_losses_and_folds(drawn: dict[str, Dia
     assert any("╳" in line and "seq=12" in line for line in lines)
     assert "dropped by rule drop-1 (steps[5])" in picture
     assert "↻ of 92.00 ms" in picture
-    assert "1.001 s in which nothing happens" in picture
+    assert "1 s in which nothing happens" in picture
     assert "FAIL" in picture
 
 
@@ -363,7 +363,7 @@ def test_mermaid_names_hosts_and_draws_losses(drawn: dict[str, Diagram]) -> None
     assert (
         "h0-xh1: 92.00 ms PSH,ACK seq=12 ack=1 len=1448 (lost: dropped by rule drop-1 (steps[5]))\n" in source
     )
-    assert "Note over h0,h1: … 1.001 s in which nothing happens …\n" in source
+    assert "Note over h0,h1: … 1 s in which nothing happens …\n" in source
 
 
 def test_mermaid_text_cannot_break_out_of_its_line() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.packet_words import MATCHES
 from lab.scenario.checks import CHECKS, Check
 from lab.scenario.data import DataExpectForm
 from lab.scenario.expects import Expect, RunExpect
@@ -15,7 +16,7 @@ from lab.scenario.load import load
 from lab.scenario.model import HostKeys, ScenarioFile
 from lab.scenario.steps import STEPS, Call, Step
 from lab.scenario.support import NOT_YET
-from lab.scenario.words import MATCHES, REQUIREMENTS
+from lab.scenario.words import REQUIREMENTS
 from tests.golden.documents import document, validator
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "scenario.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lab.errors import UsageError
-from lab.link import Impairment, Link, one_way_delay
+from lab.link import Impairment, Link, one_way_delay, round_trip
 from lab.place import Place
 from lab.scenario import support
 from lab.scenario.load import Case, find, load, load_all, select
@@ -141,8 +141,8 @@ steps: [{do: connect, at: client, to: "server:1", expect: {elapsed: 1rtt, error:
 """
     scenario = one(write(text)).scenario
     assert scenario.used_hosts == ("client", "server")
-    assert scenario.round_trip("client", "server") == Duration.parse("30ms")
     client, server = scenario.hosts["client"].link, scenario.hosts["server"].link
+    assert round_trip(client, server) == Duration.parse("30ms")
     assert one_way_delay(client, server) == Duration.parse("5ms")
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from lab.clock import Deadline
-from lab.errors import EXIT_ENVIRONMENT, WireError
+from lab.errors import EXIT_ENVIRONMENT, NothingImpairs, WireError
 from lab.link import Impairment, Link
 from lab.units import Duration, Percent, Rate
 from lab.wire import Wire, counting, router
@@ -32,8 +32,8 @@ def test_it_says_which_kernel_and_why() -> None:
 
 
 def test_a_machine_that_cannot_impair_says_why() -> None:
-    fake = FakeWire((f"{HELLO}", "wire failed auto: the machine's kernel 6.18 cannot impair: x; and no tun"))
-    with pytest.raises(WireError, match=r"the machine's kernel 6\.18 cannot impair: x; and no tun") as caught:
+    fake = FakeWire((f"{HELLO}", "wire unable auto: the machine's kernel 6.18 cannot impair: x; and no tun"))
+    with pytest.raises(NothingImpairs, match=r"kernel 6\.18 cannot impair: x; and no tun") as caught:
         opened(fake)
     assert caught.value.exit_code == EXIT_ENVIRONMENT
     assert "lab doctor" in caught.value.hint

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.errors import WireError
+from lab.packet_words import FLAGS, MATCHES
 from lab.wire import rules
 from lab.wire.rules import DropRule, Instruction, Match
 
@@ -85,7 +86,7 @@ FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
 def expected(match: Match, flags: int, length: int) -> bool:
     """SCENARIO's words, written out."""
     if isinstance(match, tuple):
-        return flags == sum(rules.FLAGS[flag] for flag in match)
+        return flags == sum(FLAGS[flag] for flag in match)
     return {
         "syn": bool(flags & SYN) and not flags & ACK,
         "syn-ack": bool(flags & SYN) and bool(flags & ACK),
@@ -108,7 +109,7 @@ def test_every_match_takes_what_scenario_says(
     flags: int, payload: bytes, options: bytes, ip_options: bytes
 ) -> None:
     packet = tcp(flags, payload, options, ip_options)
-    for match in rules.MATCHES:
+    for match in MATCHES:
         assert run(rules.program(match, 1), packet, 1) == expected(match, flags, len(payload)), match
     for given_flags in (("syn",), ("ack",), ("fin", "ack"), ("psh", "ack"), ("syn", "ece", "cwr")):
         exact = rules.normal(given_flags)
@@ -116,18 +117,18 @@ def test_every_match_takes_what_scenario_says(
 
 
 def test_udp_is_any_and_data() -> None:
-    takes = {match: run(rules.program(match, 1), udp(b"x"), 1) for match in rules.MATCHES}
+    takes = {match: run(rules.program(match, 1), udp(b"x"), 1) for match in MATCHES}
     assert {match for match, took in takes.items() if took} == {"any", "data"}
     assert not run(rules.program("data", 1), udp(b""), 1)
 
 
 def test_the_second_piece_of_a_packet_has_no_flags_to_look_at() -> None:
     piece = tcp(SYN, b"x", offset=185 * 8)
-    takes = {match: run(rules.program(match, 1), piece, 1) for match in rules.MATCHES}
+    takes = {match: run(rules.program(match, 1), piece, 1) for match in MATCHES}
     assert {match for match, took in takes.items() if took} == {"any"}
 
 
-@pytest.mark.parametrize("match", [*rules.MATCHES, ("ack",)])
+@pytest.mark.parametrize("match", [*MATCHES, ("ack",)])
 def test_what_came_in_before_the_rule_is_spared(match: Match) -> None:
     packets = [tcp(flags, payload) for flags in (SYN, SYN | ACK, FIN, RST, ACK) for payload in (b"", b"x")]
     program = rules.program(match, 3)

@@ -1,9 +1,9 @@
 """Nothing but what goes to the wire leaves the host: a filter on the interface's way out.
 
 A program needs no privilege to send past the routes: a socket bound to the interface, a broadcast and a
-multicast are sent on the link as they are (all tried). So the last thing before the interface looks at each frame: to the
-wire's MAC, or an ARP question for the wire's address, or dropped. It is a classifier without a queue (classic
-BPF at clsact): no packet waits for it.
+multicast are sent on the link as they are (all tried). So the last thing before the interface looks at each
+frame: to the wire's MAC, or an ARP question for the wire's address, or dropped. It is a classifier without a
+queue (classic BPF at clsact): no packet waits for it.
 """
 
 from __future__ import annotations

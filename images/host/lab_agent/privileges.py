@@ -13,6 +13,9 @@ import struct
 AGENT_UID = 61000  #: of the agent and of all that it starts, in a container; nobody else's
 
 NET_ADMIN, NET_RAW, SETUID = 12, 13, 7  # linux/capability.h
+#: What the set-up writes: the names of the lab's hosts.
+ITS_FILES = ("/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf")
+
 _PR_SET_KEEPCAPS = 8
 _PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
@@ -64,7 +67,8 @@ def become_agent() -> None:
     Elsewhere, or where the container may not change its user, the user stays.
     """
     if os.getpid() == 1 and os.getuid() == 0 and effective() >> SETUID & 1:
-        os.chmod("/etc/hosts", 0o666)  # it names the lab's hosts; nobody else is in this container
+        for path in ITS_FILES:
+            os.chmod(path, 0o666)  # nobody else is in this container
         _prctl(_PR_SET_KEEPCAPS, 1)
         os.setgroups([])
         os.setresgid(AGENT_UID, AGENT_UID, AGENT_UID)

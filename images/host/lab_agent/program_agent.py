@@ -5,11 +5,13 @@ It shares the host's network namespace and nothing else with it: no processes, f
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from typing import Any
 
 from .limits import read_hits
+from .network import NO_RESOLVER
 from .pinning import Pinning
 from .privileges import close_to_others
 from .programs import Program
@@ -82,5 +84,8 @@ class ProgramAgent(Service):
 
 def main() -> None:
     prepare_environment()
+    if os.getpid() == 1:  # in a container, whose files of names are in part its own
+        for path, text in NO_RESOLVER.items():
+            path.write_text(text)
     close_to_others()
     ProgramAgent().serve()

@@ -8,8 +8,9 @@ from socket import inet_ntoa
 from lab.evidence.model import CallRecord, Endpoint, Json, RunRecord, WireEvent
 from lab.evidence.packets import ACK, FIN, RST, SYN, CaptureError, Packet
 from lab.link import Impairment, Link
+from lab.quantities import duration, size
 from lab.report.diagram.model import PacketKind
-from lab.report.text import clean, cut, nanoseconds, size
+from lab.report.text import clean, cut
 
 _ICMP = {
     (0, 0): "echo reply",
@@ -144,7 +145,7 @@ def endpoint(value: Endpoint, names: Mapping[str, str]) -> str:
 
 def call_outcome(call: CallRecord, names: Mapping[str, str]) -> str:
     """`= 5 B “hello”`, `ETIMEDOUT`, `= end of stream`, `ok`; then how long it took."""
-    took = nanoseconds(call.elapsed_ns)
+    took = duration(call.elapsed_ns)
     return f"{_outcome(call, names)} · {took}"
 
 
@@ -170,7 +171,7 @@ def run_title(run: RunRecord) -> str:
 
 
 def run_outcome(run: RunRecord) -> str:
-    took = nanoseconds(run.end_mono_ns - run.start_mono_ns)
+    took = duration(run.end_mono_ns - run.start_mono_ns)
     if run.error:
         return f"{run.error} · {took}"
     if run.exit_code is None:
