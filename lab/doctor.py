@@ -345,7 +345,7 @@ def _disk(disk: Disk) -> Finding:
 
 
 def render(findings: Sequence[Finding], *, width: int = 80) -> str:
-    """Plain text, no line longer than `width` where words allow it."""
+    """Plain text, no line longer than `width` where words allow it; ends with a newline."""
     lines: list[str] = []
     indent = " " * 16
     for finding in findings:
@@ -371,4 +371,4 @@ def render(findings: Sequence[Finding], *, width: int = 80) -> str:
     warn = sum(finding.level == "warn" for finding in findings)
     summary = "the lab can run here" if not bad else f"the lab cannot run here: {bad} to mend"
     lines.append(f"{summary}{f' ({warn} remarks)' if warn else ''}")
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"

@@ -13,10 +13,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Val
 from lab.errors import UsageError
 from lab.limits import DEFAULT, Limits
 from lab.policy import NETWORK_CAPABILITIES, Policy
+from lab.resources import site_file
 from lab.tolerance import Tolerance
 from lab.units import Duration, Percent, Size
-
-ROOT = Path(__file__).resolve().parent.parent  #: where images/, compose/ and lab.yml of the lab itself are
 
 _Duration = Annotated[Duration, BeforeValidator(lambda v: Duration.parse(v) if isinstance(v, str) else v)]
 _Percent = Annotated[Percent, BeforeValidator(lambda v: Percent.parse(v) if isinstance(v, str) else v)]
@@ -98,14 +97,14 @@ class Site:
 
 
 def load_site(path: Path | None = None) -> Site:
-    """`path`, else `lab.yml` where the command is given, else the lab's own; raises `UsageError`."""
+    """`path`, else `lab.yml` where the command is given, else the checkout's; raises `UsageError`."""
     if path is None:
-        path = next((p for p in (Path("lab.yml"), ROOT / "lab.yml") if p.is_file()), None)
+        path = here if (here := Path("lab.yml")).is_file() else site_file()
     return _site(_read(path) if path else _File())
 
 
 def _read(path: Path) -> _File:
-    hint = "compare it with the lab's own lab.yml"
+    hint = "compare it with the one that `lab init` writes into an empty folder"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

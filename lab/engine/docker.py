@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import re
+import socket
 import tarfile
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import AddressValueError, IPv4Network, NetmaskValueError
 from typing import Any
 
@@ -23,7 +25,7 @@ from lab.engine.base import (
 )
 from lab.engine.endpoint import Endpoint
 from lab.engine.store import DockerImages, calling
-from lab.engine.stream import STDERR, STDOUT, DockerStream, Frames, hijack
+from lab.engine.stream import STDERR, STDOUT, DockerStream, Frames, feed, hijack
 from lab.errors import EngineError, SubnetTaken, SysctlRefused
 
 #: What 20.10 (Debian 12) speaks; 29.0 to 29.2 want 1.44, so the engine's own minimum wins where higher.
@@ -131,7 +133,12 @@ class DockerEngine(DockerImages):
             "Internal": True,
             "IPAM": {"Driver": "default", "Config": [{"Subnet": str(spec.subnet)}]},
             # The engine's machine must not be reachable at the first address.
-            "Options": {"com.docker.network.bridge.inhibit_ipv4": "true"},
+            "Options": {
+                "com.docker.network.bridge.inhibit_ipv4": "true",
+                # Docker 28 announces every endpoint by three gratuitous ARPs, which captures would show.
+                # 20.10 takes the option and knows nothing of it: it announces nothing.
+                "com.docker.network.advertise_addr_nmsgs": "0",
+            },
             "Labels": dict(spec.labels),
         }
         try:
@@ -201,11 +208,7 @@ class DockerEngine(DockerImages):
 
     def exec(self, container_id: str, argv: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
         deadline = Deadline.after(timeout, f"run {' '.join(argv)} in container {container_id[:12]}")
-        body = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(argv)}
-        identity = self._post(deadline.what, f"/containers/{container_id}/exec", body)["Id"]
-        connection, rest = hijack(
-            self.endpoint, f"/v{self.api_version}/exec/{identity}/start", {"Detach": False, "Tty": False}
-        )
+        identity, connection, rest = self._start_exec(deadline.what, container_id, argv)
         output = {STDOUT: bytearray(), STDERR: bytearray()}
 
         def recv(size: int) -> bytes:
@@ -226,6 +229,45 @@ class DockerEngine(DockerImages):
             url = self._api._url("/containers/{0}/json", container_id)
             answer = self._api._result(self._api._get(url, params={"size": True}), json=True)
         return int(answer.get("SizeRw") or 0)
+
+    def exec_attached(
+        self,
+        container_id: str,
+        argv: Sequence[str],
+        stdin: int | None,
+        write: Callable[[int, bytes], object],
+    ) -> int:
+        """Runs a command as a shell would, for as long as it takes; its exit status.
+
+        `stdin` is a descriptor that is read to its end for the command's stdin (None: the command has none).
+        Output goes to `write(1 or 2, data)` as it comes.
+        """
+        what = f"run {' '.join(argv)} in container {container_id[:12]}"
+        identity, connection, rest = self._start_exec(what, container_id, argv, stdin=stdin is not None)
+
+        def recv(size: int) -> bytes:
+            try:
+                return connection.recv(size)
+            except OSError as error:
+                raise EngineError(f"{what}: {error}") from error
+
+        with connection:
+            if stdin is not None:
+                # A daemon: its read may outlast the command, and must not keep the lab from ending.
+                threading.Thread(target=feed, args=(stdin, connection), daemon=True).start()
+            frames = Frames(recv, rest)
+            while (frame := frames.read()) is not None:
+                write(STDERR if frame[0] == STDERR else STDOUT, frame[1])
+        return self._exec_status(identity, Deadline.after(ANSWER_PATIENCE, what))
+
+    def _start_exec(
+        self, what: str, container_id: str, argv: Sequence[str], *, stdin: bool = False
+    ) -> tuple[str, socket.socket, bytes]:
+        """Its id, the connection to it, and what of its output has come already."""
+        body = {"AttachStdin": stdin, "AttachStdout": True, "AttachStderr": True, "Cmd": list(argv)}
+        identity = str(self._post(what, f"/containers/{container_id}/exec", body)["Id"])
+        start = f"/v{self.api_version}/exec/{identity}/start"
+        return identity, *hijack(self.endpoint, start, {"Detach": False, "Tty": False})
 
     def read_file(self, container_id: str, path: str) -> bytes:
         what = f"read {path} of container {container_id[:12]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -66,6 +67,18 @@ def _body_of(connection: socket.socket, head: bytes, have: int) -> bytes:
 
 def _text(data: bytes) -> str:
     return data.decode(errors="replace").strip()
+
+
+def feed(source: int, connection: socket.socket) -> None:
+    """Writes a descriptor to a connection up to its end, then says that no more comes.
+
+    A far end that is gone has heard enough. `shutdown` is the plain socket's: that of a TLS socket ends the
+    decryption of what still comes.
+    """
+    with contextlib.suppress(OSError):
+        while data := os.read(source, _CHUNK):
+            connection.sendall(data)
+        socket.socket.shutdown(connection, socket.SHUT_WR)
 
 
 class Frames:

@@ -404,3 +404,17 @@ def test_arp_is_asked_of_the_wire_and_answered_by_it(tmp_path: Path) -> None:
     assert "who has" in picture
     assert "unknown" not in picture
     assert ET.fromstring(svg.render(found)) is not None
+
+
+@pytest.mark.parametrize("operation", [1, 2])
+def test_an_arp_announcement_is_no_question(tmp_path: Path, operation: int) -> None:
+    """Gratuitous ARP, by a request or by an answer that nobody asked for: here the wire's, seen by a host."""
+    story = Story({C: "198.18.7.10", S: "198.18.7.11"})
+    wire, ip = bytes.fromhex("02c612070002"), bytes([198, 18, 7, 2])
+    head = bytes.fromhex("00010800060400") + bytes([operation])
+    story.frames[C].append((story.ns(1), b"\xff" * 6 + wire + b"\x08\x06" + head + wire + ip + bytes(6) + ip))
+    found = diagram_of(story.write(tmp_path))
+    assert [p.label for p in found.packets] == ["ARP announcement: 198.18.7.2 is at 02:c6:12:07:00:02"]
+    for rendered in (text.render(found), mermaid.render(found), svg.render(found)):
+        assert "announcement" in rendered
+        assert "who has" not in rendered

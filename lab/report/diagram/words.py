@@ -219,13 +219,17 @@ def packet_label(packet: Packet, relative: tuple[int, int] | None) -> str:
 
 
 def _arp(packet: Packet) -> str:
-    """`ARP who has 198.18.0.11?`, `ARP 198.18.0.11 is at 02:c6:…`."""
+    """`ARP who has 198.18.0.11?`, `ARP 198.18.0.11 is at 02:c6:…`, `ARP announcement: 198.18.0.11 is at …`.
+
+    An announcement (RFC 5227) has its sender's own address as the one it asks for, and wants no answer.
+    """
     try:
         body = packet.frame()[14:42]
     except CaptureError:
         return "ARP"
     if len(body) < 28 or body[6:8] not in (b"\0\1", b"\0\2"):
         return "ARP"
-    if body[7] == 1:
-        return f"ARP who has {inet_ntoa(body[24:28])}?"
-    return f"ARP {inet_ntoa(body[14:18])} is at {body[8:14].hex(':')}"
+    is_at = f"{inet_ntoa(body[14:18])} is at {body[8:14].hex(':')}"
+    if body[14:18] == body[24:28]:
+        return f"ARP announcement: {is_at}"
+    return f"ARP who has {inet_ntoa(body[24:28])}?" if body[7] == 1 else f"ARP {is_at}"
