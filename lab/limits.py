@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lab.units import Size
 
 _MB = 1_000_000
-_MEMORY, _FILE, _DISK, _LOGS = (Size(number * _MB) for number in (512, 256, 256, 64))
+_MEMORY, _FILE, _DISK, _LOGS = (Size(number * _MB) for number in (512, 256, 300, 64))
 
 #: A `RunRecord.error` that begins so tells of a limit.
 REACHED = "reached its limit of "

@@ -273,9 +273,7 @@ class _Room:
         self._channel.close()
 
     def _told(self, raw: dict[str, Any]) -> str | None:
-        if self._full is not None:
-            return self._full
-        return next((self._limits.reached(word, self._host) for word in raw["limits"]), None)
+        return next((self._limits.reached(word, self._host) for word in raw["limits"]), self._full)
 
     def _watch(self) -> None:
         """Looks at the disk while programs run, and before each record is handed out."""

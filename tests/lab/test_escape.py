@@ -214,7 +214,7 @@ HOSTILE = [
     ("pids", ["python3", "-c", FORKS], "512 processes"),
     ("memory", ["python3", "-c", "bytearray(2 << 30)"], "512MB of memory"),
     ("file_size", ["head", "-c", "500000000", "/dev/zero"], "256MB a file"),
-    ("disk", ["python3", "-c", DISK], "256MB of disk"),
+    ("disk", ["python3", "-c", DISK], "300MB of disk"),
     ("logs", ["head", "-c", "700000000", "/dev/zero"], "64MB of output"),
 ]
 
