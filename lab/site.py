@@ -8,11 +8,18 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+    ValidationError,
+)
 
 from lab.errors import UsageError
 from lab.limits import DEFAULT, Limits
-from lab.policy import NETWORK_CAPABILITIES, Policy
+from lab.policy import BuildNetwork, Policy
 from lab.resources import site_file
 from lab.tolerance import Tolerance
 from lab.units import Duration, Percent, Size
@@ -40,16 +47,10 @@ class _Engine(_Model):
     address: str | None = None
 
 
-def _capabilities(value: object) -> object:
-    """As Docker and Compose write them, with or without CAP_; in one order."""
-    named = {str(one).upper().removeprefix("CAP_") for one in value} if isinstance(value, list) else value
-    if not isinstance(named, set) or named - set(NETWORK_CAPABILITIES):
-        raise ValueError(f"{value!r} is not a list of capabilities: {', '.join(NETWORK_CAPABILITIES)}")
-    return tuple(sorted(named))
-
-
 class _Policy(_Model):
-    capabilities: Annotated[tuple[str, ...], BeforeValidator(_capabilities)] = ()
+    build: BuildNetwork = "bridge"
+    environment: tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], ...] = ()
+    capabilities: tuple[Literal["NET_RAW", "NET_ADMIN"], ...] = ()
 
 
 def _enough(low: int, what: str) -> AfterValidator:
@@ -123,15 +124,11 @@ def _site(file: _File) -> Site:
         early_ns=file.tolerance.early.ns,
         machine_ns=file.tolerance.machine.ns,
     )
-    limits = file.limits
+    policy = Policy(file.policy.build, file.policy.environment, file.policy.capabilities)
+    limits = Limits(
+        file.limits.memory, file.limits.pids, file.limits.file_size, file.limits.disk, file.limits.logs
+    )
+    address = file.engine.address
     return Site(
-        file.pool,
-        file.wire,
-        file.timeout,
-        file.runs,
-        file.snaplen,
-        tolerance,
-        file.engine.address,
-        Policy(capabilities=file.policy.capabilities),
-        Limits(limits.memory, limits.pids, limits.file_size, limits.disk, limits.logs),
+        file.pool, file.wire, file.timeout, file.runs, file.snaplen, tolerance, address, policy, limits
     )

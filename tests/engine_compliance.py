@@ -6,21 +6,40 @@ The containers run the few commands named here; `shell` is what the fake engine 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
 
-from lab.engine.base import LABEL_ROLE, ContainerSpec, Engine, NetworkSpec
+from lab.engine.base import (
+    LABEL_ROLE,
+    LINE_LIMIT,
+    ContainerSpec,
+    Engine,
+    Healthcheck,
+    Limits,
+    LogStream,
+    Mount,
+    NetworkSpec,
+)
 from lab.engine.fake import FakeProcess
+from lab.engine.service import archive_of, fill_volume, log_is_whole, stop
 from lab.errors import EngineError, SubnetTaken
 
 CAT = ["cat"]
 TALK = ["sh", "-c", "printf 'one\\ntwo\\nrest'; printf 'went wrong' >&2; exit 3"]
 FILE = ["sh", "-c", "printf content > /file; echo ready; cat"]
 SLEEP = ["sleep", "60"]
+TRAP = ["sh", "-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.02; done"]
+DEAF = ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.02; done"]
+GREEDY = ["sh", "-c", "sleep 0.3; exec tail /dev/zero"]
+WHO = ["sh", "-c", 'echo "$(id -u) $PWD $COLOUR"']
+FLOOD = ["sh", "-c", 'i=0; while [ $i -lt 2000 ]; do echo "line $i of a flood"; i=$((i+1)); done']
+LONG = ["sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x; echo; echo short"]
 
 
 def shell(process: FakeProcess) -> int:
@@ -37,6 +56,29 @@ def shell(process: FakeProcess) -> int:
         return _cat(process)
     if process.argv == SLEEP:
         process.pause()
+    if process.argv in (TRAP, DEAF):
+        process.write(b"ready\n")
+        while process.next_signal() != "TERM" or process.argv == DEAF:
+            pass
+        return 7
+    if process.argv == GREEDY:
+        process.exhaust_memory()
+    if process.argv == WHO:
+        who = f"{process.user or 0} {process.working_dir or '/'} {process.environment.get('COLOUR', '')}\n"
+        process.write(who.encode())
+        return 0
+    if process.argv == FLOOD:
+        for number in range(2000):
+            process.write(b"line %d of a flood\n" % number)
+        return 0
+    if process.argv == LONG:
+        process.write(b"x" * 100_000 + b"\nshort\n")
+        return 0
+    if process.argv == ["cat", "/file"]:
+        if "/file" not in process.files:
+            return 1
+        process.write(process.files["/file"])
+        return 0
     return 127
 
 
@@ -65,6 +107,8 @@ class EngineCompliance:
         for network in engine.networks():
             if network.labels.get("lab.test") == labels["lab.test"]:
                 engine.remove_network(network.id)
+        for volume in engine.volumes({"lab.test": labels["lab.test"]}):
+            engine.remove_volume(volume.name)
 
     def spec(
         self, image: str, name: str, labels: dict[str, str], command: list[str], **more: Any
@@ -265,3 +309,270 @@ class EngineCompliance:
 
         with ThreadPoolExecutor(4) as pool:
             assert list(pool.map(round_trip, range(4))) == [b"0", b"1", b"2", b"3"]
+
+    # Services: containers without stdin
+
+    def started(self, engine: Engine, spec: ContainerSpec) -> str:
+        identity = engine.create(spec)
+        engine.start(identity)
+        return identity
+
+    def ready(self, engine: Engine, identity: str) -> LogStream:
+        """Its log, when it has written `ready`."""
+        log = engine.logs(identity, follow=True)
+        line = log.read()
+        assert line is not None
+        assert (line.stream, line.text) == ("stdout", b"ready")
+        return log
+
+    def test_a_log_has_stamps_and_both_streams_apart(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        before = time.time_ns()
+        identity = self.started(engine, self.spec(image, name, labels, TALK, stdin=False))
+        log = engine.logs(identity, follow=True)
+        lines = list(iter(log.read, None))
+        after = time.time_ns()
+        log.close()
+        log.close()
+        assert [line.text for line in lines if line.stream == "stdout"] == [b"one", b"two", b"rest"]
+        assert [line.text for line in lines if line.stream == "stderr"] == [b"went wrong"]
+        assert all(before <= line.time_ns <= after for line in lines)
+        assert engine.wait(identity, 10) == 3
+        again = list(iter(engine.logs(identity).read, None))
+        assert again == lines, "a log can be read again when all is over"
+
+    def test_a_long_line_is_one_line_up_to_a_limit(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        identity = self.started(engine, self.spec(image, name, labels, LONG, stdin=False))
+        log = engine.logs(identity, follow=True)
+        long, short = iter(log.read, None)
+        assert (long.text, long.whole) == (b"x" * LINE_LIMIT, False)
+        assert (short.text, short.whole) == (b"short", True)
+
+    def test_who_follows_a_log_gets_its_end(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        for number in range(8):
+            spec = self.spec(image, f"{name}-{number}", labels, TALK, stdin=False)
+            log = engine.logs(self.started(engine, spec), follow=True)
+            lines = sorted(line.text for line in iter(log.read, None))
+            assert lines == [b"one", b"rest", b"two", b"went wrong"]
+
+    def test_the_log_of_a_removed_container_ends(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        identity = self.started(engine, self.spec(image, name, labels, DEAF, stdin=False))
+        log = self.ready(engine, identity)
+        engine.remove(identity)
+        assert log.read() is None
+
+    @pytest.mark.parametrize("limit", [8 << 20, 20_000])
+    def test_of_a_log_the_end_is_kept_and_a_loss_is_told(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str], limit: int
+    ) -> None:
+        spec = self.spec(image, name, labels, FLOOD, stdin=False, limits=Limits(log=limit))
+        identity = self.started(engine, spec)
+        log = engine.logs(identity, follow=True)
+        first = log.read()
+        log.close()
+        assert engine.wait(identity, 30) == 0
+        lines = [line.text for line in iter(engine.logs(identity).read, None)]
+        assert lines[-1] == b"line 1999 of a flood"
+        whole = lines[0] == b"line 0 of a flood"
+        assert whole == (limit > 1 << 20)
+        assert len(b"".join(lines)) <= limit
+        if first is not None and first.text == b"line 0 of a flood":
+            assert log_is_whole(engine, identity, first) == whole
+
+    def test_close_wakes_a_reader_of_a_log(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        identity = self.started(engine, self.spec(image, name, labels, DEAF, stdin=False))
+        log = self.ready(engine, identity)
+        got: list[object] = []
+        reader = threading.Thread(target=lambda: got.append(log.read()))
+        reader.start()
+        log.close()
+        reader.join(10)
+        assert got == [None]
+
+    def test_stdin_of_a_service_is_empty(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        identity = self.started(engine, self.spec(image, name, labels, CAT, stdin=False))
+        assert engine.wait(identity, 10) == 0
+
+    def test_its_state_before_while_and_after(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        spec = self.spec(image, name, labels, TRAP, stdin=False, stop_signal="SIGTERM")
+        identity = engine.create(spec)
+        state = engine.inspect(identity)
+        assert (state.running, state.exit_code, state.started_ns, state.health) == (False, None, None, None)
+        before = time.time_ns()
+        engine.start(identity)
+        self.ready(engine, identity).close()
+        state = engine.inspect(identity)
+        assert (state.running, state.paused, state.exit_code, state.finished_ns) == (True, False, None, None)
+        assert state.stop_signal == "SIGTERM"
+        assert stop(engine, identity, None, grace=10)
+        state = engine.inspect(identity)
+        assert (state.running, state.exit_code, state.signal, state.oom_killed) == (False, 7, None, False)
+        assert state.started_ns is not None
+        assert state.finished_ns is not None
+        assert before <= state.started_ns <= state.finished_ns <= time.time_ns()
+        assert stop(engine, identity, None, grace=10), "again is fine"
+        engine.start(identity)
+        state = engine.inspect(identity)
+        assert (state.running, state.exit_code) == (True, None), "it can be started again"
+
+    def test_what_does_not_end_in_time_is_killed(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        identity = self.started(engine, self.spec(image, name, labels, DEAF, stdin=False))
+        self.ready(engine, identity).close()
+        assert not stop(engine, identity, "SIGTERM", grace=0.2)
+        state = engine.inspect(identity)
+        assert (state.running, state.exit_code, state.signal, state.oom_killed) == (False, 137, 9, False)
+
+    def test_what_runs_out_of_memory_says_so(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        spec = self.spec(image, name, labels, GREEDY, stdin=False, limits=Limits(memory=16 << 20))
+        identity = self.started(engine, spec)
+        assert engine.wait(identity, 30) == 137
+        assert engine.inspect(identity).oom_killed
+
+    def test_wait_yields_when_it_ends_and_not_later(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        identity = self.started(engine, self.spec(image, name, labels, TRAP, stdin=False))
+        self.ready(engine, identity).close()
+        waited: list[int] = []
+        waiter = threading.Thread(target=lambda: waited.append(engine.wait(identity, 30)))
+        waiter.start()
+        engine.kill(identity, "TERM")
+        waiter.join(10)
+        assert waited == [7]
+
+    def test_paused_it_does_nothing_and_can_be_killed(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        identity = self.started(engine, self.spec(image, name, labels, TRAP, stdin=False))
+        self.ready(engine, identity).close()
+        engine.pause(identity)
+        state = engine.inspect(identity)
+        assert (state.running, state.paused) == (True, True)
+        engine.kill(identity, "TERM")
+        with pytest.raises(EngineError, match="stop"):
+            engine.wait(identity, 0.2)
+        engine.unpause(identity)
+        engine.unpause(identity)
+        assert engine.wait(identity, 10) == 7, "the signal had waited"
+        with pytest.raises(EngineError, match="not running"):
+            engine.pause(identity)
+        engine.start(identity)
+        engine.pause(identity)
+        engine.kill(identity)
+        assert engine.wait(identity, 10) == 137
+
+    def test_health(self, engine: Engine, image: str, name: str, labels: dict[str, str]) -> None:
+        check = Healthcheck(("CMD", "cat", "/file"), interval=0.1, timeout=5, retries=1)
+        for wanted in ("healthy", "unhealthy"):
+            spec = self.spec(image, f"{name}-{wanted}", labels, SLEEP, stdin=False, healthcheck=check)
+            identity = engine.create(spec)
+            if wanted == "healthy":
+                engine.put_archive(identity, "/", archive_of({"/file": b"all is well"}))
+            engine.start(identity)
+            for _ in range(100):
+                state = engine.inspect(identity)
+                if state.health == wanted:
+                    break
+                assert state.health in ("starting", wanted)
+                time.sleep(0.1)
+            assert state.health == wanted
+            if wanted == "healthy":
+                assert state.health_output == "all is well"
+
+    def test_user_folder_and_environment(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        spec = self.spec(image, name, labels, WHO[1:], stdin=False, entrypoint=["sh"], user="65534")
+        spec = replace(spec, working_dir="/tmp", environment={"COLOUR": "red"})
+        identity = self.started(engine, spec)
+        (line,) = iter(engine.logs(identity, follow=True).read, None)
+        assert line.text == b"65534 /tmp red"
+        identity = self.started(engine, replace(spec, name=name + "b", entrypoint=None, command=SLEEP))
+        assert engine.exec(identity, WHO).stdout == b"65534 /tmp red\n", "exec has the container's own"
+        done = engine.exec(identity, WHO, user="12", working_dir="/", environment={"COLOUR": "blue"})
+        assert done.stdout == b"12 / blue\n"
+
+    def test_output_of_exec_is_bounded_or_handed_over(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        identity = self.started(engine, self.spec(image, name, labels, SLEEP))
+        done = engine.exec(identity, TALK, limit=5)
+        assert (done.exit_code, done.stdout, done.stderr, done.whole) == (3, b"one\nt", b"went ", False)
+        got = {"stdout": b"", "stderr": b""}
+
+        def each(stream: str, data: bytes) -> None:
+            got[stream] += data
+
+        done = engine.exec(identity, TALK, each=each)
+        assert (done.exit_code, done.stdout, done.stderr, done.whole) == (3, b"", b"", True)
+        assert got == {"stdout": b"one\ntwo\nrest", "stderr": b"went wrong"}
+
+    def test_files_are_put_in_before_it_starts(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        identity = engine.create(self.spec(image, name, labels, ["cat", "/file"], stdin=False))
+        assert not engine.exists(identity, "/file")
+        engine.put_archive(identity, "/", archive_of({"file": b"put in\n", "etc/sub/other": b"x"}))
+        assert engine.exists(identity, "/file")
+        assert engine.exists(identity, "/etc/sub")
+        with pytest.raises(EngineError, match=r"(?i)no such container"):
+            engine.exists("f" * 64, "/file")
+        engine.start(identity)
+        (line,) = iter(engine.logs(identity, follow=True).read, None)
+        assert line.text == b"put in"
+        assert engine.read_file(identity, "/etc/sub/other") == b"x"
+        engine.wait(identity, 10)
+        (state,) = engine.containers({"lab.test": labels["lab.test"]}, sizes=True)
+        assert state.layer is not None
+        assert state.layer >= len("put in\nx")
+
+    def test_a_read_only_container_takes_no_files(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        identity = engine.create(self.spec(image, name, labels, CAT, read_only=True))
+        with pytest.raises(EngineError, match="read-only"):
+            engine.put_archive(identity, "/", archive_of({"file": b"x"}))
+
+    def test_volumes(self, engine: Engine, image: str, name: str, labels: dict[str, str]) -> None:
+        mine = {"lab.test": labels["lab.test"]}
+        engine.create_volume(name, labels)
+        with pytest.raises(EngineError, match="already in use"):
+            engine.create_volume(name, labels)
+        assert [(v.name, dict(v.labels)) for v in engine.volumes(mine)] == [(name, labels)]
+        fill_volume(engine, name, archive_of({"/sub/file": b"content"}), image=image, labels=labels)
+        spec = self.spec(image, name, labels, SLEEP, mounts=[Mount(name, "/data", read_only=True)])
+        identity = self.started(engine, replace(spec, read_only=True))
+        assert engine.read_file(identity, "/data/sub/file") == b"content"
+        with pytest.raises(EngineError, match="read-only"):
+            engine.put_archive(identity, "/data", archive_of({"file": b"x"}))
+        with pytest.raises(EngineError, match="in use"):
+            engine.remove_volume(name)
+        engine.remove(identity)
+        engine.remove_volume(name)
+        engine.remove_volume(name)
+        assert engine.volumes(mine) == []
+
+    def test_a_joined_container_has_no_name_of_its_own(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        host = self.started(engine, self.spec(image, name, labels, CAT))
+        for more in ({"hostname": "other"}, {"hosts": {"db": "198.18.0.1"}}):
+            with pytest.raises(EngineError, match="conflicting options"):
+                engine.create(self.spec(image, name + "b", labels, CAT, join=host, **more))

@@ -13,6 +13,7 @@ from lab.checks.connection import judge_close, judge_handshake
 from lab.checks.data import judge_bytes
 from lab.checks.host import judge_counter, judge_order, judge_state
 from lab.checks.schedule import judge_schedule
+from lab.checks.service import judge_log, judge_service
 from lab.checks.wire import (
     judge_duplicated,
     judge_loss,
@@ -29,6 +30,7 @@ from lab.scenario.checks import (
     CounterCheck,
     DuplicatedCheck,
     HandshakeCheck,
+    LogCheck,
     LossCheck,
     OneWayCheck,
     OrderCheck,
@@ -36,6 +38,7 @@ from lab.scenario.checks import (
     ReorderedCheck,
     RetransmissionsCheck,
     ScheduleCheck,
+    ServiceCheck,
     StateCheck,
 )
 from lab.verdict import Finding, Verdict
@@ -57,6 +60,8 @@ JUDGES: Mapping[type[Check], Judge] = {
     CounterCheck: judge_counter,
     OrderCheck: judge_order,
     BytesCheck: judge_bytes,
+    ServiceCheck: judge_service,
+    LogCheck: judge_log,
 }
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     "--check", is_flag=True, help="Remove nothing: exit status 1 where a run that is over left anything."
 )
 def command(kept: bool, check: bool) -> int:
-    """Remove the containers and networks of runs whose owner is dead. Living runs are never touched."""
+    """Remove containers, networks and volumes of runs whose owner is dead. Living runs are never touched."""
     from lab.engine.clean import Owner, leftovers, sweep
     from lab.engine.private import find_engine
     from lab.site import load_site
@@ -31,7 +31,7 @@ def command(kept: bool, check: bool) -> int:
         return _check([left for left in leftovers(engine) if left.owner is not Owner.ALIVE])
     owners = (Owner.DEAD, Owner.UNKNOWN, *((Owner.KEPT,) if kept else ()))
     swept = sweep(engine, owners=owners, progress=click.echo)
-    for name in (*swept.containers, *swept.networks):
+    for name in (*swept.containers, *swept.networks, *swept.volumes):
         click.echo(f"removed {name}")
     for failure in swept.failures:
         click.echo(f"could not be removed: {failure}", err=True)
@@ -46,7 +46,7 @@ def command(kept: bool, check: bool) -> int:
 def _check(over: list[Leftover]) -> int:
     """Names what runs that are over have left, labs that were kept on purpose too."""
     for left in over:
-        names = ", ".join((*left.containers.values(), *left.networks.values()))
+        names = ", ".join((*left.containers.values(), *left.networks.values(), *left.volumes))
         click.echo(f"left by run {left.run} ({left.owner.value}): {names}")
     if not over:
         click.echo("nothing was left behind")

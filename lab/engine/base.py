@@ -6,10 +6,10 @@ Every verb raises `EngineError`; none of them retries or hides a failure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
-from typing import Protocol
+from typing import BinaryIO, Literal, Protocol
 
 from lab.attachment import Address
 
@@ -43,39 +43,97 @@ class NetworkSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What one container may take of the engine's machine; sizes in bytes, None for no limit.
+
+    The defaults hold for every container of the lab. They leave room for what a scenario may ask at most
+    (64 MB in one call, a capture of 1 GiB, a user-mode Linux of 512 MB beside a tmpfs of 1 GiB) and stop what
+    runs away.
+    """
+
+    memory: int | None = 2 << 30  #: tmpfs included; there is no swap beyond it
+    pids: int | None = 4096  #: processes and threads
+    file_size: int | None = None  #: of one file: the write beyond it fails, SIGXFSZ
+    log: int = 8 << 20  #: what the engine keeps of the output of a container without stdin; older lines go
+    #: What it may change and add in its file system, volumes apart. Held where the storage driver can
+    #: (ENOSPC); elsewhere `Engine.containers(…, sizes=True)` tells how much it is.
+    layer: int | None = None
+
+
+DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Healthcheck:
+    """How the engine asks a container whether it is well; times in seconds, None for the engine's own."""
+
+    test: Sequence[str]  #: ("CMD", argv…), ("CMD-SHELL", line), or ("NONE",): not even the image's own
+    interval: float | None = None
+    timeout: float | None = None
+    start_period: float | None = None
+    retries: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A volume in a container."""
+
+    volume: str  #: its name
+    target: str  #: absolute
+    read_only: bool = False
+    copy: bool = True  #: an empty volume takes over what the image has at `target`
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerSpec:
     """One container on one network.
 
     With `network` it gets exactly `address` and `mac`; with `join` it shares the network namespace of that
-    container.
-    stdin is open, no tty. Capabilities: everything dropped, then `capabilities` added.
+    container, and its /etc/hosts, /etc/resolv.conf and /etc/hostname too: the same files, so what the joined
+    container writes into them in place is seen here.
+    No tty. Capabilities: everything dropped, then `capabilities` added (see `service_capabilities`). The
+    engine's default seccomp profile holds.
     """
 
     name: str
     image: str  #: tag or digest, already on the engine
     labels: Mapping[str, str]
     command: Sequence[str] | None = None  #: None keeps the image's own
+    entrypoint: Sequence[str] | None = None  #: None keeps the image's own, and `()` takes it away
     network: str | None = None  #: network id
     address: Address | None = None
     mac: str | None = None
     join: str | None = None  #: container id
-    hostname: str | None = None  #: also the network alias, so that Docker's DNS gives the name
+    #: Also the network alias, so that Docker's DNS gives the name; not with `join`.
+    hostname: str | None = None
+    hosts: Mapping[str, str] = field(default_factory=dict)  #: name → address in /etc/hosts; not with `join`
     capabilities: Sequence[str] = ()  #: "NET_ADMIN"
+    no_new_privileges: bool = False  #: no set-uid program and no file capability raises anything
     devices: Sequence[str] = ()  #: "/dev/net/tun"
     sysctls: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    working_dir: str | None = None  #: None keeps the image's own
+    user: str | None = None  #: "name", "uid", "user:group"; None keeps the image's own
     tmpfs: Mapping[str, str] = field(default_factory=dict)  #: path → mount options
-    ulimits: Mapping[str, int] = field(default_factory=dict)  #: "nofile" → soft and hard limit
-    memory: int | None = None  #: bytes, swap included; None: all that the machine has
-    pids: int | None = None  #: processes and threads; None: as many as the machine has
-    no_new_privileges: bool = False  #: nothing gains a capability by what it starts
+    mounts: Sequence[Mount] = ()
+    #: "nofile" → (soft, hard), or one number for both
+    ulimits: Mapping[str, int | tuple[int, int]] = field(default_factory=dict)
+    read_only: bool = False  #: the root file system; nothing can be put into it either
+    init: bool = False  #: a small init is process 1, which reaps and passes signals on
+    stop_signal: str | None = "SIGKILL"  #: None keeps the image's own
+    healthcheck: Healthcheck | None = None  #: None keeps the image's own
+    groups: Sequence[str] = ()  #: beside the user's own
+    cpu: int | None = None  #: the only one of the machine's that it runs on
+    limits: Limits = DEFAULT_LIMITS
+    #: Open, and the output goes to `attach` alone. Else stdin is empty, and `logs` has the output.
+    stdin: bool = True
     outlives_lab: bool = False  #: else its stdin ends with the connection of `attach`
     binds: Sequence[str] = ()  #: "/host/path:/container/path:ro", a local engine only
 
 
 @dataclass(frozen=True, slots=True)
 class ContainerState:
-    """What `inspect` says that the lab needs. `exit_code` is None while it runs."""
+    """What a list of containers says that the lab needs. `exit_code` is None while it runs."""
 
     id: str
     name: str
@@ -83,6 +141,66 @@ class ContainerState:
     exit_code: int | None
     labels: Mapping[str, str]
     image: str
+    layer: int | None = None  #: bytes that it changed or added in its file system, where asked for
+
+
+Health = Literal["starting", "healthy", "unhealthy"]
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerStatus:
+    """What the engine knows of one container. Times are wall-clock ns of the engine's machine."""
+
+    id: str
+    running: bool  #: also while paused
+    paused: bool
+    exit_code: int | None  #: None while it runs and before it ran
+    #: 9 for SIGKILL: the kernel's number where the status is above 128. A program that exits with 128 + n by
+    #: itself, as shells do for their children, looks the same to every engine.
+    signal: int | None
+    #: The kernel killed one of its processes at the memory limit. 20.10 misses 1 in 20 that die so within
+    #: milliseconds of the start: a signal 9 that nobody sent may be one.
+    oom_killed: bool
+    health: Health | None  #: None without a healthcheck
+    health_output: str  #: what the last check printed
+    started_ns: int | None
+    finished_ns: int | None
+    error: str  #: why it could not be started, in the engine's words
+    stop_signal: str  #: its own, else its image's, else SIGTERM
+
+
+StreamName = Literal["stdout", "stderr"]
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of a container's output; `time_ns` is the wall clock of the engine's machine at its begin."""
+
+    stream: StreamName
+    time_ns: int
+    text: bytes  #: without its newline, at most `LINE_LIMIT` bytes
+    whole: bool = True  #: False where the rest of a longer line was left out
+
+
+LINE_LIMIT = 64 * 1024  #: bytes of one line that are kept
+
+
+class LogStream(Protocol):
+    """The lines of a container, oldest first. One thread reads, any may close."""
+
+    def read(self) -> LogLine | None:
+        """The next line, blocking where the log is followed; None at the end or after `close`."""
+        ...
+
+    def close(self) -> None:
+        """Unblocks `read`. May be called twice."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeState:
+    name: str
+    labels: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +216,7 @@ class ExecResult:
     exit_code: int
     stdout: bytes
     stderr: bytes
+    whole: bool = True  #: False where more was printed than the limit
 
 
 class Stream(Protocol):
@@ -136,9 +255,15 @@ class Engine(Protocol):
         """All networks with their subnets, the lab's and others'."""
         ...
 
-    def containers(self, labels: Mapping[str, str | None]) -> list[ContainerState]:
-        """All containers, stopped ones too, that carry these labels (value None: any value)."""
+    def containers(self, labels: Mapping[str, str | None], *, sizes: bool = False) -> list[ContainerState]:
+        """All containers, stopped ones too, that carry these labels (value None: any value).
+
+        With `sizes` each says how much it changed in its file system: the engine walks through that, so it
+        takes milliseconds for some thousand files.
+        """
         ...
+
+    def inspect(self, container_id: str) -> ContainerStatus: ...
 
     def create_network(self, spec: NetworkSpec) -> str:
         """Its id. Raises `SubnetTaken` if the subnet overlaps another network's."""
@@ -159,18 +284,52 @@ class Engine(Protocol):
     def start(self, container_id: str) -> None: ...
 
     def kill(self, container_id: str, signal: str = "KILL") -> None:
-        """Not running any more is fine."""
+        """Not running any more is fine. A paused one dies of KILL too."""
+        ...
+
+    def pause(self, container_id: str) -> None:
+        """Freezes all its processes, joined containers' apart. Raises where it does not run."""
+        ...
+
+    def unpause(self, container_id: str) -> None:
+        """Not paused is fine."""
         ...
 
     def wait(self, container_id: str, timeout: float) -> int:
-        """Blocks until it has stopped; its exit code."""
+        """Blocks until it has stopped, and no longer; its exit code."""
         ...
 
     def remove(self, container_id: str) -> None:
-        """Killed first where it runs. Not there any more is fine."""
+        """Killed first where it runs; volumes without a name go with it. Not there any more is fine."""
         ...
 
-    def exec(self, container_id: str, argv: Sequence[str], *, timeout: float = 30.0) -> ExecResult: ...
+    def exec(
+        self,
+        container_id: str,
+        argv: Sequence[str],
+        *,
+        timeout: float = 30.0,
+        user: str | None = None,
+        working_dir: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        limit: int = 16 << 20,
+        each: Callable[[StreamName, bytes], None] | None = None,
+    ) -> ExecResult:
+        """Runs a program in a running container, to its end.
+
+        Of stdout and stderr the first `limit` bytes each are kept. With `each` they are handed over as they
+        come, all of them, and the result's are empty. A program that is out of time (`EngineError`) runs on:
+        an engine ends it only with its container.
+        """
+        ...
+
+    def logs(self, container_id: str, *, follow: bool = False) -> LogStream:
+        """What a container without stdin has written; followed, to its end.
+
+        Only what its limit has left. Who follows a flood may miss lines in the middle:
+        `lab.engine.service.log_is_whole` tells.
+        """
+        ...
 
     def disk_used(self, container_id: str) -> int:
         """Bytes of its writable layer: what was made or changed over its image."""
@@ -178,4 +337,25 @@ class Engine(Protocol):
 
     def read_file(self, container_id: str, path: str) -> bytes:
         """A file out of the container (not from a tmpfs), running or stopped."""
+        ...
+
+    def exists(self, container_id: str, path: str) -> bool:
+        """Whether its image, its volumes or what it wrote have something at this path; before `start` too."""
+        ...
+
+    def put_archive(self, container_id: str, path: str, archive: BinaryIO) -> None:
+        """Unpacks a tar into a folder of the container, or of a volume in it; before `start` too.
+
+        Refused where the file system or the volume is read-only: fill a volume by `lab.engine.volumes`.
+        """
+        ...
+
+    def volumes(self, labels: Mapping[str, str | None]) -> list[VolumeState]: ...
+
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        """An empty one on the engine's machine. Raises where the name is taken."""
+        ...
+
+    def remove_volume(self, name: str) -> None:
+        """Not there any more is fine; in use is an error."""
         ...

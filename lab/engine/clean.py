@@ -40,9 +40,10 @@ class Swept:
     containers: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.containers or self.networks or self.failures)
+        return bool(self.containers or self.networks or self.volumes or self.failures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Leftover:
     containers: Mapping[str, str]  #: id → name
     networks: Mapping[str, str]
     lock: Path | None
+    volumes: tuple[str, ...] = ()  #: by name, which is their id
 
 
 class RunLock:
@@ -163,6 +165,7 @@ def owner(labels: Mapping[str, str]) -> Owner:
 def leftovers(engine: Engine) -> list[Leftover]:
     """Every run that has something on the engine, living ones too."""
     runs: dict[str, tuple[Mapping[str, str], dict[str, str], dict[str, str]]] = {}
+    stored: dict[str, list[str]] = {}
     for container in engine.containers({LABEL_RUN: None}):
         entry = runs.setdefault(container.labels[LABEL_RUN], (container.labels, {}, {}))
         entry[1][container.id] = container.name
@@ -170,8 +173,11 @@ def leftovers(engine: Engine) -> list[Leftover]:
         if LABEL_RUN in network.labels:
             entry = runs.setdefault(network.labels[LABEL_RUN], (network.labels, {}, {}))
             entry[2][network.id] = network.name
+    for volume in engine.volumes({LABEL_RUN: None}):
+        runs.setdefault(volume.labels[LABEL_RUN], (volume.labels, {}, {}))
+        stored.setdefault(volume.labels[LABEL_RUN], []).append(volume.name)
     return [
-        Leftover(run, owner(labels), containers, networks, _lock_of(labels))
+        Leftover(run, owner(labels), containers, networks, _lock_of(labels), tuple(stored.get(run, ())))
         for run, (labels, containers, networks) in sorted(runs.items())
     ]
 
@@ -195,11 +201,12 @@ def sweep(
         with _held(left) as held:
             if held:
                 progress(f"removing what run {left.run} left ({left.owner.value})")
-                done = remove_objects(engine, left.containers, left.networks)
+                done = remove_objects(engine, left.containers, left.networks, left.volumes)
                 total = Swept(
                     total.containers + done.containers,
                     total.networks + done.networks,
                     total.failures + done.failures,
+                    total.volumes + done.volumes,
                 )
                 if left.lock is not None and not done.failures:
                     with contextlib.suppress(OSError):
@@ -207,8 +214,10 @@ def sweep(
     return total
 
 
-def remove_objects(engine: Engine, containers: Mapping[str, str], networks: Mapping[str, str]) -> Swept:
-    """Containers side by side, then networks; what fails does not keep the rest from going."""
+def remove_objects(
+    engine: Engine, containers: Mapping[str, str], networks: Mapping[str, str], volumes: Sequence[str] = ()
+) -> Swept:
+    """Containers side by side, then networks and volumes; what fails does not keep the rest from going."""
     removed: list[str] = []
     failures: list[str] = []
 
@@ -225,7 +234,18 @@ def remove_objects(engine: Engine, containers: Mapping[str, str], networks: Mapp
             jobs = [pool.submit(removes, engine.remove, *item) for item in containers.items()]
             removed = [name for job in jobs if (name := job.result()) is not None]
     gone = [name for item in networks.items() if (name := removes(engine.remove_network, *item)) is not None]
-    return Swept(tuple(removed), tuple(gone), tuple(failures))
+    stored = [name for name in volumes if removes(engine.remove_volume, name, name)]
+    return Swept(tuple(removed), tuple(gone), tuple(failures), tuple(stored))
+
+
+def remove_run(engine: Engine, run: str) -> Swept:
+    """Everything that carries the label of this run: its hosts, wire and services, networks and volumes."""
+    return remove_objects(
+        engine,
+        {container.id: container.name for container in engine.containers({LABEL_RUN: run})},
+        {net.id: net.name for net in engine.networks() if net.labels.get(LABEL_RUN) == run},
+        [volume.name for volume in engine.volumes({LABEL_RUN: run})],
+    )
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import AddressValueError, IPv4Network, NetmaskValueError
-from typing import Any
+from typing import Any, BinaryIO
 
 from docker.errors import APIError, NotFound
 
@@ -18,12 +18,17 @@ from lab.clock import Deadline
 from lab.engine.base import (
     ContainerSpec,
     ContainerState,
+    ContainerStatus,
     EngineInfo,
     ExecResult,
     NetworkSpec,
     NetworkState,
+    StreamName,
+    VolumeState,
 )
+from lab.engine.bodies import container_body, exit_code, status_of
 from lab.engine.endpoint import Endpoint
+from lab.engine.logs import DockerLogs
 from lab.engine.store import DockerImages, calling
 from lab.engine.stream import STDERR, STDOUT, DockerStream, Frames, feed, hijack
 from lab.errors import EngineError, SubnetTaken, SysctlRefused
@@ -88,6 +93,7 @@ class DockerEngine(DockerImages):
         super().__init__(endpoint, version)
         self._info = info
         self._network_names: dict[str, str] = {}
+        self._limits_layers = True  # until the engine refuses it
 
     def close(self) -> None:
         self._api.close()
@@ -109,21 +115,27 @@ class DockerEngine(DockerImages):
             for item in listed
         ]
 
-    def containers(self, labels: Mapping[str, str | None]) -> list[ContainerState]:
-        wanted = [key if value is None else f"{key}={value}" for key, value in labels.items()]
+    def containers(self, labels: Mapping[str, str | None], *, sizes: bool = False) -> list[ContainerState]:
         with calling("list the containers"):
-            listed: list[dict[str, Any]] = self._api.containers(all=True, filters={"label": wanted})
+            listed: list[dict[str, Any]] = self._api.containers(
+                all=True, filters={"label": _wanted(labels)}, size=sizes
+            )
         return [
             ContainerState(
                 id=item["Id"],
                 name=str((item.get("Names") or [""])[0]).lstrip("/"),
                 running=item["State"] in ("running", "paused", "restarting"),
-                exit_code=_exit_code(item),
+                exit_code=exit_code(item),
                 labels=item.get("Labels") or {},
                 image=item["Image"],
+                layer=int(item.get("SizeRw") or 0) if sizes else None,
             )
             for item in listed
         ]
+
+    def inspect(self, container_id: str) -> ContainerStatus:
+        with calling(f"look at container {container_id[:12]}"):
+            return status_of(self._api.inspect_container(container_id))
 
     def create_network(self, spec: NetworkSpec) -> str:
         body = {
@@ -159,9 +171,17 @@ class DockerEngine(DockerImages):
                 return
 
     def create(self, spec: ContainerSpec) -> str:
+        what = f"create container {spec.name}"
         network = self._network_name(spec.network) if spec.network is not None else None
-        body = _container(spec, network)
-        answer = self._post(f"create container {spec.name}", "/containers/create", body, name=spec.name)
+        body = container_body(spec, network, limit_layer=self._limits_layers)
+        try:
+            answer = self._post(what, "/containers/create", body, name=spec.name)
+        except EngineError as error:
+            # "--storage-opt is supported only for overlay over xfs with 'pquota' mount option"
+            if "StorageOpt" not in body["HostConfig"] or "storage" not in str(error).lower():
+                raise
+            self._limits_layers = False
+            answer = self._post(what, "/containers/create", container_body(spec, network), name=spec.name)
         return str(answer["Id"])
 
     def attach(self, container_id: str) -> DockerStream:
@@ -190,6 +210,18 @@ class DockerEngine(DockerImages):
                 if "not running" not in str(error).lower():
                     raise
 
+    def pause(self, container_id: str) -> None:
+        with calling(f"pause container {container_id[:12]}"):
+            self._api.pause(container_id)
+
+    def unpause(self, container_id: str) -> None:
+        with calling(f"unpause container {container_id[:12]}"):
+            try:
+                self._api.unpause(container_id)
+            except APIError as error:
+                if "not paused" not in str(error).lower():
+                    raise
+
     def wait(self, container_id: str, timeout: float) -> int:
         with calling(f"wait for container {container_id[:12]} to stop ({timeout:g} s)"):
             answer = self._api.wait(container_id, timeout=timeout)
@@ -206,23 +238,55 @@ class DockerEngine(DockerImages):
                     raise
                 self._gone(container_id)
 
-    def exec(self, container_id: str, argv: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
+    def exec(
+        self,
+        container_id: str,
+        argv: Sequence[str],
+        *,
+        timeout: float = 30.0,
+        user: str | None = None,
+        working_dir: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        limit: int = 16 << 20,
+        each: Callable[[StreamName, bytes], None] | None = None,
+    ) -> ExecResult:
         deadline = Deadline.after(timeout, f"run {' '.join(argv)} in container {container_id[:12]}")
-        identity, connection, rest = self._start_exec(deadline.what, container_id, argv)
+        more: dict[str, Any] = {}
+        if user is not None:
+            more["User"] = user
+        if working_dir is not None:
+            more["WorkingDir"] = working_dir
+        if environment:
+            more["Env"] = [f"{name}={value}" for name, value in environment.items()]
+        identity, connection, rest = self._start_exec(deadline.what, container_id, argv, **more)
         output = {STDOUT: bytearray(), STDERR: bytearray()}
+        whole = True
 
         def recv(size: int) -> bytes:
             connection.settimeout(max(0.001, deadline.remaining()))
             return connection.recv(size)
 
-        try:
-            with connection:
-                frames = Frames(recv, rest)
-                while (frame := frames.read()) is not None:
-                    output[STDERR if frame[0] == STDERR else STDOUT] += frame[1]
-        except OSError as error:
-            raise EngineError(f"{deadline.what}: {error} (limit {timeout:g} s)") from error
-        return ExecResult(self._exec_status(identity, deadline), bytes(output[STDOUT]), bytes(output[STDERR]))
+        with connection:
+            frames = Frames(recv, rest)
+            while True:
+                try:
+                    frame = frames.read()
+                except OSError as error:
+                    raise EngineError(f"{deadline.what}: {error} (limit {timeout:g} s)") from error
+                if frame is None:
+                    break
+                kind = STDERR if frame[0] == STDERR else STDOUT
+                if each is not None:
+                    each("stderr" if kind == STDERR else "stdout", frame[1])
+                    continue
+                kept = frame[1][: limit - len(output[kind])]
+                whole = whole and len(kept) == len(frame[1])
+                output[kind] += kept
+        status = self._exec_status(identity, deadline)
+        return ExecResult(status, bytes(output[STDOUT]), bytes(output[STDERR]), whole)
+
+    def logs(self, container_id: str, *, follow: bool = False) -> DockerLogs:
+        return DockerLogs(self.endpoint, self.api_version, container_id, follow=follow)
 
     def disk_used(self, container_id: str) -> int:
         with calling(f"measure container {container_id[:12]}"):
@@ -261,10 +325,10 @@ class DockerEngine(DockerImages):
         return self._exec_status(identity, Deadline.after(ANSWER_PATIENCE, what))
 
     def _start_exec(
-        self, what: str, container_id: str, argv: Sequence[str], *, stdin: bool = False
+        self, what: str, container_id: str, argv: Sequence[str], *, stdin: bool = False, **more: Any
     ) -> tuple[str, socket.socket, bytes]:
         """Its id, the connection to it, and what of its output has come already."""
-        body = {"AttachStdin": stdin, "AttachStdout": True, "AttachStderr": True, "Cmd": list(argv)}
+        body = {"AttachStdin": stdin, "AttachStdout": True, "AttachStderr": True, "Cmd": list(argv), **more}
         identity = str(self._post(what, f"/containers/{container_id}/exec", body)["Id"])
         start = f"/v{self.api_version}/exec/{identity}/start"
         return identity, *hijack(self.endpoint, start, {"Detach": False, "Tty": False})
@@ -288,6 +352,45 @@ class DockerEngine(DockerImages):
             answer = self._api._post_json(self._api._url(path), data=body, params=params)
             result: dict[str, Any] = self._api._result(answer, json=True)
             return result
+
+    def exists(self, container_id: str, path: str) -> bool:
+        with calling(f"look for {path} in container {container_id[:12]}"):
+            answer = self._api.head(
+                self._api._url("/containers/{0}/archive", container_id), params={"path": path}, timeout=60
+            )
+            if answer.status_code == 404:
+                self._api.inspect_container(container_id)  # the 404 of a container that is not there
+                return False
+            self._api._raise_for_status(answer)
+        return True
+
+    def put_archive(self, container_id: str, path: str, archive: BinaryIO) -> None:
+        with calling(f"put files into {path} of container {container_id[:12]}"):
+            self._api.put_archive(container_id, path, archive)
+
+    def volumes(self, labels: Mapping[str, str | None]) -> list[VolumeState]:
+        with calling("list the volumes"):
+            listed: dict[str, Any] = self._api.volumes(filters={"label": _wanted(labels)})
+        return [
+            VolumeState(str(item["Name"]), item.get("Labels") or {}) for item in listed.get("Volumes") or []
+        ]
+
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        with calling(f"create volume {name}"):
+            try:
+                self._api.inspect_volume(name)
+            except NotFound:
+                self._api.create_volume(name, driver="local", labels=dict(labels))
+                return
+        # The engine would hand out the one that is there, with what somebody left in it.
+        raise EngineError(f"create volume {name}: the name is already in use")
+
+    def remove_volume(self, name: str) -> None:
+        with calling(f"remove volume {name}"):
+            try:
+                self._api.remove_volume(name)
+            except NotFound:
+                return
 
     def _network_name(self, identity: str) -> str:
         """20.10 gives a container its MAC only where it is told the network by name, not by id."""
@@ -327,74 +430,6 @@ def _subnets(item: Mapping[str, Any]) -> list[IPv4Network]:
     return found
 
 
-def _exit_code(item: Mapping[str, Any]) -> int | None:
-    """The list says it in words only: "Exited (137) 2 seconds ago"."""
-    status = str(item.get("Status", ""))
-    if item["State"] not in ("exited", "dead") or "(" not in status:
-        return None
-    number = status.partition("(")[2].partition(")")[0]
-    return int(number) if number.isdigit() else None
-
-
-def _container(spec: ContainerSpec, network: str | None) -> dict[str, Any]:
-    """The body of the create call; `network` is the name of the spec's network."""
-    host: dict[str, Any] = {
-        "CapDrop": ["ALL"],
-        "CapAdd": list(spec.capabilities),
-        "Sysctls": dict(spec.sysctls),
-        "Tmpfs": dict(spec.tmpfs),
-        "Binds": list(spec.binds),
-        "Devices": [
-            {"PathOnHost": device, "PathInContainer": device, "CgroupPermissions": "rwm"}
-            for device in spec.devices
-        ],
-        "Ulimits": [
-            {"Name": name, "Soft": limit, "Hard": limit} for name, limit in sorted(spec.ulimits.items())
-        ],
-        "SecurityOpt": ["no-new-privileges"] if spec.no_new_privileges else [],
-        # What a container writes is read from the attached stream; the engine need not keep it too.
-        "LogConfig": {"Type": "none"},
-    }
-    if spec.memory is not None:
-        host["Memory"] = host["MemorySwap"] = spec.memory
-    if spec.pids is not None:
-        host["PidsLimit"] = spec.pids
-    body: dict[str, Any] = {
-        "Image": spec.image,
-        "Labels": dict(spec.labels),
-        "Env": [f"{name}={value}" for name, value in spec.environment.items()],
-        "AttachStdin": True,
-        "AttachStdout": True,
-        "AttachStderr": True,
-        "OpenStdin": True,
-        # When the lab dies the engine closes stdin, and an agent that sees its end ends.
-        "StdinOnce": not spec.outlives_lab,
-        "Tty": False,
-        # An engine that ends or restarts would else wait ten seconds for an agent, which has nothing to save.
-        "StopSignal": "SIGKILL",
-        "HostConfig": host,
-    }
-    if spec.command is not None:
-        body["Cmd"] = list(spec.command)
-    if spec.join is not None:
-        host["NetworkMode"] = f"container:{spec.join}"
-        return body
-    if spec.hostname is not None:
-        body["Hostname"] = spec.hostname
-    if network is None:
-        host["NetworkMode"] = "none"
-        return body
-    host["NetworkMode"] = network
-    # 20.10 forwards outside names out of an internal network; the lab's own names resolve all the same.
-    host["Dns"] = ["127.0.0.1"]
-    endpoint: dict[str, Any] = {}
-    if spec.address is not None:
-        endpoint["IPAMConfig"] = {"IPv4Address": str(spec.address)}
-    if spec.mac is not None:
-        # Both places: before API 1.44 the endpoint's alone is ignored, from then on they must agree.
-        endpoint["MacAddress"] = spec.mac
-        body["MacAddress"] = spec.mac
-    if spec.hostname is not None:
-        endpoint["Aliases"] = [spec.hostname]
-    body["NetworkingConfig"] = {"EndpointsConfig": {network: endpoint}}
-    return body
+def _wanted(labels: Mapping[str, str | None]) -> list[str]:
+    """Labels as the engine's filter takes them."""
+    return [key if value is None else f"{key}={value}" for key, value in labels.items()]

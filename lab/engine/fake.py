@@ -3,133 +3,31 @@
 from __future__ import annotations
 
 import itertools
-import queue
+import tarfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 from lab.engine.base import (
     ContainerSpec,
     ContainerState,
+    ContainerStatus,
     EngineInfo,
     ExecResult,
+    Mount,
     NetworkSpec,
     NetworkState,
+    StreamName,
+    VolumeState,
 )
+from lab.engine.bodies import signal_of
+from lab.engine.fake_process import FakeContainer, FakeKilled, FakeLogs, FakeProcess, FakeStream, Program
+from lab.engine.images import BuildFailed, BuildRequest, Progress
 from lab.errors import EngineError, SubnetTaken
 
-Program = Callable[["FakeProcess"], int]
-
-
-class FakeKilled(BaseException):
-    """Unwinds a program that was killed, as SIGKILL would; a program cannot catch it with `Exception`."""
-
-
-class FakeProcess:
-    """What a program of the fake engine sees: its arguments, its streams, its files.
-
-    Every method raises `FakeKilled` once the container was killed.
-    """
-
-    def __init__(self, spec: ContainerSpec, argv: Sequence[str], files: dict[str, bytes]) -> None:
-        self.spec = spec
-        self.argv = list(argv)
-        self.files = files
-        self.stdin: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self.stdout: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self.signals: list[str] = []
-        self.errors = bytearray()
-        self._killed = threading.Event()
-        self._pending = b""
-
-    def read_line(self) -> bytes | None:
-        """The next line of stdin without its newline, blocking; None at its end."""
-        while b"\n" not in self._pending:
-            chunk = self.stdin.get()
-            self._check()
-            if chunk is None:
-                self.stdin.put(None)
-                rest, self._pending = self._pending, b""
-                return rest or None
-            self._pending += chunk
-        line, _, self._pending = self._pending.partition(b"\n")
-        return line
-
-    def write(self, data: bytes) -> None:
-        self._check()
-        self.stdout.put(data)
-
-    def error(self, data: bytes) -> None:
-        self._check()
-        self.errors += data
-
-    def pause(self) -> None:
-        """Blocks until the container is killed."""
-        self._killed.wait()
-        self._check()
-
-    def kill(self) -> None:
-        self._killed.set()
-        self.stdin.put(b"")
-
-    def _check(self) -> None:
-        if self._killed.is_set():
-            raise FakeKilled
-
-
-class FakeStream:
-    """`Stream` on a fake container."""
-
-    def __init__(self, process: FakeProcess, ended: threading.Event) -> None:
-        self._process = process
-        self._ended = ended
-        self._closed = False
-        self._pending = b""
-
-    def write(self, data: bytes) -> None:
-        if self._closed or self._ended.is_set():
-            raise EngineError("the container has ended, nothing can be written to it")
-        self._process.stdin.put(data)
-
-    def read_line(self) -> bytes | None:
-        while b"\n" not in self._pending:
-            chunk = None if self._closed else self._process.stdout.get()
-            if chunk is None:
-                self._process.stdout.put(None)
-                rest, self._pending = self._pending, b""
-                return rest or None
-            self._pending += chunk
-        line, _, self._pending = self._pending.partition(b"\n")
-        return line
-
-    def stderr_tail(self) -> str:
-        return bytes(self._process.errors[-8192:]).decode(errors="replace")
-
-    def close(self) -> None:
-        self._closed = True
-        self._process.stdin.put(None)
-        self._process.stdout.put(None)
-
-
-@dataclass
-class FakeContainer:
-    id: str
-    spec: ContainerSpec
-    process: FakeProcess
-    program: Program
-    started: bool = False
-    exit_code: int | None = None
-    ended: threading.Event = field(default_factory=threading.Event)
-
-    def run(self) -> None:
-        try:
-            self.exit_code = self.program(self.process)
-        except FakeKilled:
-            self.exit_code = 137
-        finally:
-            self.ended.set()
-            self.process.stdout.put(None)
+__all__ = ["FakeContainer", "FakeEngine", "FakeKilled", "FakeProcess", "FakeStream", "Program"]
 
 
 class FakeEngine:
@@ -142,6 +40,7 @@ class FakeEngine:
         self._images: dict[str, Program] = dict(images or {})
         self._networks: dict[str, NetworkState] = {}
         self._containers: dict[str, FakeContainer] = {}
+        self._volumes: dict[str, tuple[VolumeState, dict[str, bytes]]] = {}
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
         self.built: list[str] = []  #: tags that were pulled, imported or built, in order
@@ -165,20 +64,42 @@ class FakeEngine:
             self._images.pop(tag, None)
             return True
 
-    def pull(self, reference: str, tag: str, *, patience: float) -> None:
+    def remove_untagged(self, label: str) -> None:
+        """A build of the fake leaves nothing without a tag."""
+
+    def pull(self, reference: str, tag: str | None = None, *, patience: float) -> None:
         if reference not in self.registry:
             raise EngineError(f"pull {reference}: no registry answers")
-        self._add_image(tag)
+        self._add_image(tag or reference)
 
     def import_image(self, archive: Path, tag: str) -> None:
         if not archive.exists():
             raise EngineError(f"import {tag}: {archive} is not there")
         self._add_image(tag)
 
-    def build(self, context: bytes, tag: str, *, arguments: dict[str, str]) -> None:
-        if arguments["BASE"] not in self._images:
-            raise EngineError(f"build {tag}: no such image: {arguments['BASE']}")
-        self._add_image(tag)
+    def build(
+        self,
+        request: BuildRequest,
+        progress: Progress = lambda line: None,
+        *,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """The image's program does nothing. A Dockerfile with `RUN false` fails, as it would."""
+        what = f"build {request.tag}"
+        with tarfile.open(fileobj=request.context) as context:
+            content = context.extractfile(request.dockerfile)
+            lines = [] if content is None else content.read().decode().splitlines()
+        steps = [line for line in lines if line.strip() and not line.startswith("#")]
+        base = request.arguments.get("BASE")
+        if base is not None and base not in self._images:
+            raise BuildFailed(what, f"no such image: {base}")
+        output = []
+        for number, step in enumerate(steps, start=1):
+            output.append(f"Step {number}/{len(steps)} : {step}")
+            progress(output[-1])
+            if step == "RUN false":
+                raise BuildFailed(what, "The command 'false' returned a non-zero code: 1", output)
+        self._add_image(request.tag)
 
     def _add_image(self, tag: str) -> None:
         self._images[tag] = lambda process: 0
@@ -203,23 +124,51 @@ class FakeEngine:
 
     def remove_network(self, network_id: str) -> None:
         with self._lock:
-            users = [c for c in self._containers.values() if c.spec.network == network_id and _runs(c)]
+            users = [c for c in self._containers.values() if c.spec.network == network_id and c.runs]
             if users:
                 raise EngineError(f"remove network {network_id[:12]}: it has active endpoints")
             self._networks.pop(network_id, None)
 
     # Containers
 
-    def containers(self, labels: Mapping[str, str | None]) -> list[ContainerState]:
+    def containers(self, labels: Mapping[str, str | None], *, sizes: bool = False) -> list[ContainerState]:
         with self._lock:
             return [
-                ContainerState(c.id, c.spec.name, _runs(c), c.exit_code, dict(c.spec.labels), c.spec.image)
-                for c in self._containers.values()
-                if all(
-                    key in c.spec.labels and value in (None, c.spec.labels[key])
-                    for key, value in labels.items()
+                ContainerState(
+                    c.id,
+                    c.spec.name,
+                    c.runs,
+                    c.exit_code,
+                    dict(c.spec.labels),
+                    c.spec.image,
+                    sum(map(len, c.process.files.values())) if sizes else None,
                 )
+                for c in self._containers.values()
+                if _carries(c.spec.labels, labels)
             ]
+
+    def inspect(self, container_id: str) -> ContainerStatus:
+        container = self._container(container_id)
+        code = None if container.runs else container.exit_code
+        check = container.spec.healthcheck
+        if container.runs and check is not None and container.health == "starting":
+            done = self.exec(container_id, list(check.test[1:]))
+            container.health = "healthy" if done.exit_code == 0 else "unhealthy"
+            container.health_output = done.stdout.decode()
+        return ContainerStatus(
+            id=container_id,
+            running=container.runs,
+            paused=container.runs and container.process.paused,
+            exit_code=code,
+            signal=signal_of(code),
+            oom_killed=container.process.oom_killed,
+            health=container.health,
+            health_output=container.health_output,
+            started_ns=container.started_ns,
+            finished_ns=container.finished_ns,
+            error="",
+            stop_signal=container.spec.stop_signal or "SIGTERM",
+        )
 
     def create(self, spec: ContainerSpec) -> str:
         what = f"create container {spec.name}"
@@ -232,10 +181,14 @@ class FakeEngine:
                 raise EngineError(f"{what}: no such network: {spec.network}")
             if spec.join is not None:
                 self._container(spec.join)
-            process = FakeProcess(spec, spec.command or [], {})
-            identity = self._new_id()
-            self._containers[identity] = FakeContainer(identity, spec, process, self._images[spec.image])
-            return identity
+                if spec.hostname is not None or spec.hosts:
+                    raise EngineError(f"{what}: conflicting options: hostname or hosts and the network mode")
+            container = FakeContainer(
+                self._new_id(), spec, FakeProcess(spec, (), {}), self._images[spec.image]
+            )
+            container.process.argv = container.argv()
+            self._containers[container.id] = container
+            return container.id
 
     def attach(self, container_id: str) -> FakeStream:
         container = self._container(container_id)
@@ -246,21 +199,26 @@ class FakeEngine:
         with self._lock:
             address = container.spec.address
             for other in self._containers.values():
-                if address is not None and _runs(other) and other.spec.address == address:
+                if address is not None and other.runs and other.spec.address == address:
                     raise EngineError(f"start container {container_id[:12]}: address already in use")
-            container.started = True
-        threading.Thread(target=container.run, name=container.spec.name, daemon=True).start()
+            container.begin()
 
     def kill(self, container_id: str, signal: str = "KILL") -> None:
         with self._lock:
             container = self._containers.get(container_id)
-        if container is None or not _runs(container):
+        if container is None or not container.runs:
             return
-        container.process.signals.append(signal)
+        container.process.signal(signal)
         # As for the first process of a container: other signals end it only where it has a handler.
         if signal == "KILL":
             container.process.kill()
             container.ended.wait(10)
+
+    def pause(self, container_id: str) -> None:
+        self._running(container_id).process.freeze(True)
+
+    def unpause(self, container_id: str) -> None:
+        self._container(container_id).process.freeze(False)
 
     def wait(self, container_id: str, timeout: float) -> int:
         container = self._container(container_id)
@@ -273,28 +231,102 @@ class FakeEngine:
         with self._lock:
             self._containers.pop(container_id, None)
 
-    def exec(self, container_id: str, argv: Sequence[str], *, timeout: float = 30.0) -> ExecResult:
-        container = self._container(container_id)
-        if not _runs(container):
-            raise EngineError(f"container {container_id[:12]} is not running")
-        process = FakeProcess(container.spec, argv, container.process.files)
+    def exec(
+        self,
+        container_id: str,
+        argv: Sequence[str],
+        *,
+        timeout: float = 30.0,
+        user: str | None = None,
+        working_dir: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        limit: int = 16 << 20,
+        each: Callable[[StreamName, bytes], None] | None = None,
+    ) -> ExecResult:
+        container = self._running(container_id)
+        spec = replace(container.spec, stdin=True)
+        process = FakeProcess(
+            spec,
+            argv,
+            container.process.files,
+            user=user,
+            working_dir=working_dir,
+            environment=environment,
+        )
         process.stdin.put(None)
-        running = FakeContainer("exec", container.spec, process, container.program, started=True)
+        running = FakeContainer("exec", spec, process, container.program, started=True)
         threading.Thread(target=running.run, daemon=True).start()
         if not running.ended.wait(timeout) or running.exit_code is None:
             process.kill()
             raise EngineError(f"run {' '.join(argv)}: out of time")
-        output = b"".join(iter(process.stdout.get, None))
-        return ExecResult(running.exit_code, output, bytes(process.errors))
+        stdout, stderr = b"".join(iter(process.stdout.get, None)), bytes(process.errors)
+        if each is not None:
+            each("stdout", stdout)
+            each("stderr", stderr)
+            return ExecResult(running.exit_code, b"", b"")
+        whole = max(len(stdout), len(stderr)) <= limit
+        return ExecResult(running.exit_code, stdout[:limit], stderr[:limit], whole)
+
+    def logs(self, container_id: str, *, follow: bool = False) -> FakeLogs:
+        return FakeLogs(self._container(container_id).process.log, follow=follow)
 
     def disk_used(self, container_id: str) -> int:
         return sum(map(len, self._container(container_id).process.files.values()))
 
     def read_file(self, container_id: str, path: str) -> bytes:
-        files = self._container(container_id).process.files
-        if path not in files:
+        container = self._container(container_id)
+        files, inside = self._place(container, path)
+        if inside not in files:
             raise EngineError(f"read {path} of container {container_id[:12]}: no such file")
-        return files[path]
+        return files[inside]
+
+    def exists(self, container_id: str, path: str) -> bool:
+        files, inside = self._place(self._container(container_id), path.rstrip("/"))
+        return any(name == inside or name.startswith(inside + "/") for name in files)
+
+    def put_archive(self, container_id: str, path: str, archive: BinaryIO) -> None:
+        container = self._container(container_id)
+        what = f"put files into {path} of container {container_id[:12]}"
+        mount = _mount_at(container, path)
+        if mount.read_only if mount is not None else container.spec.read_only:
+            raise EngineError(f"{what}: it is marked read-only")
+        with tarfile.open(fileobj=archive) as unpacked:
+            for entry in unpacked:
+                content = unpacked.extractfile(entry)
+                if content is not None:
+                    files, inside = self._place(container, f"{path.rstrip('/')}/{entry.name}")
+                    files[inside] = content.read()
+
+    # Volumes
+
+    def volumes(self, labels: Mapping[str, str | None]) -> list[VolumeState]:
+        with self._lock:
+            return [state for state, _ in self._volumes.values() if _carries(state.labels, labels)]
+
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        with self._lock:
+            if name in self._volumes:
+                raise EngineError(f"create volume {name}: the name is already in use")
+            self._volumes[name] = (VolumeState(name, dict(labels)), {})
+
+    def remove_volume(self, name: str) -> None:
+        with self._lock:
+            if any(m.volume == name for c in self._containers.values() for m in c.spec.mounts):
+                raise EngineError(f"remove volume {name}: volume is in use")
+            self._volumes.pop(name, None)
+
+    def _place(self, container: FakeContainer, path: str) -> tuple[dict[str, bytes], str]:
+        """The files that a path of the container is among, and its name there."""
+        mount = _mount_at(container, path)
+        if mount is None:
+            return container.process.files, path
+        return self._volumes[mount.volume][1], path[len(mount.target) :]
+
+    def _running(self, container_id: str) -> FakeContainer:
+        container = self._container(container_id)
+        if not container.runs:
+            raise EngineError(f"container {container_id[:12]} is not running")
+        return container
 
     def _container(self, container_id: str) -> FakeContainer:
         with self._lock:
@@ -306,5 +338,12 @@ class FakeEngine:
         return f"{next(self._numbers):064x}"
 
 
-def _runs(container: FakeContainer) -> bool:
-    return container.started and not container.ended.is_set()
+def _carries(labels: Mapping[str, str], wanted: Mapping[str, str | None]) -> bool:
+    return all(key in labels and value in (None, labels[key]) for key, value in wanted.items())
+
+
+def _mount_at(container: FakeContainer, path: str) -> Mount | None:
+    for mount in container.spec.mounts:
+        if path == mount.target or path.startswith(mount.target + "/"):
+            return mount
+    return None

@@ -7,10 +7,11 @@ import io
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from lab.engine.state import locked, state_dir
 from lab.errors import EngineError, LabEnvironmentError
@@ -26,6 +27,31 @@ BOOTSTRAP_PATIENCE = 600.0
 _IGNORED = {"__pycache__", "README.md"}
 
 
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """One build by the engine."""
+
+    context: BinaryIO  #: a tar at its begin
+    size: int  #: bytes of it
+    tag: str
+    dockerfile: str = "Dockerfile"  #: its name in the tar
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    target: str | None = None
+    network: str = "host"  #: none, bridge, host: a bridge of the engine's has no way out on many machines
+    memory: int | None = None  #: bytes for each step
+    timeout: float = 600.0  #: s
+
+
+class BuildFailed(EngineError):
+    """The engine could not build; `output` is what it said before, `reason` its last word."""
+
+    def __init__(self, what: str, reason: str, output: Sequence[str] = (), *, hint: str = "") -> None:
+        super().__init__("\n".join([f"{what}: {reason}", *output[-12:]]), hint=hint)
+        self.reason = reason
+        self.output = tuple(output)
+
+
 class ImageStore(Protocol):
     """The verbs of an engine that only building images needs."""
 
@@ -39,16 +65,30 @@ class ImageStore(Protocol):
         """False where it is in use. Not there any more is fine."""
         ...
 
-    def pull(self, reference: str, tag: str, *, patience: float) -> None:
-        """Pulls and tags. Raises `EngineError` where the registry is silent for `patience` s."""
+    def remove_untagged(self, label: str) -> None:
+        """The images with this label that have no tag and that nothing is built on."""
+        ...
+
+    def pull(self, reference: str, tag: str | None = None, *, patience: float) -> None:
+        """Pulls, and tags where a tag is given. Raises `EngineError` where the registry is silent for
+        `patience` s."""
         ...
 
     def import_image(self, archive: Path, tag: str) -> None:
         """A root file system (a tar) becomes an image."""
         ...
 
-    def build(self, context: bytes, tag: str, *, arguments: dict[str, str]) -> None:
-        """Builds the tar's `Dockerfile`. Raises `EngineError` with the end of the build's output."""
+    def build(
+        self,
+        request: BuildRequest,
+        progress: Progress = lambda line: None,
+        *,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """Builds the tar's Dockerfile, line by line of its output to `progress`, until `stop` is set.
+
+        Raises `BuildFailed` with the output, `EngineError` where it takes longer than it may.
+        """
         ...
 
 
@@ -100,7 +140,9 @@ class Source:
                 entry.size = len(content)
                 entry.mode = 0o755 if _is_program(content) else 0o644
                 archive.addfile(entry, io.BytesIO(content))
-        return buffer.getvalue()
+            # Without the filling behind the two empty blocks that end a tar: see lab.engine.context.
+            size = archive.offset + 2 * tarfile.BLOCKSIZE
+        return buffer.getvalue()[:size]
 
 
 def _is_program(content: bytes) -> bool:
@@ -152,7 +194,12 @@ def ensure_images(store: ImageStore, progress: Progress, *, project: Path | None
             for source in (host, wire):
                 if store.image_id(source.tag) is None:
                     progress(f"image {source.tag}: building (Debian packages, about half a minute)")
-                    store.build(source.context(), source.tag, arguments={"BASE": source.on})
+                    context = source.context()
+                    store.build(
+                        BuildRequest(
+                            io.BytesIO(context), len(context), source.tag, arguments={"BASE": source.on}
+                        )
+                    )
             found = _present(store, (base, host, wire))
     if found is None:
         raise EngineError(

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-import io
 import json
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.utils import parse_repository_tag
 
+from lab.clock import Deadline
 from lab.engine.endpoint import Endpoint
+from lab.engine.images import BuildFailed, BuildRequest, Progress
+from lab.engine.stream import Refused, Upload, hijack
 from lab.errors import EngineError
+
+#: How long the engine may take to unpack a context before it begins.
+UPLOAD_PATIENCE = 120.0
+_GLANCE = 0.5  # s between two looks at whether the build is still wanted
+_OUTPUT_LINES = 200
 
 
 @contextmanager
@@ -77,15 +88,20 @@ class DockerImages:
                 return False
         return True
 
-    def pull(self, reference: str, tag: str, *, patience: float) -> None:
+    def remove_untagged(self, label: str) -> None:
+        with calling(f"remove untagged images with the label {label}"):
+            self._api.prune_images(filters={"dangling": True, "label": label})
+
+    def pull(self, reference: str, tag: str | None = None, *, patience: float) -> None:
         # The client's own timeout bounds each silence of the engine: its first word, then between two.
         client: Any = self.endpoint.client(self.api_version, timeout=patience)
-        name, _, version = reference.partition(":")
+        name, version = parse_repository_tag(reference)
         try:
             with calling(f"pull {reference}"):
                 for progress in client.pull(name, tag=version or "latest", stream=True, decode=True):
-                    _raise_error(f"pull {reference}", progress, [])
-                self._tag(client.inspect_image(reference)["Id"], tag)
+                    _raise_error(f"pull {reference}", progress)
+                if tag is not None:
+                    self._tag(client.inspect_image(reference)["Id"], tag)
         finally:
             client.close()
 
@@ -95,38 +111,109 @@ class DockerImages:
             answer = self._api.import_image_from_file(str(archive), repository=repository, tag=version)
         for line in str(answer).splitlines():
             if line.strip():
-                _raise_error(f"import {tag}", json.loads(line), [])
+                _raise_error(f"import {tag}", json.loads(line))
 
-    def build(self, context: bytes, tag: str, *, arguments: dict[str, str]) -> None:
-        """With the network of the engine's machine: a build's own bridge has no way out on many of them."""
-        client = self.endpoint.client(self.api_version, timeout=600)
+    def build(
+        self,
+        request: BuildRequest,
+        progress: Progress = lambda line: None,
+        *,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """By the classic builder, which every engine since 20.10 has; BuildKit needs a client program.
+
+        The connection is the build: where it is closed, the engine stops.
+        """
+        what = f"build {request.tag}"
+        deadline = Deadline.after(request.timeout, what)
         output: list[str] = []
         try:
-            with calling(f"build {tag}"):
-                for progress in client.build(
-                    fileobj=io.BytesIO(context),
-                    custom_context=True,
-                    tag=tag,
-                    network_mode="host",
-                    buildargs=arguments,
-                    rm=True,
-                    forcerm=True,
-                    decode=True,
-                ):
-                    _raise_error(f"build {tag}", progress, output)
-                    if text := str(progress.get("stream", "")).rstrip():
-                        output.append(text)
-        finally:
-            client.close()
-        if self.image_id(tag) is None:
-            raise EngineError(f"build {tag}: it ended without an image:\n" + "\n".join(output[-12:]))
+            connection, rest = hijack(
+                self.endpoint,
+                f"/v{self.api_version}/build?{urlencode(self._build_query(request))}",
+                protocol="HTTP/1.0",
+                upload=Upload(request.context, request.size, "application/x-tar"),
+                patience=min(request.timeout, UPLOAD_PATIENCE),
+                what=what,
+            )
+        except Refused as error:
+            raise BuildFailed(what, error.reason) from error
+        with connection:
+            for line in _lines(connection, rest, deadline, stop):
+                said = _decoded(what, line)
+                if reason := said.get("error"):
+                    raise BuildFailed(what, str(reason).strip(), output)
+                for text in str(said.get("stream", "")).splitlines():
+                    if text.strip():
+                        output.append(text.rstrip())
+                        del output[:-_OUTPUT_LINES]
+                        progress(text.rstrip())
+        if self.image_id(request.tag) is None:
+            raise BuildFailed(what, "it ended without an image", output)
+
+    def _build_query(self, request: BuildRequest) -> dict[str, str]:
+        # As the docker command does: the proxies of the user's configuration reach the build.
+        proxies: dict[str, str] = self._api._proxy_configs.get_environment()
+        query = {
+            "t": request.tag,
+            "dockerfile": request.dockerfile,
+            "networkmode": request.network,
+            "buildargs": json.dumps({**proxies, **request.arguments}),
+            "labels": json.dumps(dict(request.labels)),
+            "rm": "1",
+            "forcerm": "1",
+            "version": "1",
+        }
+        if request.target:
+            query["target"] = request.target
+        if request.memory is not None:
+            query["memory"] = query["memswap"] = str(request.memory)
+        return query
 
     def _tag(self, image: str, tag: str) -> None:
-        repository, _, version = tag.partition(":")
+        repository, version = parse_repository_tag(tag)
         self._api.tag(image, repository, version)
 
 
-def _raise_error(what: str, progress: dict[str, Any], output: list[str]) -> None:
+def _lines(
+    connection: socket.socket, rest: bytes, deadline: Deadline, stop: threading.Event | None
+) -> Iterator[bytes]:
+    """The lines of an answer, until its end, the deadline or `stop`."""
+    pending = bytearray(rest)
+    while True:
+        while (end := pending.find(b"\n")) >= 0:
+            line = bytes(pending[:end]).strip()
+            del pending[: end + 1]
+            if line:
+                yield line
+        if stop is not None and stop.is_set():
+            raise EngineError(f"{deadline.what}: it was stopped")
+        if deadline.expired():
+            raise EngineError(
+                f"{deadline.what}: out of time", hint="make the build smaller, or allow it more time"
+            )
+        connection.settimeout(max(0.001, min(_GLANCE, deadline.remaining())))
+        try:
+            chunk = connection.recv(64 * 1024)
+        except TimeoutError:
+            continue
+        except ConnectionResetError:
+            return  # the end of an engine that has not read all of its request
+        except OSError as error:
+            raise EngineError(f"{deadline.what}: the connection broke: {error}") from error
+        if not chunk:
+            return
+        pending += chunk
+
+
+def _decoded(what: str, line: bytes) -> dict[str, Any]:
+    try:
+        said = json.loads(line)
+    except ValueError as error:
+        raise EngineError(f"{what}: the engine's answer is not JSON: {line[:200]!r}") from error
+    return said if isinstance(said, dict) else {}
+
+
+def _raise_error(what: str, progress: dict[str, Any]) -> None:
     if error := progress.get("error"):
-        tail = "\n".join([*output[-12:], str(error).strip()])
-        raise EngineError(f"{what}: {tail}")
+        raise EngineError(f"{what}: {str(error).strip()}")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
 
 from lab.engine.endpoint import Endpoint
 from lab.errors import EngineError
@@ -17,35 +20,69 @@ _STDERR_TAIL = 8 * 1024
 _CHUNK = 64 * 1024
 
 
-def hijack(endpoint: Endpoint, path: str, body: object | None = None) -> tuple[socket.socket, bytes]:
-    """POSTs to the API and takes the connection over; whatever came behind the answer's head comes along.
+class Refused(EngineError):
+    """The engine's answer to a request was an error; `reason` is its text."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"{what}: {reason}")
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What is sent with a request; `file` stands at its begin."""
+
+    file: BinaryIO
+    size: int  #: bytes
+    kind: str  #: its content type
+
+
+def hijack(
+    endpoint: Endpoint,
+    path: str,
+    body: object | None = None,
+    *,
+    method: str = "POST",
+    protocol: str = "HTTP/1.1",
+    upload: Upload | None = None,
+    patience: float = 10.0,
+    what: str = "",
+) -> tuple[socket.socket, bytes]:
+    """Asks the API and takes the connection over; whatever came behind the answer's head comes along.
 
     The SDK's own way reads through a buffer and hands out the socket below it, which can lose the first
-    bytes of a program that is quick to write.
+    bytes of a program that is quick to write. With HTTP/1.0 the answer's body is the rest of the connection.
     """
-    payload = b"" if body is None else json.dumps(body).encode()
+    if upload is None:
+        payload = b"" if body is None else json.dumps(body).encode()
+        upload = Upload(io.BytesIO(payload), len(payload), "application/json")
+    upgrade = "Connection: Upgrade\r\nUpgrade: tcp\r\n" if protocol == "HTTP/1.1" else ""
     head = (
-        f"POST {path} HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
+        f"{method} {path} {protocol}\r\nHost: docker\r\n{upgrade}"
+        f"Content-Type: {upload.kind}\r\nContent-Length: {upload.size}\r\n\r\n"
     )
-    connection = endpoint.connect()
+    what = what or path
+    connection = endpoint.connect(patience)
     try:
-        connection.sendall(head.encode() + payload)
+        connection.sendall(head.encode())
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has answered already: an error
+            while chunk := upload.file.read(_CHUNK):
+                connection.sendall(chunk)
         received = b""
         while b"\r\n\r\n" not in received:
             chunk = connection.recv(_CHUNK)
             if not chunk:
-                raise EngineError(f"{path}: the engine closed the connection: {_text(received)}")
+                raise EngineError(f"{what}: the engine closed the connection: {_text(received)}")
             received += chunk
         answer, _, rest = received.partition(b"\r\n\r\n")
         status = answer.split(b" ", 2)[1:2]
         if status not in ([b"101"], [b"200"]):
             rest += _body_of(connection, answer, len(rest))
-            raise EngineError(f"{path}: {_text(answer.splitlines()[0])}: {_text(rest)}")
+            raise Refused(what, _message(rest) or _text(answer.splitlines()[0]))
         connection.settimeout(None)
     except OSError as error:
         connection.close()
-        raise EngineError(f"{path}: the engine does not answer: {error}", hint="see `lab doctor`") from error
+        raise EngineError(f"{what}: the engine does not answer: {error}", hint="see `lab doctor`") from error
     except EngineError:
         connection.close()
         raise
@@ -63,6 +100,15 @@ def _body_of(connection: socket.socket, head: bytes, have: int) -> bytes:
     while have + len(body) < length and (chunk := connection.recv(_CHUNK)):
         body += chunk
     return body
+
+
+def _message(body: bytes) -> str:
+    """The text in `{"message": …}`, which is how the API says what is wrong."""
+    try:
+        said = json.loads(body)
+    except ValueError:
+        return _text(body)
+    return str(said.get("message", "")).strip() if isinstance(said, dict) else _text(body)
 
 
 def _text(data: bytes) -> str:

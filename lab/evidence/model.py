@@ -115,6 +115,41 @@ class RunRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceRecord:
+    """One start of a service: a container from its begin to its end. Times are the engine's machine's."""
+
+    host: str
+    service: str
+    start: int  #: from 1; a service that was started again has another record
+    image: str
+    started_wall_ns: int | None = None  #: None where it could not be started
+    ready_wall_ns: int | None = None
+    ended_wall_ns: int | None = None
+    exit_code: int | None = None  #: None while it runs
+    signal: int | None = None  #: that ended it
+    out_of_memory: bool = False  #: the kernel killed one of its processes at the memory limit
+    health: str | None = None  #: of its healthcheck, at the end
+    ended_by: str | None = None  #: id of the step that ended it; "" is the lab, None: it ended by itself
+    may_end: bool = False  #: it is a job, or another waits for its end
+    not_ready: str = ""  #: why it did not get ready in time
+    error: str = ""  #: why it could not be started, in the engine's words
+    log_cut: bool = False  #: lines are missing: it wrote more than is kept
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One line that a service wrote."""
+
+    host: str
+    service: str
+    start: int
+    wall_ns: int  #: when the engine had it
+    stream: Literal["stdout", "stderr"]
+    text: str
+    cut: bool = False  #: the line was longer
+
+
+@dataclass(frozen=True, slots=True)
 class StreamRecord:
     """What one TCP socket's application sent and received in all, by the agent's own running hashes."""
 
@@ -252,6 +287,8 @@ class Records:
     steps: tuple[StepRecord, ...] = ()
     calls: tuple[CallRecord, ...] = ()
     runs: tuple[RunRecord, ...] = ()
+    services: tuple[ServiceRecord, ...] = ()
+    logs: tuple[LogRecord, ...] = ()
     streams: tuple[StreamRecord, ...] = ()
     states: tuple[StateSample, ...] = ()
     counters: Mapping[str, CounterRecord] = field(default_factory=dict)

@@ -68,6 +68,13 @@ _KINDS = (
     _Kind("wire event", "wire_events", TypeAdapter(model.WireEvent), lambda r: r.wall_ns),
     _Kind("call", "calls", TypeAdapter(model.CallRecord), lambda r: r.start_wall_ns),
     _Kind("run", "runs", TypeAdapter(model.RunRecord), lambda r: r.start_wall_ns),
+    _Kind(
+        "service",
+        "services",
+        TypeAdapter(model.ServiceRecord),
+        lambda r: r.started_wall_ns or r.ended_wall_ns or 0,
+    ),
+    _Kind("log", "logs", TypeAdapter(model.LogRecord), lambda r: r.wall_ns),
     _Kind("state", "states", TypeAdapter(model.StateSample), lambda r: r.wall_ns),
 )
 _BY_NAME = {kind.name: kind for kind in _KINDS}

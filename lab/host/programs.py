@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.engine.base import ContainerSpec, Engine, Stream
+from lab.engine.base import Limits as ContainerLimits
 from lab.errors import AgentError, EngineError, LabError, UsageError
 from lab.evidence.model import RunRecord
 from lab.host.channel import AgentRefused, Channel, Event
@@ -74,12 +75,11 @@ def launcher(
             name="-".join((name, "programs", *(word.lower() for word in capabilities))),
             image=image,
             labels=labels,
-            command=("programs",),
+            command=("lab-agent", "programs"),
             join=beside,
             capabilities=capabilities,
-            ulimits={"fsize": limits.file_size.bytes, "core": 0},
-            memory=limits.memory.bytes,
-            pids=limits.pids,
+            ulimits={"core": 0},
+            limits=ContainerLimits(limits.memory.bytes, limits.pids, limits.file_size.bytes),
             no_new_privileges=True,
             outlives_lab=outlives_lab,
         )

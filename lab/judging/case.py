@@ -12,6 +12,7 @@ from lab.checks import judge_checks
 from lab.checks.common import Context, failed
 from lab.evidence.model import CallRecord, RunRecord
 from lab.evidence.store import Evidence
+from lab.judging.services import judge_services
 from lab.judging.steps import StepJudge
 from lab.scenario.model import Scenario
 from lab.scenario.steps import Await, Call, Parallel, Run, Step, all_steps
@@ -33,7 +34,8 @@ def judge_case(
     """
     context = Context.of(evidence.records)
     steps = _judge_steps(scenario, evidence, context, live, broken)
-    return (*steps, *judge_checks(scenario.checks, evidence, context))
+    services = judge_services(scenario, evidence.records)
+    return (*steps, *services, *judge_checks(scenario.checks, evidence, context))
 
 
 @dataclass
@@ -99,6 +101,9 @@ def _judge_steps(
         {step.step for step in records.steps},
         broken,
     )
+    known = {step.id for step in all_steps(scenario.steps)}
+    if any(finding.source not in known for finding in live):
+        return list(live)  # a service was not ready: no step was begun
     for step in scenario.steps:
         walk.step(step)
         if walk.failed:
@@ -113,11 +118,11 @@ def live_findings(findings: Sequence[Finding], scenario: Scenario) -> tuple[Find
     """Of a run's findings those that its records cannot tell again: see `judge_case`."""
     steps = {step.id: step for step in all_steps(scenario.steps)}
     return tuple(
-        replace(finding, place=steps[finding.source].place)
+        replace(finding, place=steps[finding.source].place) if finding.source in steps else finding
         for finding in findings
-        if finding.source in steps and finding.name.endswith(LIVE_ONLY)
+        if finding.name.endswith(LIVE_ONLY)
     )
 
 
 #: How the names of findings end that only a live run can make.
-LIVE_ONLY = (".timeout",)
+LIVE_ONLY = (".timeout", ".ready")

@@ -120,7 +120,11 @@ def finding_lines(finding: Finding, paint: Paint, *, indent: str) -> list[str]:
         ("because", finding.reason, ()),
         ("packets", packets_text(finding), ()),
     ]
-    lines += [f"  {label:<10} {paint(clean(text), *styles)}" for label, text, styles in rows if text]
+    for label, text, styles in rows:
+        first, *more = text.splitlines() or [""]
+        if first:
+            lines.append(f"  {label:<10} {paint(clean(first), *styles)}")
+            lines += [f"  {'':<10} {paint(clean(line), *styles)}" for line in more]
     return [indent + line for line in lines]
 
 

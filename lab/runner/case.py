@@ -6,6 +6,7 @@ import importlib
 import os
 import platform
 import shutil
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from lab import __version__
 from lab.clock import Deadline
 from lab.engine.base import Engine, EngineInfo
 from lab.engine.clean import RunLock
-from lab.engine.images import Images
+from lab.engine.images import Images, ImageStore
 from lab.errors import LabError, NothingImpairs, SysctlRefused
 from lab.result import (
     RESULT_VERSION,
@@ -37,6 +38,7 @@ from lab.session.log import log_to
 from lab.session.opening import open_session
 from lab.session.plan import Plan, plan_case
 from lab.session.record import Record
+from lab.session.service_images import ensure_service_images
 from lab.session.testbed import testbed
 from lab.site import Site, WireChoice
 from lab.verdict import Verdict
@@ -57,6 +59,7 @@ class CaseRunner:
     """Runs one case after another, or several at once, on one engine."""
 
     engine: Engine
+    store: ImageStore  #: the same engine, for images
     images: Images
     info: EngineInfo
     site: Site
@@ -130,8 +133,16 @@ class _Run:
         ):
             judging: Future[None] | None = None
             try:
+                images = ensure_service_images(
+                    self.lab.store,
+                    self.lab.images,
+                    self.scenario.hosts,
+                    self.scenario.start_order,
+                    self.lab.site.policy,
+                    lambda text: self.events.emit(Said(text, lasting=True)),
+                )
                 with RunLock.take(self.id) as lock:
-                    with self._session(self._plan(lock)) as session:
+                    with self._session(self._plan(lock, images)) as session:
                         self._use(session)
                         if self.evidence is not None:
                             judging = judge.submit(self._judge, self.evidence)
@@ -162,9 +173,15 @@ class _Run:
         missing = [what for what in self.scenario.requires if what in ("ipv6", "swarm")]
         return f"requires {', '.join(missing)}, which this lab does not have yet" if missing else ""
 
-    def _plan(self, lock: RunLock) -> Plan:
+    def _plan(self, lock: RunLock, images: Mapping[tuple[str, str], str]) -> Plan:
         return plan_case(
-            self.scenario, self.id, self.lab.wire, lock.labels(), keep=self.lab.keep, cpu=self.cpu
+            self.scenario,
+            self.id,
+            self.lab.wire,
+            lock.labels(),
+            keep=self.lab.keep,
+            cpu=self.cpu,
+            service_images=images,
         )
 
     def _session(self, plan: Plan) -> AbstractContextManager[Session]:
@@ -185,9 +202,13 @@ class _Run:
     def _use(self, session: Session) -> None:
         """Steps, settling, evidence. What breaks is kept as the error; the evidence is taken all the same."""
         timeout = self.scenario.timeout or self.lab.site.timeout
-        session.deadline = Deadline.after(timeout.seconds, f"the scenario's {timeout}")
-        self.events.emit(Said(f"{self.case.name}: steps begin"))
         try:
+            if self.scenario.start_order:
+                self.events.emit(Said(f"{self.case.name}: starting services"))
+                with self.events.phase("services"):
+                    session.start_services()
+            session.deadline = Deadline.after(timeout.seconds, f"the scenario's {timeout}")
+            self.events.emit(Said(f"{self.case.name}: steps begin"))
             with self.events.phase("steps"):
                 self._steps(session)
             with self.events.phase("settle"):
@@ -207,9 +228,9 @@ class _Run:
     def _steps(self, session: Session) -> None:
         """All steps up to the first that fails; then what goes on in the background is brought to its end."""
         for step in self.scenario.steps:
-            session.act(step)
             if self.record.failed:
                 break
+            session.act(step)
         session.finish()
 
     def _judge(self, evidence: Evidence) -> None:

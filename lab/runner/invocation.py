@@ -17,7 +17,7 @@ from lab.errors import UsageError
 from lab.runner.case import CaseRunner
 from lab.runner.selection import Selection
 from lab.runner.suite import Outcome, finish_folder, plan_jobs, run_jobs
-from lab.scenario.load import Case
+from lab.scenario.load import Case, noted
 from lab.session.events import Listener, Said
 from lab.session.interrupt import Interrupt, signals_set
 from lab.site import Site, WireChoice, load_site
@@ -70,6 +70,8 @@ def invoke(
     cases = selection.cases(site.policy)
     if keep and len(cases) > 1:
         raise UsageError(f"--keep goes with one case, and these are {len(cases)}", hint="choose one with -k")
+    for note in noted(cases):
+        listener(Said(note, lasting=True))
     interrupt = Interrupt()
     with _runner(site, interrupt, keep=keep, wire=wire, listener=listener) as runner:
         folder, jobs = plan_jobs(cases, out or site.runs, repeat)
@@ -104,6 +106,7 @@ def _runner(
         interrupt.check()
         yield CaseRunner(
             engine=engine,
+            store=engine,
             images=images,
             info=engine.info(),
             site=site,

@@ -6,25 +6,27 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Discriminator, PlainValidator, Tag, TypeAdapter, WithJsonSchema
 
 from lab.place import Place
-from lab.scenario.base import Opt, problem, shown
+from lab.scenario.base import Needs, Opt, Rule, problem, shown
 from lab.scenario.element import NOWHERE, Element, union_of
 from lab.scenario.quantities import (
     CounterName,
+    Flag,
     HostName,
     Name,
     Port,
     Share,
     SpanText,
     StateName,
+    Time,
     one_of,
 )
-from lab.scenario.ranges import Counted, Elapsed, Range
-from lab.scenario.values import Match, NonEmpty, Output, Packets, Party
+from lab.scenario.ranges import Bounds, Counted, Elapsed, Range
+from lab.scenario.values import Match, NonEmpty, Output, Packets, Party, Regex
 
 
 class Check(Element):
@@ -137,17 +139,24 @@ class ScheduleCheck(PairCheck):
     ]
 
 
+TimerName = Literal["keepalive", "retransmit", "persist", "time_wait", "none"]
+TIMERS: tuple[TimerName, ...] = get_args(TimerName)
+
+
 class StateCheck(Check):
     """A socket was (`ever`) or is (at the `end`) in a state."""
 
     check: Literal["state"] = "state"
     host_keys = ("at", "to")
+    rules: ClassVar[tuple[Rule, ...]] = (Needs("within", ("timer",), "what is left on which timer"),)
     at: HostName
     to: Opt[Party] = None
     port: Opt[Port] = None
     state: StateName
     when: Annotated[Literal["end", "ever"], one_of(("end", "ever"), "a moment")] = "end"
     count: Opt[Counted] = None  #: None: at least one
+    timer: Opt[Annotated[TimerName, one_of(TIMERS, "a timer of a socket")]] = None
+    within: Opt[Time] = None  #: what is left on the timer, at most
 
 
 class CounterCheck(Check):
@@ -161,15 +170,41 @@ class CounterCheck(Check):
 
 
 class ServiceCheck(Check):
-    """How a service ended and what it wrote."""
+    """Whether a service runs at the end, how it ended, what it wrote. Without `service`: the only one."""
 
     check: Literal["service"] = "service"
     host_keys = ("at",)
     at: HostName
     service: Opt[Name] = None
     exit: Opt[Range] = None
+    running: Opt[Flag] = None
     stdout: Opt[Output] = None
     stderr: Opt[Output] = None
+
+
+class LogCheck(Check):
+    """How many lines of a service's log match. Without `count`: at least one."""
+
+    check: Literal["log"] = "log"
+    host_keys = ("at",)
+    at: HostName
+    service: Opt[Name] = None
+    match: Regex
+    stream: Opt[
+        Annotated[Literal["stdout", "stderr"], one_of(("stdout", "stderr"), "a stream of a program")]
+    ] = None
+    after: Opt[Name] = None
+    before: Opt[Name] = None
+    count: Opt[Counted] = None
+
+
+class ValueCheck(Check):
+    """What a `record` of the case is."""
+
+    check: Literal["value"] = "value"
+    host_keys = ()
+    of: Name
+    is_: Bounds
 
 
 class OrderCheck(Check):
@@ -187,7 +222,8 @@ class BytesCheck(PairCheck):
 
 _CLASSES: tuple[type[Check], ...] = (
     *(HandshakeCheck, CloseCheck, PacketsCheck, RetransmissionsCheck, OneWayCheck, LossCheck, ReorderedCheck),
-    *(DuplicatedCheck, ScheduleCheck, StateCheck, CounterCheck, ServiceCheck, OrderCheck, BytesCheck),
+    *(DuplicatedCheck, ScheduleCheck, StateCheck, CounterCheck, ServiceCheck, LogCheck, ValueCheck),
+    *(OrderCheck, BytesCheck),
 )
 
 #: Every `check` and its class, in the order of the documentation.

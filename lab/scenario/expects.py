@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, PlainValidator, Tag, WithJsonSchema
 
 from lab.scenario.base import Excludes, Model, Opt, Rule, problem, shown
 from lab.scenario.data import DataExpect
-from lab.scenario.quantities import ErrorName, Flag, number
+from lab.scenario.quantities import ErrorName, Flag, number, one_of
 from lab.scenario.ranges import Counted, Elapsed, Range
 from lab.scenario.values import Output, Party
 
@@ -140,8 +140,12 @@ class DatagramExpect(Expect):
 
 
 class RunExpect(Model):
-    """What a program is to do."""
+    """What a program is to do. `error`: it was killed by a step, or its time was up."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (Excludes("error", ("exit",), "a program that is ended has none"),)
+    error: Opt[
+        Annotated[Literal["killed", "timeout"], one_of(("killed", "timeout"), "an end of a program")]
+    ] = None
     exit: Opt[Range] = None
     stdout: Opt[Output] = None
     stderr: Opt[Output] = None

@@ -5,26 +5,29 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lab.errors import UsageError
 from lab.link import UNIMPAIRED, Impairment, problems
 from lab.place import Place
-from lab.policy import Policy
+from lab.policy import NETWORK_CAPABILITIES, Policy
 from lab.scenario import params as sweeps
 from lab.scenario import tree
 from lab.scenario.checks import Check
+from lab.scenario.compose.outside import Outside, Refused, project_root
 from lab.scenario.element import Element
+from lab.scenario.hosts import Joined, join, judge_services
 from lab.scenario.locate import Locator, all_places
 from lab.scenario.model import OWN_PAIR, HostSpec, Scenario, ScenarioFile, Topology
 from lab.scenario.params import Param
 from lab.scenario.permitted import not_permitted
-from lab.scenario.problems import Problem, ScenarioProblems, did_you_mean
+from lab.scenario.problems import Problem, ScenarioProblems, did_you_mean, order
 from lab.scenario.references import check_names
+from lab.scenario.service_names import check_service_names, services_of
 from lab.scenario.steps import LinkStep, Parallel, Step
-from lab.scenario.topology import Hosts, merged, read_topology
+from lab.scenario.topology import Hosts, read_topology
 from lab.scenario.validate import validate
 
 
@@ -38,6 +41,7 @@ class Case:
     source_text: str = field(repr=False)
     params: Mapping[str, Any] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict, repr=False)  #: of every value, by its path
+    notes: tuple[Problem, ...] = field(default=(), repr=False)  #: what is taken and does nothing, or is unset
 
     def place(self, path: str) -> Place:
         """Where `steps[3].expect.elapsed` stands; of a value that is not there, what stands around it."""
@@ -52,15 +56,22 @@ class Case:
 
 
 def load(
-    path: str | Path, *, params: Mapping[str, str] | None = None, topology: Path | None = None
+    path: str | Path,
+    *,
+    params: Mapping[str, str] | None = None,
+    topology: Path | None = None,
+    policy: Policy | None = None,
+    stored: bool = False,
 ) -> list[Case]:
     """The cases of one file. `params` restricts parameters, each to one value, written as in YAML.
 
-    `topology` is read in place of the file that the scenario names, of a stored run for example.
+    `topology` is read in place of the file that the scenario names, of a stored run for example. `policy` is
+    the site's; without it the strictest holds. `stored`: what was run in the past, whose files may be gone
+    and are not looked for; all paths are as they are written.
 
     Raises `ScenarioProblems` with all that is wrong, `UsageError` where a parameter is not the file's.
     """
-    file = _File(Path(path), params or {}, topology)
+    file = _File(Path(path), params or {}, topology, policy, stored=stored)
     cases = file.read()
     if file.problems:
         raise ScenarioProblems(file.problems)
@@ -69,7 +80,10 @@ def load(
 
 
 def load_all(
-    paths: Sequence[str | Path], *, params: Mapping[str, str] | None = None, policy: Policy | None = None
+    paths: Sequence[str | Path],
+    *,
+    params: Mapping[str, str] | None = None,
+    policy: Policy | None = None,
 ) -> list[Case]:
     """The cases of files and folders (recursive, `*.yml` and `*.yaml`, sorted), each file once.
 
@@ -78,18 +92,21 @@ def load_all(
     Raises `ScenarioProblems` with the problems of all files, `UsageError` where there is nothing to run.
     """
     given = params or {}
-    files = [_File(path, given) for path in find(paths)]
+    files = [_File(path, given, policy=policy) for path in find(paths)]
     cases = [case for file in files for case in file.read()]
     problems = [problem for file in files for problem in file.problems]
-    if policy is not None:
-        asked = [problem for case in cases for problem in not_permitted(case.scenario, policy)]
-        problems += dict.fromkeys(asked)  # each once, not for every value of a parameter
     if problems:
         raise ScenarioProblems(problems)
     _unknown_params(given, {name: values for file in files for name, values in file.sweep.items()})
     if not cases:
         raise UsageError(f"no scenario in {', '.join(str(path) for path in paths) or 'nothing'}")
     return cases
+
+
+def noted(cases: Iterable[Case]) -> list[str]:
+    """What the reader of these cases is to be told, each line once: `file:line:column: note: …`."""
+    notes = sorted({note for case in cases for note in case.notes}, key=order)
+    return [str(replace(note, text=f"note: {note.text}")) for note in notes]
 
 
 def _unknown_params(given: Mapping[str, str], sweep: Mapping[str, list[Param]]) -> None:
@@ -126,6 +143,9 @@ def _is_compose(path: Path) -> bool:
     return bool(_SERVICES.search(text)) and not _LAB.search(text)
 
 
+#: Of a run of the past: it was permitted, or it would not have been run.
+ANYTHING = Policy("host", (), NETWORK_CAPABILITIES)
+
 _SERVICES = re.compile(r"^[\"']?services[\"']?\s*:", re.MULTILINE)
 _LAB = re.compile(r"^[\"']?lab[\"']?\s*:", re.MULTILINE)
 
@@ -145,9 +165,19 @@ def select(cases: Iterable[Case], keyword: str | None = None, tags: Iterable[str
 class _File:
     """Reads one file; what is wrong gathers in `problems`."""
 
-    def __init__(self, path: Path, params: Mapping[str, str], topology: Path | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        params: Mapping[str, str],
+        topology: Path | None = None,
+        policy: Policy | None = None,
+        *,
+        stored: bool = False,
+    ) -> None:
         self.path = path
         self.topology_path = topology
+        self.outside = Outside(project_root(path), ANYTHING if stored else policy or Policy(), stored=stored)
+        self.notes: dict[Problem, None] = {}
         self.shown = str(path)
         self.params = params
         self.sweep: dict[str, list[Param]] = {}
@@ -162,15 +192,25 @@ class _File:
         if root is None:
             return []
         keys = {key: entry for key, entry in root.entries.items() if not key.startswith("x-")}
-        kept = tree.Mapping(root.place, {k: e for k, e in keys.items() if k != "params"}, root.size)
-        self.sweep = sweeps.read_sweep(keys["params"].node if "params" in keys else None, self.problems)
+        kept = tree.Mapping(
+            root.place, {k: e for k, e in keys.items() if k not in ("params", "cases")}, root.size
+        )
+        swept = sweeps.read_sweep(keys["params"].node if "params" in keys else None, self.problems)
+        listed = sweeps.read_cases(keys["cases"].node if "cases" in keys else None, swept, self.problems)
+        self.sweep = {
+            **swept,
+            **{name: [case[name] for case in listed if name in case] for case in listed for name in case},
+        }
         self.problems += sweeps.check_references(kept, self.sweep, "", self.quiet)
-        wrong_sweep = any(problem.path.startswith("params") for problem in self.problems)
+        wrong_sweep = any(problem.path.startswith(("params", "cases")) for problem in self.problems)
         locator, places = Locator(root), all_places(root)
         cases: list[Case] = []
-        chosen = sweeps.override(self.sweep, self.params)
-        first = {name: values[0] for name, values in chosen.items() if values}
-        for values in [first] if wrong_sweep else sweeps.cases(chosen):
+        chosen = sweeps.override(swept, self.params)
+        first = {name: values[0] for name, values in {**self.sweep, **chosen}.items() if values}
+        mappings = sweeps.restricted(listed, self.params) or [{}]
+        combinations = [{**case, **values} for case in mappings for values in sweeps.cases(chosen)]
+        for values in [first] if wrong_sweep else combinations:
+            self.notes = {}
             scenario = self._scenario(kept, locator, values)
             if scenario is not None:
                 label = ",".join(f"{name}={param.label}" for name, param in values.items())
@@ -182,6 +222,7 @@ class _File:
                         self.text,
                         {name: param.value for name, param in values.items()},
                         places,
+                        tuple(self.notes),
                     )
                 )
         return cases
@@ -211,16 +252,26 @@ class _File:
         if isinstance(topology, str):
             hosts = self._topology(topology, locator.at(("topology",), ""))
             found += hosts.problems
+            self.notes |= dict.fromkeys(hosts.notes)
         elif topology is None:
             hosts = Hosts({name: HostSpec(name) for name in OWN_PAIR}, ())
         own = filled.data.get("hosts")
         more = list(own) if isinstance(own, dict) else []
         known = None if hosts is None or hosts.hosts is None else list(dict.fromkeys([*hosts.hosts, *more]))
         found += check_names(filled.data, known, locator)
+        if known is not None and hosts is not None:
+            programs = {name: [name] if name in hosts.parts else [] for name in known}
+            services = services_of(filled.data, programs)
+            found += check_service_names(filled.data, services, hosts.recorded, locator)
         if model is not None and hosts is not None and hosts.hosts is not None:
-            scenario = self._typed(model, hosts.hosts, locator)
+            joined = join(model, hosts, self.path.parent, self.outside, locator)
+            found += joined.problems
+            self.notes |= dict.fromkeys(joined.notes)
+            scenario = self._typed(model, joined, tuple(hosts.hosts), locator)
+            found += () if self.outside.stored else not_permitted(scenario, self.outside.policy)
             found += _links_over_time(scenario, locator)
         else:
+            found += judge_services(filled, self.path.parent, self.outside, locator)
             scenario = None
         said = {(problem.place, problem.path) for problem in self.problems}
         for problem in dict.fromkeys(found):
@@ -243,11 +294,23 @@ class _File:
 
     def _topology(self, name: str, asked: Problem) -> Hosts:
         if name not in self.topologies:
-            path = self.topology_path or self.path.parent / name
-            self.topologies[name] = read_topology(path, os.path.normpath(path), asked)
+            self.topologies[name] = self._read_topology(name, asked)
         return self.topologies[name]
 
-    def _typed(self, model: ScenarioFile, base: Mapping[str, HostSpec], locator: Locator) -> Scenario:
+    def _read_topology(self, name: str, asked: Problem) -> Hosts:
+        try:
+            path = self.topology_path or (
+                self.path.parent / name
+                if self.outside.stored
+                else self.outside.inside(self.path.parent, name)
+            )
+        except Refused as error:
+            return Hosts(None, (Problem(asked.place, asked.path, str(error)),))
+        return read_topology(path, os.path.normpath(path), asked, self.outside)
+
+    def _typed(
+        self, model: ScenarioFile, joined: Joined, base: tuple[str, ...], locator: Locator
+    ) -> Scenario:
         for index, step in enumerate(model.steps):
             _place(step, ("steps", index), locator)
             if isinstance(step, Parallel):
@@ -255,19 +318,20 @@ class _File:
                     _place(one, ("steps", index, "steps", inner), locator)
         for index, check in enumerate(model.checks):
             _place(check, ("checks", index), locator)
-        names = dict.fromkeys([*base, *model.hosts])
         return Scenario(
             name=model.name or self.path.stem,
-            hosts={name: merged(name, base.get(name), model.hosts.get(name)) for name in names},
+            hosts=joined.hosts,
             steps=tuple(model.steps),
             checks=tuple(model.checks),
             summary=model.summary or "",
             tags=tuple(model.tags),
             timeout=model.timeout,
             requires=tuple(model.requires),
-            topology=None if model.topology is None else Topology(model.topology, tuple(base)),
+            topology=None if model.topology is None else Topology(model.topology, base),
             arp=model.arp,
             alone=model.alone,
+            networks=joined.networks,
+            start_order=joined.start_order,
         )
 
 

@@ -10,18 +10,23 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
 from lab.link import Link
-from lab.scenario.base import AtLeastOne, Model, Opt, Rule, problem, shown
+from lab.scenario.base import AtMostOne, Model, Opt, Rule, problem, shown
 from lab.scenario.checks import AnyCheck, Check
+from lab.scenario.compose.models import NetworkKeys, ServiceKeys
+from lab.scenario.compose.words import Files
 from lab.scenario.links import LinkSpec
-from lab.scenario.quantities import Flag, HostName, Port, Text, Time, number, one_of
+from lab.scenario.quantities import Flag, HostName, Name, Text, Time, number, one_of
+from lab.scenario.services import HostFile, ServiceSpec
 from lab.scenario.steps import AnyStep, Step
 from lab.scenario.sysctls import Sysctls
-from lab.scenario.values import Output
 from lab.scenario.words import REQUIREMENTS
 from lab.units import Duration
 
 #: The hosts of the lab's own pair, which are there where no `topology` is given.
 OWN_PAIR = ("client", "server")
+
+#: The network of hosts that name none.
+DEFAULT_NETWORK = "default"
 
 
 class Ulimits(Model):
@@ -39,41 +44,22 @@ class Ulimits(Model):
         return {} if self.nofile is None else {"nofile": self.nofile}
 
 
-class Ready(Model):
-    """When a service counts as started."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (AtLeastOne(("listening", "log")),)
-    listening: Opt[Port] = None
-    log: Opt[Output] = None
-    timeout: Opt[Time] = None
-
-
-class ServiceSpec(Model):
-    """A program of the user's own in the host's network: keys as Compose has them, and `ready`."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (AtLeastOne(("image", "build")),)
-    image: Opt[Text] = None
-    build: Any = None
-    command: Any = None
-    entrypoint: Any = None
-    environment: Any = None
-    env_file: Any = None
-    volumes: Any = None
-    tmpfs: Any = None
-    working_dir: Opt[Text] = None
-    user: Opt[Text] = None
-    ulimits: Any = None
-    stop_signal: Opt[Text] = None
-    ready: Opt[Ready] = None
-
-
-class HostKeys(Model):
-    """More about a host of the topology, or a new host."""
+class LabKeys(Model):
+    """What Compose has no word for: the `x-lab` of a topology's service."""
 
     link: Opt[LinkSpec] = None
     sysctls: Opt[Sysctls] = None
     ulimits: Opt[Ulimits] = None
-    service: Opt[ServiceSpec] = None
+    service: Opt[ServiceKeys] = None
+
+
+class HostKeys(LabKeys):
+    """More about a host of the topology, or a new host."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (AtMostOne(("service", "services"), "service is short for one"),)
+    services: Opt[dict[Name, ServiceKeys]] = None
+    files: Opt[list[Files]] = None
+    networks: Opt[list[Name]] = None
 
 
 def _version(value: object) -> Literal[1]:
@@ -114,10 +100,12 @@ class ScenarioFile(Model):
     requires: list[_Requirement] = Field(default_factory=list)
     topology: Opt[Text] = None
     params: dict[str, Any] = Field(default_factory=dict)
+    cases: list[dict[str, Any]] = Field(default_factory=list)
     arp: Annotated[
         Literal["static", "dynamic"], one_of(("static", "dynamic"), "a way to resolve addresses")
     ] = "static"
     alone: Flag = False
+    networks: Opt[dict[Name, NetworkKeys]] = None
     hosts: dict[HostName, HostKeys] = Field(default_factory=dict)
     steps: list[AnyStep] = Field(default_factory=list)
     checks: list[AnyCheck] = Field(default_factory=list)
@@ -131,7 +119,21 @@ class HostSpec:
     link: Link = field(default_factory=Link)
     sysctls: Mapping[str, str] = field(default_factory=dict)
     ulimits: Mapping[str, int] = field(default_factory=dict)
-    service: ServiceSpec | None = None
+    services: Mapping[str, ServiceSpec] = field(default_factory=dict)  #: in the order of the files
+    files: tuple[HostFile, ...] = ()  #: of the project, for `run`
+    networks: tuple[str, ...] = (DEFAULT_NETWORK,)  #: hosts that share none cannot reach each other
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  #: other names, by network
+
+
+def names_at(hosts: Mapping[str, HostSpec], host: str) -> dict[str, str]:
+    """The names that resolve at one of some hosts, its own too, each with its host. Raises `KeyError`."""
+    own = hosts[host].networks
+    names = {name: name for name, other in hosts.items() if name == host or set(own) & set(other.networks)}
+    for network in own:
+        for other in hosts.values():
+            for name in other.names.get(network, ()) if network in other.networks else ():
+                names.setdefault(name, other.name)
+    return names
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +159,28 @@ class Scenario:
     topology: Topology | None = None
     arp: Literal["static", "dynamic"] = "static"
     alone: bool = False  #: sensitive to timing: no other case beside it
+    networks: tuple[str, ...] = (DEFAULT_NETWORK,)
+    start_order: tuple[tuple[str, str], ...] = ()  #: all services, (host, service), each behind what it needs
 
     @property
     def used_hosts(self) -> tuple[str, ...]:
-        """The hosts that a step or a check names, in the order of `hosts`."""
+        """The hosts that a step or a check names or that have a service, in the order of `hosts`."""
         named = {host for part in (*self.steps, *self.checks) for host in part.hosts()}
-        return tuple(name for name in self.hosts if name in named)
+        return tuple(name for name, host in self.hosts.items() if name in named or host.services)
+
+    def reach(self, a: str, b: str) -> bool:
+        """Whether two hosts share a network. Raises `KeyError`."""
+        return bool(set(self.hosts[a].networks) & set(self.hosts[b].networks))
+
+    def names_at(self, host: str) -> dict[str, str]:
+        """The names that resolve at a host, its own too, each with its host. Raises `KeyError`."""
+        return names_at(self.hosts, host)
+
+    def completes(self, host: str, service: str) -> bool:
+        """Whether a service is to end by itself: it is a job, or one that another waits for to complete."""
+        return self.hosts[host].services[service].is_job or any(
+            one.host == host and one.service == service and one.condition == "service_completed_successfully"
+            for other in self.hosts.values()
+            for spec in other.services.values()
+            for one in spec.depends_on
+        )

@@ -141,6 +141,66 @@ def read_sweep(node: tree.Node | None, problems: list[Problem]) -> dict[str, lis
     return sweep
 
 
+def read_cases(
+    node: tree.Node | None, sweep: Mapping[str, list[Param]], problems: list[Problem]
+) -> list[dict[str, Param]]:
+    """The mappings of `cases`, each the values of one case; what is wrong is added to `problems`."""
+    if node is None:
+        return []
+    if not isinstance(node, tree.Sequence) or not node.items:
+        text = "not a list of mappings; cases is like [{loss: 0%, most: 0}, {loss: 20%, most: 2}]"
+        problems.append(Problem(node.place, "cases", text))
+        return []
+    found: list[dict[str, Param]] = []
+    for index, item in enumerate(node.items):
+        path = f"cases[{index}]"
+        if not isinstance(item, tree.Mapping):
+            problems.append(Problem(item.place, path, "not a mapping, like {loss: 20%, most: 2}"))
+            continue
+        inner: list[Problem] = []
+        values = read_sweep(tree.Mapping(item.place, _single(item), item.size), inner)
+        problems += [Problem(one.place, one.path.replace("params", path, 1), one.text) for one in inner]
+        case = {name: some[0] for name, some in values.items() if some}
+        for name in case:
+            if name in sweep:
+                text = f"{name!r} is one of params too; a name stands in one of the two"
+                problems.append(Problem(item.entries[name].place, f"{path}.{name}", text))
+        if found and case.keys() != found[0].keys():
+            wanted = ", ".join(found[0])
+            problems.append(
+                Problem(item.place, path, f"every case has the same names; the first has {wanted}")
+            )
+        labels = [param.label for param in case.values()]
+        if any(labels == [param.label for param in other.values()] for other in found):
+            problems.append(Problem(item.place, path, "the same case stands in the list twice"))
+        found.append(case)
+    number = len(found) * math.prod(len(values) for values in sweep.values())
+    if number > MAX_CASES:
+        text = f"with params these are {number} cases; at most {MAX_CASES} are allowed"
+        problems.append(Problem(node.place, "cases", text))
+    return found
+
+
+def _single(item: tree.Mapping) -> dict[str, tree.Entry]:
+    """Each value as a list of one: a list is one value here, not several."""
+    return {
+        name: tree.Entry(entry.place, tree.Sequence(entry.node.place, (entry.node,), entry.node.size + 1))
+        for name, entry in item.entries.items()
+    }
+
+
+def restricted(cases: list[dict[str, Param]], given: Mapping[str, str]) -> list[dict[str, Param]]:
+    """The mappings of `cases` that have the values of `given`. Raises `UsageError` where none has."""
+    for name, text in given.items():
+        if cases and name in cases[0]:
+            kept = [case for case in cases if name in case and case[name].label == text]
+            if not kept:
+                known = ", ".join(dict.fromkeys(case[name].label for case in cases))
+                raise UsageError(f"--param {name}={text}: no case has it; the cases have {known}")
+            cases = kept
+    return cases
+
+
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value

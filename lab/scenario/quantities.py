@@ -205,14 +205,20 @@ Name = Annotated[
     WithJsonSchema({"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_.-]*$"}),
 ]
 
-HOST_PATTERN = r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+HOST_PATTERN = r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9_])?"
+_ADDRESS = re.compile(r"[0-9]+(\.[0-9]+){3}")
+
+
+def is_host_name(text: str) -> bool:
+    """Whether a host may have this name: what Compose gives a service, and no address."""
+    return bool(re.fullmatch(HOST_PATTERN, text)) and not _ADDRESS.fullmatch(text)
 
 
 def parse_host(value: object) -> str:
     if not isinstance(value, str):
         raise problem(f"{shown(value)} is not a host's name")
-    if not re.fullmatch(HOST_PATTERN, value):
-        raise problem(f"{shown(value)} is not a host's name: letters, digits and '-', at most 63")
+    if not is_host_name(value):
+        raise problem(f"{shown(value)} is not a host's name: letters, digits, '-', '_' and '.', at most 63")
     if value == "wire":
         raise problem("'wire' is the lab's own router between the hosts: give this host another name")
     return value

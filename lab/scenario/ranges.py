@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Discriminator, GetCoreSchemaHandler, PlainValidator, Tag, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
-from lab.scenario.base import AtLeastOne, Model, Opt, Rule, problem
+from lab.scenario.base import AtLeastOne, Model, Opt, Rule, problem, shown
 from lab.scenario.quantities import SIZE_SCHEMA, UNLIMITED, Span, SpanText, number, parse_size
 from lab.tolerance import Tolerance
 from lab.units import Duration, RoundTrips
@@ -103,6 +105,58 @@ def _not_negative(value: Range) -> Range:
 
 #: How many of something: not below 0.
 Counted = Annotated[Range, AfterValidator(_not_negative)]
+
+
+_NUMBER = Annotated[
+    Decimal, PlainValidator(lambda value: _decimal(value)), WithJsonSchema({"type": "number"})
+]
+
+
+def _decimal(value: object) -> Decimal:
+    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
+        return Decimal(value)
+    hint = "; take the quotes away" if isinstance(value, str) and re.fullmatch(r"-?[0-9.]+", value) else ""
+    raise problem(f"{shown(value)} is not a number{hint}: this is a number, or {{min, max}}")
+
+
+class BoundsForm(Model):
+    """`{min: 0.5, max: 2}`; one of the two may be left out."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (AtLeastOne(("min", "max")),)
+    min: Opt[_NUMBER] = None
+    max: Opt[_NUMBER] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a number is: exactly (`min` equals `max`), at least, at most, or between, ends included."""
+
+    min: Decimal | None = None
+    max: Decimal | None = None
+
+    def holds(self, number: Decimal) -> bool:
+        return (self.min is None or number >= self.min) and (self.max is None or number <= self.max)
+
+    def __str__(self) -> str:
+        if self.min is None or self.max is None:
+            return f"at most {self.max}" if self.min is None else f"at least {self.min}"
+        return str(self.min) if self.min == self.max else f"{self.min} to {self.max}"
+
+    @classmethod
+    def _of(cls, value: Any, inner: Callable[[Any], Any]) -> Bounds:
+        if isinstance(value, cls):
+            return value
+        form = inner(value)
+        if isinstance(form, Decimal):
+            return cls(form, form)
+        if form.min is not None and form.max is not None and form.min > form.max:
+            raise problem(f"min {form.min} is above max {form.max}")
+        return cls(form.min, form.max)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        form = handler.generate_schema(short_or(BoundsForm, _NUMBER))
+        return core_schema.no_info_wrap_validator_function(cls._of, form)
 
 
 class LengthSchema:

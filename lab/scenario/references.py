@@ -17,7 +17,7 @@ from lab.scenario.checks import CHECKS, Check
 from lab.scenario.expects import Expect, RunExpect
 from lab.scenario.locate import Locator, Path
 from lab.scenario.problems import Problem, did_you_mean, nearest
-from lab.scenario.quantities import HOST_PATTERN
+from lab.scenario.quantities import is_host_name
 from lab.scenario.steps import STEPS, Bind, Call, Connect, Listen, Sendto, Socket, Step
 
 _HOST = re.compile(r"([^:\[\]]+)(?::|\Z)")
@@ -35,7 +35,7 @@ def check_names(data: Any, hosts: Iterable[str] | None, locator: Locator) -> lis
 
 
 @dataclass
-class _Item:
+class Item:
     """One step or check as raw keys, with the class that it is or was probably meant to be."""
 
     path: Path
@@ -88,10 +88,10 @@ class _Names:
     # --- steps --------------------------------------------------------------------------------------------
 
     def steps(self, raw: Any) -> None:
-        for item in _items(raw, ("steps",), STEPS, "do"):
+        for item in items(raw, ("steps",), STEPS, "do"):
             self.step(item)
             if item.keys.get("do") == "parallel":
-                inner = list(_items(item.get("steps"), (*item.path, "steps"), STEPS, "do"))
+                inner = list(items(item.get("steps"), (*item.path, "steps"), STEPS, "do"))
                 # None of them may use what another of them makes: which comes first is left open.
                 makes = [maker for one in inner if (maker := self.step(one, together=True)) is not None]
                 for make in makes:
@@ -99,7 +99,7 @@ class _Names:
         for check in self.later:
             check()
 
-    def step(self, item: _Item, *, together: bool = False) -> Callable[[], None] | None:
+    def step(self, item: Item, *, together: bool = False) -> Callable[[], None] | None:
         """Judges one step in its order. With `together` its new socket is made by calling the result."""
         cls = item.cls
         at = self.the_hosts(item, cls.host_keys if cls is not None else ("at",))
@@ -120,7 +120,7 @@ class _Names:
             self.awaited(item)
         return None
 
-    def step_id(self, item: _Item, at: str | None) -> None:
+    def step_id(self, item: Item, at: str | None) -> None:
         name = item.text("id")
         background = item.get("background") is True
         if item.keys.get("do") == "await":
@@ -137,7 +137,7 @@ class _Names:
             do = item.keys.get("do")
             self.ids[name] = _Known(item.path, do if isinstance(do, str) else None, at, background)
 
-    def call(self, item: _Item, cls: type[Call], sockets: dict[str, str | None]) -> None:
+    def call(self, item: Item, cls: type[Call], sockets: dict[str, str | None]) -> None:
         on = item.text("on")
         if on is not None and cls is Sendto and on not in sockets and not did_you_mean(on, sockets):
             sockets[on] = "udp"  # sendto needs no address of its own: it makes the socket that it needs
@@ -156,7 +156,7 @@ class _Names:
             self.host(address, (*item.path, "address"), literal=True)
         self.expected(item)
 
-    def expected(self, item: _Item) -> None:
+    def expected(self, item: Item) -> None:
         expect = item.get("expect")
         if not isinstance(expect, dict):
             return
@@ -173,7 +173,7 @@ class _Names:
         if known is not None and known.do in STEPS and known.do not in _WITH_DATA:
             self.say(path, f"step {name!r} is a {known.do} and has no data; allowed: {', '.join(_WITH_DATA)}")
 
-    def make(self, item: _Item, sockets: dict[str, str | None]) -> None:
+    def make(self, item: Item, sockets: dict[str, str | None]) -> None:
         name = item.text("as")
         if name is None:
             return
@@ -184,7 +184,7 @@ class _Names:
         else:
             sockets[name] = kind
 
-    def target(self, item: _Item, at: str | None) -> None:
+    def target(self, item: Item, at: str | None) -> None:
         process, run = item.text("process"), item.text("run")
         if process is not None and process != "main" and (at or "", process) not in self.processes:
             there = [name for host, name in self.processes if host == at]
@@ -199,7 +199,7 @@ class _Names:
             if known is not None and at is not None and known.at != at:
                 self.say((*item.path, "run"), f"{run!r} runs at {known.at}, not at {at}")
 
-    def awaited(self, item: _Item) -> None:
+    def awaited(self, item: Item) -> None:
         name = item.text("id")
         if name is None:
             return
@@ -215,7 +215,7 @@ class _Names:
         self.expected(item)
         self.awaited_expect(item, known)
 
-    def awaited_expect(self, item: _Item, known: _Known) -> None:
+    def awaited_expect(self, item: Item, known: _Known) -> None:
         """The keys of an await's `expect` are those of the step that it awaits."""
         expect = item.get("expect")
         cls = STEPS.get(known.do or "")
@@ -234,7 +234,7 @@ class _Names:
     # --- checks -------------------------------------------------------------------------------------------
 
     def checks(self, raw: Any) -> None:
-        for item in _items(raw, ("checks",), CHECKS, "check"):
+        for item in items(raw, ("checks",), CHECKS, "check"):
             self.the_hosts(item, item.cls.host_keys if item.cls is not None else ("at", "from", "to"))
             check = item.keys.get("check")
             if check == "order":
@@ -245,7 +245,7 @@ class _Names:
                     text = f"{first!r} is no end of this connection; allowed: {ends[0]}, {ends[1]}"
                     self.say((*item.path, item.key("first") or "first"), text)
 
-    def order(self, item: _Item) -> None:
+    def order(self, item: Item) -> None:
         of = item.get("of")
         if not isinstance(of, list):
             return
@@ -271,7 +271,7 @@ class _Names:
     def is_host(self, name: str) -> bool:
         return self.hosts is None or name in self.hosts
 
-    def the_hosts(self, item: _Item, keys: tuple[str, ...]) -> str | None:
+    def the_hosts(self, item: Item, keys: tuple[str, ...]) -> str | None:
         """Judges all hosts that an item names; gives the one of `at`, as it was probably meant."""
         for key in keys:
             value = item.get(key)
@@ -289,7 +289,7 @@ class _Names:
         name = _host_of(text)
         if self.hosts is None or name is None or name in self.hosts or (literal and _is_ip(name)):
             return
-        if not re.fullmatch(HOST_PATTERN, name):
+        if not is_host_name(name):
             return  # not even a name: its own value says so
         self.say(
             path, f"no host {shown(name)}; allowed: {', '.join(self.hosts)}{did_you_mean(name, self.hosts)}"
@@ -315,13 +315,13 @@ def _is_ip(text: str) -> bool:
     return True
 
 
-def _items(raw: Any, path: Path, table: Any, key: str) -> Iterator[_Item]:
+def items(raw: Any, path: Path, table: Any, key: str) -> Iterator[Item]:
     for index, keys in enumerate(raw if isinstance(raw, list) else ()):
         if isinstance(keys, dict):
             name = keys.get(key)
             meant = name if isinstance(name, str) and name in table else nearest(name, table)
             cls = table[meant] if meant is not None else None
-            yield _Item((*path, index), keys, cls)
+            yield Item((*path, index), keys, cls)
 
 
 def _expect_keys(cls: type[Step]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, WithJsonSchema
 
 from lab.link import Impairment
 from lab.place import Place
-from lab.scenario.base import AtLeastOne, AtMostOne, Needs, Opt, Rule, problem, shown
+from lab.scenario.base import AtLeastOne, AtMostOne, Excludes, Needs, Opt, Rule, problem, shown
 from lab.scenario.calls import (
     Accept,
     Bind,
@@ -38,6 +38,7 @@ from lab.scenario.calls import (
     Socket,
     Step,
 )
+from lab.scenario.compose.words import Pairs
 from lab.scenario.element import NOWHERE, union_of
 from lab.scenario.expects import (
     AwaitExpect,
@@ -58,8 +59,9 @@ from lab.scenario.quantities import (
 )
 from lab.scenario.values import (
     NonEmpty,
-    Output,
     Packets,
+    Recorded,
+    Regex,
     WireDirection,
 )
 
@@ -233,15 +235,19 @@ class Power(Step):
 
 
 class Start(Step):
+    """Starts a service and ends when it is ready. Without `service`: the host's only one."""
+
     do: Literal["start"] = "start"
     at: HostName
-    service: Name
+    service: Opt[Name] = None
 
 
 class Stop(Step):
+    """Stops a service: its stop signal and, after the grace, KILL. Without `service`: the host's only one."""
+
     do: Literal["stop"] = "stop"
     at: HostName
-    service: Name
+    service: Opt[Name] = None
 
 
 #: What a program may ask for, where `policy` of lab.yml allows it.
@@ -254,16 +260,23 @@ CapabilityName = Annotated[
 
 
 class Run(Step):
-    """A program at a host, with `stdin` typed into it."""
+    """A program at a host, or `in` one of its services, with `stdin` typed into it."""
 
     do: Literal["run"] = "run"
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Excludes("in", ("capabilities",), "a service's programs have the service's own"),
+    )
     at: HostName
     command: Annotated[list[Text], NonEmpty]
     in_: Opt[Name] = None
+    environment: Opt[Pairs] = None
+    user: Opt[Text] = None
+    capabilities: list[CapabilityName] = Field(default_factory=list)
     stdin: Opt[Text] = None
     timeout: Opt[Time] = None
     background: Flag = False
-    capabilities: list[CapabilityName] = Field(default_factory=list)
+    record: Opt[dict[Name, Recorded]] = None
+    trace: Flag = False
     expect: Opt[RunExpect] = None
 
     @property
@@ -288,15 +301,16 @@ class WaitFor(Step):
         AtMostOne(("listening", "state", "log")),
         Needs("state", ("port",), "of the socket"),
         Needs("port", ("state",)),
-        Needs("log", ("service",), "whose log it is"),
         Needs("service", ("log",)),
+        Needs("after", ("log",), "only of a log are there later lines"),
     )
     at: HostName
     listening: Opt[Port] = None
     state: Opt[StateName] = None
     port: Opt[Port] = None
-    log: Opt[Output] = None
+    log: Opt[Regex] = None
     service: Opt[Name] = None
+    after: Opt[Name] = None
     timeout: Opt[Time] = None
 
 

@@ -1,6 +1,6 @@
 """What the format has and this lab cannot do yet: one table, checked by the loader.
 
-The models, the schema and the documentation know all of it. To switch something on, take its name out of
+The models, the schema and the documentation know all of it. To switch something on, take its line out of
 `NOT_YET`.
 """
 
@@ -11,15 +11,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.scenario.base import Model
-from lab.scenario.checks import ServiceCheck
-from lab.scenario.model import HostKeys
-from lab.scenario.steps import Start, Step, Stop
+from lab.scenario.checks import LogCheck, ServiceCheck, StateCheck, ValueCheck
+from lab.scenario.compose.models import ServiceKeys
+from lab.scenario.expects import RunExpect
+from lab.scenario.model import LabKeys, ScenarioFile
+from lab.scenario.steps import Kill, Pause, Resume, Run, Start, Step, Stop, WaitFor
 
 SERVICES = "services (programs of your own in a host's network)"
+START_STOP = "starting and stopping services"
+SIGNALS = "signals to services"
+RUN_IN = "programs run inside a service"
+RUN_AS = "an environment or a user of a run"
+RUN_ERROR = "the error of a run"
+FILES = "files of the project on a host"
+RECORD = "values recorded over a case"
+WAIT_LOG = "waiting for a line of a log"
+SERVICE_CHECK = "judging how a service ended"
+LOG_CHECK = "judging logs"
+VALUE_CHECK = "judging recorded values"
+TIMER = "judging timers"
+NETWORKS = "networks (who can reach whom)"
+TRACE = "recording the socket calls of programs"
 IPV6 = "IPv6"
 
 #: What is refused as not yet supported.
-NOT_YET = frozenset({SERVICES, IPV6})
+NOT_YET = frozenset({RUN_IN, RUN_AS, RUN_ERROR, FILES, RECORD, VALUE_CHECK, TIMER, NETWORKS, TRACE, IPV6})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +56,28 @@ def _bare_v6(value: Any) -> bool:
     return isinstance(value, str) and value.count(":") >= 2
 
 
+def _true(value: Any) -> bool:
+    return value is True
+
+
 USES = (
-    Use(SERVICES, (Start, Stop), "do"),
-    Use(SERVICES, (ServiceCheck,), "check"),
-    Use(SERVICES, (HostKeys, Step, ServiceCheck), "service"),
-    Use(SERVICES, (Step,), "in"),
-    Use(SERVICES, (Step,), "log"),
+    Use(START_STOP, (Start, Stop), "do"),
+    Use(SERVICE_CHECK, (ServiceCheck,), "check"),
+    Use(LOG_CHECK, (LogCheck,), "check"),
+    Use(VALUE_CHECK, (ValueCheck,), "check"),
+    Use(SERVICES, (LabKeys,), "service"),
+    Use(SERVICES, (LabKeys,), "services"),
+    Use(SIGNALS, (Kill, Pause, Resume), "service"),
+    Use(RUN_IN, (Run,), "in"),
+    Use(RUN_AS, (Run,), "environment"),
+    Use(RUN_AS, (Run,), "user"),
+    Use(RUN_ERROR, (RunExpect,), "error"),
+    Use(RECORD, (Run, ServiceKeys), "record"),
+    Use(TRACE, (Run, ServiceKeys), "trace", _true),
+    Use(FILES, (LabKeys,), "files"),
+    Use(WAIT_LOG, (WaitFor,), "log"),
+    Use(TIMER, (StateCheck,), "timer"),
+    Use(NETWORKS, (LabKeys, ScenarioFile), "networks"),
     Use(IPV6, (Step,), "family", lambda value: value == "ipv6"),
     Use(IPV6, (Model,), "to", _v6),
     Use(IPV6, (Model,), "from", _v6),

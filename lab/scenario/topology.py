@@ -1,47 +1,31 @@
-"""A topology: a Compose file whose services are the hosts.
+"""A topology: a Compose file whose services are the hosts, each with its program.
 
-Read for what the lab makes of it: names, `sysctls`, `ulimits`, and the link under `x-lab`. Keys of Compose
-that have no meaning for a host of the lab (ports, restart …) are allowed and change nothing; a service with
-an image or a command of its own would be a program beside the lab's agent, see `lab.scenario.support`.
+A service of the host image without a command is a host without a program. What else Compose says is read in
+`lab.scenario.compose`; here it becomes hosts, with networks, names and links.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from lab.link import Link
-from lab.place import Place
 from lab.scenario import tree
 from lab.scenario.base import shown
-from lab.scenario.locate import Locator
-from lab.scenario.locate import Path as Keys
-from lab.scenario.model import HostKeys, HostSpec
-from lab.scenario.params import Filled, fill
-from lab.scenario.problems import Problem, did_you_mean
-from lab.scenario.quantities import HOST_PATTERN
-from lab.scenario.support import NOT_YET, SERVICES
-from lab.scenario.validate import validate
+from lab.scenario.compose.outside import Outside, Refused
+from lab.scenario.compose.parts import Part, Wanted
+from lab.scenario.compose.project import Project, Service
+from lab.scenario.compose.service import DEFAULT, Attachment
+from lab.scenario.model import HostKeys, HostSpec, LabKeys
+from lab.scenario.problems import Problem
+from lab.scenario.quantities import is_host_name
+from lab.scenario.services import Ulimit
 
 #: What a Compose file of the lab calls the host image; which image that is, the site says.
 HOST_IMAGE = re.compile(r"lab-host(:.+)?|\$\{LAB_HOST_IMAGE(:?[-?].*)?\}")
-
-_TOP = ("name", "version", "services", "networks", "volumes", "configs", "secrets", "include", "models")
-_SERVICE = tuple(
-    """
-    annotations attach blkio_config build cap_add cap_drop cgroup cgroup_parent command configs container_name
-    cpu_count cpu_percent cpu_period cpu_quota cpu_rt_period cpu_rt_runtime cpu_shares cpus cpuset
-    credential_spec depends_on deploy develop device_cgroup_rules devices dns dns_opt dns_search domainname
-    entrypoint env_file environment expose extends external_links extra_hosts gpus group_add healthcheck
-    hostname image init ipc isolation label_file labels links logging mac_address mem_limit mem_reservation
-    mem_swappiness memswap_limit models network_mode networks oom_kill_disable oom_score_adj pid pids_limit
-    platform ports post_start pre_stop privileged profiles provider pull_policy pull_refresh_after read_only
-    restart runtime scale secrets security_opt shm_size stdin_open stop_grace_period stop_signal storage_opt
-    sysctls tmpfs tty ulimits use_api_socket user userns_mode uts volumes volumes_from working_dir
-    """.split()  # noqa: SIM905 (a literal list of these is unreadable)
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,131 +34,158 @@ class Hosts:
 
     hosts: dict[str, HostSpec] | None
     problems: tuple[Problem, ...]
+    notes: tuple[Problem, ...] = ()
+    parts: Mapping[str, Part] = field(default_factory=dict)  #: the program of each host that has one
+    keys: Mapping[str, LabKeys] = field(default_factory=dict)  #: what stands under each `x-lab`
+    networks: tuple[str, ...] = (DEFAULT,)
+
+    @property
+    def recorded(self) -> dict[str, str]:
+        """The values that its programs record, each with the path of what does."""
+        return {
+            name: f"{part.path}.record.{name}" for part in self.parts.values() for name in part.record or {}
+        }
 
 
-def read_topology(path: Path, shown_as: str, asked: Problem) -> Hosts:
+def read_topology(path: Path, shown_as: str, asked: Problem, outside: Outside) -> Hosts:
     """The hosts of a Compose file. `asked` is the problem to report, at the scenario's `topology` key, with
     the reason where the file cannot be read at all."""
-    if not path.is_file():
-        what = "a folder, not a file" if path.is_dir() else "no such file"
+    if not os.path.isfile(path):  # unlike Path's, False of a name that no file can have
+        what = "a folder, not a file" if os.path.isdir(path) else "no such file"
         return Hosts(None, (Problem(asked.place, asked.path, f"{shown_as}: {what}"),))
     try:
-        root, problems = tree.parse(tree.read_text(path, shown_as), shown_as)
+        project = Project.read(path, shown_as, outside)
     except tree.Unreadable as error:
         return Hosts(None, (error.problem,))
-    if not isinstance(root, tree.Mapping):
-        place = root.place if root is not None else Place(shown_as, 1, 1)
-        return Hosts(None, (*problems, Problem(place, "", "not a Compose file: a mapping with services")))
-    reader = _Reader(root, Locator(root), fill(root, None), problems)
-    return Hosts(reader.hosts(), tuple(reader.problems))
+    except Refused as error:
+        return Hosts(None, (Problem(asked.place, asked.path, str(error)),))
+    if project.services is None:
+        return Hosts(None, tuple(project.problems), tuple(project.notes))
+    return _Reader(project).hosts(project.services)
 
 
 @dataclass
 class _Reader:
-    root: tree.Mapping
-    locator: Locator
-    filled: Filled
-    problems: list[Problem]
+    project: Project
 
-    def key(self, path: Keys, text: str) -> None:
-        self.problems.append(self.locator.at_key(path, text))
+    def say(self, service: Service, text: str) -> None:
+        self.project.problems.append(Problem(service.place, service.path, text))
 
-    def value(self, path: Keys, text: str) -> None:
-        self.problems.append(self.locator.at(path, text))
+    def note(self, service: Service, text: str) -> None:
+        self.project.notes.append(Problem(service.place, service.path, text))
 
-    def hosts(self) -> dict[str, HostSpec] | None:
-        for key in self.root.entries:
-            if key not in _TOP and not key.startswith("x-"):
-                self.key((key,), f"unknown key of a Compose file {shown(key)}{did_you_mean(key, _TOP)}")
-        services = self.filled.data.get("services")
-        if not isinstance(services, dict) or not services:
-            self.value(
-                ("services",), "services is missing: the hosts, like services: {client: {}, server: {}}"
+    def hosts(self, services: Mapping[str, Service]) -> Hosts:
+        hosts: dict[str, HostSpec] = {}
+        parts: dict[str, Part] = {}
+        keys: dict[str, LabKeys] = {}
+        for name, service in services.items():
+            wanted = service.extra.profiles
+            if wanted and not self.project.profiles & set(wanted):
+                profiles = ", ".join(wanted)
+                self.note(service, f"left out: COMPOSE_PROFILES has none of its profiles: {profiles}")
+                continue
+            hosts[name] = self.host(service)
+            if self.has_program(service):
+                parts[name] = service.part
+            if service.extra.host is not None:
+                keys[name] = service.extra.host
+        self.aliases(hosts, services)
+        parts = {name: self.with_links(services[name], part, services) for name, part in parts.items()}
+        used = {network for host in hosts.values() for network in host.networks}
+        networks = tuple(name for name in (*self.project.networks, DEFAULT) if name in used) or (DEFAULT,)
+        return Hosts(
+            hosts,
+            tuple(self.project.problems),
+            tuple(self.project.notes),
+            parts,
+            keys,
+            tuple(dict.fromkeys(networks)),
+        )
+
+    def has_program(self, service: Service) -> bool:
+        part = service.part
+        plain = part.build is None and (part.image is None or HOST_IMAGE.fullmatch(part.image))
+        return not plain or bool(part.command or part.entrypoint)
+
+    def host(self, service: Service) -> HostSpec:
+        name, extra = service.name, service.extra
+        if not is_host_name(name):
+            self.say(
+                service, f"{shown(name)} is not a host's name: at most 63 letters, digits, '-', '_' and '.'"
             )
-            return None
-        return {name: self.host(name, keys) for name, keys in services.items()}
-
-    def host(self, name: str, keys: Any) -> HostSpec:
-        path: Keys = ("services", name)
-        if not re.fullmatch(HOST_PATTERN, name):
-            self.key(path, f"{shown(name)} is not a host's name: letters, digits and '-', at most 63")
-        if keys is None:
-            return HostSpec(name)
-        if not isinstance(keys, dict):
-            self.value(path, f"{shown(keys)} is not a mapping of a service's keys")
-            return HostSpec(name)
-        for key in keys:
-            if key not in _SERVICE and not key.startswith("x-"):
-                self.key((*path, key), f"unknown key of a service {shown(key)}{did_you_mean(key, _SERVICE)}")
-        self.own_program(path, keys)
-        wanted = {
-            **({"sysctls": _pairs(keys["sysctls"])} if "sysctls" in keys else {}),
-            **({"ulimits": self.ulimits(path, keys["ulimits"])} if "ulimits" in keys else {}),
+        networks = {DEFAULT: Attachment()} if extra.networks is None else extra.networks
+        known = tuple(one for one in (extra.hostname, extra.container_name) if one not in (None, name))
+        names = {
+            network: tuple(dict.fromkeys([*(one for one in known if one), *attached.aliases]))
+            for network, attached in networks.items()
         }
-        spec = self.judged(path, wanted, {})
-        more = self.judged((*path, "x-lab"), keys.get("x-lab", {}), self.filled.paths)
-        return merged(name, spec, more)
+        return HostSpec(
+            name,
+            sysctls=dict(extra.sysctls or {}),
+            ulimits={} if self.has_program(service) else self.ulimits(service),
+            networks=tuple(networks),
+            names={network: some for network, some in names.items() if some},
+        )
 
-    def own_program(self, path: Keys, keys: dict[str, Any]) -> None:
-        if SERVICES not in NOT_YET:
-            return
-        image = keys.get("image")
-        if image is not None and not (isinstance(image, str) and HOST_IMAGE.fullmatch(image)):
-            text = f"image {shown(image)} is not yet supported: {SERVICES}; a host's image is lab-host"
-            self.value((*path, "image"), text)
-        for key in ("command", "entrypoint"):
-            if key in keys:
-                self.key((*path, key), f"{key} is not yet supported: {SERVICES}")
-
-    def ulimits(self, path: Keys, value: Any) -> Any:
-        """Compose's `nofile: 64` or `nofile: {soft: 64, hard: 64}`; the lab has one value for both."""
-        if not isinstance(value, dict):
-            return value
-        limits = dict(value)
-        for name, limit in value.items():
-            if isinstance(limit, dict) and limit.keys() == {"soft", "hard"}:
-                limits[name] = limit["soft"]
-                if limit["soft"] != limit["hard"]:
-                    self.value((*path, "ulimits", name), "soft and hard differ; the lab sets one for both")
-        return limits
-
-    def judged(self, path: Keys, keys: Any, paths: dict[int, Keys]) -> HostKeys | None:
-        if not isinstance(keys, dict):
-            self.value(path, f"{shown(keys)} is not a mapping; allowed keys: link, sysctls, ulimits")
-            return None
-        under = Locator(self.locator.resolve(path)[1])
-        relative = {one: where[len(path) :] for one, where in paths.items() if where[: len(path)] == path}
-        result, problems = validate(HostKeys, Filled(keys, {**relative, id(keys): ()}), under)
-        prefix = ".".join(str(part) for part in path)
-        self.problems += [
-            Problem(one.place, f"{prefix}.{one.path}" if one.path else prefix, one.text) for one in problems
-        ]
+    def ulimits(self, service: Service) -> dict[str, int]:
+        """Of a host without a program: the lab has one value for both, and `nofile` alone."""
+        result: dict[str, int] = {}
+        for name, one in (service.extra.ulimits or {}).items():
+            text = _wrong_limit(name, one.limit)
+            if text:
+                self.project.problems.append(Problem(one.place, one.path, text))
+            result[name] = one.limit.soft
         return result
 
+    def aliases(self, hosts: Mapping[str, HostSpec], services: Mapping[str, Service]) -> None:
+        """A name is one host's: Compose asks one of several in turn, a lab would not know which."""
+        owners: dict[tuple[str, str], str] = {}
+        for host in hosts.values():
+            for network in host.networks:
+                owners[network, host.name] = host.name
+        for host in hosts.values():
+            for network, names in host.names.items():
+                for name in names:
+                    owner = owners.setdefault((network, name), host.name)
+                    if owner != host.name:
+                        text = f"{shown(name)} is a name of {owner} too, on {network}; a name is one host's"
+                        self.say(services[host.name], text)
 
-def _pairs(value: Any) -> Any:
-    """Compose's list form `[a=b]` as a mapping."""
-    if isinstance(value, list) and all(isinstance(one, str) and "=" in one for one in value):
-        return dict(one.split("=", 1) for one in value)
-    return value
+    def with_links(self, service: Service, part: Part, services: Mapping[str, Service]) -> Part:
+        links = {
+            name: Wanted(name, "service_started", True, service.place, service.path)
+            for name in service.extra.links or ()
+        }
+        return replace(part, depends_on={**links, **(part.depends_on or {})}) if links else part
+
+
+def _wrong_limit(name: str, limit: Ulimit) -> str:
+    if name != "nofile":
+        return f"{name} cannot be honoured for a host without a program; allowed: nofile"
+    if limit.soft != limit.hard:
+        return "soft and hard differ; the lab sets one for both"
+    if not 16 <= limit.soft <= 1 << 20:
+        return f"{limit.soft} is out of range: nofile is a whole number from 16 to {1 << 20}"
+    return ""
 
 
 def _more(link: Link, named: Link) -> Link:
     return Link(link.up.changed(named.up), link.down.changed(named.down))
 
 
-def merged(name: str, *parts: HostKeys | HostSpec | None) -> HostSpec:
-    """One host of several descriptions; what a later one names wins, key by key."""
+def merged(name: str, *parts: LabKeys | HostSpec | None) -> HostSpec:
+    """One host of several descriptions; what a later one names wins, key by key. Services apart."""
     spec = HostSpec(name)
     for part in parts:
         if isinstance(part, HostSpec):
             spec = part
         elif part is not None:
-            spec = HostSpec(
-                name,
-                spec.link if part.link is None else _more(spec.link, part.link.link()),
-                {**spec.sysctls, **(part.sysctls or {})},
-                {**spec.ulimits, **(part.ulimits.limits() if part.ulimits is not None else {})},
-                spec.service if part.service is None else part.service,
+            spec = replace(
+                spec,
+                link=spec.link if part.link is None else _more(spec.link, part.link.link()),
+                sysctls={**spec.sysctls, **(part.sysctls or {})},
+                ulimits={**spec.ulimits, **(part.ulimits.limits() if part.ulimits is not None else {})},
             )
+            if isinstance(part, HostKeys) and part.networks is not None:
+                spec = replace(spec, networks=tuple(dict.fromkeys(part.networks)))
     return spec

@@ -33,6 +33,8 @@ __all__ = [
     "Packets",
     "Party",
     "Range",
+    "Recorded",
+    "Regex",
     "Span",
     "Target",
     "TextMatch",
@@ -74,6 +76,41 @@ Output = Annotated[
     TextMatch,
     PlainValidator(_text_match),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}], "description": "text, or /regex/"}),
+]
+
+
+def _regex(value: object) -> TextMatch:
+    match = _text_match(value)
+    if not match.regex:
+        raise problem(f"{shown(value)} is not a regular expression: write it between slashes, /like this/")
+    return match
+
+
+Regex = Annotated[
+    TextMatch,
+    PlainValidator(_regex),
+    WithJsonSchema({"type": "string", "pattern": r"^/[\s\S]*/$", "description": "/regex/"}),
+]
+
+
+def _group(value: object) -> TextMatch:
+    match = _regex(value)
+    if re.compile(match.text).groups != 1:
+        raise problem(f"{shown(value)} needs one group, whose text is kept, like /failed=(\\d+)/")
+    return match
+
+
+#: A regular expression with one group: what it matched last is kept.
+Recorded = Annotated[
+    TextMatch,
+    PlainValidator(_group),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^/[\s\S]*\([\s\S]*\)[\s\S]*/$",
+            "description": "/regex with (a group)/",
+        }
+    ),
 ]
 
 

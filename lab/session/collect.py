@@ -85,6 +85,8 @@ def collect(
         counters={
             name: CounterRecord(name, before.get(name, {}), dict(one.counters)) for name, one in found.items()
         },
+        services=bed.services.records(),
+        logs=bed.services.lines(),
         wire_events=tuple(bed.wire.events),
         captures=tuple(facts for one in found.values() for facts in one.captures),
     )

@@ -32,12 +32,15 @@ from lab.scenario.steps import (
     Resume,
     Run,
     Sleep,
+    Start,
     Step,
+    Stop,
     WaitFor,
 )
 from lab.session.arguments import arguments
 from lab.session.events import Events, StepBegan
 from lab.session.interrupt import Interrupt
+from lab.session.services import not_ready
 from lab.session.testbed import Boot, Testbed
 from lab.verdict import Finding, Verdict
 
@@ -69,6 +72,7 @@ class Executor:
     interrupt: Interrupt
     deadline: Deadline
     pending: dict[str, Pending] = field(default_factory=dict)
+    ends: dict[str, int] = field(default_factory=dict)  #: when each step ended, on the wall clock
 
     def step(self, step: Step) -> CallRecord | RunRecord | None:
         """One step and its verdict; the record of the call or the program that ended with it.
@@ -91,6 +95,7 @@ class Executor:
         finally:
             end_wall, end_mono = time.time_ns(), time.monotonic_ns()
             ended = StepRecord(step.id, step.do, step.place, at, wall, end_wall, mono, end_mono)
+            self.ends[step.id] = end_wall
             self.events.emit(ended)
 
     def _hangs(self, step: Step, reason: str) -> None:
@@ -269,6 +274,9 @@ class Executor:
     # --- processes and hosts ---
 
     def signal(self, step: Kill | Pause | Resume) -> None:
+        if step.service is not None:
+            self._signal_service(step, step.service)
+            return
         name = step.signal if isinstance(step, Kill) else {Pause: "STOP", Resume: "CONT"}[type(step)]
         host = self.bed.host(step.at)
         if step.run is not None:
@@ -281,6 +289,46 @@ class Executor:
             self.bed.power_off(step.at, step.id)
         else:
             self.bed.power_on(step.at, step.id)
+            self._start([key for key in self.bed.services.first() if key[0] == step.at], step)
+
+    # --- services ---
+
+    def start(self, step: Start) -> None:
+        service = self.bed.services.of(step.at, step.service)
+        self._start([(step.at, service.spec.name)], step)
+
+    def _start(self, keys: list[tuple[str, str]], step: Step) -> None:
+        for error in self.bed.services.start(keys, self.deadline):
+            self.events.emit(not_ready(error, step.id, step.place))
+
+    def stop(self, step: Stop) -> None:
+        self.bed.services.of(step.at, step.service).stop(step.id)
+
+    def _signal_service(self, step: Kill | Pause | Resume, name: str) -> None:
+        service = self.bed.services.of(step.at, name)
+        match step:
+            case Kill():
+                service.kill(step.id, step.signal)
+            case Pause():
+                service.pause()
+            case Resume():
+                service.resume()
+
+    def _wait_for_line(self, step: WaitFor, limit: Deadline) -> None:
+        assert step.log is not None
+        service = self.bed.services.of(step.at, step.service)
+        log = service.last.log if service.last is not None else None
+        since = self.ends.get(step.after, 0) if step.after is not None else 0
+        line = None
+        if log is not None:
+            line = log.wait_for(step.log, limit, since, lambda: self.interrupt.reason is not None)
+        self.interrupt.check()
+        if line is None:
+            tail = log.tail() if log is not None else ""
+            said = f"; its last output:\n{tail}" if tail else ""
+            raise DeadlineExceeded(
+                f"{service.name}: no line of its log matches {step.log}; {service.status()}{said}"
+            )
 
     # --- waiting ---
 
@@ -293,6 +341,9 @@ class Executor:
         limit = self.deadline
         if step.timeout is not None:
             limit = limit.sooner(step.timeout.seconds, "wait_for")
+        if step.log is not None:
+            self._wait_for_line(step, limit)
+            return
         self.bed.host(step.at).wait_for(
             limit.remaining(), listening=step.listening, state=step.state, port=step.port
         )
@@ -325,6 +376,8 @@ ACTIONS: dict[type[Step], Callable[[Executor, Any], CallRecord | RunRecord | Non
     Pause: Executor.signal,
     Resume: Executor.signal,
     Power: Executor.power,
+    Start: Executor.start,
+    Stop: Executor.stop,
     Run: Executor.program,
     Await: Executor.awaits,
     Sleep: Executor.sleep,

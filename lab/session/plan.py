@@ -9,7 +9,7 @@ from typing import Literal
 from lab.engine.base import LABEL_HOST, LABEL_ROLE
 from lab.link import PLAIN, Link
 from lab.scenario.calls import Send, Sendall, Sendto
-from lab.scenario.model import HostSpec, Scenario
+from lab.scenario.model import HostSpec, Scenario, names_at
 from lab.scenario.steps import WIRE_STEPS, Drop, Run, Step, all_steps
 from lab.site import WireChoice
 from lab.wire.container import Kind
@@ -36,6 +36,9 @@ class Plan:
     #: By host, the capabilities that its programs are known to have: a container for each set. Others start
     #: when they are asked for.
     programs: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    start_order: tuple[tuple[str, str], ...] = ()  #: all services, (host, service), each behind what it needs
+    service_images: Mapping[tuple[str, str], str] = field(default_factory=dict)  #: their tags on the engine
+    jobs: frozenset[tuple[str, str]] = frozenset()  #: services that are to end by themselves
     cpu: int = 0  #: which of the machine's moves its packets, as `Host.pin` counts them
 
     @property
@@ -46,6 +49,14 @@ class Plan:
     @property
     def links(self) -> dict[str, Link]:
         return {name: host.link for name, host in self.hosts.items()}
+
+    def reach(self, a: str, b: str) -> bool:
+        """Whether two hosts share a network."""
+        return bool(set(self.hosts[a].networks) & set(self.hosts[b].networks))
+
+    def names_at(self, host: str) -> dict[str, str]:
+        """The names that resolve at a host, its own too, each with its host."""
+        return names_at(self.hosts, host)
 
     def labels_of(self, role: str, host: str = "") -> dict[str, str]:
         return {**self.labels, LABEL_ROLE: role, **({LABEL_HOST: host} if host else {})}
@@ -59,6 +70,7 @@ def plan_case(
     *,
     keep: bool = False,
     cpu: int = 0,
+    service_images: Mapping[tuple[str, str], str] | None = None,
 ) -> Plan:
     """The plan of a case, whose steps are all known."""
     hosts = {name: scenario.hosts[name] for name in scenario.used_hosts}
@@ -74,12 +86,17 @@ def plan_case(
         drops=any(isinstance(step, Drop) for step in steps),
         only_routes="netem" not in scenario.requires and _only_routes(steps, hosts.values()),
         programs={name: tuple(dict.fromkeys(run.held for run in runs if run.at == name)) for name in hosts},
+        start_order=scenario.start_order,
+        service_images=service_images or {},
+        jobs=frozenset(key for key in scenario.start_order if scenario.completes(*key)),
         cpu=cpu,
     )
 
 
 def _only_routes(steps: Sequence[Step], hosts: Iterable[HostSpec]) -> bool:
     """Nothing is impaired, and no more than a little is sent; of a program nobody knows what it sends."""
-    if any(host.link != PLAIN for host in hosts) or any(isinstance(s, (*WIRE_STEPS, Run)) for s in steps):
+    if any(host.link != PLAIN or host.services for host in hosts):
+        return False
+    if any(isinstance(step, (*WIRE_STEPS, Run)) for step in steps):
         return False
     return sum(step.data.length for step in steps if isinstance(step, (Send, Sendall, Sendto))) <= _LITTLE

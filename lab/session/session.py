@@ -21,6 +21,7 @@ from lab.session.events import Events
 from lab.session.executor import Executor
 from lab.session.folder import RunFolder, make_case_folder
 from lab.session.record import Record
+from lab.session.services import not_ready
 from lab.session.settle import quiet_time, settle
 from lab.session.testbed import Testbed
 from lab.tolerance import Tolerance
@@ -50,6 +51,12 @@ class Session:
             bed, events, self._judge_step, lambda: record.failed, bed.interrupt, Deadline("no limit", None)
         )
         self._before = read_counters(bed)
+
+    def start_services(self) -> None:
+        """Starts the hosts' services; returns when all are ready. What does not get ready is a finding."""
+        services = self.bed.services
+        for error in services.start(services.first(), self.deadline):
+            self.events.emit(not_ready(error, error.path, error.place))
 
     # --- acting ---
 

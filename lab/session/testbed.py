@@ -11,8 +11,8 @@ from functools import partial
 from ipaddress import IPv4Network
 
 from lab.attachment import Attachment, attach_all, attach_wire, prefix_length
-from lab.engine.base import LABEL_RUN, ContainerSpec, Engine, NetworkSpec, Stream
-from lab.engine.clean import remove_objects
+from lab.engine.base import DEFAULT_LIMITS, ContainerSpec, Engine, NetworkSpec, Stream
+from lab.engine.clean import remove_run
 from lab.engine.images import Images
 from lab.engine.subnets import create_in_free_subnet
 from lab.errors import EngineError, SysctlRefused
@@ -23,6 +23,7 @@ from lab.policy import Policy
 from lab.session.events import Events
 from lab.session.interrupt import Interrupt
 from lab.session.plan import Plan
+from lab.session.services import Services
 from lab.wire import Wire, WireSetup, open_wire
 from lab.wire.container import wire_container
 
@@ -58,6 +59,7 @@ class Testbed:
     interrupt: Interrupt
     limits: Limits  #: of each host's programs
     policy: Policy
+    services: Services
     wire: Wire = field(init=False)
     boots: dict[str, list[Boot]] = field(default_factory=dict)
     off: set[str] = field(default_factory=set)  #: hosts without power
@@ -129,7 +131,7 @@ class Testbed:
             setup = HostSetup(
                 here=here,
                 wire=self.wire_attachment,
-                peers=self.attachments,
+                peers={other: self.attachments[to] for other, to in self.plan.names_at(name).items()},
                 arp=self.plan.arp,
                 open_files=spec.ulimits.get("nofile"),
             )
@@ -166,8 +168,9 @@ class Testbed:
         with self.events.phase(f"host {name}: reach"):
             boot = self.boots[name][-1]
             boot.host.programs_ready()
-            boot.host.pin(self.plan.cpu)
+            cpu = boot.host.pin(self.plan.cpu)
             boot.host.reach(boot.setup)
+        self.services.boot(name, boot.container, boot.host, cpu)
 
     def boot_wire(self) -> None:
         """The wire's container, its kernel, and every link as configured."""
@@ -198,6 +201,7 @@ class Testbed:
         boot.power_off = boot.host.power_off()
         self.off.add(name)
         self.wire.power(name, "off", step=step)
+        self.services.end_host(name, step)
         boot.capture = boot.host.stop_capture(len(self.boots[name]))
         self.engine.kill(boot.container)
         boot.host.close()
@@ -240,7 +244,7 @@ def testbed(
         def take_down() -> None:
             if not keep():
                 with events.phase("down"):
-                    remove_run(engine, plan.run)
+                    take_down_run(engine, plan.run)
 
         stack.callback(take_down)  # before the do: a create whose answer is lost is found by its label
         with events.phase("network"):
@@ -251,6 +255,17 @@ def testbed(
                 new_prefix=prefix_length(len(plan.hosts)),
             )
         interrupt.check()
+        services = Services(
+            plan.run,
+            plan.hosts,
+            plan.start_order,
+            plan.service_images,
+            plan.labels,
+            engine,
+            DEFAULT_LIMITS,
+            interrupt,
+            plan.jobs,
+        )
         bed = Testbed(
             engine,
             plan,
@@ -263,13 +278,14 @@ def testbed(
             interrupt,
             limits,
             policy,
+            services,
         )
         stack.callback(bed.leave_programs)
         stack.callback(bed.abort)
         stack.enter_context(interrupt.calling(bed.abort))
         with events.phase("bring-up"):
             boots = [(name, partial(bed.boot_host, name)) for name in plan.hosts]
-            in_parallel([("wire", bed.boot_wire), *boots, ("", meanwhile)])
+            in_parallel([("wire", bed.boot_wire), *boots, ("", meanwhile), ("volumes", services.prepare)])
             in_parallel([(name, partial(bed.reach, name)) for name in plan.hosts])
         yield bed
 
@@ -289,11 +305,9 @@ def in_parallel(jobs: Sequence[Job]) -> None:
         raise first
 
 
-def remove_run(engine: Engine, run: str) -> None:
-    """Every container and network that carries the label of this run; all are tried even if one fails."""
-    containers = {c.id: c.name for c in engine.containers({LABEL_RUN: run})}
-    networks = {n.id: n.name for n in engine.networks() if n.labels.get(LABEL_RUN) == run}
-    swept = remove_objects(engine, containers, networks)
+def take_down_run(engine: Engine, run: str) -> None:
+    """Removes everything that carries the label of this run. Raises where something stays."""
+    swept = remove_run(engine, run)
     if swept.failures:
         raise EngineError(
             f"run {run}: not all could be removed: {'; '.join(swept.failures)}",

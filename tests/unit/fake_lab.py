@@ -185,6 +185,7 @@ class FakeLab:
     def runner(self) -> CaseRunner:
         return CaseRunner(
             engine=self.engine,
+            store=self.engine,
             images=IMAGES,
             info=self.engine.info(),
             site=self.site,

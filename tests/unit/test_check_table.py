@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from lab.checks import JUDGES, judge
 from lab.checks.common import Context, hold_count, hold_time
 from lab.checks.expect import hold_elapsed
-from lab.scenario.checks import CHECKS, ServiceCheck, parse_check
+from lab.scenario.checks import CHECKS, ServiceCheck, ValueCheck, parse_check
 from lab.scenario.ranges import Elapsed, Range
 from lab.tolerance import Tolerance
 from lab.units import Duration
@@ -22,13 +23,12 @@ from tools.mutation.mutations import ranges, times
 WIDTHS = st.tuples(st.integers(0, 50), st.integers(0, 50))
 
 
-def test_every_check_has_a_judge_but_those_of_services() -> None:
-    assert set(CHECKS.values()) - set(JUDGES) <= {ServiceCheck}
+def test_every_check_has_a_judge_but_that_of_values() -> None:
+    assert set(CHECKS.values()) - set(JUDGES) <= {ValueCheck}
 
 
-def test_a_check_that_nobody_can_judge_is_no_pass(tmp_path: Path) -> None:
-    if ServiceCheck in JUDGES:
-        pytest.skip("every check has its judge")
+def test_a_check_that_nobody_can_judge_is_no_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(cast(dict[type, object], JUDGES), ServiceCheck)
     evidence = Story(tmp_path).evidence()
     finding = judge(
         parse_check({"check": "service", "at": "server", "exit": 0}), evidence, Context.of(evidence.records)

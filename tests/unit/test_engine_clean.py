@@ -179,3 +179,24 @@ def test_a_lock_file_that_a_sweep_took_away_is_made_again(
 def nothing_in_the_real_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAB_STATE", str(tmp_path / "state"))
     return
+
+
+def test_volumes_of_a_dead_owner_go_too(engine: FakeEngine, dead: dict[str, str], tmp_path: Path) -> None:
+    with RunLock.take("living", tmp_path) as lock:
+        engine.create_volume("of-the-living", lock.labels())
+        engine.create_volume("of-nobody", {})
+        engine.create_volume("of-the-dead", dead)
+        furnish(engine, dead, 2)
+        (left,) = [left for left in leftovers(engine) if left.run == "dead"]
+        assert left.volumes == ("of-the-dead",)
+        swept = sweep(engine)
+        assert swept == clean.Swept(("host-2",), ("net-2",), (), ("of-the-dead",))
+        assert {volume.name for volume in engine.volumes({})} == {"of-the-living", "of-nobody"}
+        assert clean.remove_run(engine, "living").volumes == ("of-the-living",)
+
+
+def test_a_volume_alone_is_a_leftover(engine: FakeEngine, dead: dict[str, str]) -> None:
+    engine.create_volume("of-the-dead", dead)
+    assert [(left.run, left.volumes) for left in leftovers(engine)] == [("dead", ("of-the-dead",))]
+    assert sweep(engine)
+    assert leftovers(engine) == []

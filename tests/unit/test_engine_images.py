@@ -12,7 +12,15 @@ import pytest
 
 from lab.engine.base import ContainerSpec
 from lab.engine.fake import FakeEngine
-from lab.engine.images import ensure_images, present_images, prune_images, sources
+from lab.engine.images import (
+    BuildFailed,
+    BuildRequest,
+    Progress,
+    ensure_images,
+    present_images,
+    prune_images,
+    sources,
+)
 from lab.errors import EngineError, LabEnvironmentError
 
 REFERENCE = "debian:test"
@@ -205,8 +213,14 @@ def test_an_installed_package_without_sources_says_so(tmp_path: Path) -> None:
 
 def test_a_build_that_fails_ends_it(project: Path) -> None:
     class Broken(FakeEngine):
-        def build(self, context: bytes, tag: str, *, arguments: dict[str, str]) -> None:
-            raise EngineError(f"build {tag}: E: Unable to locate package")
+        def build(
+            self,
+            request: BuildRequest,
+            progress: Progress = print,
+            *,
+            stop: threading.Event | None = None,
+        ) -> None:
+            raise BuildFailed(f"build {request.tag}", "E: Unable to locate package")
 
     engine = Broken()
     engine.registry.add(REFERENCE)

@@ -180,7 +180,8 @@ def test_a_container_for_programs_shares_the_network_and_nothing_else(
     some.wait_ready()
     plain, raw = sorted(specs, key=lambda spec: len(spec.capabilities))
     assert (plain.join, plain.network, plain.capabilities, plain.binds) == (host, None, (), ())
-    assert (plain.memory, plain.pids, plain.ulimits["fsize"]) == (512_000_000, 512, 256_000_000)
+    limits = plain.limits
+    assert (limits.memory, limits.pids, limits.file_size) == (512_000_000, 512, 256_000_000)
     assert plain.no_new_privileges
     assert raw.capabilities == ("NET_RAW",)
     assert plain.name != raw.name

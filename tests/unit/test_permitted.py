@@ -124,9 +124,7 @@ def site(folder: Path, text: str) -> Path:
 
 
 def test_policy_and_limits_of_a_site(tmp_path: Path) -> None:
-    found = load_site(
-        site(tmp_path, "policy: {capabilities: [cap_net_raw]}\nlimits: {memory: 1GiB, pids: 9}\n")
-    )
+    found = load_site(site(tmp_path, "policy: {capabilities: [NET_RAW]}\nlimits: {memory: 1GiB, pids: 9}\n"))
     assert found.policy == Policy(capabilities=("NET_RAW",))
     assert found.limits == Limits(memory=Size(1 << 30), pids=9)
     assert load_site(site(tmp_path, "")).limits == DEFAULT
@@ -136,8 +134,8 @@ def test_policy_and_limits_of_a_site(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("policy: {capabilities: [SYS_ADMIN]}", r"\['SYS_ADMIN'\] is not a list of capabilities: NET_RAW"),
-        ("policy: {capabilities: NET_RAW}", "'NET_RAW' is not a list of capabilities"),
+        ("policy: {capabilities: [SYS_ADMIN]}", r"policy\.capabilities"),
+        ("policy: {capabilities: NET_RAW}", r"policy\.capabilities"),
         ("policy: {privileged: true}", r"policy\.privileged"),
         ("limits: {memory: 1MB}", r"limits\.memory.*1MB is too little"),
         ("limits: {pids: 1}", r"limits\.pids.*1 is too little"),

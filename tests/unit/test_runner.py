@@ -33,7 +33,7 @@ from lab.session.interrupt import Interrupt, Interrupted, signals_set
 from lab.session.plan import plan_case
 from lab.session.record import Record
 from lab.session.settle import quiet_time, settle
-from lab.session.testbed import in_parallel, remove_run
+from lab.session.testbed import in_parallel, take_down_run
 from lab.site import WireChoice
 from lab.units import Duration
 from tests.unit.report_helpers import result as report_result
@@ -336,7 +336,7 @@ def test_only_the_objects_of_the_run_are_removed() -> None:
     engine = FakeEngine({"lab-host:1": lambda process: 0})
     lab_of(engine, "one", "198.18.1.0/24")
     lab_of(engine, "two", "198.18.2.0/24")
-    remove_run(engine, "one")
+    take_down_run(engine, "one")
     assert [c.name for c in engine.containers({"lab.run": None})] == ["lab-two-a"]
     assert [n.name for n in engine.networks() if "lab.run" in n.labels] == ["lab-two"]
 

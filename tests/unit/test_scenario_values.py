@@ -46,8 +46,8 @@ setsockopt getsockopt shutdown close link cut restore partition heal drop kill p
 run sleep wait_for await parallel
 """
 CHECK = """
-handshake close packets retransmissions one_way loss reordered duplicated schedule state counter service order
-bytes
+handshake close packets retransmissions one_way loss reordered duplicated schedule state counter service log
+value order bytes
 """
 
 

@@ -1,0 +1,105 @@
+"""The checks of what a user's program did: whether it runs, how it ended, what it wrote."""
+
+from __future__ import annotations
+
+from lab.checks.common import Context, failed, found, hold_count, passed
+from lab.evidence.model import LogRecord, Records, ServiceRecord
+from lab.evidence.store import Evidence
+from lab.quantities import plural
+from lab.scenario.checks import LogCheck, ServiceCheck
+from lab.scenario.ranges import Range
+from lab.verdict import Finding
+
+_SHOWN = 20  #: lines that a failure shows
+_MATCHES = 3  #: lines that a finding names
+
+
+def how_it_ended(record: ServiceRecord) -> str:
+    """In words: `it ended with exit status 1`, `it was killed by the kernel …`."""
+    if record.error:
+        return f"it could not be started: {record.error}"
+    if record.ended_wall_ns is None:
+        return "it runs"
+    if record.out_of_memory:
+        return "it was killed by the kernel: it reached its limit of memory"
+    if record.signal is not None:
+        return f"it was ended by signal {record.signal} (exit status {record.exit_code})"
+    return f"it ended with exit status {record.exit_code}"
+
+
+def last_output(records: Records, record: ServiceRecord) -> str:
+    """The last lines of one start of a service, indented; "" where it wrote nothing."""
+    lines = [line for line in records.logs if _of(line, record)]
+    return "\n".join(f"  {line.text}" for line in lines[-_SHOWN:])
+
+
+def _of(line: LogRecord, record: ServiceRecord) -> bool:
+    return (line.host, line.service, line.start) == (record.host, record.service, record.start)
+
+
+def judge_service(check: ServiceCheck, evidence: Evidence, context: Context) -> Finding:
+    """The last start of a service: all that the check asks for must hold."""
+    records = evidence.records
+    starts = [r for r in records.services if r.host == check.at and check.service in (None, r.service)]
+    if not starts:
+        reason = f"no service of {check.at} was started"
+        return failed(check, "service", _wanted(check), "not started", reason)
+    last = starts[-1]
+    if check.running is not None and check.running != (last.ended_wall_ns is None):
+        wanted = "it runs" if check.running else "it has ended"
+        return failed(check, "service", wanted, how_it_ended(last), f"{last.service}: {how_it_ended(last)}")
+    if check.exit is not None:
+        code = last.exit_code
+        if code is None or last.ended_wall_ns is None or not check.exit.holds(code):
+            reason = f"{last.service}: {how_it_ended(last)}, and not with {check.exit}"
+            return failed(check, "service", f"exit status {check.exit}", how_it_ended(last), reason)
+    for stream, match in (("stdout", check.stdout), ("stderr", check.stderr)):
+        if match is None:
+            continue
+        text = "".join(f"{one.text}\n" for one in records.logs if _of(one, last) and one.stream == stream)
+        if not match.holds(text):
+            differs = "holds nothing that matches" if match.regex else "is not"
+            reason = f"{last.service}: {stream} {differs} {match}"
+            return failed(check, "service", f"{stream} {match}", text[-200:] or "nothing", reason)
+    return passed(check, "service", _wanted(check), how_it_ended(last))
+
+
+def _wanted(check: ServiceCheck) -> str:
+    parts = []
+    if check.running is not None:
+        parts.append("it runs" if check.running else "it has ended")
+    if check.exit is not None:
+        parts.append(f"exit status {check.exit}")
+    outputs = (("stdout", check.stdout), ("stderr", check.stderr))
+    parts += [f"{name} {match}" for name, match in outputs if match is not None]
+    return ", ".join(parts) or "it was started"
+
+
+def judge_log(check: LogCheck, evidence: Evidence, context: Context) -> Finding:
+    """How many lines of a service's log match. Without `count` one is enough."""
+    records = evidence.records
+    steps = {step.step: step for step in records.steps}
+    for name in (check.after, check.before):
+        if name is not None and name not in steps:
+            return failed(check, "log", f"lines around {name}", "none", f"the step {name} did not run")
+    after = steps[check.after].end_wall_ns if check.after is not None else None
+    before = steps[check.before].start_wall_ns if check.before is not None else None
+    lines = [
+        line
+        for line in records.logs
+        if line.host == check.at
+        and check.service in (None, line.service)
+        and check.stream in (None, line.stream)
+        and (after is None or line.wall_ns >= after)
+        and (before is None or line.wall_ns < before)
+    ]
+    matching = [line for line in lines if check.match.holds(line.text)]
+    wanted = check.count if check.count is not None else Range(1, None)
+    held = hold_count(wanted, len(matching), f"lines of {check.at} that match {check.match}")
+    cut = any(record.log_cut for record in records.services if record.host == check.at)
+    if cut and not held.ok:
+        held = held.because(f"{held.reason}; it wrote more than is kept, so lines are missing")
+    actual = f"{plural(len(matching), 'line')} of {len(lines):,}"
+    if matching:
+        actual += ": " + "; ".join(repr(line.text[:60]) for line in matching[:_MATCHES])
+    return found(check, "log", held, expected=f"{wanted} matching {check.match}", actual=actual)

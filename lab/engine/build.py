@@ -1,0 +1,316 @@
+"""Images of users' programs: built where their content is new, pulled where a registry gives them."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from lab.engine.context import BOUNDS, Bounds, Packed, ignore_of, pack, packed_files, read_bounded
+from lab.engine.dockerfile import Dockerfile, prepared
+from lab.engine.images import (
+    PULL_PATIENCE,
+    BuildFailed,
+    BuildRequest,
+    Image,
+    Images,
+    ImageStore,
+    Progress,
+)
+from lab.engine.state import locked, state_dir
+from lab.errors import EngineError, LabEnvironmentError, UsageError
+
+LABEL_IMAGE = "lab.image"  #: the hash of all that went into an image that the lab built for a user
+REPOSITORY = "lab-user"  #: of their tags
+
+Network = Literal["none", "bridge", "host"]
+
+_DOCKERFILE = ".lab.Dockerfile"  # its name in the context, beside whatever the author's own is called
+_DOCKERFILE_LIMIT = 256 * 1024
+_DIGITS = "0123456789abcdef"
+_SHOWN = 12  # lines of a failed build
+_STEP = re.compile(r"Step (\d+)/\d+ : ")
+_PARSE_ERROR = re.compile(r"parse error (?:on )?line (\d+)", re.IGNORECASE)
+_NO_NETWORK = (
+    "Temporary failure resolving",
+    "Could not resolve",
+    "Network is unreachable",
+    "Name or service not known",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What a user wants built: Compose's `build`."""
+
+    name: str  #: for messages: "web", "web/worker"
+    context: Path | None = None  #: a folder; None: an empty one
+    dockerfile: str = "Dockerfile"  #: in the context
+    inline: str | None = None  #: the text of a Dockerfile, in place of `dockerfile`
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    target: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPolicy:
+    """What a build may take."""
+
+    network: Network = "bridge"
+    timeout: float = 600.0  #: s
+    memory: int | None = 2 << 30  #: bytes
+    bounds: Bounds = BOUNDS  #: of its context
+    parallel: int = 2
+
+
+def bases_of(images: Images) -> dict[str, str]:
+    """What `lab-base` and `lab-host` mean in a FROM."""
+    return {"lab-base": images.base.tag, "lab-host": images.host.tag}
+
+
+def build_images(
+    store: ImageStore,
+    builds: Sequence[Build],
+    *,
+    bases: Mapping[str, str],
+    policy: BuildPolicy = BuildPolicy(),
+    progress: Progress,
+) -> dict[str, Image]:
+    """The image of each build by its name, built where nothing on the engine has the same content.
+
+    Side by side; two runs that want the same image build it once. Raises the error of the first that fails
+    (`BuildFailed` with the line of the Dockerfile, `UsageError` for a context that is too large or a file
+    that is not there), after the others have been stopped. So does an interrupt.
+    """
+    if not builds:
+        return {}
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(max(1, policy.parallel), thread_name_prefix="lab-build")
+    try:
+        jobs: dict[str, Future[Image]] = {
+            build.name: pool.submit(_Job(store, build, bases, policy, progress, stop).run) for build in builds
+        }
+        wait(jobs.values(), return_when=FIRST_EXCEPTION)
+        failed = [job for job in jobs.values() if job.done() and job.exception() is not None]
+        for job in failed:
+            job.result()
+        return {name: job.result() for name, job in jobs.items()}
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def tag_of(build: Build, store: ImageStore, *, bases: Mapping[str, str], policy: BuildPolicy) -> str:
+    """The tag that a build would have now: `lab images --prune` keeps it."""
+    job = _Job(store, build, bases, policy, lambda line: None, threading.Event())
+    with job.packed(dockerfile := job.dockerfile()) as packed:
+        return job.tag(dockerfile, packed)[0]
+
+
+def ensure_image(
+    store: ImageStore, reference: str, progress: Progress, *, patience: float = PULL_PATIENCE
+) -> str:
+    """The id of an image that is on the engine, or that a registry gives. Raises `EngineError`."""
+    identity = store.image_id(reference)
+    if identity is not None:
+        return identity
+    progress(f"image {reference}: pulling it")
+    try:
+        store.pull(reference, patience=patience)
+        identity = store.image_id(reference)
+    except EngineError as error:
+        raise EngineError(
+            f"image {reference}: it is not on the engine, and no registry gives it: {_last_line(error)}",
+            hint="bring it there (`docker load -i FILE`, or `docker pull` from a mirror and `docker tag`), "
+            'or build it: `build: {dockerfile_inline: "FROM lab-base\\nRUN apt-get …"}`',
+        ) from error
+    if identity is None:
+        raise EngineError(f"image {reference}: it was pulled, but the engine does not list it")
+    return identity
+
+
+def prune_builds(store: ImageStore, needed: Collection[str] = ()) -> list[str]:
+    """Removes the images built for users, but the tags of `needed` and those in use; their tags.
+
+    With them goes what builds have left without a tag (stages, steps of failed builds), while none goes on.
+    """
+    old = sorted(tag for tag in store.image_tags() if tag.startswith(f"{REPOSITORY}:") and tag not in needed)
+    with ExitStack() as held:
+        for digit in _DIGITS:
+            held.enter_context(locked(_lock(digit)))
+        gone = [tag for tag in old if store.remove_image(tag)]
+        store.remove_untagged(LABEL_IMAGE)
+    return gone
+
+
+def _lock(digest: str) -> Path:
+    """Sixteen locks for all images: two that share one are built one after the other."""
+    return state_dir() / f"build-{digest[0]}.lock"
+
+
+class _Job:
+    """One build, from the folder to the image."""
+
+    def __init__(
+        self,
+        store: ImageStore,
+        build: Build,
+        bases: Mapping[str, str],
+        policy: BuildPolicy,
+        progress: Progress,
+        stop: threading.Event,
+    ) -> None:
+        self._store = store
+        self._build = build
+        self._bases = bases
+        self._policy = policy
+        self._progress = progress
+        self._stop = stop
+        self._what = f"build of {build.name}"
+        self._where = (
+            f"{self._what}: dockerfile_inline"
+            if build.inline is not None
+            else f"{self._what}: {(build.context or Path()) / build.dockerfile}"
+        )
+
+    def run(self) -> Image:
+        dockerfile = self.dockerfile()
+        for image, line in dockerfile.images:
+            try:
+                ensure_image(self._store, image, self._progress)
+            except EngineError as error:
+                raise EngineError(f"{self._where}:{line}: {error}", hint=error.hint) from error
+        with self.packed(dockerfile) as packed:
+            tag, digest = self.tag(dockerfile, packed)
+            identity = self._store.image_id(tag)
+            if identity is None:
+                with _held(_lock(digest), self._stop):
+                    identity = self._store.image_id(tag)  # another run may just have built it
+                    if identity is None:
+                        identity = self._build_it(dockerfile, packed, tag, digest)
+        return Image(self._build.name, tag, identity)
+
+    def dockerfile(self) -> Dockerfile:
+        text = self._build.inline
+        if text is None:
+            content = self._read(self._build.dockerfile)
+            text = content.decode("utf-8", "replace")
+        return prepared(
+            text,
+            where=self._where,
+            bases=self._bases,
+            arguments=self._build.arguments,
+            label=f"{LABEL_IMAGE}=stage",
+        )
+
+    def packed(self, dockerfile: Dockerfile) -> Packed:
+        more = [(_DOCKERFILE, dockerfile.text.encode())]
+        folder = self._build.context
+        if folder is None:
+            return packed_files(more)
+        what = f"{self._what}: context {folder}"
+        ignore = ignore_of(folder, self._build.dockerfile, what)
+        return pack(folder, what=what, bounds=self._policy.bounds, ignore=ignore, more=more)
+
+    def tag(self, dockerfile: Dockerfile, packed: Packed) -> tuple[str, str]:
+        """The tag and the hash of all that goes in. Images below count by their id: they may be renewed."""
+        below = [self._store.image_id(image) for image, _ in dockerfile.images]
+        parts = [dockerfile.text, dict(self._build.arguments), self._build.target, packed.digest, below]
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return f"{REPOSITORY}:{digest[:16]}", digest
+
+    def _read(self, name: str) -> bytes:
+        folder = self._build.context
+        if folder is None:
+            raise UsageError(f"{self._what}: neither a context nor dockerfile_inline is given")
+        content = read_bounded(folder, name, _DOCKERFILE_LIMIT, self._what)
+        if content is None:
+            raise UsageError(
+                f"{self._where}: it is not there", hint="`context` is a folder, `dockerfile` a file in it"
+            )
+        return content
+
+    def _build_it(self, dockerfile: Dockerfile, packed: Packed, tag: str, digest: str) -> str:
+        self._progress(f"{self._what}: building image {tag}")
+        request = BuildRequest(
+            packed.archive,
+            packed.size,
+            tag,
+            dockerfile=_DOCKERFILE,
+            arguments=self._build.arguments,
+            labels={LABEL_IMAGE: digest},
+            target=self._build.target,
+            network=self._policy.network,
+            memory=self._policy.memory,
+            timeout=self._policy.timeout,
+        )
+        try:
+            self._store.build(request, lambda line: self._progress(f"{self._what}: {line}"), stop=self._stop)
+        except BuildFailed as error:
+            raise explained(error, dockerfile, self._where) from error
+        identity = self._store.image_id(tag)
+        if identity is None:
+            raise EngineError(f"{self._what}: it was built, but the engine does not list {tag}")
+        return identity
+
+
+def explained(failed: BuildFailed, dockerfile: Dockerfile, where: str) -> BuildFailed:
+    """A failed build in its author's terms: the line of the Dockerfile, what the step said last, a hint."""
+    line = None
+    output = list(failed.output)
+    steps = [(at, int(found[1])) for at, text in enumerate(output) if (found := _STEP.match(text))]
+    if wrong := _PARSE_ERROR.search(failed.reason):
+        line = _at(dockerfile.lines, int(wrong[1]))
+    elif steps:
+        begun, number = steps[-1]
+        line = _at(dockerfile.steps, number)
+        output = output[begun:]
+    hint = ""
+    if any(word in text for text in output for word in _NO_NETWORK):
+        hint = (
+            "a build has the network that `policy.build` of lab.yml says: none, bridge or host "
+            "(the bridge has no way out on some machines)"
+        )
+    return BuildFailed(
+        where if line is None else f"{where}:{line}", failed.reason, output[-_SHOWN:], hint=hint
+    )
+
+
+def _at(lines: tuple[int, ...], number: int) -> int | None:
+    return lines[number - 1] if 0 < number <= len(lines) else None
+
+
+@contextmanager
+def _held(path: Path, stop: threading.Event) -> Iterator[None]:
+    """Holds a lock file as `locked` does, but gives up when the builds are to stop."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise LabEnvironmentError(
+            f"{path}: cannot be locked: {error.strerror}",
+            hint="set LAB_STATE to a folder of yours, or run it as root",
+        ) from error
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if stop.wait(0.1):
+                    raise EngineError("the builds were stopped") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().rsplit("\n", 1)[-1]

@@ -1,0 +1,48 @@
+"""Services that ended by themselves: a failure, unless somebody asked for it or speaks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lab.checks.service import how_it_ended, last_output
+from lab.evidence.model import Records, ServiceRecord
+from lab.scenario.checks import ServiceCheck
+from lab.scenario.model import Scenario
+from lab.verdict import Finding, Verdict
+
+
+def judge_services(scenario: Scenario, records: Records) -> Iterator[Finding]:
+    """One finding for each service that ended though no step ended it and no check speaks of its exit.
+
+    A job may end with 0; so may a service of which another wanted that it completes.
+    """
+    for record in records.services:
+        if record.ended_wall_ns is None or record.ended_by is not None or record.not_ready:
+            continue
+        if (record.may_end and record.exit_code == 0) or _spoken_of(scenario, record):
+            continue
+        spec = scenario.hosts[record.host].services[record.service]
+        name = record.host if record.service == record.host else f"{record.host}/{record.service}"
+        wanted = "it ends with exit status 0" if record.may_end else "it runs to the end"
+        tail = last_output(records, record)
+        output = f"; its last output:\n{tail}" if tail else "; it wrote nothing"
+        yield Finding(
+            "service.end",
+            spec.path,
+            spec.place,
+            Verdict.FAIL,
+            wanted,
+            how_it_ended(record),
+            reason=f"{name}: nobody ended it, but {how_it_ended(record)}{output}",
+        )
+
+
+def _spoken_of(scenario: Scenario, record: ServiceRecord) -> bool:
+    """Whether a check says how the service is to end."""
+    return any(
+        isinstance(check, ServiceCheck)
+        and check.at == record.host
+        and check.service in (None, record.service)
+        and (check.exit is not None or check.running is False)
+        for check in scenario.checks
+    )

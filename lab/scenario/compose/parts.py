@@ -1,0 +1,207 @@
+"""What one file says of a service, with its files found; several parts are merged as Compose does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from lab.place import Place
+from lab.policy import SERVICE_CAPABILITIES, BuildNetwork
+from lab.scenario.services import (
+    NOWHERE,
+    Build,
+    Condition,
+    Dependency,
+    Healthcheck,
+    Mount,
+    Ready,
+    ServiceSpec,
+    Ulimit,
+)
+from lab.scenario.values import TextMatch
+from lab.units import Duration
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One entry of `depends_on`, its name not yet looked up."""
+
+    name: str
+    condition: Condition
+    required: bool
+    place: Place
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPart:
+    """What one file says of a build; None where it says nothing. `folder` is the context of one without."""
+
+    folder: Path
+    context: Path | None = None
+    dockerfile: str | None = None
+    inline: str | None = None
+    args: Mapping[str, str] | None = None
+    target: str | None = None
+    network: BuildNetwork | None = None
+    place: Place = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class HealthPart:
+    """What one file says of a healthcheck; None where it says nothing."""
+
+    test: tuple[str, ...] | None = None
+    interval: Duration | None = None
+    timeout: Duration | None = None
+    retries: int | None = None
+    start_period: Duration | None = None
+    start_interval: Duration | None = None
+    disabled: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one file says of a service; None where it says nothing."""
+
+    image: str | None = None
+    build: BuildPart | None = None
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    env_files: Mapping[str, str] | None = (
+        None  #: what the files of `env_file` say, the later over the earlier
+    )
+    environment: Mapping[str, str | None] | None = None  #: None: not in the environment at all
+    working_dir: str | None = None
+    user: str | None = None
+    groups: tuple[str, ...] | None = None
+    mounts: tuple[Mount, ...] | None = None
+    ulimits: Mapping[str, Ulimit] | None = None
+    init: bool | None = None
+    stop_signal: str | None = None
+    stop_grace_period: Duration | None = None
+    healthcheck: HealthPart | None = None
+    depends_on: Mapping[str, Wanted] | None = None
+    read_only: bool | None = None
+    cap_add: tuple[str, ...] | None = None
+    cap_drop: tuple[str, ...] | None = None
+    ready: Ready | None = None
+    autostart: bool | None = None
+    trace: bool | None = None
+    record: Mapping[str, TextMatch] | None = None
+    place: Place = field(default=NOWHERE, compare=False)
+    path: str = ""
+
+
+#: Lists that grow when parts are merged; `mounts` do so by their target.
+_JOINED = ("groups", "cap_add", "cap_drop")
+#: Mappings that are merged key by key.
+_MAPPINGS = ("env_files", "environment", "ulimits", "depends_on", "record")
+
+
+def merge(base: Part, more: Part) -> Part:
+    """`base` with what `more` says: mappings key by key, volumes by their target, lists joined, the rest over
+    it. As Compose merges a second file."""
+    named: dict[str, Any] = {}
+    for one in fields(Part):
+        old, new = getattr(base, one.name), getattr(more, one.name)
+        if one.name in ("place", "path") or new is None:
+            continue
+        if old is None:
+            named[one.name] = new
+        elif one.name in _JOINED:
+            named[one.name] = tuple(dict.fromkeys([*old, *new]))
+        elif one.name in _MAPPINGS:
+            named[one.name] = {**old, **new}
+        elif one.name == "mounts":
+            named[one.name] = tuple({mount.target: mount for mount in (*old, *new)}.values())
+        elif one.name in ("build", "healthcheck"):
+            named[one.name] = _over(old, new)
+        else:
+            named[one.name] = new
+    return replace(base, **named)
+
+
+def merge_over(base: Part, more: Part) -> Part:
+    """`merge`, of a scenario's keys over a topology's: an image put in the place of a build, and a build in
+    the place of an image, is what is meant."""
+    if more.image is not None and more.build is None:
+        base = replace(base, build=None)
+    elif more.build is not None and more.image is None:
+        base = replace(base, image=None)
+    return merge(base, more)
+
+
+def _over(old: Any, new: Any) -> Any:
+    named = {f.name: getattr(new, f.name) for f in fields(new) if getattr(new, f.name) is not None}
+    if isinstance(old, BuildPart):
+        del named["folder"]
+        if old.args and new.args:
+            named["args"] = {**old.args, **new.args}
+        if new.inline is not None:
+            named["dockerfile"] = None
+        elif new.dockerfile is not None:
+            named["inline"] = None
+    elif new.test is not None and new.disabled is None:
+        named["disabled"] = None
+    return replace(old, **named)
+
+
+def finished(
+    name: str, part: Part, build_network: BuildNetwork, depends_on: tuple[Dependency, ...] = ()
+) -> ServiceSpec:
+    """A part with every default put in. `build_network` is what a build has that asks for nothing."""
+    environment = {**(part.env_files or {}), **(part.environment or {})}
+    spec = {
+        one: value
+        for one in (
+            *("image", "command", "entrypoint", "working_dir", "user", "groups", "mounts", "ulimits", "init"),
+            *("stop_signal", "stop_grace_period", "read_only", "ready", "autostart", "trace", "record"),
+        )
+        if (value := getattr(part, one)) is not None
+    }
+    return ServiceSpec(
+        name,
+        **spec,
+        build=None if part.build is None else _build(part.build, build_network),
+        environment={key: value for key, value in environment.items() if value is not None},
+        healthcheck=None if part.healthcheck is None else _healthcheck(part.healthcheck),
+        depends_on=depends_on,
+        capabilities=capabilities(part.cap_add or (), part.cap_drop or ()),
+        place=part.place,
+        path=part.path,
+    )
+
+
+def _build(part: BuildPart, network: BuildNetwork) -> Build:
+    context = part.context or part.folder
+    return Build(
+        context=context,
+        dockerfile=context / (part.dockerfile or "Dockerfile"),
+        inline=part.inline,
+        args=part.args or {},
+        target=part.target,
+        network=part.network or network,
+        place=part.place,
+    )
+
+
+def _healthcheck(part: HealthPart) -> Healthcheck:
+    disabled = bool(part.disabled) or part.test == ("NONE",)
+    named = {
+        f.name: getattr(part, f.name)
+        for f in fields(part)
+        if f.name != "disabled" and getattr(part, f.name) is not None
+    }
+    return Healthcheck(**{**named, "disabled": disabled, **({"test": None} if disabled else {})})
+
+
+def capabilities(add: tuple[str, ...], drop: tuple[str, ...]) -> tuple[str, ...]:
+    """What is left of the default capabilities, as Docker counts: first `ALL` dropped, then the added."""
+    kept = set() if "ALL" in drop else set(SERVICE_CAPABILITIES) - set(drop)
+    kept |= set(SERVICE_CAPABILITIES if "ALL" in add else ()) | (set(add) - {"ALL"})
+    if "ALL" not in drop:
+        kept -= set(drop)
+    return tuple(sorted(kept))

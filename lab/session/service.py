@@ -1,0 +1,331 @@
+"""One service of one host: its containers, from start to end, what is waited for, and its record."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from lab.checks.service import how_it_ended
+from lab.clock import SYSTEM_CLOCK, Deadline
+from lab.engine.base import ContainerSpec, ContainerStatus, Engine, Healthcheck
+from lab.engine.service import stop
+from lab.errors import DeadlineExceeded, EngineError, LabError
+from lab.evidence.model import LogRecord, ServiceRecord
+from lab.host import Host
+from lab.scenario.services import Condition, Ready, ServiceSpec
+from lab.session.interrupt import Interrupt
+from lab.session.service_log import ServiceLog
+
+_LOOK = 0.05  #: seconds between two questions to the engine, which tells nobody when a health check is done
+_FOR_EVER = 86_400.0  #: seconds: a container is waited for until it ends, and it ends with its lab
+
+
+class NotReady(LabError):
+    """A service that did not get ready in time, or ended before. `goal`, `status` and the text say why."""
+
+    def __init__(self, spec: ServiceSpec, text: str, *, goal: str, status: str, hint: str) -> None:
+        super().__init__(text, hint=hint)
+        self.goal = goal
+        self.status = status
+        at = spec.ready if spec.ready is not None and spec.ready.path else spec
+        self.place, self.path = at.place, at.path
+
+
+@dataclass
+class _Started:
+    """One start of a service."""
+
+    record: ServiceRecord
+    container: str
+    log: ServiceLog | None = None
+    ended: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass
+class Service:
+    """A service and its starts, the last of which may run. `make` gives the container of a new start.
+
+    Thread-safe as far as steps are: two that start or end the same service at once are the scenario's fault.
+    """
+
+    host: str
+    spec: ServiceSpec
+    image: str
+    engine: Engine
+    interrupt: Interrupt
+    may_end: bool
+    make: Callable[[int], ContainerSpec]
+    fill: Callable[[str, str | None], None]  #: puts files into a new container; the one before it, if any
+    starts: list[_Started] = field(default_factory=list)
+    begun: threading.Event = field(default_factory=threading.Event)
+    ready: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def name(self) -> str:
+        """As people are told: `web`, or `web/worker`."""
+        return self.host if self.spec.name == self.host else f"{self.host}/{self.spec.name}"
+
+    @property
+    def last(self) -> _Started | None:
+        return self.starts[-1] if self.starts else None
+
+    @property
+    def running(self) -> bool:
+        return self.last is not None and not self.last.ended.is_set()
+
+    @property
+    def container(self) -> str:
+        """Of the start that runs. Raises `LabError` where none does."""
+        if self.last is None or self.last.ended.is_set():
+            state = "was not started" if self.last is None else "has ended"
+            raise LabError(f"{self.name} {state}", hint="start it first: {do: start, at: …, service: …}")
+        return self.last.container
+
+    # --- starting ---
+
+    def start(self) -> None:
+        """A fresh container, running; its log is followed and its end awaited. Raises `NotReady`."""
+        number = len(self.starts) + 1
+        before = self.last.container if self.last is not None else None
+        container = self.engine.create(self.make(number))
+        started = _Started(
+            ServiceRecord(self.host, self.spec.name, number, self.image, may_end=self.may_end), container
+        )
+        self.fill(container, before)
+        self.starts.append(started)
+        try:
+            self.engine.start(container)
+        except EngineError as error:
+            status = self.engine.inspect(container)
+            started.record = replace(started.record, error=status.error or str(error))
+            started.ended.set()
+            raise self._not_ready(f"it could not be started: {started.record.error}", "a start") from error
+        finally:
+            self.begun.set()
+        started.log = ServiceLog(self.host, self.spec.name, number, self.engine.logs(container, follow=True))
+        started.record = replace(started.record, started_wall_ns=self.engine.inspect(container).started_ns)
+        name = f"end-{self.host}-{self.spec.name}"
+        threading.Thread(target=self._await_end, args=(started,), name=name, daemon=True).start()
+
+    def _await_end(self, started: _Started) -> None:
+        try:
+            self.engine.wait(started.container, _FOR_EVER)
+            self._note_end(started, self.engine.inspect(started.container))
+        except EngineError:
+            pass  # it was removed with its lab; whoever did that noted its end before
+        finally:
+            started.ended.set()
+
+    def _note_end(self, started: _Started, status: ContainerStatus) -> None:
+        if not status.running and started.record.ended_wall_ns is None:
+            started.record = replace(
+                started.record,
+                ended_wall_ns=status.finished_ns,
+                exit_code=status.exit_code,
+                signal=status.signal,
+                out_of_memory=status.oom_killed,
+                health=status.health,
+            )
+
+    def wait_ready(self, host: Host, deadline: Deadline) -> None:
+        """Until what `ready` asks for is there, or its healthcheck says so, or it merely runs.
+
+        Raises `NotReady` with goal, limit, status and last output.
+        """
+        started = self.starts[-1]
+        ready = self.spec.ready or self._by_default(started)
+        limit = deadline.sooner(ready.timeout.seconds, f"{self.name}: ready")
+        if not self._is_ready(ready, started, host, limit):
+            self.interrupt.check()
+            goal = _goal(ready)
+            ended = started.ended.is_set()
+            why = "it ended before it was ready" if ended else f"not ready within {ready.timeout}"
+            raise self._not_ready(f"{why}: {goal}", goal, ready)
+        started.record = replace(started.record, ready_wall_ns=SYSTEM_CLOCK.wall_ns())
+        self.ready.set()
+
+    def _by_default(self, started: _Started) -> Ready:
+        health = self.engine.inspect(started.container).health
+        return Ready("healthcheck") if health is not None else Ready("running")
+
+    def _is_ready(self, ready: Ready, started: _Started, host: Host, limit: Deadline) -> bool:
+        match ready.kind:
+            case "listening":
+                return self._until(started, limit, lambda: _listens(host, ready.listening, limit))
+            case "log":
+                assert ready.log is not None
+                assert started.log is not None
+                return started.log.wait_for(ready.log, limit, stop=self._interrupted) is not None
+            case "healthcheck":
+                return self._until(
+                    started, limit, lambda: self.engine.inspect(started.container).health == "healthy"
+                )
+            case "command":
+                return self._until(started, limit, lambda: self._succeeds(started, ready, limit))
+            case "exit":
+                started.ended.wait(limit.timeout())
+                return started.ended.is_set() and started.record.exit_code == ready.exit
+            case "running":
+                return not started.ended.is_set() or self.may_end
+
+    def _interrupted(self) -> bool:
+        return self.interrupt.reason is not None
+
+    def _until(self, started: _Started, limit: Deadline, true: Callable[[], bool]) -> bool:
+        while not limit.expired() and not started.ended.is_set():
+            self.interrupt.check()
+            if true():
+                return True
+            self.interrupt.wait(min(_LOOK, limit.remaining()))
+        return False
+
+    def _succeeds(self, started: _Started, ready: Ready, limit: Deadline) -> bool:
+        try:
+            done = self.engine.exec(started.container, ready.command, timeout=max(limit.remaining(), 0.1))
+        except EngineError:
+            if started.ended.is_set() or limit.expired():
+                return False
+            raise
+        return done.exit_code == 0
+
+    def _not_ready(self, why: str, goal: str, ready: Ready | None = None) -> NotReady:
+        status = self.status()
+        started = self.starts[-1]
+        tail = started.log.tail() if started.log is not None else ""
+        output = f"; its last output:\n{tail}" if tail else "; it wrote nothing"
+        text = f"{self.name}: {why}; {status}{output}"
+        started.record = replace(started.record, not_ready=text)
+        return NotReady(self.spec, text, goal=goal, status=status, hint=_hint(ready, started))
+
+    def status(self) -> str:
+        """What became of its last start, for people."""
+        last = self.last
+        if last is None:
+            return "it was not started"
+        record = last.record
+        if record.error:
+            return "it could not be started"
+        if not last.ended.is_set():
+            return "it runs" + (f" ({record.health})" if record.health else "")
+        return how_it_ended(record)
+
+    def wait_for(self, condition: Condition, deadline: Deadline) -> bool:
+        """Until it has got as far as another service wants; False where it will not, or time is over."""
+        if not self._event(self.begun, deadline):
+            return False
+        started = self.starts[-1] if self.starts else None
+        if condition == "service_started" or started is None:
+            return started is not None
+        if condition == "service_completed_successfully":
+            return self._event(started.ended, deadline) and started.record.exit_code == 0
+        return self._until(
+            started, deadline, lambda: self.engine.inspect(started.container).health == "healthy"
+        )
+
+    def _event(self, event: threading.Event, deadline: Deadline) -> bool:
+        while not event.wait(min(_LOOK, deadline.remaining())):
+            self.interrupt.check()
+            if deadline.expired():
+                return False
+        return True
+
+    # --- ending ---
+
+    def stop(self, step: str) -> None:
+        """Its stop signal and, after the grace, KILL; returns when it has ended."""
+        if not self.running:
+            return
+        started = self.starts[-1]
+        self._ends_by(started, step)
+        stop(self.engine, started.container, self.spec.stop_signal, self.spec.stop_grace_period.seconds)
+        started.ended.wait(5.0)
+
+    def kill(self, step: str, signal: str = "KILL") -> None:
+        """A signal to all its processes; returns when one that kills has ended it."""
+        started, container = self.starts[-1], self.container
+        self._ends_by(started, step)
+        self.engine.kill(container, signal)
+        if signal == "KILL":
+            started.ended.wait(5.0)
+
+    def pause(self) -> None:
+        self.engine.pause(self.container)
+
+    def resume(self) -> None:
+        self.engine.unpause(self.container)
+
+    def _ends_by(self, started: _Started, step: str) -> None:
+        started.record = replace(started.record, ended_by=step)
+
+    # --- evidence ---
+
+    def records(self) -> tuple[ServiceRecord, ...]:
+        """Of every start. What still runs has no end."""
+        found = []
+        for started in self.starts:
+            status = None
+            if not started.ended.is_set():
+                status = self.engine.inspect(started.container)
+                self._note_end(started, status)
+            cut = started.log is not None and started.log.cut
+            health = status.health if status is not None else started.record.health
+            found.append(replace(started.record, log_cut=cut, health=health))
+        return tuple(found)
+
+    def lines(self) -> tuple[LogRecord, ...]:
+        return tuple(line for started in self.starts if started.log for line in started.log.lines())
+
+
+def _listens(host: Host, port: int | None, limit: Deadline) -> bool:
+    try:
+        host.wait_for(min(0.25, max(limit.remaining(), 0.001)), listening=port)
+    except DeadlineExceeded:
+        return False
+    return True
+
+
+def _goal(ready: Ready) -> str:
+    match ready.kind:
+        case "listening":
+            return f"something listens on port {ready.listening}"
+        case "log":
+            return f"a line of its log matches {ready.log}"
+        case "healthcheck":
+            return "its healthcheck says healthy"
+        case "command":
+            return f"{' '.join(ready.command)} exits with 0 inside"
+        case "exit":
+            return f"it ends with exit status {ready.exit}"
+        case "running":
+            return "it runs"
+
+
+def _hint(ready: Ready | None, started: _Started) -> str:
+    if started.record.error:
+        return "look at command and entrypoint, and whether the image has that program"
+    if started.ended.is_set():
+        return "its output says why it ended; `lab run --keep` and `lab sh` let you try its command by hand"
+    if ready is not None and ready.kind == "listening":
+        return "does it listen on another port? or give it more time: ready: {timeout: 60s}"
+    return "give it more time with ready: {timeout: 60s}, or wait for something else"
+
+
+def health_of(spec: ServiceSpec) -> Healthcheck | None:
+    """Compose's healthcheck as the engine takes it; None keeps the image's own."""
+    check = spec.healthcheck
+    if check is None:
+        return None
+    if check.disabled:
+        return Healthcheck(("NONE",))
+    return Healthcheck(
+        check.test or (),
+        check.interval.seconds,
+        check.timeout.seconds,
+        check.start_period.seconds,
+        check.retries,
+    )
+
+
+def ulimits_of(spec: ServiceSpec) -> Mapping[str, tuple[int, int]]:
+    return {name: (limit.soft, limit.hard) for name, limit in spec.ulimits.items()}

@@ -1,0 +1,92 @@
+"""What a service writes, as it writes it: kept to a limit, searched by whoever waits for a line."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from lab.clock import Deadline
+from lab.engine.base import LogLine, LogStream
+from lab.evidence.model import LogRecord
+
+LINES = 20_000  #: of one start of a service that are kept, the first ones
+TAIL = 20  #: lines that a failure shows
+
+
+class Pattern(Protocol):
+    def holds(self, output: str) -> bool: ...
+
+
+class ServiceLog:
+    """The lines of one start of a service. Thread-safe."""
+
+    def __init__(self, host: str, service: str, start: int, stream: LogStream) -> None:
+        self.host, self.service, self.start = host, service, start
+        self.cut = False  #: lines are missing
+        self._stream = stream
+        self._lines: list[LogRecord] = []
+        self._last: list[LogRecord] = []  #: those that failures show, also beyond the limit
+        self._more = threading.Condition()
+        self._over = False
+        self._reader = threading.Thread(target=self._read, name=f"log-{host}-{service}", daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        while (line := self._stream.read()) is not None:
+            record = self._record(line)
+            with self._more:
+                if len(self._lines) < LINES:
+                    self._lines.append(record)
+                else:
+                    self.cut = True
+                self._last = [*self._last[1 - TAIL :], record]
+                self._more.notify_all()
+        with self._more:
+            self._over = True
+            self._more.notify_all()
+
+    def _record(self, line: LogLine) -> LogRecord:
+        text = line.text.decode("utf-8", "replace")
+        return LogRecord(
+            self.host, self.service, self.start, line.time_ns, line.stream, text, cut=not line.whole
+        )
+
+    def lines(self) -> tuple[LogRecord, ...]:
+        with self._more:
+            return tuple(self._lines)
+
+    def tail(self) -> str:
+        """The last lines, for failures; "" where it wrote nothing."""
+        with self._more:
+            return "\n".join(f"  {record.text}" for record in self._last)
+
+    def wait_for(
+        self,
+        pattern: Pattern,
+        deadline: Deadline,
+        since_ns: int = 0,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> LogRecord | None:
+        """The first line not before `since_ns` that the pattern is found in; None where time, or the log, is
+        over before, or `stop` says so (asked at each line, and every 50 ms)."""
+        seen = 0
+        while True:
+            with self._more:
+                fresh, over = self._lines[seen:], self._over
+                if not fresh and not over:
+                    if deadline.expired() or stop():
+                        return None
+                    self._more.wait(min(0.05, deadline.remaining()))
+                    continue
+            for record in fresh:
+                if record.wall_ns >= since_ns and pattern.holds(record.text):
+                    return record
+            seen += len(fresh)
+            if over and not fresh:
+                return None
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Reads to the end of what there is; of a container that has ended that is all."""
+        self._reader.join(timeout)
+        self._stream.close()

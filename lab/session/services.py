@@ -1,0 +1,193 @@
+"""All services of a lab: made ready in the order in which they need each other, ended with their hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+
+from lab.clock import Deadline
+from lab.engine.base import LABEL_HOST, LABEL_ROLE, ContainerSpec, Engine, Limits
+from lab.engine.service import fill_volume
+from lab.errors import LabError
+from lab.evidence.model import LogRecord, ServiceRecord
+from lab.host import Host
+from lab.place import Place
+from lab.scenario.model import HostSpec
+from lab.scenario.services import ServiceSpec
+from lab.session import service_files
+from lab.session.interrupt import Interrupt
+from lab.session.service import NotReady, Service, health_of, ulimits_of
+from lab.verdict import Finding, Verdict
+
+Key = tuple[str, str]  #: host and service
+LABEL_SERVICE = "lab.service"  #: name of the service, in the scenario's words
+
+
+def not_ready(error: NotReady, source: str, place: Place) -> Finding:
+    """What did not get ready, as a finding of the step or the service that wanted it."""
+    return Finding(
+        "service.ready",
+        source,
+        place,
+        Verdict.FAIL,
+        error.goal,
+        error.status,
+        reason=f"{error}\n  {error.hint}",
+    )
+
+
+@dataclass
+class Services:
+    """The programs beside the agents. `beside` gives the container of a host's agent and the agent itself."""
+
+    run: str
+    hosts: Mapping[str, HostSpec]
+    order: Sequence[Key]  #: each behind those that it needs
+    images: Mapping[Key, str]
+    labels: Mapping[str, str]
+    engine: Engine
+    limits: Limits
+    interrupt: Interrupt
+    jobs: frozenset[Key]  #: those that are to end by themselves
+    all: dict[Key, Service] = field(default_factory=dict)
+    _volumes: set[str] = field(default_factory=set)
+    _beside: dict[str, tuple[str, Host, int]] = field(default_factory=dict)  #: agent's container, agent, CPU
+
+    def __post_init__(self) -> None:
+        for key in self.order:
+            host, name = key
+            spec = self.hosts[host].services[name]
+            self.all[key] = Service(
+                host,
+                spec,
+                self.images[key],
+                self.engine,
+                self.interrupt,
+                key in self.jobs,
+                partial(self._container, key),
+                partial(self._put_files, spec),
+            )
+
+    def prepare(self) -> None:
+        """Makes and fills the volumes, before any service starts."""
+        for (host, name), service in self.all.items():
+            for folder in service_files.volumes_of(self.run, host, self.hosts[host].services[name]):
+                if folder.volume in self._volumes:
+                    continue
+                labels = {**self.labels, LABEL_ROLE: "volume", LABEL_HOST: host}
+                self.engine.create_volume(folder.volume, labels)
+                self._volumes.add(folder.volume)
+                if folder.source is not None:
+                    with service_files.packed_folder(folder.source) as archive:
+                        fill_volume(self.engine, folder.volume, archive, image=service.image, labels=labels)
+
+    def of(self, host: str, name: str | None = None) -> Service:
+        """The service of this name, or the only one of the host."""
+        found = [service for (at, _), service in self.all.items() if at == host]
+        if name is not None:
+            return self.all[host, name]
+        if len(found) != 1:
+            raise LabError(f"{host} has {len(found)} services; name the one that is meant")
+        return found[0]
+
+    # --- starting ---
+
+    def boot(self, host: str, container: str, agent: Host, cpu: int) -> None:
+        """The host's agent stands: its services may be started beside it."""
+        self._beside[host] = (container, agent, cpu)
+
+    def start(self, keys: Iterable[Key], deadline: Deadline) -> list[NotReady]:
+        """Starts services side by side, each when those that it needs have got so far; until all are ready.
+
+        What did not get ready is returned; what breaks the lab is raised.
+        """
+        wanted = [key for key in self.order if key in set(keys)]
+        if not wanted:
+            return []
+        with ThreadPoolExecutor(len(wanted), thread_name_prefix="service") as pool:
+            jobs = [pool.submit(self._start, self.all[key], deadline) for key in wanted]
+        failed = []
+        for job in jobs:
+            try:
+                job.result()
+            except NotReady as error:
+                failed.append(error)
+        return failed
+
+    def first(self) -> list[Key]:
+        """Those that are started before the first step."""
+        return [key for key in self.order if self.hosts[key[0]].services[key[1]].autostart]
+
+    def _start(self, service: Service, deadline: Deadline) -> None:
+        for need in service.spec.depends_on:
+            other = self.all[need.host, need.service]
+            if not other.wait_for(need.condition, deadline) and need.required:
+                service.begun.set()
+                text = f"{service.name}: it needs {other.name} ({need.condition}), but {other.status()}"
+                raise NotReady(
+                    service.spec, text, goal=need.condition, status=other.status(), hint="see there"
+                )
+        service.start()
+        service.wait_ready(self._beside[service.host][1], deadline)
+
+    def end_host(self, host: str, step: str) -> None:
+        """The host loses its power: its services end at once, without a word to anybody."""
+        for service in self.on(host):
+            if service.running:
+                service.kill(step)
+
+    def on(self, host: str) -> list[Service]:
+        return [service for (at, _), service in self.all.items() if at == host]
+
+    # --- containers ---
+
+    def _container(self, key: Key, number: int) -> ContainerSpec:
+        host, name = key
+        spec: ServiceSpec = self.hosts[host].services[name]
+        beside, _, cpu = self._beside[host]
+        part = "" if name == host else f"-{name}"
+        return ContainerSpec(
+            name=f"lab-{self.run}-{host}-service{part}-{number}",
+            image=self.images[key],
+            labels={**self.labels, LABEL_ROLE: "service", LABEL_HOST: host, LABEL_SERVICE: name},
+            command=spec.command,
+            entrypoint=spec.entrypoint,
+            join=beside,
+            environment=spec.environment,
+            working_dir=spec.working_dir,
+            user=spec.user,
+            groups=spec.groups,
+            mounts=tuple(folder.mount for folder in service_files.volumes_of(self.run, host, spec)),
+            tmpfs=service_files.tmpfs_of(spec),
+            ulimits=ulimits_of(spec),
+            init=spec.init,
+            stop_signal=spec.stop_signal,
+            healthcheck=health_of(spec),
+            read_only=spec.read_only,
+            capabilities=spec.capabilities,
+            no_new_privileges=True,
+            cpu=cpu,
+            limits=self.limits,
+            stdin=False,
+        )
+
+    def _put_files(self, spec: ServiceSpec, container: str, before: str | None) -> None:
+        """Puts the single files into a new container; what the service may write is kept from the last."""
+        files = []
+        for file in service_files.files_of(spec):
+            if before is not None and not file.read_only:
+                file = service_files.kept(file, self.engine, before)
+            files.append(file)
+        if files:
+            self.engine.put_archive(container, "/", service_files.archive_of(files))
+
+    # --- evidence ---
+
+    def records(self) -> tuple[ServiceRecord, ...]:
+        return tuple(record for service in self.all.values() for record in service.records())
+
+    def lines(self) -> tuple[LogRecord, ...]:
+        found = [line for service in self.all.values() for line in service.lines()]
+        return tuple(sorted(found, key=lambda line: line.wall_ns))
