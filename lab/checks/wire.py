@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from statistics import median
 
 from lab.checks.columns import Packets
 from lab.checks.common import Context, failed, found, hold_count, passed, refs
 from lab.checks.expect import hold_elapsed
 from lab.checks.flows import Pair, no_packets
+from lab.checks.moments import Window
+from lab.checks.which import Which, choose, picks
 from lab.evidence.store import Evidence
 from lab.evidence.trace import WIRE
 from lab.quantities import duration, percentage, plural
@@ -18,9 +21,36 @@ from lab.scenario.checks import (
     PacketsCheck,
     ReorderedCheck,
     RetransmissionsCheck,
+    TimedCheck,
 )
+from lab.scenario.ranges import Range
 from lab.stats import IMPOSSIBLE, binomial_test, enough_for, interval
 from lab.verdict import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """The packets that a check looks at, or why it has none to look at."""
+
+    packets: Packets
+    window: Window
+    reason: str = ""
+
+
+def _look(
+    check: TimedCheck, pair: Pair, evidence: Evidence, context: Context, which: Which | None = None
+) -> _Looked:
+    """The packets of a pair in the check's time; of its connections, where it means some."""
+    window = Window.of(check, evidence.records)
+    packets = Packets.of(pair, evidence.trace, context)
+    if window.missing:
+        return _Looked(packets.without(packets), window, window.missing)
+    if which is not None and picks(which):
+        chosen = choose(which, pair.flows(evidence), pair, evidence)
+        packets = packets.of_flows(chosen.flows)
+        if not chosen.flows:
+            return _Looked(packets, window, chosen.reason)
+    return _Looked(packets.within(window), window)
 
 
 def judge_packets(check: PacketsCheck, evidence: Evidence, context: Context) -> Finding:
@@ -29,11 +59,13 @@ def judge_packets(check: PacketsCheck, evidence: Evidence, context: Context) -> 
     where = {"sender": "sent", "receiver": "received", "lost": "lost"}[check.at]
     noun = "packet" if check.match.word == "any" else f"{check.match} packet"
     kind = f"{noun}s"
-    expected = f"{check.count} {noun if check.count.exact == 1 else kind} {where}"
     blind = _blind(check.at, pair, evidence)
-    if blind:
-        return failed(check, "packets", expected, "nothing", blind)
-    matching = Packets.of(pair, evidence.trace, context).matching(check.match)
+    looked = _look(check, pair, evidence, context, check)
+    where += looked.window.text
+    expected = f"{check.count} {noun if check.count.exact == 1 else kind} {where}"
+    if blind or looked.reason:
+        return failed(check, "packets", expected, "nothing", blind or looked.reason)
+    matching = looked.packets.matching(check.match, at_receiver=check.at == "receiver")
     if check.at == "sender":
         meant = matching.sent
     else:
@@ -52,6 +84,11 @@ def judge_packets(check: PacketsCheck, evidence: Evidence, context: Context) -> 
     return found(check, "packets", held, meant.refs(), expected=expected, actual=actual)
 
 
+def _absent(count: Range, pair: Pair, evidence: Evidence, context: Context) -> bool:
+    """Is no packet what is asked for? Where none ever went that way there is nothing to judge."""
+    return count.max == 0 and len(Packets.of(pair, evidence.trace, context)) > 0
+
+
 def _blind(at: str, pair: Pair, evidence: Evidence) -> str:
     """Why the captures cannot tell, "" where they can: zero packets seen with closed eyes is no zero."""
     needed = {"sender": (pair.source,), "receiver": (pair.target,), "lost": (pair.source, pair.target)}[at]
@@ -66,10 +103,13 @@ def _blind(at: str, pair: Pair, evidence: Evidence) -> str:
 def judge_retransmissions(check: RetransmissionsCheck, evidence: Evidence, context: Context) -> Finding:
     """How many segments sent again bytes (or a SYN or FIN) that had been sent before."""
     pair = Pair.of(check.from_, check.to, context)
-    sent = Packets.of(pair, evidence.trace, context).sent
-    expected = f"{check.count} retransmissions"
-    if not len(sent):
-        return failed(check, "retransmissions", expected, "no packet", no_packets(pair, evidence))
+    looked = _look(check, pair, evidence, context, check)
+    sent = looked.packets.sent
+    expected = f"{check.count} retransmissions{looked.window.text}"
+    blind = _blind("sender", pair, evidence)
+    if looked.reason or blind or (not len(sent) and not _absent(check.count, pair, evidence, context)):
+        reason = looked.reason or blind or no_packets(pair, evidence)
+        return failed(check, "retransmissions", expected, "no packet", reason)
     again = sent.sent_again
     held = hold_count(check.count, len(again), f"retransmissions {pair}")
     actual = f"{len(again):,} of {plural(len(sent), 'packet')}"
@@ -80,9 +120,10 @@ def judge_one_way(check: OneWayCheck, evidence: Evidence, context: Context) -> F
     """The median time from leaving one host to arriving at the other. `1rtt` is the pair's round trip when
     the packet in the middle was sent."""
     pair = Pair.of(check.from_, check.to, context)
-    delays = sorted(Packets.of(pair, evidence.trace, context).delays_ns())
+    looked = _look(check, pair, evidence, context)
+    delays = sorted(looked.packets.delays_ns())
     if not delays:
-        reason = no_packets(pair, evidence, "packet that arrived")
+        reason = looked.reason or no_packets(pair, evidence, f"packet that arrived{looked.window.text}")
         return failed(check, "one_way", f"median {check.delay}", "no packet", reason)
     middle = round(median(delay for delay, _ in delays))
     sent_ns = evidence.trace.journeys[delays[len(delays) // 2][1]].packet.t_ns
@@ -112,14 +153,15 @@ def judge_loss(check: LossCheck, evidence: Evidence, context: Context) -> Findin
     pair = Pair.of(check.from_, check.to, context)
     share = check.rate.fraction
     expected = f"{check.rate} lost"
-    decided = Packets.of(pair, evidence.trace, context).decided
+    looked = _look(check, pair, evidence, context)
+    decided = looked.packets.decided
     taken = decided.taken_by_name
     left = decided.without(taken)
     lost = left.lost
     n, k = len(left), len(lost)
     left_out = f"; {len(taken):,} more taken by drop, cut, partition or power left out" if len(taken) else ""
     if n == 0:
-        reason = no_packets(pair, evidence) + left_out
+        reason = (looked.reason or no_packets(pair, evidence)) + left_out
         return failed(check, "loss", expected, "no packet", reason)
     low, high = interval(k, n)
     actual = f"{k:,} of {n:,} lost ({percentage(k / n)}){left_out}"
@@ -147,31 +189,36 @@ def judge_loss(check: LossCheck, evidence: Evidence, context: Context) -> Findin
 def judge_reordered(check: ReorderedCheck, evidence: Evidence, context: Context) -> Finding:
     """How many packets arrived after one that was sent later (RFC 4737)."""
     pair = Pair.of(check.from_, check.to, context)
-    arrived = Packets.of(pair, evidence.trace, context).sent.received
+    looked = _look(check, pair, evidence, context)
+    arrived = looked.packets.sent.received
     late = arrived.reordered
-    return _arrivals(check, evidence, pair, "reordered", len(arrived), len(late), late)
+    return _arrivals(check, evidence, context, pair, looked, len(arrived), len(late), late)
 
 
 def judge_duplicated(check: DuplicatedCheck, evidence: Evidence, context: Context) -> Finding:
     """How many packets arrived a second time, or more often, though sent once."""
     pair = Pair.of(check.from_, check.to, context)
-    arrived = Packets.of(pair, evidence.trace, context).received
+    looked = _look(check, pair, evidence, context)
+    arrived = looked.packets.received
     twice = arrived.duplicated
-    return _arrivals(check, evidence, pair, "duplicated", len(arrived), twice.copies, twice)
+    return _arrivals(check, evidence, context, pair, looked, len(arrived), twice.copies, twice)
 
 
 def _arrivals(
     check: ReorderedCheck | DuplicatedCheck,
     evidence: Evidence,
+    context: Context,
     pair: Pair,
-    name: str,
+    looked: _Looked,
     arrived: int,
     count: int,
     which: Packets,
 ) -> Finding:
-    expected = f"{check.count} {name}"
-    if not arrived:
-        reason = no_packets(pair, evidence, "packet that arrived")
+    name = check.check
+    expected = f"{check.count} {name}{looked.window.text}"
+    blind = _blind("lost", pair, evidence)
+    if looked.reason or blind or (not arrived and not _absent(check.count, pair, evidence, context)):
+        reason = looked.reason or blind or no_packets(pair, evidence, "packet that arrived")
         return failed(check, name, expected, "no packet", reason)
     held = hold_count(check.count, count, f"packets {name} {pair}")
     actual = f"{count:,} {name} of {arrived:,} that arrived"

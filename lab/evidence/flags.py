@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from lab.packet_words import FLAGS, MATCHES
+from lab.packet_words import FLAGS
 
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = FLAGS.values()
 
@@ -43,4 +43,4 @@ def flags_match(protocol: str, flags: int, payload_len: int, match: str | Sequen
         return bool(flags & RST)
     if match == "ack":
         return flags == ACK and payload_len == 0
-    raise ValueError(f"match {match!r}: {', '.join(MATCHES)} or a list of flags")
+    raise ValueError(f"match {match!r} is no word for flags: see lab.evidence.fits for the others")

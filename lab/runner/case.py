@@ -29,6 +29,7 @@ from lab.result import (
     Result,
 )
 from lab.runner.compose import compose_text
+from lab.scenario.checks import steps_asked
 from lab.scenario.load import Case
 from lab.scenario.model import Scenario
 from lab.session.events import Events, Listener, Said
@@ -227,6 +228,7 @@ class _Run:
 
     def _steps(self, session: Session) -> None:
         """All steps up to the first that fails; then what goes on in the background is brought to its end."""
+        session.read_states_after(steps_asked(self.scenario.checks))
         for step in self.scenario.steps:
             if self.record.failed:
                 break

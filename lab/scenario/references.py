@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from lab.scenario.base import Model, shown
-from lab.scenario.checks import CHECKS, Check
+from lab.scenario.checks import CHECKS, Check, TimedCheck
 from lab.scenario.expects import Expect, RunExpect
 from lab.scenario.locate import Locator, Path
 from lab.scenario.problems import Problem, did_you_mean, nearest
 from lab.scenario.quantities import is_host_name
-from lab.scenario.steps import STEPS, Bind, Call, Connect, Listen, Sendto, Socket, Step
+from lab.scenario.steps import STEPS, Accept, Bind, Call, Connect, Listen, Sendto, Socket, Step
 
 _HOST = re.compile(r"([^:\[\]]+)(?::|\Z)")
 _WITH_DATA = ("recv", "recv_exactly", "peek", "recvfrom", "drain", "send", "sendall", "sendto")
@@ -69,6 +69,7 @@ class _Known:
     do: str | None
     at: str | None
     background: bool
+    together: bool = False  #: it stands in a `parallel`
     awaited: Path | None = None
 
 
@@ -80,6 +81,9 @@ class _Names:
     ids: dict[str, _Known] = field(default_factory=dict)
     sockets: dict[tuple[str, str], dict[str, str | None]] = field(default_factory=dict)  #: name → kind
     processes: set[tuple[str, str]] = field(default_factory=set)
+    connected: dict[tuple[str, str, str], int] = field(default_factory=dict)  #: host, process, socket → times
+    parallel: bool = False  #: the steps of a `parallel` are being looked at
+    repeats: bool = False  #: some steps are done several times
     later: list[Callable[[], None]] = field(default_factory=list)
 
     def say(self, path: Path, text: str) -> None:
@@ -89,11 +93,14 @@ class _Names:
 
     def steps(self, raw: Any) -> None:
         for item in items(raw, ("steps",), STEPS, "do"):
+            self.repeats = self.repeats or item.keys.get("do") == "repeat"
             self.step(item)
             if item.keys.get("do") == "parallel":
                 inner = list(items(item.get("steps"), (*item.path, "steps"), STEPS, "do"))
                 # None of them may use what another of them makes: which comes first is left open.
+                self.parallel = True
                 makes = [maker for one in inner if (maker := self.step(one, together=True)) is not None]
+                self.parallel = False
                 for make in makes:
                     make()
         for check in self.later:
@@ -135,7 +142,9 @@ class _Names:
             self.say(path, f"id {name!r} stands twice; the first is in line {first}")
         else:
             do = item.keys.get("do")
-            self.ids[name] = _Known(item.path, do if isinstance(do, str) else None, at, background)
+            known = _Known(item.path, do if isinstance(do, str) else None, at, background)
+            known.together = self.parallel
+            self.ids[name] = known
 
     def call(self, item: Item, cls: type[Call], sockets: dict[str, str | None]) -> None:
         on = item.text("on")
@@ -148,6 +157,10 @@ class _Names:
                 (*item.path, item.key("on") or "on"),
                 f"no socket {on!r} at {there} before this step; {has}{did_you_mean(on, sockets)}",
             )
+        name = item.text("as") or on
+        if name is not None and (cls in (Accept, Connect) or (cls is Sendto and item.get("flags"))):
+            key = (item.text("at") or "", item.text("process") or "main", name)
+            self.connected[key] = self.connected.get(key, 0) + 1
         kind = item.text("kind")
         if on is not None and kind in ("tcp", "udp") and sockets.get(on) not in (None, kind):
             self.say((*item.path, "kind"), f"socket {on!r} is {sockets[on]}, not {kind}")
@@ -237,13 +250,71 @@ class _Names:
         for item in items(raw, ("checks",), CHECKS, "check"):
             self.the_hosts(item, item.cls.host_keys if item.cls is not None else ("at", "from", "to"))
             check = item.keys.get("check")
+            if item.cls is not None and issubclass(item.cls, TimedCheck):
+                self.window(item)
+            if item.cls is not None and "socket" in item.cls.yaml_keys():
+                self.which(item)
             if check == "order":
                 self.order(item)
+            elif check == "state":
+                self.moment(item)
             elif check == "close" and isinstance(first := item.text("first"), str):
                 ends = [_host_of(item.text(key)) for key in ("from", "to")]
                 if None not in ends and first not in ends and self.is_host(first):
                     text = f"{first!r} is no end of this connection; allowed: {ends[0]}, {ends[1]}"
                     self.say((*item.path, item.key("first") or "first"), text)
+
+    def window(self, item: Item) -> None:
+        """`after` and `before`: steps that exist, and between which something can lie."""
+        ends = {
+            key: self.known_step((*item.path, item.key(key) or key), name, self.ids)
+            for key in ("after", "before")
+            if (name := item.text(key)) is not None
+        }
+        after, before = ends.get("after"), ends.get("before")
+        if after is not None and before is not None and self.not_before(after, before):
+            text = f"{item.text('before')!r} begins before {item.text('after')!r} ends: nothing lies between"
+            self.say((*item.path, item.key("before") or "before"), text)
+
+    def not_before(self, first: _Known, second: _Known) -> bool:
+        """Does `second` surely begin before `first` has ended?"""
+        if first is second:
+            return True
+        a, b = first.path[:2], second.path[:2]
+        return int(a[1]) > int(b[1]) or (a == b and first.together)
+
+    def moment(self, item: Item) -> None:
+        """`when`: a word, or the id of a step."""
+        when = item.text("when")
+        if when is None:
+            return
+        path = (*item.path, item.key("when") or "when")
+        if when not in ("end", "ever") and when not in self.ids:
+            allowed = ["end", "ever", *self.ids]
+            text = f"no step has the id {when!r}; allowed: {few(allowed)}{did_you_mean(when, allowed)}"
+            self.say(path, text)
+        if when != "ever" and (item.get("after") is not None or item.get("before") is not None):
+            self.say(
+                path, f"when: {when} is one moment: after and before go with when: ever, or without when"
+            )
+
+    def which(self, item: Item) -> None:
+        """`socket`: a name that `from` has in some step; `nth`: not more than it is connected."""
+        name, host = item.text("socket"), _host_of(item.text("from"))
+        if name is None or host is None or not self.is_host(host):
+            return
+        process = item.text("process") or "main"
+        there = self.sockets.get((host, process), {})
+        if name not in there:
+            has = f"it has {few(there)}" if there else "it has none"
+            text = f"no socket {name!r} at {host}, process {process}; {has}{did_you_mean(name, there)}"
+            self.say((*item.path, item.key("socket") or "socket"), text)
+            return
+        nth, count = item.get("nth"), self.connected.get((host, process, name), 0)
+        if isinstance(nth, int) and count and nth > count and not self.repeats:
+            times = "once" if count == 1 else f"{count} times"
+            text = f"nth: {nth}, but {name!r} is connected {times}"
+            self.say((*item.path, item.key("nth") or "nth"), text)
 
     def order(self, item: Item) -> None:
         of = item.get("of")
@@ -251,11 +322,25 @@ class _Names:
             return
         if len(of) == 1:
             self.say((*item.path, "of"), "an order is of two steps or more")
+        key = item.key("of") or "of"
+        before: tuple[str, _Known] | None = None
         for index, name in enumerate(of):
-            if isinstance(name, str):
-                self.known_step((*item.path, item.key("of") or "of", index), name, self.ids)
-                if name in of[:index]:
-                    self.say((*item.path, "of", index), f"{name!r} stands in the order twice")
+            path: Path = (*item.path, key, index)
+            if isinstance(name, dict):
+                for end in ("from", "to"):
+                    if isinstance(name.get(end), str):
+                        self.host(name[end], (*path, end))
+            if not isinstance(name, str):
+                continue
+            if name in of[:index]:
+                self.say(path, f"{name!r} stands in the order twice")
+            known = self.known_step(path, name, self.ids)
+            if known is None:
+                continue
+            if before is not None and not known.background and int(known.path[1]) < int(before[1].path[1]):
+                text = f"{name!r} has ended before {before[0]!r} begins: this order can never be"
+                self.say(path, text)
+            before = (name, known)
 
     # --- names --------------------------------------------------------------------------------------------
 

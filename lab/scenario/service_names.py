@@ -78,7 +78,7 @@ def check_service_names(
         if item.cls is ValueCheck and isinstance(name := item.get("of"), str) and name not in values:
             has = f"recorded are {', '.join(values)}" if values else "nothing is recorded"
             yield locator.at((*item.path, "of"), f"no value {name!r}; {has}{did_you_mean(name, values)}")
-        for key in ("after", "before") if item.cls in (WaitFor, LogCheck) else ():
+        for key in ("after",) if item.cls is WaitFor else ():
             if isinstance(name := item.get(key), str) and name not in known:
                 has = f"allowed: {', '.join(known)}" if known else "there is none"
                 text = f"no step has the id {name!r}; {has}{did_you_mean(name, known)}"

@@ -45,6 +45,7 @@ from lab.scenario.expects import (
     RunExpect,
 )
 from lab.scenario.links import LINK_KEYS, SPLIT_RULES, LinkChange, SideKeys
+from lab.scenario.matches import Droppable
 from lab.scenario.quantities import (
     DropCount,
     Flag,
@@ -59,7 +60,6 @@ from lab.scenario.quantities import (
 )
 from lab.scenario.values import (
     NonEmpty,
-    Packets,
     Recorded,
     Regex,
     WireDirection,
@@ -188,7 +188,7 @@ class Drop(Step):
     host_keys = ("from", "to")
     from_: HostName
     to: HostName
-    match: Packets
+    match: Droppable
     count: DropCount = 1
 
 

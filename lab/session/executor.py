@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lab.clock import Deadline
@@ -73,6 +73,7 @@ class Executor:
     deadline: Deadline
     pending: dict[str, Pending] = field(default_factory=dict)
     ends: dict[str, int] = field(default_factory=dict)  #: when each step ended, on the wall clock
+    states_after: Collection[str] = ()  #: the ids of steps at whose ends the states of all sockets are read
 
     def step(self, step: Step) -> CallRecord | RunRecord | None:
         """One step and its verdict; the record of the call or the program that ended with it.
@@ -85,7 +86,9 @@ class Executor:
         at = getattr(step, "at", None) or getattr(step, "host", None)
         try:
             self.deadline.check()
-            return ACTIONS[type(step)](self, step)
+            record = ACTIONS[type(step)](self, step)
+            self._read_states(step)
+            return record
         except DeadlineExceeded as error:
             self._hangs(step, str(error))
             return None
@@ -97,6 +100,14 @@ class Executor:
             ended = StepRecord(step.id, step.do, step.place, at, wall, end_wall, mono, end_mono)
             self.ends[step.id] = end_wall
             self.events.emit(ended)
+
+    def _read_states(self, step: Step) -> None:
+        """Where somebody asks how the sockets are when this step has ended: reads them."""
+        ended = step.awaits if isinstance(step, Await) else step.id
+        if ended in self.states_after and ended not in self.pending:
+            for host in self.bed.on().values():
+                for sample in host.final_states():
+                    self.events.emit(replace(sample, final=False, step=ended))
 
     def _hangs(self, step: Step, reason: str) -> None:
         """Time ran out at a step: no record can tell that again, so it is a finding of its own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from lab.checks import judge_checks
@@ -68,6 +68,10 @@ class Session:
     @deadline.setter
     def deadline(self, deadline: Deadline) -> None:
         self._executor.deadline = deadline
+
+    def read_states_after(self, steps: Collection[str]) -> None:
+        """Reads the states of all sockets whenever one of these steps has ended, for `state` with `when`."""
+        self._executor.states_after = steps
 
     def act(self, step: Step) -> CallRecord | RunRecord | None:
         """Does one step. Returns when it has ended, or goes on in the background; its findings are events.

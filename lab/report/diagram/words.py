@@ -73,7 +73,7 @@ def wire_event(event: WireEvent) -> str:
         case "partition" | "heal":
             return f"{event.action} " + " | ".join(event.between or ())
         case "drop":
-            what = event.match if isinstance(event.match, str) else "+".join(event.match or ())
+            what = "+".join(event.match) if isinstance(event.match, tuple) else str(event.match or "")
             many = (
                 "" if event.count is None else "the next " if event.count == 1 else f"the next {event.count} "
             )
