@@ -9,6 +9,7 @@ from typing import Protocol
 
 from lab.checks.common import HasPlace, Held, allowed, failed, found, hold_time, passed
 from lab.evidence.model import CallRecord, RunRecord
+from lab.limits import REACHED
 from lab.quantities import duration
 from lab.scenario.base import Model
 from lab.scenario.expects import Expect, RunExpect
@@ -255,7 +256,12 @@ def judge_run(
     """
     program = record.command[0] if record.command else "the program"
     if record.error is not None:
-        what = "ran out of time" if record.error == "timeout" else f"did not run: {record.error}"
+        if record.error == "timeout":
+            what = "ran out of time"
+        elif REACHED in record.error:
+            what = f"was stopped: {record.error}"
+        else:
+            what = f"did not run: {record.error}"
         return (failed(step, "run.error", "a program that runs", record.error, f"{program} {what}"),)
     expect = step.expect
     if isinstance(expect, Expect):  # an `await` that asks for `elapsed` alone does not tell what it awaits

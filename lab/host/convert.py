@@ -12,6 +12,7 @@ from lab.evidence.model import CallError, CallRecord, Endpoint, Json, RunRecord,
 from lab.host.specs import CallSpec, RunSpec
 from lab.units import Duration, Size
 
+PRINTED = (1 << 20) + 64  #: characters of each output of a program: what the agent keeps, and its note
 SHOWN = 256  #: bytes of data that a record's arguments show whole
 
 Kind = Literal["tcp", "udp"]
@@ -108,20 +109,28 @@ def call_record(host: str, spec: CallSpec, raw: Mapping[str, Any]) -> CallRecord
     )
 
 
-def run_record(host: str, spec: RunSpec, raw: Mapping[str, Any]) -> RunRecord:
+def run_record(host: str, spec: RunSpec, raw: Mapping[str, Any], limit: str | None = None) -> RunRecord:
+    """`limit` is what is said of a limit that the program ran into; it comes before the error it led to."""
     return RunRecord(
         step=spec.step,
         host=host,
         command=tuple(spec.argv),
         exit_code=raw["exit_code"],
-        stdout=raw["stdout"],
-        stderr=raw["stderr"],
+        stdout=_bounded(raw["stdout"]),
+        stderr=_bounded(raw["stderr"]),
         start_mono_ns=raw["start_mono_ns"],
         end_mono_ns=raw["end_mono_ns"],
         start_wall_ns=raw["start_wall_ns"],
         end_wall_ns=raw["end_wall_ns"],
-        error=raw["error"],
+        error=raw["error"] if limit is None else limit,
     )
+
+
+def _bounded(text: str) -> str:
+    """The agent cuts what a program prints and says so; this holds where it did not."""
+    if len(text) <= PRINTED:
+        return text
+    return f"{text[:PRINTED]}\n… ({len(text) - PRINTED} characters more)"
 
 
 def stream_record(host: str, raw: Mapping[str, Any]) -> StreamRecord:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from lab.evidence.model import CallRecord
-from lab.host import CallSpec, Host
+from lab.host import CallSpec, Host, Programs
 from lab.host.channel import AgentRefused
 from lab.units import Duration
-from tests.process.agent_process import PipeStream
+from tests.process.agent_process import PipeStream, launcher
 
 PATIENCE = 5.0
 LOCAL = "127.0.0.1"
@@ -76,11 +76,12 @@ class Caller:
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
-    stream = PipeStream()
-    with Host(stream, "h") as host:
+    stream, programs = PipeStream(), list[PipeStream]()
+    with Host(stream, "h", Programs("h", launcher(programs))) as host:
         host.wait_ready()
         yield host
-    stream.release()
+    for one in (stream, *programs):
+        one.release()
     assert stream.process.returncode == 0
     assert stream.stderr_tail() == ""
 

@@ -16,9 +16,10 @@ from lab.scenario.compose.file_models import ComposeServiceKeys, FileKeys
 from lab.scenario.compose.models import GrantKeys
 from lab.scenario.compose.resolve import Where
 from lab.scenario.locate import Path as Keys
-from lab.scenario.model import LabKeys, Sysctls
+from lab.scenario.model import LabKeys
 from lab.scenario.problems import did_you_mean
 from lab.scenario.services import Mount, Ulimit
+from lab.scenario.sysctls import Sysctls
 
 M = TypeVar("M", bound=Model)
 
