@@ -278,6 +278,7 @@ class StepRecord:
     end_wall_ns: int
     start_mono_ns: int
     end_mono_ns: int
+    target: str | None = None  #: of a signal: the process, service or program that it went to
 
 
 @dataclass(frozen=True)

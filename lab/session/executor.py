@@ -61,6 +61,11 @@ class Pending:
     started: tuple[int, int] = field(default_factory=lambda: (time.monotonic_ns(), time.time_ns()))
 
 
+def _target(step: Kill | Pause | Resume) -> str:
+    """What a signal goes to."""
+    return step.service or (f"the program of {step.run}" if step.run else step.process or "main")
+
+
 @dataclass
 class Executor:
     """Steps, one after another or from several threads. Thread-safe as far as the steps are."""
@@ -97,7 +102,8 @@ class Executor:
             raise
         finally:
             end_wall, end_mono = time.time_ns(), time.monotonic_ns()
-            ended = StepRecord(step.id, step.do, step.place, at, wall, end_wall, mono, end_mono)
+            target = _target(step) if isinstance(step, Kill | Pause | Resume) else None
+            ended = StepRecord(step.id, step.do, step.place, at, wall, end_wall, mono, end_mono, target)
             self.ends[step.id] = end_wall
             self.events.emit(ended)
 

@@ -15,6 +15,8 @@ from lab.report.diagram.events import (
     Done,
     Entered,
     Event,
+    Happened,
+    Left,
     Many,
     Received,
     Returned,
@@ -22,6 +24,7 @@ from lab.report.diagram.events import (
     Silence,
     events,
 )
+from lab.report.diagram.labels import fitting
 from lab.report.diagram.model import Bundle, Diagram, Packet
 from lab.report.text import Paint, cells, clean, cut
 
@@ -49,6 +52,7 @@ _ASCII = str.maketrans(
         "⋮": ":",
         "…": "~",
         "●": "o",
+        "◆": "*",
         "↻": "@",
         "±": "~",
         "⏎": "~",
@@ -64,6 +68,10 @@ def render(diagram: Diagram, *, width: int = 80, colour: bool = False, ascii: bo
         return "no hosts, nothing to draw\n"
     width = max(width, _TIME + 24 * max(1, len(diagram.hosts) - 1) + 6)
     return _Picture(diagram, width, Paint(colour), ascii).draw()
+
+
+def _spaced(tag: str, text: str) -> str:
+    return f"{tag} {text}" if tag else text
 
 
 @dataclass(slots=True)
@@ -116,20 +124,26 @@ class _Picture:
         return [self.paint(head[0], "bold"), self.paint(head[1], "dim")]
 
     def _foot(self) -> list[str]:
-        legend = "heavy line: in a call"
         marks = {
             "╳ lost at the wire": any(p.stops_at_wire for p in self.diagram.packets),
+            "╳ at a host: arrived, and thrown away": any(p.discarded for p in self.diagram.packets),
             "↻ sent again": any(p.retransmits is not None for p in self.diagram.packets),
             "═ many packets": bool(self.diagram.bundles),
         }
-        words = [legend, *(text for text, used in marks.items() if used)]
+        words = ["heavy line: in a call", *(text for text, used in marks.items() if used)]
         indent = " " * _TIME
 
         def wrapped(text: str) -> list[str]:
             lines = textwrap.wrap(text, self.width, initial_indent=indent, subsequent_indent=indent)
             return [self._plain(line) for line in lines]
 
-        foot = ["", *(self.paint(line, "dim") for line in wrapped("   ".join(words)))]
+        # A sample stays beside its words.
+        legend = "   ".join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in words)
+        lines = (line.replace("\N{NO-BREAK SPACE}", " ") for line in wrapped(legend))
+        foot = ["", *(self.paint(line, "dim") for line in lines)]
+        for flow in self.diagram.flows:
+            if flow.tag:
+                foot += wrapped(f"{flow.tag}: {flow.name} ({flow.protocol})")
         return foot + [line for sentence in self.diagram.omitted for line in wrapped(sentence)]
 
     def _plain(self, text: str) -> str:
@@ -208,14 +222,20 @@ class _Picture:
                     name = call.title.split("(")[0]
                     self._say(t, call.host, f"◀ {name} {call.outcome}{verdict}", style)
             case Became(t, state):
-                self._state(t, state.host, f"[{state.label}]")
+                self._state(t, state.host, f"[{_spaced(self.diagram.tag(state.flow), state.label)}]")
+            case Left(t, state):
+                self._state(t, state.host, f"[{_spaced(self.diagram.tag(state.flow), state.label)} ends]")
+            case Happened(t, moment):
+                self._say(
+                    t, moment.host, f"◆ {moment.text}", ("red", "bold") if moment.is_error else ("bold",)
+                )
             case Done(t, band):
                 self._across(t, f" {band.text} ", "╌", ("yellow", "bold"))
-            case Silence(_, ns):
+            case Silence(_, _, told):
                 row = self._row(None)
                 for column in self.lines.values():
                     row.cells[column] = "⋮"
-                text = f" {duration(ns)} in which nothing happens "
+                text = f" {told} "
                 self._put(row, (_TIME + self.width - len(text)) // 2, text, ("dim",))
 
     def _side(self, host: str) -> int:
@@ -259,7 +279,7 @@ class _Picture:
         self._put(row, (_TIME + self.width - cells(text)) // 2, text, styles)
 
     def _styles(self, packet: Packet) -> tuple[str, ...]:
-        if packet.fate in ("lost", "corrupted"):
+        if packet.fate in ("lost", "corrupted") or packet.discarded:
             return ("red",)
         if packet.retransmits is not None:
             return ("yellow",)
@@ -280,31 +300,39 @@ class _Picture:
             return (known, middle) if a is not None else (middle, known)
         return a, b
 
-    def _label(self, packet: Packet) -> str:
+    def _label(self, packet: Packet, room: int) -> str:
         again = ""
         if packet.retransmits is not None:
             at = self.sent_at.get(packet.retransmits)
             again = "↻" + (f" of {moment(at)}" if at is not None else "")
-        parts = (packet.label, packet.payload, again, "" if again else packet.note)
-        return clean(" ".join(part for part in parts if part))
+        tag = self.diagram.tag(packet.flow)
+        return _spaced(tag, fitting(packet, room - (len(tag) + 1 if tag else 0), again=again))
 
     def _sent(self, t: int, packet: Packet, following: Event | None) -> None:
         self.sent_at[packet.key] = t
         a, b = self._columns(packet.source, packet.target)
-        styles, label = self._styles(packet), self._label(packet)
+        styles = self._styles(packet)
         right = b > a
         if packet.fate in ("lost", "in flight"):
-            self._lost(t, packet, a, b, label, styles)
+            self._lost(t, packet, a, b, styles)
             return
+        whole = abs(b - a) - 8
         if packet.received_ns is None:
-            self._whole(t, a, b, label, styles)  # as far as is known
+            self._whole(t, a, b, self._label(packet, whole), styles)  # as far as is known
             return
         at_once = isinstance(following, Received) and following.packet is packet
         if at_once and packet.received_ns is not None and packet.received_ns - t < 1_000_000:
-            self._whole(t, a, b, label, styles)
+            self._whole(t, a, b, self._label(packet, whole), styles)
+            self._thrown_away(packet, a, b, styles)
             self.flying[packet.key] = -1
             return
-        column = self._free(a, b, cells(label))
+        # Where others are on their way, a shorter label leaves room for all to come down side by side.
+        rooms = [abs(b - a) * 2 // 3, abs(b - a) // 2, abs(b - a) // 3]
+        for room in rooms if self.flying else [abs(b - a) - 9, *rooms]:
+            label = self._label(packet, room)
+            column = self._free(a, b, cells(label))
+            if column is not None:
+                break
         if column is None:
             self.flying[packet.key] = -2
             return
@@ -338,10 +366,13 @@ class _Picture:
             return
         if copy or column is None or column == -2:
             late = "" if packet.sent_ns is None else f" +{duration(t - packet.sent_ns)}"
-            label = f"copy of {packet.label}" if copy else self._label(packet) + late
+            room = abs(b - a) - 8 - cells(late)
+            label = f"copy of {packet.label}" if copy else self._label(packet, room) + late
             if column is not None and copy:
                 self.flying[packet.key] = column
             self._whole(t, a, b, label, styles)
+            if not copy:
+                self._thrown_away(packet, a, b, styles)
             return
         row = self._row(t)
         if b > a:
@@ -352,6 +383,15 @@ class _Picture:
             self._put(row, column, "╯", styles)
             self._dash(row, b + 2, column, "─", styles)
             self._put(row, b + 1, "◀", styles)
+        self._thrown_away(packet, a, b, styles)
+
+    def _thrown_away(self, packet: Packet, a: int, b: int, styles: tuple[str, ...]) -> None:
+        """A cross instead of the head of the last row's arrow, and below it why the host did not take it."""
+        if not packet.discarded:
+            return
+        self._put(self.rows[-1], b - 1 if b > a else b + 1, "╳", styles)
+        for line in textwrap.wrap(clean(packet.cause), abs(b - a) - 4):
+            self._put(self._row(None), b - 2 - cells(line) if b > a else b + 3, line, styles)
 
     def _whole(self, t: int, a: int, b: int, label: str, styles: tuple[str, ...], stroke: str = "─") -> None:
         """An arrow in one row: no time to speak of, or too much is in flight to show how it leans."""
@@ -364,7 +404,7 @@ class _Picture:
         heads = ("▶", "◀") if stroke == "─" else ("▷", "◁")
         self._put(row, b - 1 if b > a else b + 1, heads[0] if b > a else heads[1], styles)
 
-    def _lost(self, t: int, packet: Packet, a: int, b: int, label: str, styles: tuple[str, ...]) -> None:
+    def _lost(self, t: int, packet: Packet, a: int, b: int, styles: tuple[str, ...]) -> None:
         row = self._row(t)
         columns = sorted(self.lines.values())
         at = columns.index(a) if a in columns else 0
@@ -379,6 +419,7 @@ class _Picture:
         wire = (a + wall) // 2
         why = clean(packet.cause or packet.fate)
         mark = "╳" if packet.fate == "lost" else "╌"
+        label = self._label(packet, abs(wall - a) - 8)
         reach = max(abs(wire - a), min(cells(label) + 5, abs(wall - a) - 3))
         if right:
             end = a + reach
@@ -396,13 +437,13 @@ class _Picture:
         if cells(why) <= space:
             self._put(row, end + 2 if right else end - 1 - cells(why), why, styles)
             return
-        below = self._row(t)
-        why = cut(why, abs(wall - a) - 6)
-        self._put(below, a + 3 if right else a - 2 - cells(why), why, styles)
+        for line in textwrap.wrap(why, abs(wall - a) - 6):
+            self._put(self._row(t), a + 3 if right else a - 2 - cells(line), line, styles)
 
     def _many(self, t: int, bundle: Bundle) -> None:
         a, b = self._columns(bundle.source, bundle.target)
         over = duration(bundle.last_sent_ns - bundle.first_sent_ns)
         label = ", ".join(part for part in (bundle.label, bundle.detail, f"in {over}") if part)
-        style = ("red",) if bundle.lost else ()
+        label = _spaced(self.diagram.tag(bundle.flow), label)
+        style = ("red",) if bundle.lost or bundle.discarded else ()
         self._whole(t, a, b, label, style, "═")
