@@ -62,7 +62,8 @@ def _note(journey: Journey, relative: tuple[int, int] | None) -> tuple[list[str]
         notes = [mark] if mark else []
         if journey.retransmits is not None:
             return notes, ("again",)
-        return notes + twice + held, tuple(notes)
+        few = _few(held)
+        return notes + twice + held, (", ".join(notes + few), *notes) if few else tuple(notes)
     if twice:
         return [f"{mark}: {twice[0]} came twice", *held], (twice[0],)
     if not held:
@@ -70,7 +71,9 @@ def _note(journey: Journey, relative: tuple[int, int] | None) -> tuple[list[str]
     asks = f"asks for {relative[1]} again"
     return (
         [f"{mark}: asks for seq={relative[1]} again", *held],
-        (", ".join((asks, *held)), ", ".join(("again", *held)), asks),
+        tuple(
+            ", ".join(words) for words in ((asks, *held), ("again", *held), ("again", *_few(held)), (asks,))
+        ),
     )
 
 
@@ -92,6 +95,11 @@ def _blocks(journey: Journey, relative: tuple[int, int]) -> tuple[list[str], lis
         twice = ()
     held = blocks[len(twice) :]
     return [f"D-SACK {text(b)}" for b in twice], [f"SACK {', '.join(map(text, held))}"] if held else []
+
+
+def _few(held: list[str]) -> list[str]:
+    """The first SACK block, which is the newest, alone."""
+    return [f"{text.split(',')[0]}, …" if "," in text else text for text in held]
 
 
 def _within(inner: tuple[int, int], outer: tuple[int, int]) -> bool:

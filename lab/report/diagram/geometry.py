@@ -25,6 +25,7 @@ from lab.report.diagram.shapes import (
 from lab.report.diagram.timemap import TimeMap
 from lab.report.text import cut
 
+HALF = 20.0  #: the fall of an arrow that ends or begins at the wire, where no time is known
 FALL = 18.0  #: the least that a packet comes down until it is lost half-way
 
 
@@ -92,7 +93,7 @@ class Geometry:
 
     def arrow(self, packet: Packet) -> Arrow:
         i, j = ends(packet, self.index)
-        half = 20.0  # the fall of an arrow that ends or begins at the wire, where no time is known
+        half = HALF
         from_wire = packet.source not in self.index or packet.sent_ns is None
         to_wire = packet.target not in self.index or packet.received_ns is None or packet.stops_at_wire
         x1 = self._wire(j, i) if from_wire else self._x(i, j)
@@ -111,11 +112,14 @@ class Geometry:
         tag = self.diagram.tag(packet.flow)
         inset = 12.0 + (16.0 if tag else 0.0)
         label_x, label_y, anchor, angle = self._label(x1, y1, x2, y2, inset)
+        if from_wire and not to_wire:  # above its highest point, from the host's edge on: all the gap is free
+            out = 12.0 if x2 > x1 else -12.0
+            label_x, label_y, anchor, angle = x2 - out, y1 - 5, "end" if x2 > x1 else "start", 0.0
         half_gap = abs(self._wire(i, j) - self._x(i, j))
         if self.m.narrow:
             room = int((2 * half_gap - 8.0 - inset) / 6.0)
         else:
-            room = int((half_gap * (1.9 if to_wire else 1.45) - inset + 12.0) / self.m.char)
+            room = int((half_gap * (1.9 if to_wire or from_wire else 1.45) - inset + 12.0) / self.m.char)
         under: tuple[str, ...] = ()
         under_x, under_y, under_anchor, under_angle = label_x, label_y + 18, anchor, angle
         if packet.cause and (packet.stops_at_wire or packet.discarded):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from lab.quantities import duration, moment
-from lab.report.diagram.geometry import FALL, Geometry, end_of, ends, one_line, reason, side, spoken
+from lab.report.diagram.geometry import FALL, HALF, Geometry, end_of, ends, one_line, reason, side, spoken
 from lab.report.diagram.lanes import spread
 from lab.report.diagram.model import Diagram
 from lab.report.diagram.saying import Said, saying
@@ -213,7 +213,7 @@ def _marks(
             else:
                 yield Mark(packet.sent_ns, "wire", line)
         if packet.received_ns is not None:
-            room = 11.0 if packet.sent_ns is not None else line + 6
+            room = 11.0 if packet.sent_ns is not None else HALF + line + 6
             keeps = 4 + line * len(reason(packet, m, many=many)) if packet.discarded else 0.0
             yield Mark(packet.received_ns, side(j, i), room, keeps)
         for copy in packet.copies_ns:
@@ -274,6 +274,8 @@ def _marks_of_words(
         under = FALL + m.line * len(reason(packet, m, many=many)) if packet.cause else 0.0
         if packet.sent_ns is not None:
             yield Mark(packet.sent_ns, gap, m.line, under if packet.stops_at_wire else 0.0)
+        if packet.received_ns is not None and packet.sent_ns is None:
+            yield Mark(packet.received_ns, gap, m.line + HALF)
         if packet.received_ns is not None and packet.discarded:
             yield Mark(packet.received_ns, gap, 0.0, under - FALL + 4)
     for one in said:

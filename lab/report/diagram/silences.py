@@ -10,11 +10,16 @@ _NOTHING = "nothing happens"
 
 def told(diagram: Diagram, start_ns: int, end_ns: int) -> str:
     """`nothing happens`, `2 packets on their way`, `102 segments go on`."""
+    going = [
+        bundle
+        for bundle in diagram.bundles
+        if bundle.first_sent_ns < end_ns
+        and max(bundle.last_sent_ns, bundle.last_received_ns or bundle.last_sent_ns) > start_ns
+    ]
     parts = []
-    for bundle in diagram.bundles:
-        last = max(bundle.last_sent_ns, bundle.last_received_ns or bundle.last_sent_ns)
-        if bundle.first_sent_ns < end_ns and last > start_ns:
-            parts.append(f"{bundle.label} go on")
+    if going:
+        many = [bundle.label for bundle in going] if len(going) <= 2 else [f"{len(going)} bundles"]
+        parts.append(f"{' and '.join(many)} go on")
     flying = sum(
         1
         for packet in diagram.packets
@@ -25,8 +30,6 @@ def told(diagram: Diagram, start_ns: int, end_ns: int) -> str:
     )
     if flying:
         parts.append(f"{plural(flying, 'packet')} on {'its' if flying == 1 else 'their'} way")
-    if len(parts) > 2:
-        parts = [*parts[:1], f"{len(parts) - 1} more like it"]
     return ", ".join(parts) or _NOTHING
 
 
