@@ -23,7 +23,7 @@ from lab.report.diagram.shapes import (
     Words,
 )
 from lab.report.diagram.timemap import TimeMap
-from lab.report.text import cut
+from lab.report.text import cut, folded
 
 HALF = 20.0  #: the fall of an arrow that ends or begins at the wire, where no time is known
 FALL = 18.0  #: the least that a packet comes down until it is lost half-way
@@ -63,6 +63,11 @@ def gap_room(m: Metrics, *, many: bool) -> int:
 def reason(packet: Packet, m: Metrics, *, many: bool) -> tuple[str, ...]:
     """Why a packet was lost, or thrown away, in as many lines as it takes: it is never cut."""
     return tuple(wrap(f"× {packet.cause}", gap_room(m, many=many)))
+
+
+def moment_lines(moment: Moment, block: Block, m: Metrics) -> tuple[str, ...]:
+    """The words beside a moment's diamond."""
+    return folded(moment.text, int(block.call_width / m.char))
 
 
 def spoken(diagram: Diagram, name: str) -> int:
@@ -233,10 +238,9 @@ class Geometry:
         block = self.blocks[self.index[moment.host]]
         x, y = block.call_x[0], self.times.y(moment.t_ns)
         if self.m.narrow:
-            return MomentShape(moment, x, y, x, "middle", "")
+            return MomentShape(moment, x, y, x, "middle", ())
         text_x = x - 6 if block.call_anchor == "end" else x + 15
-        text = cut(moment.text, int(block.call_width / self.m.char))
-        return MomentShape(moment, x, y, text_x, block.call_anchor, text)
+        return MomentShape(moment, x, y, text_x, block.call_anchor, moment_lines(moment, block, self.m))
 
     def spoken(self, host: str, t_ns: int, lines: Sequence[str], cls: str) -> Spoken:
         """Words in the gap beside a host's edge, as a narrow drawing has them."""

@@ -13,7 +13,18 @@ from dataclasses import dataclass
 from statistics import median
 
 from lab.quantities import duration, moment
-from lab.report.diagram.geometry import FALL, HALF, Geometry, end_of, ends, one_line, reason, side, spoken
+from lab.report.diagram.geometry import (
+    FALL,
+    HALF,
+    Geometry,
+    end_of,
+    ends,
+    moment_lines,
+    one_line,
+    reason,
+    side,
+    spoken,
+)
 from lab.report.diagram.lanes import spread
 from lab.report.diagram.model import Diagram
 from lab.report.diagram.saying import Said, saying
@@ -258,7 +269,8 @@ def _marks(
     else:
         for moment in diagram.moments:
             if moment.host in index:
-                yield Mark(moment.t_ns, ("call", moment.host, 0), 3.0, line)
+                lines = len(moment_lines(moment, blocks[index[moment.host]], m))
+                yield Mark(moment.t_ns, ("call", moment.host, 0), 6.0, lines * line)
     yield Mark(0, "zero")
     yield Mark(diagram.end_ns, "end")
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from textwrap import wrap
 
 from lab.report.diagram.geometry import end_of, one_line
 from lab.report.diagram.model import Call, Diagram
 from lab.report.diagram.shapes import Metrics
-from lab.report.text import cut
+from lab.report.text import cut, folded
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +43,15 @@ def saying(diagram: Diagram, m: Metrics) -> Iterator[Said]:
         if alone and call.end_ns is not None:
             lines: tuple[str, ...] = (f"● {whole}",)
             if len(lines[0]) > room:
-                lines = (*_folded(f"● {call.title}", room), cut(f"{call.outcome}{verdict}", room))
+                lines = (*folded(f"● {call.title}", room), cut(f"{call.outcome}{verdict}", room))
             yield Said(call.host, call.start_ns, lines, cls)
             continue
-        yield Said(call.host, call.start_ns, _folded(f"▶ {call.title}", room), "c-ok")
+        yield Said(call.host, call.start_ns, folded(f"▶ {call.title}", room), "c-ok")
         if call.end_ns is not None:
             yield Said(call.host, call.end_ns, (_returned(call, verdict, room),), cls)
     for moment in diagram.moments:
         cls = "c-error" if moment.is_error else "c-ok"
-        yield Said(moment.host, moment.t_ns, _folded(f"◆ {moment.text}", room), cls)
-
-
-def _folded(text: str, room: int) -> tuple[str, ...]:
-    """At most two lines."""
-    lines = wrap(text, room) or [text]
-    return tuple(lines) if len(lines) <= 2 else (lines[0], cut(" ".join(lines[1:]), room))
+        yield Said(moment.host, moment.t_ns, folded(f"◆ {moment.text}", room), cls)
 
 
 def _returned(call: Call, verdict: str, room: int) -> str:

@@ -134,7 +134,7 @@ class MomentShape:
     y: float
     text_x: float
     anchor: Anchor
-    text: str
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,8 +169,8 @@ def _moment(shape: MomentShape) -> Iterator[str]:
     cls = "m m-error" if shape.moment.is_error else "m"
     yield f'<g class="{cls}"><title>{escape(shape.moment.text)}</title>'
     yield f'<path class="mark" d="M{x:.1f} {y - 5.5:.1f}l5.5 5.5l-5.5 5.5l-5.5 -5.5Z"/>'
-    if shape.text:
-        yield _text(shape.text_x, y + 4, shape.text, "halo", shape.anchor)
+    for n, text in enumerate(shape.lines):
+        yield _text(shape.text_x, y + 4 + 13 * n, text, "halo", shape.anchor)
     yield "</g>"
 
 

@@ -25,8 +25,8 @@ from lab.report.diagram.events import (
     events,
 )
 from lab.report.diagram.labels import fitting
-from lab.report.diagram.model import Bundle, Diagram, Packet
-from lab.report.text import Paint, cells, clean, cut
+from lab.report.diagram.model import Bundle, Diagram, Moment, Packet
+from lab.report.text import Paint, cells, clean, cut, folded
 
 _TIME = 11  #: cells of the time and the space behind it
 
@@ -226,9 +226,7 @@ class _Picture:
             case Left(t, state):
                 self._state(t, state.host, f"[{_spaced(self.diagram.tag(state.flow), state.label)} ends]")
             case Happened(t, moment):
-                self._say(
-                    t, moment.host, f"◆ {moment.text}", ("red", "bold") if moment.is_error else ("bold",)
-                )
+                self._moment(t, moment)
             case Done(t, band):
                 self._across(t, f" {band.text} ", "╌", ("yellow", "bold"))
             case Silence(_, _, told):
@@ -258,6 +256,13 @@ class _Picture:
         self._put(row, start, text, styles)
         row.text_host = host
         row.text_end = start + cells(text) if self._side(host) > 0 else start
+
+    def _moment(self, t: int, moment: Moment) -> None:
+        if moment.host not in self.lines:
+            return
+        styles = ("red", "bold") if moment.is_error else ("bold",)
+        for line in folded(f"◆ {clean(moment.text)}", self._room(moment.host)):
+            self._say(t, moment.host, line, styles)
 
     def _state(self, t: int, host: str, text: str) -> None:
         if host not in self.lines:
