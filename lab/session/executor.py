@@ -61,9 +61,15 @@ class Pending:
     started: tuple[int, int] = field(default_factory=lambda: (time.monotonic_ns(), time.time_ns()))
 
 
-def _target(step: Kill | Pause | Resume) -> str:
-    """What a signal goes to."""
-    return step.service or (f"the program of {step.run}" if step.run else step.process or "main")
+_SIGNALS = {Pause: "STOP", Resume: "CONT"}
+
+
+def _signal(step: Step) -> tuple[str | None, str | None]:
+    """What a step sends a signal to, and which one."""
+    if not isinstance(step, Kill | Pause | Resume):
+        return None, None
+    whom = step.service or (f"the program of {step.run}" if step.run else step.process or "main")
+    return whom, step.signal if isinstance(step, Kill) else _SIGNALS[type(step)]
 
 
 @dataclass
@@ -102,8 +108,9 @@ class Executor:
             raise
         finally:
             end_wall, end_mono = time.time_ns(), time.monotonic_ns()
-            target = _target(step) if isinstance(step, Kill | Pause | Resume) else None
-            ended = StepRecord(step.id, step.do, step.place, at, wall, end_wall, mono, end_mono, target)
+            ended = StepRecord(
+                step.id, step.do, step.place, at, wall, end_wall, mono, end_mono, *_signal(step)
+            )
             self.ends[step.id] = end_wall
             self.events.emit(ended)
 
@@ -293,7 +300,8 @@ class Executor:
         if step.service is not None:
             self._signal_service(step, step.service)
             return
-        name = step.signal if isinstance(step, Kill) else {Pause: "STOP", Resume: "CONT"}[type(step)]
+        _, name = _signal(step)
+        assert name is not None
         host = self.bed.host(step.at)
         if step.run is not None:
             host.signal_run(step.run, name)

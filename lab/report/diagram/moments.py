@@ -11,7 +11,7 @@ from lab.report.text import clean
 from lab.verdict import Finding, LogRef, Verdict
 
 _MOMENTS = 120
-_DONE = {"kill": "killed", "pause": "paused", "resume": "resumed"}
+_DONE = {"kill": "signal", "pause": "paused", "resume": "resumed"}
 
 
 def moments_of(records: Records, zero: int, findings: Sequence[Finding]) -> tuple[tuple[Moment, ...], int]:
@@ -77,8 +77,9 @@ def _lines(logs: Sequence[LogRecord], zero: int, findings: Sequence[Finding]) ->
 def _signal(step: StepRecord, zero: int) -> Iterator[Moment]:
     """A signal to a process, a program or a service."""
     if step.do in _DONE and step.at is not None:
-        whom = step.target or "main"
-        text = f"{whom}: {_DONE[step.do]} ({step.step})"
+        # Whether a program ends of a signal is its own affair.
+        what = f"{_DONE[step.do]} {step.signal or ''}".strip() if step.do == "kill" else _DONE[step.do]
+        text = f"{step.target}: {what} ({step.step})" if step.target else f"{what} ({step.step})"
         yield Moment(step.at, step.end_wall_ns - zero, clean(text), "signal", step=step.step)
 
 

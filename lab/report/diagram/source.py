@@ -43,14 +43,15 @@ def diagram_of(
     failed = {f.source for f in findings if f.verdict in (Verdict.FAIL, Verdict.ERROR)}
     gathered = gather(evidence.trace, zero, decisive, budget or Budget())
     calls, hidden_calls = _calls(records, zero, failed)
+    states = _states(records, zero, _connections(evidence.trace.flows))
     moments, hidden_moments = moments_of(records, zero, findings)
     end = max(
         [evidence.trace.end_ns - zero, gathered.end_ns]
         + [c.end_wall_ns - zero for c in records.calls]
         + [s.end_wall_ns - zero for s in records.steps]
         + [m.t_ns for m in moments]
+        + [t for state in states for t in (state.start_ns, state.end_ns) if t is not None]
     )
-    states = _states(records, zero, _connections(evidence.trace.flows))
     omitted = list(gathered.omitted)
     if hidden_calls:
         omitted.append(f"{plural(hidden_calls, 'call')} not drawn: see the table of calls")

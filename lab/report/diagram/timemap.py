@@ -82,6 +82,7 @@ class TimeMap:
     times: tuple[int, ...]
     heights: tuple[float, ...]
     folds: tuple[Fold, ...] = field(default=())
+    low: float = 0.0  #: down to here, what stands at the moments takes room
 
     def y(self, t_ns: int) -> float:
         """The height of any moment; those outside stand at the nearest end."""
@@ -98,7 +99,7 @@ class TimeMap:
 
     @property
     def bottom(self) -> float:
-        return self.heights[-1] if self.heights else 0.0
+        return max(self.heights[-1], self.low) if self.heights else 0.0
 
 
 def build(marks: Iterable[Mark], scale: Scale, *, top: float = 0.0) -> TimeMap:
@@ -134,4 +135,4 @@ def build(marks: Iterable[Mark], scale: Scale, *, top: float = 0.0) -> TimeMap:
         occupied = max([occupied, y, *(y + mark.keeps for mark in together)])
         times.append(t)
         heights.append(y)
-    return TimeMap(tuple(times), tuple(heights), tuple(folds))
+    return TimeMap(tuple(times), tuple(heights), tuple(folds), occupied)
