@@ -288,6 +288,12 @@ class DockerEngine(DockerImages):
     def logs(self, container_id: str, *, follow: bool = False) -> DockerLogs:
         return DockerLogs(self.endpoint, self.api_version, container_id, follow=follow)
 
+    def disk_used(self, container_id: str) -> int:
+        with calling(f"measure container {container_id[:12]}"):
+            url = self._api._url("/containers/{0}/json", container_id)
+            answer = self._api._result(self._api._get(url, params={"size": True}), json=True)
+        return int(answer.get("SizeRw") or 0)
+
     def exec_attached(
         self,
         container_id: str,

@@ -90,6 +90,8 @@ class CaseRunner:
                 self.site.snaplen,
                 events,
                 self.interrupt,
+                self.site.limits,
+                self.site.policy,
                 lambda: standing,
                 lambda: None,
             ):

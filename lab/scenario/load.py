@@ -87,6 +87,8 @@ def load_all(
 ) -> list[Case]:
     """The cases of files and folders (recursive, `*.yml` and `*.yaml`, sorted), each file once.
 
+    `policy` is the site's; without it nothing is asked whether it is permitted.
+
     Raises `ScenarioProblems` with the problems of all files, `UsageError` where there is nothing to run.
     """
     given = params or {}

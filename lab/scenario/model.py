@@ -18,6 +18,7 @@ from lab.scenario.links import LinkSpec
 from lab.scenario.quantities import Flag, HostName, Name, Text, Time, number, one_of
 from lab.scenario.services import HostFile, ServiceSpec
 from lab.scenario.steps import AnyStep, Step
+from lab.scenario.sysctls import Sysctls
 from lab.scenario.words import REQUIREMENTS
 from lab.units import Duration
 
@@ -26,21 +27,6 @@ OWN_PAIR = ("client", "server")
 
 #: The network of hosts that name none.
 DEFAULT_NETWORK = "default"
-
-
-_SYSCTL = r"net(\.[A-Za-z0-9_-]+)+"
-
-
-def _sysctl(value: object) -> str:
-    if isinstance(value, str) and re.fullmatch(_SYSCTL, value):
-        return value
-    raise problem(f"{shown(value)} is not a sysctl of a host's own: net.…, like net.ipv4.tcp_syn_retries")
-
-
-Sysctls = dict[
-    Annotated[str, PlainValidator(_sysctl), WithJsonSchema({"type": "string", "pattern": f"^{_SYSCTL}$"})],
-    Text,
-]
 
 
 class Ulimits(Model):

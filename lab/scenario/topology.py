@@ -18,7 +18,7 @@ from lab.scenario.base import shown
 from lab.scenario.compose.outside import Outside, Refused
 from lab.scenario.compose.parts import Part, Wanted
 from lab.scenario.compose.project import Project, Service
-from lab.scenario.compose.service import DEFAULT, Attachment
+from lab.scenario.compose.service import DEFAULT, OnNetwork
 from lab.scenario.model import HostKeys, HostSpec, LabKeys
 from lab.scenario.problems import Problem
 from lab.scenario.quantities import is_host_name
@@ -113,7 +113,7 @@ class _Reader:
             self.say(
                 service, f"{shown(name)} is not a host's name: at most 63 letters, digits, '-', '_' and '.'"
             )
-        networks = {DEFAULT: Attachment()} if extra.networks is None else extra.networks
+        networks = {DEFAULT: OnNetwork()} if extra.networks is None else extra.networks
         known = tuple(one for one in (extra.hostname, extra.container_name) if one not in (None, name))
         names = {
             network: tuple(dict.fromkeys([*(one for one in known if one), *attached.aliases]))

@@ -152,6 +152,7 @@ class Executor:
             argv=tuple(step.command),
             stdin=step.stdin or "",
             timeout=step.timeout,
+            capabilities=step.held,
         )
         boot = self.bed.boots[step.at][-1]
         pending = Pending(step, boot.host.run(spec), boot)

@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from .guard import only_to_the_wire
 from .tools import ToolFailed, Tools
 
 #: What must be off, so that a packet in a capture, in netem and on the wire is the same thing.
@@ -68,7 +69,8 @@ class Network:
             lines.append(f"neigh replace {wire} lladdr {args['wire_mac']} dev {name} nud permanent")
         self._tools.run(["ip", "-batch", "-"], "\n".join(lines) + "\n")
         self._name(args["peers"])
-        return self._read_back(args)
+        guarded = only_to_the_wire(self._tools, name, args["wire_mac"], wire)
+        return {**self._read_back(args), "guarded": guarded}
 
     def _name(self, peers: dict[str, str]) -> None:
         """The names of all hosts of the lab, whatever state they are in, and no others."""
