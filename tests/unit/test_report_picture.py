@@ -15,7 +15,7 @@ from socket import inet_aton
 import pytest
 
 from lab.evidence.marks import MARKS, mark
-from lab.evidence.model import LogRecord, Records, ServiceRecord, StepRecord
+from lab.evidence.model import LogRecord, Records, ServiceRecord, StepRecord, WireEvent
 from lab.evidence.packets import ACK, SYN
 from lab.evidence.store import Evidence
 from lab.place import Place
@@ -192,6 +192,16 @@ def test_a_jump_that_is_not_drawn_to_scale_is_folded() -> None:
     assert silences(drawn) == ["400 ms in which nothing happens"]
     assert "400 ms in which nothing happens" in words_of(lay_out(drawn))
     assert "nothing happens" in words_of(lay_out(drawn, NARROW))
+
+
+def test_what_holds_until_the_end_ends_there(tmp_path: Path) -> None:
+    story = Story({C: "198.18.7.10", S: "198.18.7.11"})
+    story.tcp(C, S, 0, 10, SYN, 1000)
+    story.events.append(WireEvent(ZERO + 20 * MS, "cut", "steps[1]", S, "both"))
+    story.tcp(C, S, 30, None, SYN, 1000)
+    drawn = diagram_of(story.write(tmp_path))
+    assert drawn.bands[0].end_ns == drawn.end_ns == 30 * MS
+    assert not lay_out(drawn).folds
 
 
 def test_what_is_drawn_to_scale_is_not() -> None:

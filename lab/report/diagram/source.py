@@ -74,7 +74,7 @@ def diagram_of(
         states=tuple(states[:_STATES]),
         packets=gathered.packets,
         bundles=gathered.bundles,
-        bands=tuple(_bands(records.wire_events, zero)),
+        bands=tuple(_bands(records.wire_events, zero, end)),
         moments=moments,
         end_ns=end,
         total_packets=gathered.total,
@@ -256,8 +256,9 @@ _BAND_KIND = {
 }
 
 
-def _bands(events: Iterable[WireEvent], zero: int) -> list[Band]:
-    """What was done in the steps; what a later event undoes is a band, the rest are moments."""
+def _bands(events: Iterable[WireEvent], zero: int, until_ns: int) -> list[Band]:
+    """What was done in the steps; what a later event undoes is a band, and so is what held until the end of
+    the diagram; the rest are moments."""
     later = [event for event in events if event.step is not None]
     ended: dict[int, int] = {}
     for i, event in enumerate(later):
@@ -273,7 +274,7 @@ def _bands(events: Iterable[WireEvent], zero: int) -> list[Band]:
     for i, event in enumerate(later):
         end = ended.get(i)
         if end is None and event.action in open_until_the_end:
-            end = 1 << 62
+            end = max(until_ns, event.wall_ns - zero)
         bands.append(
             Band(
                 kind=_BAND_KIND.get(event.action, "link"),  # type: ignore[arg-type]
