@@ -483,3 +483,37 @@ def texts(tmp_path: Path) -> list[str]:
         story.tcp(C, S, n, 10 + n, SYN, 1000, ports=ports)
         story.state(S, 20 + n, "ESTABLISHED", 8001, (C, 40_000 + n))
     return [render_html(result(), story.write(tmp_path))]
+
+
+def test_what_the_network_did_is_said_in_few_words_where_there_is_little_room(tmp_path: Path) -> None:
+    story = CheckedStory(tmp_path)
+    Connection(story).send(0, "client", "PA", b"x" * 1448, copies=1)
+    copied = diagram_of(story.evidence()).packets[0]
+    assert copied.note == "duplicated by the network"
+    assert fitting(copied, 32) == "PSH,ACK seq=1 len=1448 copied"
+    datagram = packet(
+        1, 0, 20, kind="udp", label="UDP 42445 → 9001 len=4", note=copied.note, brief=("copied",)
+    )
+    assert fitting(datagram, 30) == "UDP 42445 → 9001 len=4 copied"
+    assert fitting(datagram, 20) == "UDP len=4 copied"
+
+
+def test_a_call_with_many_words_has_two_lines() -> None:
+    title = "first.connect(server:8001, from_port 40001)"
+    drawn = diagram([packet(1, 0, 20)], calls=(call(C, title, 0, 0.1), call(C, "x.close()", 0.2, 0.3)))
+    layout = lay_out(drawn)
+    assert [words for _, words, _ in layout.calls[0].lines] == [
+        "first.connect(server:8001,",
+        "from_port 40001)",
+        "ok · 1 ms",
+    ]
+    heights = [y for shape in layout.calls for y, _, _ in shape.lines]
+    assert all(low - high >= 11 for high, low in pairwise(heights))
+
+
+def test_the_words_of_a_host_that_is_alone_have_room() -> None:
+    drawn = diagram(hosts=(Host(C),), calls=(call(C, "a.connect(192.0.2.1:8001)", 0, 1),), end_ns=MS)
+    layout = lay_out(drawn, NARROW)
+    for said in layout.spoken:
+        assert said.x >= layout.blocks[0].right
+        assert said.x + max(map(len, said.lines)) * NARROW.said_char <= layout.width

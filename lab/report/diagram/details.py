@@ -16,12 +16,23 @@ def packet_of(trace: Trace, journey: Journey, zero: int, decisive: set[tuple[str
     flow = trace.flows[journey.flow] if journey.flow is not None else None
     relative = flow.relative(packet) if flow is not None and packet.protocol == "tcp" else None
     notes, brief = _note(journey, relative)
-    if journey.reordered:
-        notes.append("arrived out of order")
-    if journey.copies:
-        notes.append("duplicated by the network")
-    if journey.fate.value == "corrupted":
-        notes.append("corrupted on the way")
+    network = [
+        words
+        for words, so in (
+            (("arrived out of order", "out of order"), journey.reordered),
+            (("duplicated by the network", "copied"), bool(journey.copies)),
+            (("corrupted on the way", "corrupted"), journey.fate.value == "corrupted"),
+        )
+        if so
+    ]
+    if network:
+        short = [words for _, words in network]
+        brief = (
+            *(", ".join((words, *short)) for words in brief),
+            *((", ".join((*notes, *short)),) if not brief else ()),
+            ", ".join(short),
+        )
+        notes += [words for words, _ in network]
     preview = _preview(journey)
     reason = journey.cause or journey.discarded
     return Packet(

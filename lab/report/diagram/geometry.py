@@ -226,8 +226,10 @@ class Geometry:
         if y2 - y1 < 2 * self.m.line - 4 and len(whole) <= room:
             lines = [(y1 + 10, whole, True)]
         else:
-            outcome_y = max(y1 + 10 + self.m.line - 2, y2)
-            lines = [(y1 + 10, cut(call.title, room), False)]
+            step = self.m.line - 2
+            titles = folded(call.title, room)
+            lines = [(y1 + 10 + n * step, title, False) for n, title in enumerate(titles)]
+            outcome_y = max(y1 + 10 + len(titles) * step, y2)
             if call.outcome:
                 # How long it took is seen at the axis: what came out must not be cut for it.
                 outcome = call.outcome if len(call.outcome) <= room else call.outcome.rpartition(" · ")[0]
@@ -246,7 +248,7 @@ class Geometry:
         """Words in the gap beside a host's edge, as a narrow drawing has them."""
         way = spoken(self.diagram, host)
         i = self.index[host]
-        x = self._x(i, i + way)
+        x = self._x(i, i + way) if self.wires else self.blocks[0].right
         return Spoken(x + 8 * way, self.times.y(t_ns) + 4, tuple(lines), "start" if way > 0 else "end", cls)
 
     def state(self, state: State, column: int) -> StateShape:

@@ -10,6 +10,7 @@ from lab.report.text import cells, clean, cut
 
 _ACK = re.compile(r" ack=\d+")
 _SEQ = re.compile(r" seq=\d+")
+_PORTS = re.compile(r" \d+ → \d+")
 
 
 def fitting(packet: Packet, room: int, *, again: str = "") -> str:
@@ -35,7 +36,10 @@ def _wordings(packet: Packet, again: str) -> Iterator[str]:
 
 
 def _fewer_numbers(packet: Packet) -> str:
-    """Without what tells the least: of a mere ACK its own number, of others what they acknowledge."""
+    """Without what tells the least: of a mere ACK its own number, of a
+    datagram its ports, of others what they acknowledge."""
+    if packet.kind == "udp":
+        return _PORTS.sub("", packet.label)
     return (_SEQ if packet.kind == "ack" else _ACK).sub("", packet.label)
 
 

@@ -42,6 +42,7 @@ from lab.report.diagram.shapes import (
 )
 from lab.report.diagram.silences import told
 from lab.report.diagram.timemap import Mark, TimeMap, build, scale_for
+from lab.report.text import folded
 
 __all__ = ["NARROW", "Anchor", "Arrow", "Block", "BundleShape", "Layout", "Metrics", "lay_out"]
 
@@ -196,6 +197,8 @@ def _blocks(
         if not last:
             wires.append(x + gap / 2)
             x += gap
+    if m.narrow and len(blocks) == 1:
+        x += gap  # its words stand beside it all the same
     return tuple(blocks), tuple(wires), x + 16
 
 
@@ -243,7 +246,9 @@ def _marks(
             continue
         lane = ("call", call.host, columns.calls[n])
         block = blocks[index[call.host]]
-        keeps = line if len(one_line(call)) * m.char <= block.call_width else 2 * line - 2
+        room = int(block.call_width / m.char)
+        titles = len(folded(call.title, room))
+        keeps = line if len(one_line(call)) <= room else (titles + 1) * line - 2
         yield Mark(call.start_ns, lane, 3.0, keeps)
         yield Mark(end_of(call.end_ns, diagram), lane, -keeps, 3.0)
     for n, column in columns.states.items():
