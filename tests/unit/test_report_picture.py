@@ -331,6 +331,15 @@ def test_at_400_px_nothing_that_matters_is_cut_and_nothing_collides() -> None:
         assert state.y2 - state.y1 >= len(state.label) * layout.metrics.char - 0.1
 
 
+def test_the_words_of_a_bundle_keep_clear_of_those_of_calls() -> None:
+    bundle = Bundle("0", C, S, 0, "data", 15, 20_272, 14 * MS, 53 * MS, 19 * MS, 58 * MS, seq=(1, 20_273))
+    calls = tuple(call(C, f"c.send{n}()", at, at + 0.1) for n, at in enumerate((13, 14, 25, 30, 33.5, 50)))
+    layout = lay_out(diagram([packet(1, 0, 5)], bundles=(bundle,), calls=calls, end_ns=60 * MS), NARROW)
+    heights = [layout.bundles[0].label_y, layout.bundles[0].label_y + 13]
+    heights += [said.y + 13 * n for said in layout.spoken for n in range(len(said.lines))]
+    assert all(low - high >= 7 for high, low in pairwise(sorted(heights)))
+
+
 def test_labels_lose_what_tells_the_least_first() -> None:
     again = packet(1, 0, 20, label="PSH,ACK seq=12 ack=1 len=1448", payload="“hello”")
     again = replace(again, retransmits=0, note="fast retransmission", brief=("again",))

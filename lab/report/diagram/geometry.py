@@ -188,6 +188,8 @@ class Geometry:
             far_top, far_low = self.times.y(bundle.first_received_ns), self.times.y(bundle.last_received_ns)
         mid, far = (top + low) / 2, (far_top + far_low) / 2
         x, y, anchor, angle = self._label(x1, mid, x2, far)
+        if self.m.narrow:  # where the time map keeps other words away
+            y = top + 9.0
         return BundleShape(
             bundle,
             ((x1, top), (x2, far_top), (x2, far_low), (x1, low)),

@@ -255,7 +255,7 @@ def _marks(
         state = diagram.states[n]
         if m.narrow:  # a bar is as long as its word
             tag = diagram.tag(state.flow)
-            word = (len(state.label) + (len(tag) + 1 if tag else 0)) * m.char
+            word = (len(state.label) + (len(tag) + 1 if tag else 0)) * m.char + 5
             yield Mark(state.start_ns, ("state", state.host, column), 0.0, word)
             yield Mark(end_of(state.end_ns, diagram), ("state", state.host, column))
             continue
@@ -295,6 +295,9 @@ def _marks_of_words(
             yield Mark(packet.received_ns, gap, m.line + HALF)
         if packet.received_ns is not None and packet.discarded:
             yield Mark(packet.received_ns, gap, 0.0, under - FALL + 4)
+    for bundle in diagram.bundles:
+        i, j = ends(bundle, index)
+        yield Mark(bundle.first_sent_ns, ("gap", min(i, j)), m.line, 2 * m.line + 4)
     for one in said:
         i = index[one.host]
         way = spoken(diagram, one.host)

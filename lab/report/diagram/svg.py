@@ -135,7 +135,7 @@ def body(layout: Layout) -> Iterator[str]:
         yield (
             f"<g><title>{escape(state.state.label)}: {escape(state.state.socket)}, {span}</title>"
             + _rect(state.x, state.y1, 6, max(2.5, state.y2 - state.y1), cls, 1.5)
-            + (_along(state.x - 2, state.y1, state.label) if state.along else "")
+            + (_along(state.x - 3.5, state.y1, state.label) if state.along else "")
             + (
                 ""
                 if state.along
