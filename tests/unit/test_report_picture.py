@@ -411,7 +411,7 @@ def test_the_life_of_a_service_and_the_lines_that_a_check_matched() -> None:
     ) == [
         (-20, "db: started", False),
         (-5, "db: ready", False),
-        (20, "db: a line that cannot be printed", False),
+        (20, "db: “a· query”", False),
         (30, "db: “x”", True),
         (90, "db: ended by signal 15 (steps[4])", False),
     ]

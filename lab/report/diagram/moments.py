@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lab.evidence.model import LogRecord, Records, ServiceRecord, StepRecord
-from lab.report.diagram import words
 from lab.report.diagram.model import Moment
-from lab.report.text import clean
+from lab.report.text import clean, cut
 from lab.verdict import Finding, LogRef, Verdict
 
 _MOMENTS = 120
+_LINE = 60  #: cells of a log line that are shown
 _DONE = {"kill": "signal", "pause": "paused", "resume": "resumed"}
 
 
@@ -70,8 +70,8 @@ def _lines(logs: Sequence[LogRecord], zero: int, findings: Sequence[Finding]) ->
     for line in logs if wanted else ():
         ref = LogRef(line.host, line.service, line.start, line.wall_ns)
         if ref in wanted:
-            text = words.quote(line.text.encode(), room=60) or "a line that cannot be printed"
-            yield Moment(line.host, line.wall_ns - zero, f"{line.service}: {text}", "log", wanted.pop(ref))
+            text = f"{line.service}: “{cut(clean(line.text), _LINE)}”"
+            yield Moment(line.host, line.wall_ns - zero, text, "log", wanted.pop(ref))
 
 
 def _signal(step: StepRecord, zero: int) -> Iterator[Moment]:
