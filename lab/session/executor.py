@@ -41,6 +41,7 @@ from lab.session.arguments import arguments
 from lab.session.events import Events, StepBegan
 from lab.session.interrupt import Interrupt
 from lab.session.services import not_ready
+from lab.session.signals import sent_by
 from lab.session.testbed import Boot, Testbed
 from lab.verdict import Finding, Verdict
 
@@ -59,17 +60,6 @@ class Pending:
     future: Future[CallRecord] | Future[RunRecord]
     boot: Boot  #: of the host, when it was begun
     started: tuple[int, int] = field(default_factory=lambda: (time.monotonic_ns(), time.time_ns()))
-
-
-_SIGNALS = {Pause: "STOP", Resume: "CONT"}
-
-
-def _signal(step: Step) -> tuple[str | None, str | None]:
-    """What a step sends a signal to, and which one."""
-    if not isinstance(step, Kill | Pause | Resume):
-        return None, None
-    whom = step.service or (f"the program of {step.run}" if step.run else step.process or "main")
-    return whom, step.signal if isinstance(step, Kill) else _SIGNALS[type(step)]
 
 
 @dataclass
@@ -109,7 +99,7 @@ class Executor:
         finally:
             end_wall, end_mono = time.time_ns(), time.monotonic_ns()
             ended = StepRecord(
-                step.id, step.do, step.place, at, wall, end_wall, mono, end_mono, *_signal(step)
+                step.id, step.do, step.place, at, wall, end_wall, mono, end_mono, *sent_by(step)
             )
             self.ends[step.id] = end_wall
             self.events.emit(ended)
@@ -301,7 +291,7 @@ class Executor:
         if step.service is not None:
             self._signal_service(step, step.service)
             return
-        _, name = _signal(step)
+        _, name = sent_by(step)
         assert name is not None
         host = self.bed.host(step.at)
         if step.run is not None:

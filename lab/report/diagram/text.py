@@ -24,6 +24,7 @@ from lab.report.diagram.events import (
     Silence,
     events,
 )
+from lab.report.diagram.grid import Grid, Row
 from lab.report.diagram.labels import fitting
 from lab.report.diagram.model import Bundle, Diagram, Moment, Packet
 from lab.report.text import Paint, cells, clean, cut, folded
@@ -32,42 +33,13 @@ _TIME = 11  #: cells of the time and the space behind it
 
 _COLOURS = {"syn": "blue", "fin": "magenta", "rst": "red", "ack": "dim", "udp": "green", "icmp": "yellow"}
 
-_ASCII = str.maketrans(
-    {
-        **dict.fromkeys("─╌═", "-"),
-        **dict.fromkeys("│├┤╎", "|"),
-        **dict.fromkeys("╮╭", "."),
-        **dict.fromkeys("╰╯", "'"),
-        **dict.fromkeys("“”", '"'),
-        **dict.fromkeys("▶▷→", ">"),
-        **dict.fromkeys("◀◁←", "<"),
-        "┃": "#",
-        "┼": "+",
-        "╳": "X",
-        "×": "x",
-        "µ": "u",
-        "·": "-",
-        "–": "-",
-        "−": "-",
-        "⋮": ":",
-        "…": "~",
-        "●": "o",
-        "◆": "*",
-        "↻": "@",
-        "±": "~",
-        "⏎": "~",
-        "␍": "~",
-        "␉": "~",
-    }
-)
-
 
 def render(diagram: Diagram, *, width: int = 80, colour: bool = False, ascii: bool = False) -> str:
     """The diagram in lines of at most `width` cells; the width is at least what the hosts need."""
     if not diagram.hosts:
         return "no hosts, nothing to draw\n"
     width = max(width, _TIME + 24 * max(1, len(diagram.hosts) - 1) + 6)
-    return _Picture(diagram, width, Paint(colour), ascii).draw()
+    return _Picture(width, Paint(colour), ascii, diagram).draw()
 
 
 def _spaced(tag: str, text: str) -> str:
@@ -75,20 +47,8 @@ def _spaced(tag: str, text: str) -> str:
 
 
 @dataclass(slots=True)
-class _Row:
-    cells: list[str]
-    styles: list[tuple[str, ...]]
-    text_host: str | None = None  #: the host beside whose line words stand
-    text_end: int = 0
-
-
-@dataclass(slots=True)
-class _Picture:
+class _Picture(Grid):
     diagram: Diagram
-    width: int
-    paint: Paint
-    ascii: bool
-    rows: list[_Row] = field(default_factory=list)
     lines: dict[str, int] = field(default_factory=dict)  #: host → column of its line
     busy: dict[str, int] = field(default_factory=dict)  #: host → calls in progress
     flying: dict[int, int] = field(default_factory=dict)  #: packet → its column
@@ -105,7 +65,7 @@ class _Picture:
         story = list(events(self.diagram))
         for n, event in enumerate(story):
             self._event(event, story[n + 1] if n + 1 < len(story) else None)
-        body = [self._finish(row) for row in self.rows]
+        body = [self.finish(row) for row in self.rows]
         out = [*self._head(), *body, *self._foot()]
         return "\n".join(line.rstrip() for line in out) + "\n"
 
@@ -120,7 +80,7 @@ class _Picture:
                     start = max(_TIME, start) if line is names else _TIME
                 start = min(max(0, start), self.width - len(text))
                 line[start : start + len(text)] = list(text)
-        head = [self._plain("".join(names)), self._plain("".join(links))]
+        head = [self.plain("".join(names)), self.plain("".join(links))]
         return [self.paint(head[0], "bold"), self.paint(head[1], "dim")]
 
     def _foot(self) -> list[str]:
@@ -135,7 +95,7 @@ class _Picture:
 
         def wrapped(text: str) -> list[str]:
             lines = textwrap.wrap(text, self.width, initial_indent=indent, subsequent_indent=indent)
-            return [self._plain(line) for line in lines]
+            return [self.plain(line) for line in lines]
 
         # A sample stays beside its words.
         legend = "   ".join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in words)
@@ -146,18 +106,13 @@ class _Picture:
                 foot += wrapped(f"{flow.tag}: {flow.name} ({flow.protocol})")
         return foot + [line for sentence in self.diagram.omitted for line in wrapped(sentence)]
 
-    def _plain(self, text: str) -> str:
-        if not self.ascii:
-            return text
-        return text.translate(_ASCII).encode("ascii", "replace").decode()
-
     # Rows and cells
 
-    def _row(self, t_ns: int | None) -> _Row:
-        row = _Row([" "] * self.width, [()] * self.width)
+    def _row(self, t_ns: int | None) -> Row:
+        row = Row([" "] * self.width, [()] * self.width)
         time = "" if t_ns is None else moment(t_ns)
         if time and time != self.last_time:
-            self._put(row, 0, time.rjust(_TIME - 1), ("dim",))
+            self.put(row, 0, time.rjust(_TIME - 1), ("dim",))
             self.last_time = time
         for host, column in self.lines.items():
             row.cells[column] = "┃" if self.busy[host] else "│"
@@ -166,35 +121,6 @@ class _Picture:
                 row.cells[column] = "│"
         self.rows.append(row)
         return row
-
-    def _put(self, row: _Row, at: int, text: str, styles: tuple[str, ...] = ()) -> None:
-        for character in text:
-            size = cells(character)
-            if at < 0 or size == 0 or at + size > self.width:
-                at += size
-                continue
-            row.cells[at] = character
-            row.styles[at] = styles
-            if size == 2:
-                row.cells[at + 1] = ""
-            at += size
-
-    def _dash(self, row: _Row, start: int, stop: int, stroke: str, styles: tuple[str, ...]) -> None:
-        """Strokes over the cells of [start, stop); lines that are crossed stay to be seen."""
-        for at in range(start, stop):
-            row.cells[at] = "┼" if row.cells[at] in "│┃" else stroke
-            row.styles[at] = styles
-
-    def _finish(self, row: _Row) -> str:
-        text: list[str] = []
-        run, style = "", row.styles[0]
-        for character, styles in zip(row.cells, row.styles, strict=True):
-            if styles != style:
-                text.append(self.paint(self._plain(run), *style))
-                run, style = "", styles
-            run += character
-        text.append(self.paint(self._plain(run), *style))
-        return "".join(text)
 
     # Happenings
 
@@ -234,7 +160,7 @@ class _Picture:
                 for column in self.lines.values():
                     row.cells[column] = "⋮"
                 text = f" {told} "
-                self._put(row, (_TIME + self.width - len(text)) // 2, text, ("dim",))
+                self.put(row, (_TIME + self.width - len(text)) // 2, text, ("dim",))
 
     def _side(self, host: str) -> int:
         """+1: words stand right of the host's line; -1: left of it."""
@@ -253,7 +179,7 @@ class _Picture:
         text = cut(clean(text), self._room(host))
         column = self.lines[host]
         start = column + 2 if self._side(host) > 0 else column - 1 - cells(text)
-        self._put(row, start, text, styles)
+        self.put(row, start, text, styles)
         row.text_host = host
         row.text_end = start + cells(text) if self._side(host) > 0 else start
 
@@ -272,16 +198,16 @@ class _Picture:
             used = abs(last.text_end - self.lines[host])
             if used + cells(text) + 2 <= self._room(host):
                 at = last.text_end + 1 if self._side(host) > 0 else last.text_end - 1 - cells(text)
-                self._put(last, at, text, ("cyan",))
+                self.put(last, at, text, ("cyan",))
                 last.text_end = at + cells(text) if self._side(host) > 0 else at
                 return
         self._say(t, host, text, ("cyan",))
 
     def _across(self, t: int, text: str, stroke: str, styles: tuple[str, ...]) -> None:
         row = self._row(t)
-        self._dash(row, _TIME, self.width, stroke, styles)
+        self.dash(row, _TIME, self.width, stroke, styles)
         text = cut(clean(text), self.width - _TIME - 4)
-        self._put(row, (_TIME + self.width - cells(text)) // 2, text, styles)
+        self.put(row, (_TIME + self.width - cells(text)) // 2, text, styles)
 
     def _styles(self, packet: Packet) -> tuple[str, ...]:
         if packet.fate in ("lost", "corrupted") or packet.discarded:
@@ -343,14 +269,14 @@ class _Picture:
             return
         row = self._row(t)
         if right:
-            self._dash(row, a + 1, column, "─", styles)
-            self._put(row, a + 3, cut(label, column - a - 4), styles)
-            self._put(row, column, "╮", styles)
+            self.dash(row, a + 1, column, "─", styles)
+            self.put(row, a + 3, cut(label, column - a - 4), styles)
+            self.put(row, column, "╮", styles)
         else:
             label = cut(label, a - column - 4)
-            self._dash(row, column + 1, a, "─", styles)
-            self._put(row, a - 2 - cells(label), label, styles)
-            self._put(row, column, "╭", styles)
+            self.dash(row, column + 1, a, "─", styles)
+            self.put(row, a - 2 - cells(label), label, styles)
+            self.put(row, column, "╭", styles)
         self.flying[packet.key] = column
 
     def _free(self, a: int, b: int, label: int) -> int | None:
@@ -381,33 +307,33 @@ class _Picture:
             return
         row = self._row(t)
         if b > a:
-            self._put(row, column, "╰", styles)
-            self._dash(row, column + 1, b - 1, "─", styles)
-            self._put(row, b - 1, "▶", styles)
+            self.put(row, column, "╰", styles)
+            self.dash(row, column + 1, b - 1, "─", styles)
+            self.put(row, b - 1, "▶", styles)
         else:
-            self._put(row, column, "╯", styles)
-            self._dash(row, b + 2, column, "─", styles)
-            self._put(row, b + 1, "◀", styles)
+            self.put(row, column, "╯", styles)
+            self.dash(row, b + 2, column, "─", styles)
+            self.put(row, b + 1, "◀", styles)
         self._thrown_away(packet, a, b, styles)
 
     def _thrown_away(self, packet: Packet, a: int, b: int, styles: tuple[str, ...]) -> None:
         """A cross instead of the head of the last row's arrow, and below it why the host did not take it."""
         if not packet.discarded:
             return
-        self._put(self.rows[-1], b - 1 if b > a else b + 1, "╳", styles)
+        self.put(self.rows[-1], b - 1 if b > a else b + 1, "╳", styles)
         for line in textwrap.wrap(clean(packet.cause), abs(b - a) - 4):
-            self._put(self._row(None), b - 2 - cells(line) if b > a else b + 3, line, styles)
+            self.put(self._row(None), b - 2 - cells(line) if b > a else b + 3, line, styles)
 
     def _whole(self, t: int, a: int, b: int, label: str, styles: tuple[str, ...], stroke: str = "─") -> None:
         """An arrow in one row: no time to speak of, or too much is in flight to show how it leans."""
         row = self._row(t)
         low, high = min(a, b), max(a, b)
-        self._dash(row, low + 1, high, stroke, styles)
+        self.dash(row, low + 1, high, stroke, styles)
         label = cut(label, high - low - 8)
         start = a + 3 if b > a else a - 2 - cells(label)
-        self._put(row, start, label, styles)
+        self.put(row, start, label, styles)
         heads = ("▶", "◀") if stroke == "─" else ("▷", "◁")
-        self._put(row, b - 1 if b > a else b + 1, heads[0] if b > a else heads[1], styles)
+        self.put(row, b - 1 if b > a else b + 1, heads[0] if b > a else heads[1], styles)
 
     def _lost(self, t: int, packet: Packet, a: int, b: int, styles: tuple[str, ...]) -> None:
         row = self._row(t)
@@ -428,22 +354,22 @@ class _Picture:
         reach = max(abs(wire - a), min(cells(label) + 5, abs(wall - a) - 3))
         if right:
             end = a + reach
-            self._dash(row, a + 1, end, "╌", styles)
-            self._put(row, a + 3, cut(label, reach - 4), styles)
-            self._put(row, end, mark, styles)
+            self.dash(row, a + 1, end, "╌", styles)
+            self.put(row, a + 3, cut(label, reach - 4), styles)
+            self.put(row, end, mark, styles)
             space = wall - end - 3
         else:
             end = a - reach
-            self._dash(row, end + 1, a, "╌", styles)
+            self.dash(row, end + 1, a, "╌", styles)
             label = cut(label, reach - 4)
-            self._put(row, a - 2 - cells(label), label, styles)
-            self._put(row, end, mark, styles)
+            self.put(row, a - 2 - cells(label), label, styles)
+            self.put(row, end, mark, styles)
             space = end - wall - 3
         if cells(why) <= space:
-            self._put(row, end + 2 if right else end - 1 - cells(why), why, styles)
+            self.put(row, end + 2 if right else end - 1 - cells(why), why, styles)
             return
         for line in textwrap.wrap(why, abs(wall - a) - 6):
-            self._put(self._row(t), a + 3 if right else a - 2 - cells(line), line, styles)
+            self.put(self._row(t), a + 3 if right else a - 2 - cells(line), line, styles)
 
     def _many(self, t: int, bundle: Bundle) -> None:
         a, b = self._columns(bundle.source, bundle.target)
