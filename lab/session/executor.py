@@ -41,6 +41,7 @@ from lab.session.arguments import arguments
 from lab.session.events import Events, StepBegan
 from lab.session.interrupt import Interrupt
 from lab.session.services import not_ready
+from lab.session.signals import sent_by
 from lab.session.testbed import Boot, Testbed
 from lab.verdict import Finding, Verdict
 
@@ -97,7 +98,9 @@ class Executor:
             raise
         finally:
             end_wall, end_mono = time.time_ns(), time.monotonic_ns()
-            ended = StepRecord(step.id, step.do, step.place, at, wall, end_wall, mono, end_mono)
+            ended = StepRecord(
+                step.id, step.do, step.place, at, wall, end_wall, mono, end_mono, *sent_by(step)
+            )
             self.ends[step.id] = end_wall
             self.events.emit(ended)
 
@@ -288,7 +291,8 @@ class Executor:
         if step.service is not None:
             self._signal_service(step, step.service)
             return
-        name = step.signal if isinstance(step, Kill) else {Pause: "STOP", Resume: "CONT"}[type(step)]
+        _, name = sent_by(step)
+        assert name is not None
         host = self.bed.host(step.at)
         if step.run is not None:
             host.signal_run(step.run, name)
