@@ -189,6 +189,8 @@ class StateSample:
     send_queue: int
     final: bool = False
     step: str | None = None
+    timer: str | None = None  #: keepalive, retransmit, persist, time_wait or none; None: not read
+    left_ns: int | None = None  #: until that timer expires, at `wall_ns`
 
 
 @dataclass(frozen=True, slots=True)
