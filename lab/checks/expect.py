@@ -313,6 +313,8 @@ def _run_error(step: Expecting, record: RunRecord, wanted: str, program: str) ->
 
 def _ended(record: RunRecord) -> str:
     code = record.exit_code
+    if record.error == "timeout":
+        return "it ran out of time"
     if code is None:
         return record.error or "it did not end"
     return str(code) if code >= 0 else f"killed by signal {-code}"

@@ -211,7 +211,7 @@ class WireEvent:
     """Something done to the wire: a band or a line in the diagram, and the reason of a loss."""
 
     wall_ns: int  #: when it held (after the read-back)
-    action: Literal["link", "cut", "restore", "partition", "heal", "drop", "power_off", "power_on"]
+    action: Literal["link", "cut", "restore", "partition", "heal", "drop", "power_off", "power_on", "apart"]
     step: str | None  #: None for what was configured before the first step
     host: str | None = None
     direction: Literal["up", "down", "both"] | None = None
