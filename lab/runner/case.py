@@ -141,6 +141,7 @@ class _Run:
                     self.scenario.start_order,
                     self.lab.site.policy,
                     lambda text: self.events.emit(Said(text, lasting=True)),
+                    lambda line: self.events.emit(Said(line)),
                 )
                 with RunLock.take(self.id) as lock:
                     with self._session(self._plan(lock, images)) as session:
