@@ -140,6 +140,7 @@ class ServiceRecord:
     not_ready: str = ""  #: why it did not get ready in time
     error: str = ""  #: why it could not be started, in the engine's words
     log_cut: bool = False  #: lines are missing: it wrote more than is kept
+    limit: str = ""  #: which limit of the site it reached, in words; it was ended for that
 
 
 @dataclass(frozen=True, slots=True)

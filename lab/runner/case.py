@@ -40,6 +40,7 @@ from lab.session.opening import open_session
 from lab.session.plan import Plan, plan_case
 from lab.session.record import Record
 from lab.session.service_images import ensure_service_images
+from lab.session.service_log import LINES
 from lab.session.testbed import testbed
 from lab.site import Site, WireChoice
 from lab.verdict import Verdict
@@ -224,6 +225,11 @@ class _Run:
             self._broke(error)
         with self.events.phase("evidence"):
             self.evidence, broken = session.collect(self.folder)
+        self.notes += [
+            f"{one.service} of {one.host} wrote more than is kept: the first {LINES:,} lines are there"
+            for one in self.evidence.records.services
+            if one.log_cut
+        ]
         if broken is not None:
             self._broke(broken)
 

@@ -82,6 +82,7 @@ class Executor:
     deadline: Deadline
     pending: dict[str, Pending] = field(default_factory=dict)
     ends: dict[str, int] = field(default_factory=dict)  #: when each step ended, on the wall clock
+    calls_at: Callable[[str], bool] = lambda host: True  #: whether a step makes socket calls at this host
     states_after: Collection[str] = ()  #: the ids of steps at whose ends the states of all sockets are read
 
     def step(self, step: Step) -> CallRecord | RunRecord | None:
@@ -340,7 +341,7 @@ class Executor:
     # --- processes and hosts ---
 
     def signal(self, step: Kill | Pause | Resume) -> None:
-        if step.service is not None:
+        if step.service is not None or self._means_service(step):
             self._signal_service(step, step.service)
             return
         name = step.signal if isinstance(step, Kill) else {Pause: "STOP", Resume: "CONT"}[type(step)]
@@ -350,6 +351,12 @@ class Executor:
             self._signal_program(pending, name, step.id)
         else:
             self.bed.host(step.at).signal_run(step.run, name)
+
+    def _means_service(self, step: Kill | Pause | Resume) -> bool:
+        """What names nothing means the host's socket calls, and its only service where it makes none."""
+        if step.process is not None or step.run is not None or self.calls_at(step.at):
+            return False
+        return len(self.bed.services.on(step.at)) == 1
 
     def power(self, step: Power) -> None:
         if step.state == "off":
@@ -371,7 +378,7 @@ class Executor:
     def stop(self, step: Stop) -> None:
         self.bed.services.of(step.at, step.service).stop(step.id)
 
-    def _signal_service(self, step: Kill | Pause | Resume, name: str) -> None:
+    def _signal_service(self, step: Kill | Pause | Resume, name: str | None) -> None:
         service = self.bed.services.of(step.at, name)
         match step:
             case Kill():
