@@ -80,8 +80,24 @@ class CaseRunner:
     def bring_up(self, case: Case) -> str:
         """Only the hosts and the wire of a case, left standing; the id of the run. Raises `LabError`."""
         run, standing, events = new_run_id(), False, Events(self.listener)
+        images = ensure_service_images(
+            self.store,
+            self.images,
+            case.scenario.hosts,
+            case.scenario.start_order,
+            self.site.policy,
+            lambda text: events.emit(Said(text, lasting=True)),
+        )
         with RunLock.take(run) as lock:
-            plan = plan_case(case.scenario, run, self.wire, lock.labels(), keep=True, cpu=os.getpid())
+            plan = plan_case(
+                case.scenario,
+                run,
+                self.wire,
+                lock.labels(),
+                keep=True,
+                cpu=os.getpid(),
+                service_images=images,
+            )
             events.emit(_bringing_up(case))
             with testbed(
                 self.engine,
@@ -95,7 +111,9 @@ class CaseRunner:
                 self.site.policy,
                 lambda: standing,
                 lambda: None,
-            ):
+            ) as bed:
+                for error in bed.services.start(bed.services.first(), Deadline("no limit", None)):
+                    raise error
                 standing = True
             lock.keep()
         return run

@@ -49,7 +49,9 @@ def run(folder: Path, services: str, steps: str = "[]", checks: str = "[]", **la
     file.write_text(text)
     (case,) = load(file)
     if "interrupted" in folder.name:
-        fake.listener = when(lambda event: "starting services" in str(event), lambda: fake.interrupt.set("INT"))
+        fake.listener = when(
+            lambda event: "starting services" in str(event), lambda: fake.interrupt.set("INT")
+        )
     result = fake.runner().run(case, "12345678", make_case_folder(folder / "run"), 0)
     assert fake.left() == []
     assert fake.engine.volumes({}) == []
@@ -128,5 +130,3 @@ def test_an_interrupt_while_services_start_takes_all_down(tmp_path: Path) -> Non
     result = run(folder, services)
     assert result.verdict is Verdict.ERROR
     assert result.seconds < 10
-
-
