@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+from lab.place import Place
 from lab.scenario.base import Model, shown
 from lab.scenario.checks import CHECKS, Check, TimedCheck
 from lab.scenario.expects import Expect, RunExpect
@@ -84,17 +85,42 @@ class _Names:
     connected: dict[tuple[str, str, str], int] = field(default_factory=dict)  #: host, process, socket → times
     parallel: bool = False  #: the steps of a `parallel` are being looked at
     repeats: bool = False  #: some steps are done several times
-    later: list[Callable[[], None]] = field(default_factory=list)
+    later: list[tuple[Path, Callable[[], None]]] = field(default_factory=list)
+    wrong: set[Place] = field(default_factory=set)  #: steps with a problem; in other rounds it is the same
+    again: bool = False  #: the step has had a problem in another round, and only the first is shown
 
     def say(self, path: Path, text: str) -> None:
         self.problems.append(self.locator.at(path, text))
+        self.wrong.add(self.where(path))
+
+    def where(self, path: Path) -> Place:
+        """The place of the step or check that a path leads into."""
+        _, node = self.locator.resolve(path[: 4 if path[2:3] == ("steps",) else 2])
+        return node.place
+
+    def hint(self, name: object, names: Iterable[str]) -> str:
+        """What was probably meant. To look for it among thousands of names for thousands of rounds, of which
+        one is shown, would take minutes."""
+        return "" if self.again else did_you_mean(name, names)
+
+    def few(self, names: Iterable[str]) -> str:
+        return "…" if self.again else few(names)
 
     # --- steps --------------------------------------------------------------------------------------------
 
     def steps(self, raw: Any) -> None:
-        for item in items(raw, ("steps",), STEPS, "do"):
-            self.repeats = self.repeats or item.keys.get("do") == "repeat"
+        self.each(raw, ("steps",))
+        for path, check in self.later:
+            self.again = self.where(path) in self.wrong
+            check()
+        self.again = False
+
+    def each(self, raw: Any, path: Path) -> None:
+        for item in items(raw, path, STEPS, "do"):
             self.step(item)
+            if item.keys.get("do") == "repeat":  # its own keys are wrong; its steps are as in the first round
+                self.repeats = True
+                self.each(item.get("steps"), (*item.path, "steps"))
             if item.keys.get("do") == "parallel":
                 inner = list(items(item.get("steps"), (*item.path, "steps"), STEPS, "do"))
                 # None of them may use what another of them makes: which comes first is left open.
@@ -103,12 +129,11 @@ class _Names:
                 self.parallel = False
                 for make in makes:
                     make()
-        for check in self.later:
-            check()
 
     def step(self, item: Item, *, together: bool = False) -> Callable[[], None] | None:
         """Judges one step in its order. With `together` its new socket is made by calling the result."""
         cls = item.cls
+        self.again = self.where(item.path) in self.wrong
         at = self.the_hosts(item, cls.host_keys if cls is not None else ("at",))
         if cls is None or not issubclass(cls, Step):
             return None
@@ -148,14 +173,14 @@ class _Names:
 
     def call(self, item: Item, cls: type[Call], sockets: dict[str, str | None]) -> None:
         on = item.text("on")
-        if on is not None and cls is Sendto and on not in sockets and not did_you_mean(on, sockets):
+        if on is not None and cls is Sendto and on not in sockets and not self.hint(on, sockets):
             sockets[on] = "udp"  # sendto needs no address of its own: it makes the socket that it needs
         if on is not None and on not in sockets:
             there = f"{item.text('at') or '?'}, process {item.text('process') or 'main'}"
-            has = f"it has {few(sockets)}" if sockets else "it has none yet"
+            has = f"it has {self.few(sockets)}" if sockets else "it has none yet"
             self.say(
                 (*item.path, item.key("on") or "on"),
-                f"no socket {on!r} at {there} before this step; {has}{did_you_mean(on, sockets)}",
+                f"no socket {on!r} at {there} before this step; {has}{self.hint(on, sockets)}",
             )
         name = item.text("as") or on
         if name is not None and (cls in (Accept, Connect) or (cls is Sendto and item.get("flags"))):
@@ -179,7 +204,7 @@ class _Names:
         data = expect.get("data")
         if isinstance(data, dict) and isinstance(data.get("same_as"), str):
             where, name = (*path, "data", "same_as"), data["same_as"]
-            self.later.append(lambda: self.has_data(where, name))
+            self.later.append((where, lambda: self.has_data(where, name)))
 
     def has_data(self, path: Path, name: str) -> None:
         known = self.known_step(path, name, self.ids)
@@ -204,7 +229,7 @@ class _Names:
             self.say(
                 (*item.path, "process"),
                 f"no step before this one has a process {process!r} at {at}"
-                f"{did_you_mean(process, [*there, 'main'])}",
+                f"{self.hint(process, [*there, 'main'])}",
             )
         if run is not None:
             runs = {name: one for name, one in self.ids.items() if one.do == "run" and one.background}
@@ -247,6 +272,7 @@ class _Names:
     # --- checks -------------------------------------------------------------------------------------------
 
     def checks(self, raw: Any) -> None:
+        self.again = False
         for item in items(raw, ("checks",), CHECKS, "check"):
             self.the_hosts(item, item.cls.host_keys if item.cls is not None else ("at", "from", "to"))
             check = item.keys.get("check")
@@ -291,7 +317,7 @@ class _Names:
         path = (*item.path, item.key("when") or "when")
         if when not in ("end", "ever") and when not in self.ids:
             allowed = ["end", "ever", *self.ids]
-            text = f"no step has the id {when!r}; allowed: {few(allowed)}{did_you_mean(when, allowed)}"
+            text = f"no step has the id {when!r}; allowed: {self.few(allowed)}{self.hint(when, allowed)}"
             self.say(path, text)
         if when != "ever" and (item.get("after") is not None or item.get("before") is not None):
             self.say(
@@ -306,8 +332,8 @@ class _Names:
         process = item.text("process") or "main"
         there = self.sockets.get((host, process), {})
         if name not in there:
-            has = f"it has {few(there)}" if there else "it has none"
-            text = f"no socket {name!r} at {host}, process {process}; {has}{did_you_mean(name, there)}"
+            has = f"it has {self.few(there)}" if there else "it has none"
+            text = f"no socket {name!r} at {host}, process {process}; {has}{self.hint(name, there)}"
             self.say((*item.path, item.key("socket") or "socket"), text)
             return
         nth, count = item.get("nth"), self.connected.get((host, process, name), 0)
@@ -349,8 +375,8 @@ class _Names:
     ) -> _Known | None:
         if name in known:
             return known[name]
-        has = f"allowed: {few(known)}" if known else "there is none"
-        self.say(path, f"no {what} has the id {name!r}; {has}{did_you_mean(name, known)}")
+        has = f"allowed: {self.few(known)}" if known else "there is none"
+        self.say(path, f"no {what} has the id {name!r}; {has}{self.hint(name, known)}")
         return None
 
     def is_host(self, name: str) -> bool:
@@ -377,7 +403,7 @@ class _Names:
         if not is_host_name(name):
             return  # not even a name: its own value says so
         self.say(
-            path, f"no host {shown(name)}; allowed: {', '.join(self.hosts)}{did_you_mean(name, self.hosts)}"
+            path, f"no host {shown(name)}; allowed: {', '.join(self.hosts)}{self.hint(name, self.hosts)}"
         )
 
 
