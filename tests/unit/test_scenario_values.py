@@ -43,7 +43,7 @@ def said(kind: Any, value: Any) -> str:
 DO = """
 socket bind listen accept connect send sendall sendto recv recv_exactly peek recvfrom drain settimeout
 setsockopt getsockopt shutdown close link cut restore partition heal drop kill pause resume power start stop
-run sleep wait_for await parallel
+run sleep wait_for await parallel repeat
 """
 CHECK = """
 handshake close packets retransmissions one_way loss reordered duplicated schedule state counter service log
