@@ -62,6 +62,12 @@ class Item:
         return value if isinstance(value, str) else None
 
 
+def _opens(item: Item) -> bool:
+    """Whether a `sendto` is to connect: TCP, with MSG_FASTOPEN."""
+    flags = item.get("flags")
+    return isinstance(flags, list) and "MSG_FASTOPEN" in flags
+
+
 @dataclass
 class _Known:
     """A step with an id."""
@@ -87,6 +93,7 @@ class _Names:
     repeats: bool = False  #: some steps are done several times
     later: list[tuple[Path, Callable[[], None]]] = field(default_factory=list)
     wrong: set[Place] = field(default_factory=set)  #: steps with a problem; in other rounds it is the same
+    makers: set[Place] = field(default_factory=set)  #: each `sendto` that makes its socket
     again: bool = False  #: the step has had a problem in another round, and only the first is shown
 
     def say(self, path: Path, text: str) -> None:
@@ -173,17 +180,22 @@ class _Names:
 
     def call(self, item: Item, cls: type[Call], sockets: dict[str, str | None]) -> None:
         on = item.text("on")
-        if on is not None and cls is Sendto and on not in sockets and not self.hint(on, sockets):
-            sockets[on] = "udp"  # sendto needs no address of its own: it makes the socket that it needs
-        if on is not None and on not in sockets:
-            there = f"{item.text('at') or '?'}, process {item.text('process') or 'main'}"
-            has = f"it has {self.few(sockets)}" if sockets else "it has none yet"
-            self.say(
-                (*item.path, item.key("on") or "on"),
-                f"no socket {on!r} at {there} before this step; {has}{self.hint(on, sockets)}",
-            )
+        if on is not None and cls is Sendto and on not in sockets and self.may_make(item, on, sockets):
+            # sendto needs no address of its own: it makes the socket that it needs
+            sockets[on] = item.text("kind") or ("tcp" if _opens(item) else "udp")
+        given = item.get("on")
+        at: Path = (*item.path, item.key("on") or "on")
+        several = enumerate(given) if isinstance(given, list) else ()
+        for path, name in [(at, on), *(((*at, number), one) for number, one in several)]:
+            if isinstance(name, str) and name not in sockets:
+                there = f"{item.text('at') or '?'}, process {item.text('process') or 'main'}"
+                has = f"it has {self.few(sockets)}" if sockets else "it has none yet"
+                self.say(
+                    path,
+                    f"no socket {name!r} at {there} before this step; {has}{self.hint(name, sockets)}",
+                )
         name = item.text("as") or on
-        if name is not None and (cls in (Accept, Connect) or (cls is Sendto and item.get("flags"))):
+        if name is not None and (cls in (Accept, Connect) or (cls is Sendto and _opens(item))):
             key = (item.text("at") or "", item.text("process") or "main", name)
             self.connected[key] = self.connected.get(key, 0) + 1
         kind = item.text("kind")
@@ -194,6 +206,15 @@ class _Names:
             self.host(address, (*item.path, "address"), literal=True)
         self.expected(item)
 
+    def may_make(self, item: Item, name: str, sockets: dict[str, str | None]) -> bool:
+        """Whether a `sendto` of a new socket is meant: not where the name is nearly that of another one. The
+        other rounds of such a step have names that are near."""
+        place = self.where(item.path)
+        if place not in self.makers and did_you_mean(name, sockets):
+            return False
+        self.makers.add(place)
+        return True
+
     def expected(self, item: Item) -> None:
         expect = item.get("expect")
         if not isinstance(expect, dict):
@@ -201,6 +222,14 @@ class _Names:
         path = (*item.path, item.key("expect") or "expect")
         if isinstance(expect.get("peer"), str):
             self.host(expect["peer"], (*path, "peer"))
+        if isinstance(ready := expect.get("ready"), dict):
+            given = item.get("on")
+            polled = given if isinstance(given, list) else [given]
+            for name in ready:
+                if name not in polled:
+                    names = [one for one in polled if isinstance(one, str)]
+                    text = f"{name!r} is not polled here; allowed: {self.few(names)}"
+                    self.say((*path, "ready", name), text)
         data = expect.get("data")
         if isinstance(data, dict) and isinstance(data.get("same_as"), str):
             where, name = (*path, "data", "same_as"), data["same_as"]

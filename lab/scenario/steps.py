@@ -26,6 +26,7 @@ from lab.scenario.calls import (
     Listen,
     Peek,
     PlainCall,
+    Poll,
     Receiving,
     Recv,
     RecvExactly,
@@ -90,6 +91,7 @@ __all__ = [
     "Pause",
     "Peek",
     "PlainCall",
+    "Poll",
     "Power",
     "Receiving",
     "Recv",
@@ -386,7 +388,7 @@ class Repeat(Step):
 
 _CLASSES: tuple[type[Step], ...] = (
     *(Socket, Bind, Listen, Accept, Connect, Send, Sendall, Sendto, Recv, RecvExactly, Peek, Recvfrom, Drain),
-    *(Settimeout, Setsockopt, Getsockopt, Shutdown, Close),
+    *(Settimeout, Setsockopt, Getsockopt, Poll, Shutdown, Close),
     *(LinkStep, Cut, Restore, Partition, Heal, Drop),
     *(Kill, Pause, Resume, Power, Start, Stop, Run, Sleep, WaitFor, Await, Parallel, Repeat),
 )
