@@ -13,6 +13,7 @@ from lab.checks.connection import judge_close, judge_handshake
 from lab.checks.data import judge_bytes
 from lab.checks.host import judge_counter, judge_state
 from lab.checks.order import judge_order
+from lab.checks.recorded import judge_call_check
 from lab.checks.schedule import judge_schedule
 from lab.checks.service import judge_log, judge_service
 from lab.checks.wire import (
@@ -26,6 +27,7 @@ from lab.checks.wire import (
 from lab.evidence.store import Evidence
 from lab.scenario.checks import (
     BytesCheck,
+    CallCheck,
     Check,
     CloseCheck,
     CounterCheck,
@@ -63,6 +65,7 @@ JUDGES: Mapping[type[Check], Judge] = {
     BytesCheck: judge_bytes,
     ServiceCheck: judge_service,
     LogCheck: judge_log,
+    CallCheck: judge_call_check,
 }
 
 

@@ -311,6 +311,8 @@ class _Names:
                 self.which(item)
             if check == "order":
                 self.order(item)
+            elif check == "call":
+                self.caller(item)
             elif check == "state":
                 self.moment(item)
             elif check == "close" and isinstance(first := item.text("first"), str):
@@ -318,6 +320,16 @@ class _Names:
                 if None not in ends and first not in ends and self.is_host(first):
                     text = f"{first!r} is no end of this connection; allowed: {ends[0]}, {ends[1]}"
                     self.say((*item.path, item.key("first") or "first"), text)
+
+    def caller(self, item: Item) -> None:
+        """`process`: one that some step has."""
+        at, process = item.text("at"), item.text("process")
+        if process is None or at is None or not self.is_host(at) or (at, process) in self.processes:
+            return
+        there = [name for host, name in self.processes if host == at]
+        has = f"allowed: {self.few(there)}" if there else "it has none"
+        text = f"no step has a process {process!r} at {at}; {has}{self.hint(process, there)}"
+        self.say((*item.path, item.key("process") or "process"), text)
 
     def window(self, item: Item) -> None:
         """`after` and `before`: steps that exist, and between which something can lie."""

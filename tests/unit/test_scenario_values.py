@@ -47,7 +47,7 @@ stop run sleep wait_for await parallel repeat
 """
 CHECK = """
 handshake close packets retransmissions one_way loss reordered duplicated schedule state counter service log
-value order bytes
+value order bytes call
 """
 
 
