@@ -10,6 +10,7 @@ from typing import Protocol
 from lab.checks.common import HasPlace, Held, allowed, failed, found, hold_time, passed
 from lab.evidence.model import CallRecord, RunRecord
 from lab.limits import REACHED
+from lab.patterns import PatternTooSlow
 from lab.quantities import duration
 from lab.scenario.base import Model
 from lab.scenario.expects import Expect, HexValue, RunExpect
@@ -330,7 +331,12 @@ def judge_run(
         if wanted is None:
             continue
         actual = _output(output)
-        if wanted.holds(output):
+        try:
+            holds = wanted.holds(output)
+        except PatternTooSlow as error:
+            findings.append(failed(step, f"run.{name}", str(wanted), actual, str(error)))
+            continue
+        if holds:
             findings.append(passed(step, f"run.{name}", str(wanted), actual))
         else:
             differs = "holds nothing that matches" if wanted.regex else "is not"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lab.checks.common import Context, failed, found, hold_count, passed
+from lab.checks.common import MAX_REFS, Context, failed, found, hold_count, passed
 from lab.checks.moments import Window
 from lab.evidence.model import LogRecord, Records, ServiceRecord
 from lab.evidence.store import Evidence
 from lab.quantities import plural
 from lab.scenario.checks import LogCheck, ServiceCheck
 from lab.scenario.ranges import Range
-from lab.verdict import Finding
+from lab.verdict import Finding, LogRef
 
 _SHOWN = 20  #: lines that a failure shows
 _MATCHES = 3  #: lines that a finding names
@@ -108,4 +108,6 @@ def judge_log(check: LogCheck, evidence: Evidence, context: Context) -> Finding:
     actual = f"{plural(len(matching), 'line')} of {len(lines):,}"
     if matching:
         actual += ": " + "; ".join(repr(line.text[:60]) for line in matching[:_MATCHES])
-    return found(check, "log", held, expected=f"{wanted} matching {check.match}", actual=actual)
+    judged = found(check, "log", held, expected=f"{wanted} matching {check.match}", actual=actual)
+    lines_seen = tuple(LogRef(one.host, one.service, one.start, one.wall_ns) for one in matching[:MAX_REFS])
+    return replace(judged, lines=lines_seen)

@@ -286,6 +286,8 @@ class StepRecord:
     end_wall_ns: int
     start_mono_ns: int
     end_mono_ns: int
+    target: str | None = None  #: of kill, pause and resume: the process, service or program
+    signal: str | None = None  #: that was sent to it: TERM, STOP …
 
 
 @dataclass(frozen=True)

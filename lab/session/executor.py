@@ -46,6 +46,7 @@ from lab.session.interrupt import Interrupt
 from lab.session.plan import identity_of
 from lab.session.service import Service
 from lab.session.services import not_ready
+from lab.session.signals import sent_by
 from lab.session.testbed import Boot, Testbed
 from lab.verdict import Finding, Verdict
 
@@ -107,7 +108,9 @@ class Executor:
             raise
         finally:
             end_wall, end_mono = time.time_ns(), time.monotonic_ns()
-            ended = StepRecord(step.id, step.do, step.place, at, wall, end_wall, mono, end_mono)
+            ended = StepRecord(
+                step.id, step.do, step.place, at, wall, end_wall, mono, end_mono, *sent_by(step)
+            )
             self.ends[step.id] = end_wall
             self.events.emit(ended)
 
@@ -344,7 +347,8 @@ class Executor:
         if step.service is not None or self._means_service(step):
             self._signal_service(step, step.service)
             return
-        name = step.signal if isinstance(step, Kill) else {Pause: "STOP", Resume: "CONT"}[type(step)]
+        _, name = sent_by(step)
+        assert name is not None
         if step.run is None:
             self.bed.host(step.at).signal(step.process or "main", name)
         elif (pending := self.pending.get(step.run)) is not None:
