@@ -1,23 +1,29 @@
-"""Asks for pages, one after the other, and says what became of each: ask.py URL [TIMES]."""
+"""Asks for a page and says what became of it: ask.py URL [TIMES [AT-ONCE]]."""
 
 import collections
+import concurrent.futures
 import sys
 import time
 import urllib.error
 import urllib.request
 
-url, times = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1
-found: collections.Counter[str] = collections.Counter()
-for _ in range(times):
+
+def ask(url: str) -> str:
     began = time.monotonic()
     try:
         with urllib.request.urlopen(url, timeout=15) as answer:
-            said = str(answer.status)
             answer.read()
+            said = str(answer.status)
     except urllib.error.HTTPError as error:
         said = str(error.code)
     except OSError as error:
         said = str(error)
-    found[said] += 1
     print(f"{said} after {time.monotonic() - began:.1f} s", flush=True)
+    return said
+
+
+url, *numbers = sys.argv[1:]
+times, at_once = (*map(int, numbers), 1, 1)[:2]
+with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+    found = collections.Counter(pool.map(ask, [url] * times))
 print(", ".join(f"{number} x {said}" for said, number in sorted(found.items())))
