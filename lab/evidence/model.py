@@ -100,7 +100,10 @@ class CallRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One program of a `run` step. `exit_code` is negative for a signal, None where it did not end."""
+    """One program of a `run` step. `exit_code` is negative for a signal, None where it did not end.
+
+    Of a program inside a service the engine tells the status alone: a signal is 128 and its number there.
+    """
 
     step: str
     host: str
@@ -112,7 +115,9 @@ class RunRecord:
     end_mono_ns: int
     start_wall_ns: int
     end_wall_ns: int
-    error: str | None = None  #: why it could not be started, or "timeout"
+    error: str | None = None  #: why it could not be started, "timeout", or "killed": the power went
+    service: str | None = None  #: in which it ran; None: beside the host's agent
+    ended_by: str | None = None  #: id of the step that ended it; "" is the lab, None: it ended by itself
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from lab.engine.base import ContainerSpec, ContainerStatus, Engine, Healthcheck
 from lab.engine.service import stop
 from lab.errors import DeadlineExceeded, EngineError, LabError
 from lab.evidence.model import LogRecord, ServiceRecord
-from lab.host import Host
+from lab.host import Host, RunSpec
 from lab.scenario.services import Condition, Ready, ServiceSpec
+from lab.session.inside import Inside, Signaller
 from lab.session.interrupt import Interrupt
 from lab.session.service_log import ServiceLog
 
@@ -40,6 +41,7 @@ class _Started:
     container: str
     log: ServiceLog | None = None
     ended: threading.Event = field(default_factory=threading.Event)
+    power_off_ns: int | None = None  #: when its host lost its power
 
 
 @dataclass
@@ -57,6 +59,7 @@ class Service:
     may_end: bool
     make: Callable[[int], ContainerSpec]
     fill: Callable[[str, str | None], None]  #: puts files into a new container; the one before it, if any
+    signaller: Signaller
     starts: list[_Started] = field(default_factory=list)
     begun: threading.Event = field(default_factory=threading.Event)
     ready: threading.Event = field(default_factory=threading.Event)
@@ -249,11 +252,35 @@ class Service:
         if signal == "KILL":
             started.ended.wait(5.0)
 
+    def power_off(self, step: str, wall_ns: int) -> None:
+        """It ends with its host: nothing that it wrote after this moment was ever written."""
+        if not self.running:
+            return
+        started = self.starts[-1]
+        self.kill(step)
+        started.power_off_ns = wall_ns
+        started.record = replace(started.record, ended_wall_ns=wall_ns)
+
     def pause(self) -> None:
         self.engine.pause(self.container)
 
     def resume(self) -> None:
         self.engine.unpause(self.container)
+
+    def run(self, spec: RunSpec) -> Inside:
+        """A program in its container, begun. Raises `LabError` where it does not run."""
+        container, started = self.container, self.starts[-1]
+        inside = Inside(
+            self.host,
+            self.name,
+            container,
+            spec,
+            self.engine,
+            self.signaller,
+            lambda: started.record.ended_by,
+        )
+        inside.start()
+        return inside
 
     def _ends_by(self, started: _Started, step: str) -> None:
         started.record = replace(started.record, ended_by=step)
@@ -274,7 +301,13 @@ class Service:
         return tuple(found)
 
     def lines(self) -> tuple[LogRecord, ...]:
-        return tuple(line for started in self.starts if started.log for line in started.log.lines())
+        return tuple(
+            line
+            for started in self.starts
+            if started.log
+            for line in started.log.lines()
+            if started.power_off_ns is None or line.wall_ns <= started.power_off_ns
+        )
 
 
 def _listens(host: Host, port: int | None, limit: Deadline) -> bool:

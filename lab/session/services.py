@@ -17,6 +17,7 @@ from lab.place import Place
 from lab.scenario.model import HostSpec
 from lab.scenario.services import ServiceSpec
 from lab.session import service_files
+from lab.session.inside import Signaller
 from lab.session.interrupt import Interrupt
 from lab.session.service import NotReady, Service, health_of, ulimits_of
 from lab.verdict import Finding, Verdict
@@ -46,6 +47,7 @@ class Services:
     hosts: Mapping[str, HostSpec]
     order: Sequence[Key]  #: each behind those that it needs
     images: Mapping[Key, str]
+    host_image: str
     labels: Mapping[str, str]
     engine: Engine
     limits: Limits
@@ -56,6 +58,8 @@ class Services:
     _beside: dict[str, tuple[str, Host, int]] = field(default_factory=dict)  #: agent's container, agent, CPU
 
     def __post_init__(self) -> None:
+        labels = {**self.labels, LABEL_ROLE: "signal"}
+        signaller = Signaller(self.engine, self.host_image, f"lab-{self.run}-signal", labels)
         for key in self.order:
             host, name = key
             spec = self.hosts[host].services[name]
@@ -68,6 +72,7 @@ class Services:
                 key in self.jobs,
                 partial(self._container, key),
                 partial(self._put_files, spec),
+                signaller,
             )
 
     def prepare(self) -> None:
@@ -132,11 +137,10 @@ class Services:
         service.start()
         service.wait_ready(self._beside[service.host][1], deadline)
 
-    def end_host(self, host: str, step: str) -> None:
-        """The host loses its power: its services end at once, without a word to anybody."""
+    def end_host(self, host: str, step: str, wall_ns: int) -> None:
+        """The host lost its power at this moment: its services end, without a word to anybody."""
         for service in self.on(host):
-            if service.running:
-                service.kill(step)
+            service.power_off(step, wall_ns)
 
     def on(self, host: str) -> list[Service]:
         return [service for (at, _), service in self.all.items() if at == host]

@@ -21,6 +21,7 @@ from lab.host import HOST_CAPABILITIES, Host, HostReadback, HostSetup, PowerOff,
 from lab.limits import Limits
 from lab.policy import Policy
 from lab.session.events import Events
+from lab.session.host_files import fill_programs
 from lab.session.interrupt import Interrupt
 from lab.session.plan import Plan
 from lab.session.services import Services
@@ -41,6 +42,7 @@ class Boot:
     setup: HostSetup
     readback: HostReadback
     power_off: PowerOff | None = None  #: the last that was read of it, once its power is off
+    off_by: str = ""  #: id of the step that took its power
     capture: CaptureFacts | None = None  #: once its capture has stopped
 
 
@@ -152,6 +154,9 @@ class Testbed:
             policy=self.policy,
             outlives_lab=self.plan.keep,
             opened=self._streams.append,
+            fill=lambda container, identity: fill_programs(
+                self.engine, container, identity, self.plan.hosts[host].files
+            ),
         )
         programs = Programs(host, launch, self.limits)
         self._of_programs.append(programs)
@@ -198,10 +203,12 @@ class Testbed:
     def power_off(self, name: str, step: str) -> None:
         """The host falls silent: its interface goes down first, so that its dying kernel sends no FIN."""
         boot = self.boots[name][-1]
-        boot.power_off = boot.host.power_off()
+        boot.host.freeze_programs()  # else they would print that their network has gone
+        boot.power_off, boot.off_by = boot.host.power_off(), step
         self.off.add(name)
         self.wire.power(name, "off", step=step)
-        self.services.end_host(name, step)
+        self.services.end_host(name, step, boot.power_off.moment.wall_ns)
+        boot.host.kill_programs()
         boot.capture = boot.host.stop_capture(len(self.boots[name]))
         self.engine.kill(boot.container)
         boot.host.close()
@@ -260,6 +267,7 @@ def testbed(
             plan.hosts,
             plan.start_order,
             plan.service_images,
+            images.host.tag,
             plan.labels,
             engine,
             DEFAULT_LIMITS,
