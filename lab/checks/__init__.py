@@ -15,6 +15,7 @@ from lab.checks.host import judge_counter, judge_state
 from lab.checks.order import judge_order
 from lab.checks.schedule import judge_schedule
 from lab.checks.service import judge_log, judge_service
+from lab.checks.value import judge_value
 from lab.checks.wire import (
     judge_duplicated,
     judge_loss,
@@ -41,6 +42,7 @@ from lab.scenario.checks import (
     ScheduleCheck,
     ServiceCheck,
     StateCheck,
+    ValueCheck,
 )
 from lab.verdict import Finding, Verdict
 
@@ -63,6 +65,7 @@ JUDGES: Mapping[type[Check], Judge] = {
     BytesCheck: judge_bytes,
     ServiceCheck: judge_service,
     LogCheck: judge_log,
+    ValueCheck: judge_value,
 }
 
 

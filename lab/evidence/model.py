@@ -189,6 +189,8 @@ class StateSample:
     send_queue: int
     final: bool = False
     step: str | None = None
+    timer: str | None = None  #: keepalive, retransmit, persist, time_wait or none; None: not read
+    left_ns: int | None = None  #: until that timer expires, at `wall_ns`
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +211,7 @@ class WireEvent:
     """Something done to the wire: a band or a line in the diagram, and the reason of a loss."""
 
     wall_ns: int  #: when it held (after the read-back)
-    action: Literal["link", "cut", "restore", "partition", "heal", "drop", "power_off", "power_on"]
+    action: Literal["link", "cut", "restore", "partition", "heal", "drop", "power_off", "power_on", "apart"]
     step: str | None  #: None for what was configured before the first step
     host: str | None = None
     direction: Literal["up", "down", "both"] | None = None

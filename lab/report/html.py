@@ -25,6 +25,7 @@ from lab.report.diagram.layout import NARROW, Layout, lay_out
 from lab.report.diagram.source import diagram_of, zero_ns
 from lab.report.plots import flow_plots
 from lab.report.text import MARKS, tally
+from lab.report.values import tables_of
 from lab.result import Result, time_taken
 from lab.verdict import Verdict
 
@@ -263,6 +264,7 @@ def render_index(results: Sequence[Result], *, folders: Sequence[str] = (), titl
         "cases": cases,
         "broken": [case for case in cases if case["bad"]],
         "matrices": _matrices(results, cases),
+        "values": list(tables_of(results)),
     }
     return _environment().get_template("index.html.j2").render(context)
 

@@ -284,6 +284,7 @@ class _Run:
             streams=records.streams if records else (),
             captures=tuple(dict.fromkeys(c.path for c in records.captures)) if records else (),
             notes=tuple(self.notes),
+            values=self.judged.values if self.judged is not None else {},
         )
 
     def _environment(self) -> Environment:

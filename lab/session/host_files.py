@@ -1,4 +1,4 @@
-"""The files of the project that a host's `run` steps see: copies, which its programs can read and not change."""
+"""The files of the project that a host's `run` steps see: copies that programs can read and not change."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Network
+from itertools import combinations
 
 from lab.attachment import Attachment, attach_all, attach_wire, prefix_length
 from lab.engine.base import DEFAULT_LIMITS, ContainerSpec, Engine, NetworkSpec, Stream
@@ -197,7 +198,13 @@ class Testbed:
             self.wire = open_wire(stream, _BRING_UP, on_event=self.events.emit)
         with self.events.phase("wire: set up"):
             self.wire.set_up(
-                WireSetup(self.wire_attachment, self.attachments, self.plan.arp, self.plan.drops)
+                WireSetup(
+                    self.wire_attachment,
+                    self.attachments,
+                    self.plan.arp,
+                    self.plan.drops,
+                    [pair for pair in combinations(self.plan.hosts, 2) if not self.plan.reach(*pair)],
+                )
             )
 
     def power_off(self, name: str, step: str) -> None:

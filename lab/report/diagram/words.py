@@ -82,6 +82,8 @@ def wire_event(event: WireEvent) -> str:
             return f"{event.host}: power off"
         case "power_on":
             return f"{event.host}: power on"
+        case "apart":
+            return "no network in common: " + " | ".join(event.between or ())
 
 
 def call_title(call: CallRecord) -> str:
