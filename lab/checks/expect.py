@@ -21,7 +21,7 @@ from lab.tolerance import Tolerance
 from lab.units import Duration
 from lab.verdict import Finding
 
-NOBODY: Mapping[str, str] = MappingProxyType({})
+NO_ADDRESSES: Mapping[str, str] = MappingProxyType({})
 _EMPTY = hashlib.sha256(b"").hexdigest()
 
 
@@ -39,7 +39,7 @@ def judge_call(
     rtt: Duration | None,
     tolerance: Tolerance,
     calls: Mapping[str, CallRecord],
-    addresses: Mapping[str, str] = NOBODY,
+    addresses: Mapping[str, str] = NO_ADDRESSES,
     error_elsewhere: bool = False,
 ) -> tuple[Finding, ...]:
     """One finding for each key of `expect`; and one for an error that was not expected.
