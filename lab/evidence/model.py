@@ -16,6 +16,7 @@ from lab.link import Direction, Impairment, Link
 from lab.place import Place
 from lab.tolerance import Tolerance
 
+KEPT_DATA = 64 << 10  #: bytes of received data that a record holds
 Json = Any  #: None, bool, int, float, str, list or dict, as JSON has them
 
 

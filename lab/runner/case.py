@@ -6,9 +6,9 @@ import importlib
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -41,6 +41,7 @@ from lab.session.record import Record
 from lab.session.service_images import ensure_service_images
 from lab.session.testbed import testbed
 from lab.site import Site, WireChoice
+from lab.units import Duration
 from lab.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class CaseRunner:
 
         `cpu` is which of the machine's moves its packets; cases side by side have different ones.
         """
-        return _Run(self, case, run, folder, cpu).all()
+        return CaseRun(self, case, run, folder, cpu).all()
 
     def bring_up(self, case: Case) -> str:
         """Only the hosts and the wire of a case, left standing; the id of the run. Raises `LabError`."""
@@ -101,8 +102,11 @@ def _bringing_up(case: Case) -> Said:
     return Said(f"{case.name}: bringing up {', '.join(case.scenario.used_hosts)}")
 
 
-class _Run:
-    """The state of one case on its way."""
+class CaseRun:
+    """The state of one case on its way: what is done with its lab in between is its client's.
+
+    `all` is the whole of it for a case whose steps are known; `lab.api` acts in a block of `standing`.
+    """
 
     def __init__(self, lab: CaseRunner, case: Case, run: str, folder: RunFolder, cpu: int) -> None:
         self.lab = lab
@@ -118,13 +122,28 @@ class _Run:
         self.judged: Judged | None = None
         self.error: ErrorFacts | None = None
         self.notes: list[str] = []
-        self.standing = False
+        self.stays = False  #: whether the lab goes on standing
 
     def all(self) -> Result:
         self._keep_sources()
         skip = self._why_skip()
         if skip:
             return self._finish(self._result(Verdict.SKIP, skip))
+        try:
+            with self.standing() as session:
+                self._act(session)
+        except LabError as error:
+            self.broke(error)
+        return self.finish()
+
+    @contextmanager
+    def standing(self) -> Iterator[Session]:
+        """The lab of the case, up, its services ready; at the end of the block the network settles, the
+        evidence is taken, everything is taken down and judged.
+
+        A `LabError` of the block is kept as what broke; any other exception leaves no evidence. Raises
+        `LabError` where the lab cannot be brought up or taken down.
+        """
         with (
             log_to(self.folder.logs / "lab.log", self.events),
             ThreadPoolExecutor(1, thread_name_prefix="judge") as judge,
@@ -141,18 +160,28 @@ class _Run:
                 )
                 with RunLock.take(self.id) as lock:
                     with self._session(self._plan(lock, images)) as session:
-                        self._use(session)
+                        try:
+                            self._begin(session)
+                            yield session
+                            self._settle(session)
+                        except Interrupted:
+                            raise
+                        except LabError as error:
+                            self.broke(error)
+                        self._collect(session)
                         if self.evidence is not None:
                             judging = judge.submit(self._judge, self.evidence)
-                        self.standing = self.lab.keep
-                    if self.standing:
+                        self.stays = self.lab.keep
+                    if self.stays:
                         lock.keep()
-            except LabError as error:
-                self._broke(error)
-            if judging is not None:
-                judging.result()
+            finally:
+                if judging is not None:
+                    judging.result()
+
+    def finish(self) -> Result:
+        """The result of the case, written into its folder with the reports."""
         if self.judged is not None and self.judged.distrust is not None:
-            self._broke(self.judged.distrust)
+            self.broke(self.judged.distrust)
         return self._finish(self._verdict())
 
     def _keep_sources(self) -> None:
@@ -189,43 +218,43 @@ class _Run:
             self.record,
             self.lab.interrupt,
             steps=self.scenario.steps,
-            keep=lambda: self.standing,
+            keep=lambda: self.stays,
             meanwhile=load_finishing,
         )
 
-    def _use(self, session: Session) -> None:
-        """Steps, settling, evidence. What breaks is kept as the error; the evidence is taken all the same."""
-        timeout = self.scenario.timeout or self.lab.site.timeout
-        try:
-            if self.scenario.start_order:
-                self.events.emit(Said(f"{self.case.name}: starting services"))
-                with self.events.phase("services"):
-                    session.start_services()
-            session.deadline = Deadline.after(timeout.seconds, f"the scenario's {timeout}")
-            self.events.emit(Said(f"{self.case.name}: steps begin"))
-            with self.events.phase("steps"):
-                self._steps(session)
-            with self.events.phase("settle"):
-                if not session.settle():
-                    self.notes.append(
-                        "the network was not at rest 3 s after the last step: the captures end there"
-                    )
-        except Interrupted:
-            raise
-        except LabError as error:
-            self._broke(error)
+    @property
+    def timeout(self) -> Duration:
+        """How long the steps may take."""
+        return self.scenario.timeout or self.lab.site.timeout
+
+    def _begin(self, session: Session) -> None:
+        if self.scenario.start_order:
+            self.events.emit(Said(f"{self.case.name}: starting services"))
+            with self.events.phase("services"):
+                session.start_services()
+
+    def _act(self, session: Session) -> None:
+        """All steps up to the first that fails; then what goes on in the background is brought to its end."""
+        session.deadline = Deadline.after(self.timeout.seconds, f"the scenario's {self.timeout}")
+        self.events.emit(Said(f"{self.case.name}: steps begin"))
+        with self.events.phase("steps"):
+            for step in self.scenario.steps:
+                if self.record.failed:
+                    break
+                session.act(step)
+            session.finish()
+
+    def _settle(self, session: Session) -> None:
+        with self.events.phase("settle"):
+            if not session.settle():
+                self.notes.append("the network was not at rest 3 s after the last step: the captures end there")
+
+    def _collect(self, session: Session) -> None:
+        """The evidence, which is taken also where something broke."""
         with self.events.phase("evidence"):
             self.evidence, broken = session.collect(self.folder)
         if broken is not None:
-            self._broke(broken)
-
-    def _steps(self, session: Session) -> None:
-        """All steps up to the first that fails; then what goes on in the background is brought to its end."""
-        for step in self.scenario.steps:
-            if self.record.failed:
-                break
-            session.act(step)
-        session.finish()
+            self.broke(broken)
 
     def _judge(self, evidence: Evidence) -> None:
         """In a thread of its own, while the hosts are taken down."""
@@ -234,7 +263,7 @@ class _Run:
         with self.events.phase("judge"):
             self.judged = judge(self.scenario, evidence, self.record.findings, broken=self.error is not None)
 
-    def _broke(self, error: LabError) -> None:
+    def broke(self, error: LabError) -> None:
         """The first error is kept: what follows is mostly its consequence."""
         notes = getattr(error, "__notes__", ())
         message = "\n".join([str(error), *notes])

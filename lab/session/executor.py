@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lab.clock import Deadline
 from lab.errors import AgentError, DeadlineExceeded
-from lab.evidence.model import CallError, CallRecord, RunRecord, StepRecord
+from lab.evidence.model import KEPT_DATA, CallError, CallRecord, RunRecord, StepRecord
 from lab.host import CallSpec, RunSpec
 from lab.link import Link
 from lab.scenario.steps import (
@@ -72,6 +72,8 @@ class Executor:
     interrupt: Interrupt
     deadline: Deadline
     pending: dict[str, Pending] = field(default_factory=dict)
+    unjudged: set[str] = field(default_factory=set)  #: steps of which nothing is expected
+    whole: set[str] = field(default_factory=set)  #: calls of which all data is wanted, not only its beginning
     ends: dict[str, int] = field(default_factory=dict)  #: when each step ended, on the wall clock
 
     def step(self, step: Step) -> CallRecord | RunRecord | None:
@@ -113,6 +115,7 @@ class Executor:
             call=step.do,
             arguments=arguments(step),
             timeout=step.timeout,
+            whole=step.id in self.whole,
         )
         boot = self.bed.boots[step.at][-1]
         pending = Pending(step, boot.host.call(spec), boot)
@@ -150,11 +153,13 @@ class Executor:
             raise DeadlineExceeded(text) from None
         except AgentError as error:
             record = self._of_dead_host(pending, error)
-        self.events.emit(record)
+        self.events.emit(_kept(record))
         self._judge(by)
         return record
 
     def _judge(self, step: Step) -> None:
+        if step.id in self.unjudged:
+            return
         for finding in self.judge(step):
             self.events.emit(finding)
 
@@ -360,6 +365,13 @@ class Executor:
         errors = [error for future in futures if (error := future.exception()) is not None]
         if errors:
             raise errors[0]
+
+
+def _kept(record: CallRecord | RunRecord) -> CallRecord | RunRecord:
+    """As the evidence keeps it: of received data the beginning, with length and hash of all."""
+    if isinstance(record, CallRecord) and record.data is not None and len(record.data) > KEPT_DATA:
+        return replace(record, data=record.data[:KEPT_DATA])
+    return record
 
 
 #: Every `do` that the lab carries out; those that it does not yet are refused when the scenario is loaded.

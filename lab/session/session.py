@@ -67,13 +67,20 @@ class Session:
     def deadline(self, deadline: Deadline) -> None:
         self._executor.deadline = deadline
 
-    def act(self, step: Step) -> CallRecord | RunRecord | None:
+    def act(
+        self, step: Step, *, judged: bool = True, whole: bool = False
+    ) -> CallRecord | RunRecord | None:
         """Does one step. Returns when it has ended, or goes on in the background; its findings are events.
 
-        The value is the record of the call or the program that ended with it. Raises `LabError` where the lab
-        itself breaks.
+        The value is the record of the call or the program that ended with it. Not `judged`: it is all the same
+        how the call turns out. `whole`: that record has all data that came, up to 64 MB, and not only the
+        64 KiB that the evidence keeps. Raises `LabError` where the lab itself breaks.
         """
         self._judge.know((step,))
+        if not judged:
+            self._executor.unjudged.add(step.id)
+        if whole:
+            self._executor.whole.add(step.id)
         return self._executor.step(step)
 
     def finish(self) -> None:

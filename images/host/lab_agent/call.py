@@ -19,6 +19,7 @@ from .waiting import wait_fd
 #: call would be stamped too late.
 QUICK_NS = 3_000_000
 KEEP = 64 << 10  #: bytes of received data that a record holds
+WHOLE = 64_000_000  #: where all of it is asked for
 
 T = TypeVar("T")
 
@@ -36,9 +37,10 @@ class EndOfStream(Exception):
 
 
 class Received:
-    """What came: the first 64 KiB, and length and hash of all."""
+    """What came: the first `keep` bytes, and length and hash of all."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: int) -> None:
+        self._keep = keep
         self.head = bytearray()
         self.length = 0
         self._hash = hashlib.sha256()
@@ -46,8 +48,8 @@ class Received:
     def add(self, data: bytes | memoryview) -> None:
         self._hash.update(data)
         self.length += len(data)
-        if len(self.head) < KEEP:
-            self.head += data[: KEEP - len(self.head)]
+        if len(self.head) < self._keep:
+            self.head += data[: self._keep - len(self.head)]
 
     @property
     def sha256(self) -> str:
@@ -72,6 +74,7 @@ class Call:
         self.sockets = sockets
         self._timeout_ns = timeout_ns  # of this call alone; None: the socket's
         self._tell_begun: Callable[[Call], None] | None = tell_begun
+        self.keep = KEEP
         self._cancelled = False
         self._entered: Named | None = None
         self.used: Named | None = None  #: the socket that the record speaks of
@@ -200,7 +203,7 @@ class Call:
     def came(self, named: Named, data: bytes | memoryview, *, peeked: bool = False) -> None:
         """The kernel gave these bytes."""
         if self.received is None:
-            self.received = Received()
+            self.received = Received(self.keep)
         self.received.add(data)
         if not peeked and (stream := self._stream(named)) is not None:
             stream.received(data)
