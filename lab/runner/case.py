@@ -121,11 +121,12 @@ class CaseRun:
         self.evidence: Evidence | None = None
         self.judged: Judged | None = None
         self.error: ErrorFacts | None = None
+        self.cause: LabError | None = None  #: what `error` tells of
         self.notes: list[str] = []
         self.stays = False  #: whether the lab goes on standing
 
     def all(self) -> Result:
-        self._keep_sources()
+        self.keep_sources()
         skip = self._why_skip()
         if skip:
             return self._finish(self._result(Verdict.SKIP, skip))
@@ -171,12 +172,16 @@ class CaseRun:
                         self._collect(session)
                         if self.evidence is not None:
                             judging = judge.submit(self._judge, self.evidence)
-                        self.stays = self.lab.keep
+                        self.stays = self._shall_stay()
                     if self.stays:
                         lock.keep()
             finally:
                 if judging is not None:
                     judging.result()
+
+    def _shall_stay(self) -> bool:
+        """Whether the lab goes on standing behind the block."""
+        return self.lab.keep
 
     def finish(self) -> Result:
         """The result of the case, written into its folder with the reports."""
@@ -184,7 +189,7 @@ class CaseRun:
             self.broke(self.judged.distrust)
         return self._finish(self._verdict())
 
-    def _keep_sources(self) -> None:
+    def keep_sources(self) -> None:
         """The scenario and its topology as they were, for `lab recheck`."""
         (self.folder.path / SCENARIO_FILE).write_text(self.case.source_text, encoding="utf-8")
         if self.scenario.topology is not None:
@@ -247,7 +252,9 @@ class CaseRun:
     def _settle(self, session: Session) -> None:
         with self.events.phase("settle"):
             if not session.settle():
-                self.notes.append("the network was not at rest 3 s after the last step: the captures end there")
+                self.notes.append(
+                    "the network was not at rest 3 s after the last step: the captures end there"
+                )
 
     def _collect(self, session: Session) -> None:
         """The evidence, which is taken also where something broke."""
@@ -268,6 +275,7 @@ class CaseRun:
         notes = getattr(error, "__notes__", ())
         message = "\n".join([str(error), *notes])
         if self.error is None:
+            self.cause = error
             self.error = ErrorFacts(type(error).__name__, message, error.hint)
         else:
             self.notes.append(message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -64,14 +64,19 @@ def invoke(
     out: Path | None,
     wire: str | None,
     listener: Listener,
+    interrupt: Interrupt | None = None,
 ) -> Done:
-    """Runs everything selected. Raises `LabError` where it cannot even begin."""
+    """Runs everything selected. Raises `LabError` where it cannot even begin.
+
+    Signals end it in good order, unless it is given the `interrupt` that its caller sets.
+    """
     cases = selection.cases()
     if keep and len(cases) > 1:
         raise UsageError(f"--keep goes with one case, and these are {len(cases)}", hint="choose one with -k")
     site = load_site()
-    interrupt = Interrupt()
-    with _runner(site, interrupt, keep=keep, wire=wire, listener=listener) as runner:
+    signals = interrupt is None
+    interrupt = interrupt or Interrupt()
+    with _runner(site, interrupt, keep=keep, wire=wire, listener=listener, signals=signals) as runner:
         folder, jobs = plan_jobs(cases, out or site.runs, repeat)
         many = len(jobs) > 1
 
@@ -91,14 +96,20 @@ def invoke(
 
 @contextmanager
 def _runner(
-    site: Site, interrupt: Interrupt, *, keep: bool, wire: str | None, listener: Listener
+    site: Site,
+    interrupt: Interrupt,
+    *,
+    keep: bool,
+    wire: str | None,
+    listener: Listener,
+    signals: bool = True,
 ) -> Iterator[CaseRunner]:
-    """The engine with its images, and what runs cases on it; signals set `interrupt` within."""
+    """The engine with its images, and what runs cases on it; signals set `interrupt` within, if wanted."""
 
     def say(text: str) -> None:
         listener(Said(text, lasting=True))
 
-    with signals_set(interrupt), closing(open_engine(site, say)) as engine:
+    with signals_set(interrupt) if signals else nullcontext(), closing(open_engine(site, say)) as engine:
         interrupt.check()
         images = ensure_images(engine, say)
         interrupt.check()

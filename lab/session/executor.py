@@ -143,6 +143,12 @@ class Executor:
     def awaits(self, step: Await) -> CallRecord | RunRecord:
         return self._end(self.pending.pop(step.awaits), step)
 
+    def end(self, name: str) -> CallRecord | RunRecord:
+        """Awaits a background step of which nothing is expected."""
+        pending = self.pending.pop(name)
+        self.unjudged.add(name)
+        return self._end(pending, pending.step)
+
     def _end(self, pending: Pending, by: Step) -> CallRecord | RunRecord:
         """Waits for a call or a program and judges it; one that hangs is given up and recorded as that."""
         try:

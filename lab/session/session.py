@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, wait
 from pathlib import Path
+from typing import Any
 
 from lab.checks import judge_checks
 from lab.checks.common import Context, link_changes
@@ -67,9 +69,7 @@ class Session:
     def deadline(self, deadline: Deadline) -> None:
         self._executor.deadline = deadline
 
-    def act(
-        self, step: Step, *, judged: bool = True, whole: bool = False
-    ) -> CallRecord | RunRecord | None:
+    def act(self, step: Step, *, judged: bool = True, whole: bool = False) -> CallRecord | RunRecord | None:
         """Does one step. Returns when it has ended, or goes on in the background; its findings are events.
 
         The value is the record of the call or the program that ended with it. Not `judged`: it is all the same
@@ -82,6 +82,21 @@ class Session:
         if whole:
             self._executor.whole.add(step.id)
         return self._executor.step(step)
+
+    def wait(self, step: str, timeout: float | None = None) -> bool:
+        """Whether a background step has ended, within `timeout` seconds (None: for ever)."""
+        pending = self._executor.pending.get(step)
+        if pending is None:
+            return True
+        futures: list[Future[Any]] = [pending.future]
+        return bool(wait(futures, timeout).done)
+
+    def end(self, step: str) -> CallRecord | RunRecord:
+        """The record of a background step, awaited; it is all the same how the call turned out.
+
+        Raises `KeyError` where the step was awaited already, or is none.
+        """
+        return self._executor.end(step)
 
     def finish(self) -> None:
         """Brings to its end what goes on in the background: calls are awaited, programs are ended."""
