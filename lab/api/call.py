@@ -16,7 +16,8 @@ T = TypeVar("T")
 
 
 class Call(Generic[T]):
-    """What `background=True` gives. One that nobody awaits is judged when the block ends, as in a scenario."""
+    """What `background=True` gives. One that nobody awaits is judged when the block ends, as in a
+    scenario."""
 
     def __init__(self, session: Session, step: str, convert: Callable[[CallRecord | RunRecord], T]) -> None:
         self.id = step  #: of its step, for checks

@@ -11,9 +11,14 @@ from dataclasses import dataclass
 
 from lab.engine.base import Engine, EngineInfo
 from lab.engine.images import Images, ImageStore
+from lab.errors import LabEnvironmentError, LabError
 from lab.site import Site
 
 log = logging.getLogger("lab")
+
+
+class NoEngine(LabEnvironmentError):
+    """There is no engine to stand on."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,10 @@ def opened(site: Site) -> Opened:
             from lab.engine.images import ensure_images
             from lab.runner.invocation import open_engine
 
-            engine = open_engine(site, log.info)
+            try:
+                engine = open_engine(site, log.info)
+            except LabError as error:
+                raise NoEngine(str(error), hint=error.hint) from error
             try:
                 images = ensure_images(engine, log.info)
                 _opened[key] = Opened(engine, engine, images, engine.info(), engine.close)

@@ -93,7 +93,8 @@ class Caller:
         return self.call(do, made._ended(lambda _: made), as_=name, **keys)
 
     def call(self, do: str, convert: Callable[[CallRecord], Any] = lambda record: record, **keys: Any) -> Any:
-        """Any socket call of the format by its name, with its keys; its record, or what `convert` makes of it.
+        """Any socket call of the format by its name, with its keys; its record, or what `convert` makes of
+        it.
 
         With `background=True` a `Call`.
         """
@@ -196,7 +197,8 @@ class Host(Caller):
 
     @property
     def testinfra(self) -> Any:
-        """The host as testinfra sees it: `.socket(…)`, `.file(…)`, `.process`, `.interface(…)`, `.sysctl(…)` …
+        """The host as testinfra sees it: `.socket(…)`, `.file(…)`, `.process`, `.interface(…)`,
+        `.sysctl(…)` …
 
         Its view is that of the agent's container, which is in the host's network. Raises `LabError` where
         testinfra is not installed.

@@ -20,7 +20,7 @@ from lab.errors import DeadlineExceeded, LabError
 from lab.evidence.model import CallRecord, RunRecord
 from lab.host.channel import AgentRefused
 from lab.place import Place
-from lab.result import Result
+from lab.result import Environment, Result
 from lab.scenario.load import Case
 from lab.scenario.problems import did_you_mean
 from lab.scenario.steps import Call as CallStep
@@ -37,16 +37,20 @@ _BAD = (Verdict.FAIL, Verdict.ERROR)
 
 
 class Lab:
-    """What `lab.up` gives. `with` or `.start()` brings it up; the end of the block or `.down()` takes it down,
+    """What `lab.up` gives. `with` or `.start()` brings it up; the end of the block or `.down()` takes it
+    down,
     whatever happened, and writes the run folder. Usable from any thread.
     """
 
     def __init__(self, case: Case, make_run: Callable[[], LabRun], *, lazily: bool = False) -> None:
-        """`make_run` finds the engine and makes the folder. `lazily`: what needs a lab that stands starts it."""
+        """`make_run` finds the engine and makes the folder. `lazily`: what needs a lab that stands starts
+        it."""
         self.case = case
         self.name = case.scenario.name
         self._make_run = make_run
         self._lazily = lazily
+        #: Finds the engine by what it is given; the pytest plugin skips a test where there is none.
+        self.before_start: Callable[[Callable[[], LabRun]], LabRun] = lambda find: find()
         self._run: LabRun | None = None
         self._stack = ExitStack()
         self._session: Session | None = None
@@ -63,7 +67,7 @@ class Lab:
         with self._lock:
             if self._run is not None:
                 raise LabError(f"{self.name}: was started already", hint="lab.up(…) makes another one")
-            run = self._run = self._make_run()
+            run = self._run = self.before_start(self._make_run)
             try:
                 self._session = uninterrupted(
                     lambda: self._stack.enter_context(run.standing()), run.lab.interrupt.set
@@ -81,7 +85,8 @@ class Lab:
         """Ends the lab: what goes on is awaited, the network settles, evidence is taken, everything is taken
         down. May be called twice. `error` is the exception that it is left by, if any.
 
-        Raises `LabError` where the lab cannot be believed, `lab.CheckFailed` where a service ended by itself or
+        Raises `LabError` where the lab cannot be believed, `lab.CheckFailed` where a service ended by
+        itself or
         a call that nobody awaited failed; neither where there is an `error`.
         """
         with self._lock:
@@ -119,7 +124,8 @@ class Lab:
         return self._result
 
     def _left_by(self, error: BaseException | None) -> tuple[list[Finding], list[Finding]]:
-        """What the program's way out says, and the checks that held. A failure that it caught decides nothing."""
+        """What the program's way out says, and the checks that held. A failure that it caught decides
+        nothing."""
         held = [one for one in self._judged if one.verdict not in _BAD]
         if error is None or (isinstance(error, LabError) and self._run and self._run.cause is error):
             return [], held
@@ -170,6 +176,16 @@ class Lab:
     def hosts(self) -> dict[str, Host]:
         """All hosts by name."""
         return {name: Host(self, name) for name in self.case.scenario.hosts}
+
+    @property
+    def started(self) -> bool:
+        """Whether it was started; it may be down again."""
+        return self._run is not None
+
+    @property
+    def environment(self) -> Environment | None:
+        """Where it runs: engine, images; of the wire what is known when the block has ended."""
+        return self._run.environment() if self._run is not None else None
 
     @property
     def folder(self) -> Path:
@@ -233,7 +249,8 @@ class Lab:
         self.do("heal", between=_two(hosts, between))
 
     def drop(self, from_: str, to: str, match: Any = "any", count: int = 1) -> None:
-        """The next `count` matching packets, exactly, do not arrive: `net.drop("client", "server", "syn")`."""
+        """The next `count` matching packets, exactly, do not arrive: `net.drop("client", "server",
+        "syn")`."""
         self.do("drop", from_=from_, to=to, match=match, count=count)
 
     def sleep(self, seconds: Time) -> None:
@@ -345,7 +362,8 @@ class Lab:
     def play(self) -> list[Finding]:
         """Runs the steps of the scenario file and then its checks; their findings.
 
-        Raises `lab.CheckFailed` with those that failed; behind the first step that fails nothing more is done.
+        Raises `lab.CheckFailed` with those that failed; behind the first step that fails nothing more is
+        done.
         """
         from lab.clock import Deadline
 
@@ -383,8 +401,7 @@ class Lab:
 
 
 def _two(hosts: Sequence[str], between: Sequence[str]) -> list[str]:
-    given = list(between) or list(hosts[0] if len(hosts) == 1 and not isinstance(hosts[0], str) else hosts)
-    return given
+    return list(between) or list(hosts[0] if len(hosts) == 1 and not isinstance(hosts[0], str) else hosts)
 
 
 def _place_of(error: BaseException) -> Place:

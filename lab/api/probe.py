@@ -18,7 +18,8 @@ _OF_THE_NETWORK = ("addr", "interface", "socket", "sysctl")
 
 
 def probe(name: str, run: Callable[..., Ran]) -> Any:
-    """testinfra's Host for what `run` runs commands on. Raises `LabError` where testinfra is not installed."""
+    """testinfra's Host for what `run` runs commands on. Raises `LabError` where testinfra is not
+    installed."""
     try:
         from testinfra.backend.base import BaseBackend, CommandResult
         from testinfra.host import Host

@@ -48,6 +48,3 @@ class LabRun(CaseRun):
     def _judge(self, evidence: Evidence) -> None:
         self.record.findings[:0] = self.left.passed
         super()._judge(evidence)
-
-    def _shall_stay(self) -> bool:
-        return self.lab.keep and (self.record.failed or self.error is not None)

@@ -21,7 +21,8 @@ class Service:
         self.name: str = host.net.session.bed.services.of(host.name, name).spec.name
 
     def start(self) -> None:
-        """Returns when it is ready. Raises `lab.CheckFailed` with its last output where it does not get so."""
+        """Returns when it is ready. Raises `lab.CheckFailed` with its last output where it does not get
+        so."""
         self._do("start")
 
     def stop(self) -> None:
@@ -39,7 +40,8 @@ class Service:
         self._do("resume")
 
     def log(self, match: str | re.Pattern[str] | None = None) -> list[str]:
-        """The lines that it wrote so far, both streams; those that `match` (a regular expression) is found in."""
+        """The lines that it wrote so far, both streams; those that `match` (a regular expression) is found
+        in."""
         lines = [
             line.text for line in self.host.net.session.bed.services.of(self.host.name, self.name).lines()
         ]

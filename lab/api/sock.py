@@ -234,7 +234,8 @@ class Socket:
     def recv_exactly(
         self, size: int | str, *, timeout: Time | None = None, background: bool = False, **keys: Any
     ) -> bytes | Call[bytes]:
-        """`size` bytes, in as many recv() as it takes; `timeout` is the total. `EOFError` where the stream ends
+        """`size` bytes, in as many recv() as it takes; `timeout` is the total. `EOFError` where the stream
+        ends
         before."""
         return self._do("recv_exactly", _data, size=size, timeout=timeout, background=background, **keys)
 
@@ -350,7 +351,7 @@ def _data(record: CallRecord) -> bytes:
     if record.length is not None and len(data) < record.length:
         raise LabError(
             f"{record.call} at {record.host}: {record.length} bytes came, of which {len(data)} are at hand",
-            hint="take it in several calls: one gives at most 64 MB; the hash of all is in socket.last.sha256",
+            hint="take it in several calls: one gives at most 64 MB; socket.last.sha256 is of all",
         )
     return data
 

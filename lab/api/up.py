@@ -11,18 +11,17 @@ from typing import Any, cast, get_args
 from lab.api.engine import opened
 from lab.api.net import Lab
 from lab.api.run import LabRun, Left
-from lab.runner.case import CaseRunner
+from lab.runner.case import CaseRun, CaseRunner
 from lab.runner.suite import finish_folder
 from lab.scenario import tree
 from lab.scenario.given import Given
-from lab.scenario.load import Case, load_given
+from lab.scenario.load import LAB_KEY, Case, load_given
 from lab.scenario.problems import Problem, ScenarioProblems
 from lab.session.folder import make_case_folder, make_folder, new_run_id
 from lab.session.interrupt import Interrupt
-from lab.site import WireChoice, load_site
+from lab.site import Site, WireChoice, load_site
 
 _SERVICES = re.compile(r"^[\"']?(services|include|name)[\"']?\s*:", re.MULTILINE)
-_LAB = re.compile(r"^[\"']?lab[\"']?\s*:", re.MULTILINE)
 _LATER = "is not yet supported"
 
 
@@ -67,26 +66,19 @@ def make(
     out: Path | None,
     name: str | None,
     keep: bool = False,
+    on_failure: Callable[[CaseRun], None] | None = None,
     lazily: bool = False,
     folder_name: str | None = None,
 ) -> Lab:
-    """`up`, with relative paths seen from `base`. `keep`: a lab whose program failed goes on standing."""
+    """`up`, with relative paths seen from `base`.
+
+    `keep`: a lab whose program failed goes on standing. `on_failure` is called while it still stands.
+    """
     site = load_site()
     case = _case(source, base, keys, wire, name)
 
     def make_run() -> LabRun:
-        on = opened(site)
-        runner = CaseRunner(
-            engine=on.engine,
-            store=on.store,
-            images=on.images,
-            info=on.info,
-            site=site,
-            wire=cast(WireChoice, wire or site.wire),
-            keep=keep,
-            interrupt=Interrupt(),
-            listener=lambda event: None,
-        )
+        runner = case_runner(site, wire, keep=keep, on_failure=on_failure)
         run = new_run_id()
         folder = make_case_folder(make_folder(out or site.runs, folder_name or case.name, run))
         made = LabRun(runner, case, run, folder, os.getpid() + int(run[:2], 16))
@@ -96,6 +88,29 @@ def make(
         return made
 
     return Lab(case, make_run, lazily=lazily)
+
+
+def case_runner(
+    site: Site,
+    wire: str | None,
+    *,
+    keep: bool = False,
+    on_failure: Callable[[CaseRun], None] | None = None,
+) -> CaseRunner:
+    """What runs one case on the process's engine. Raises `LabError` where there is none."""
+    on = opened(site)
+    return CaseRunner(
+        engine=on.engine,
+        store=on.store,
+        images=on.images,
+        info=on.info,
+        site=site,
+        wire=cast(WireChoice, wire or site.wire),
+        keep="failed" if keep else False,
+        interrupt=Interrupt(),
+        listener=lambda event: None,
+        on_failure=on_failure,
+    )
 
 
 def _case(
@@ -165,7 +180,4 @@ def _is_compose(path: Path) -> bool:
         text = tree.read_text(path, str(path))
     except tree.Unreadable as error:
         raise ScenarioProblems([error.problem]) from None
-    return bool(_SERVICES.search(text)) and not _LAB.search(text)
-
-
-Up = Callable[..., Lab]
+    return bool(_SERVICES.search(text)) and not LAB_KEY.search(text)

@@ -6,12 +6,12 @@ import importlib
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lab import __version__
 from lab.clock import Deadline
@@ -65,9 +65,10 @@ class CaseRunner:
     info: EngineInfo
     site: Site
     wire: WireChoice
-    keep: bool
+    keep: bool | Literal["failed"]  #: which labs go on standing
     interrupt: Interrupt
     listener: Listener  #: of the events of every case, beside each case's own
+    on_failure: Callable[[CaseRun], None] | None = None  #: called while what failed still stands
 
     def run(self, case: Case, run: str, folder: RunFolder, cpu: int) -> Result:
         """The whole case; its result and reports are in `folder` then. Raises nothing but bugs.
@@ -172,16 +173,29 @@ class CaseRun:
                         self._collect(session)
                         if self.evidence is not None:
                             judging = judge.submit(self._judge, self.evidence)
-                        self.stays = self._shall_stay()
+                        if self.lab.on_failure is not None or self.lab.keep == "failed":
+                            self._look_at_failure(judging)
+                        self.stays = self.lab.keep is True or (self.lab.keep == "failed" and self._bad())
                     if self.stays:
                         lock.keep()
             finally:
                 if judging is not None:
                     judging.result()
 
-    def _shall_stay(self) -> bool:
-        """Whether the lab goes on standing behind the block."""
-        return self.lab.keep
+    def _look_at_failure(self, judging: Future[None] | None) -> None:
+        """While everything still stands: whoever wants to look at a failure is told of it."""
+        if judging is not None:
+            judging.result()
+        if self.lab.on_failure is not None and self._bad():
+            self.lab.on_failure(self)
+
+    def _bad(self) -> bool:
+        """Whether the verdict will not be a pass."""
+        judged = self.judged
+        findings = judged.findings if judged is not None else self.record.findings
+        distrust = judged is not None and judged.distrust is not None
+        bad = any(one.verdict in (Verdict.FAIL, Verdict.ERROR) for one in findings)
+        return bad or distrust or self.error is not None
 
     def finish(self) -> Result:
         """The result of the case, written into its folder with the reports."""
@@ -207,7 +221,7 @@ class CaseRun:
             self.id,
             self.lab.wire,
             lock.labels(),
-            keep=self.lab.keep,
+            keep=bool(self.lab.keep),
             cpu=self.cpu,
             service_images=images,
         )
@@ -305,7 +319,7 @@ class CaseRun:
             seconds=round(self.events.seconds(), 3),
             findings=self.judged.findings if self.judged is not None else (),
             error=self.error,
-            environment=self._environment(),
+            environment=self.environment(),
             phases=tuple(sorted(self.record.phases, key=lambda phase: phase.start)),
             links=self.judged.proofs if self.judged is not None else (),
             streams=records.streams if records else (),
@@ -313,7 +327,8 @@ class CaseRun:
             notes=tuple(self.notes),
         )
 
-    def _environment(self) -> Environment:
+    def environment(self) -> Environment:
+        """Where it runs; of the wire what is known once there is evidence."""
         info, images = self.lab.info, self.lab.images
         wire = self.evidence.records.wire if self.evidence is not None else None
         return Environment(

@@ -90,7 +90,7 @@ def invoke(
     if many:
         _write_index(folder, outcomes)
     finish_folder(folder)
-    hint = _look_around(outcomes[0].result.run) if keep and outcomes else ""
+    hint = look_around(outcomes[0].result.run) if keep and outcomes else ""
     return Done(folder, outcomes, interrupt.reason, hint)
 
 
@@ -131,7 +131,7 @@ def bring_up(case: Case, *, wire: str | None, listener: Listener) -> str:
     interrupt = Interrupt()
     with _runner(load_site(), interrupt, keep=True, wire=wire, listener=listener) as runner:
         run = runner.bring_up(case)
-    return _look_around(run)
+    return look_around(run)
 
 
 def _write_index(folder: Path, outcomes: Sequence[Outcome]) -> None:
@@ -144,7 +144,7 @@ def _write_index(folder: Path, outcomes: Sequence[Outcome]) -> None:
     (folder / "junit.xml").write_text(render_junit(results), encoding="utf-8")
 
 
-def _look_around(run: str) -> str:
+def look_around(run: str) -> str:
     lab = f"{Path(sys.executable).name} -m lab"
     return (
         f"\nThe hosts of run {run} stand. A shell on one of them, and a command:\n"

@@ -89,7 +89,8 @@ def _merged(file: tree.Mapping, own: tree.Mapping) -> tree.Mapping:
 
 
 def _moved(keys: Keys[str, Any], base: Path, folder: Path) -> dict[str, Any]:
-    """The hosts with the paths in them, which are seen from `base`, as a file in `folder` would write them."""
+    """The hosts with the paths in them, which are seen from `base`, as a file in `folder` would write
+    them."""
     hosts = keys.get("hosts")
     way = os.path.relpath(base.resolve(), folder.resolve())
     if way == "." or not isinstance(hosts, Keys):

@@ -151,11 +151,11 @@ def _is_compose(path: Path) -> bool:
         text = tree.read_text(path, str(path))
     except tree.Unreadable:
         return False
-    return bool(_SERVICES.search(text)) and not _LAB.search(text)
+    return bool(_SERVICES.search(text)) and not LAB_KEY.search(text)
 
 
 _SERVICES = re.compile(r"^[\"']?services[\"']?\s*:", re.MULTILINE)
-_LAB = re.compile(r"^[\"']?lab[\"']?\s*:", re.MULTILINE)
+LAB_KEY = re.compile(r"^[\"']?lab[\"']?\s*:", re.MULTILINE)
 
 
 def select(cases: Iterable[Case], keyword: str | None = None, tags: Iterable[str] = ()) -> list[Case]:

@@ -72,7 +72,8 @@ class Session:
     def act(self, step: Step, *, judged: bool = True, whole: bool = False) -> CallRecord | RunRecord | None:
         """Does one step. Returns when it has ended, or goes on in the background; its findings are events.
 
-        The value is the record of the call or the program that ended with it. Not `judged`: it is all the same
+        The value is the record of the call or the program that ended with it. Not `judged`: it is all the
+        same
         how the call turns out. `whole`: that record has all data that came, up to 64 MB, and not only the
         64 KiB that the evidence keeps. Raises `LabError` where the lab itself breaks.
         """
