@@ -12,6 +12,8 @@ from lab.evidence.model import CallRecord, RunRecord
 if TYPE_CHECKING:
     from lab.session.session import Session
 
+__tracebackhide__ = True  #: a failed test shows its own lines, not these
+
 T = TypeVar("T")
 
 

@@ -14,6 +14,8 @@ from lab.evidence.model import CallRecord, RunRecord
 if TYPE_CHECKING:
     from lab.api.net import Lab
 
+__tracebackhide__ = True  #: a failed test shows its own lines, not these
+
 
 class Ran:
     """A program that ran: `exit` (None where it was ended), `stdout` and `stderr` (text), `elapsed` (s)."""

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from lab.evidence.store import Evidence
     from lab.session.session import Session
 
+__tracebackhide__ = True  #: a failed test shows its own lines, not these
+
 T = TypeVar("T")
 _BAD = (Verdict.FAIL, Verdict.ERROR)
 
@@ -372,6 +374,7 @@ class Lab:
         before = len(run.record.findings)
 
         def play() -> None:
+            session.know(scenario.steps)
             session.deadline = Deadline.after(run.timeout.seconds, f"the scenario's {run.timeout}")
             try:
                 for step in scenario.steps:

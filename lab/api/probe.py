@@ -12,6 +12,8 @@ from lab.evidence.model import RunRecord
 if TYPE_CHECKING:
     from lab.api.service import Service
 
+__tracebackhide__ = True  #: a failed test shows its own lines, not these
+
 _SECONDS = 60.0  #: for one command of testinfra's
 _STEP = "testinfra"
 _OF_THE_NETWORK = ("addr", "interface", "socket", "sysctl")

@@ -12,6 +12,8 @@ from lab.api.steps import Time
 if TYPE_CHECKING:
     from lab.api.host import Host, Ran
 
+__tracebackhide__ = True  #: a failed test shows its own lines, not these
+
 
 class Service:
     """One program beside the agent of a host, by its name; None is the host's only one."""

@@ -14,6 +14,8 @@ from lab.evidence.model import CallRecord, Endpoint
 if TYPE_CHECKING:
     from lab.api.host import Caller
 
+__tracebackhide__ = True  #: a failed test shows its own lines, not these
+
 T = TypeVar("T")
 Address = tuple[str, int]
 Recipe = Mapping[str, Any]

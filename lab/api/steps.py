@@ -19,6 +19,8 @@ from lab.scenario.steps import STEPS, Step
 from lab.scenario.validate import validate
 from lab.units import Duration
 
+__tracebackhide__ = True  #: a failed test shows its own lines, not these
+
 Time = str | int | float | Duration
 Bytes = bytes | bytearray | memoryview
 

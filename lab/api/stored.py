@@ -14,6 +14,8 @@ from lab.scenario.load import Case
 from lab.scenario.load import load as load_file
 from lab.verdict import Finding
 
+__tracebackhide__ = True  #: a failed test shows its own lines, not these
+
 Paths = str | os.PathLike[str]
 
 

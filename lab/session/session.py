@@ -69,6 +69,10 @@ class Session:
     def deadline(self, deadline: Deadline) -> None:
         self._executor.deadline = deadline
 
+    def know(self, steps: Iterable[Step]) -> None:
+        """Steps that will come: an `await` may speak for an earlier one."""
+        self._judge.know(steps)
+
     def act(self, step: Step, *, judged: bool = True, whole: bool = False) -> CallRecord | RunRecord | None:
         """Does one step. Returns when it has ended, or goes on in the background; its findings are events.
 
