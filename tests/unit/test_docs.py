@@ -18,7 +18,7 @@ from lab.evidence import model, store
 from lab.scenario.load import load
 from lab.site import _File, load_site
 from lab.tolerance import Tolerance
-from tools import cli_reference, gallery
+from tools import cli_reference, gallery, python_reference
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -145,6 +145,13 @@ def test_an_example_is_valid(path: Path) -> None:
 
 
 # The command line
+
+
+def test_the_python_reference_is_up_to_date() -> None:
+    written = python_reference.PAGE.read_text(encoding="utf-8")
+    assert written == python_reference.text(), (
+        "run: python -m tools.python_reference > docs/reference/python.md"
+    )
 
 
 def test_the_reference_of_the_command_line_is_up_to_date() -> None:
