@@ -33,6 +33,7 @@ lint: .venv/dev.stamp
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	.venv/bin/lint-imports
 
 lab images: .venv/run.stamp
 	@tools/setup.sh lab

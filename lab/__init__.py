@@ -14,8 +14,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from lab.api.call import Call
     from lab.api.errors import CheckFailed, ProcessKilled
-    from lab.api.host import Host, Process, Ran
+    from lab.api.host import Host, Process
     from lab.api.net import Lab
+    from lab.api.ran import Ran
     from lab.api.service import Service
     from lab.api.sock import Socket
     from lab.api.stored import StoredRun, load, open, run
@@ -52,13 +53,14 @@ __all__ = [
 #: Where each public name is, and under what other name.
 _HOMES = {
     **dict.fromkeys(("CheckFailed", "ProcessKilled"), "lab.api.errors"),
-    **dict.fromkeys(("Host", "Process", "Ran"), "lab.api.host"),
+    **dict.fromkeys(("Host", "Process"), "lab.api.host"),
     **dict.fromkeys(("StoredRun", "load", "open", "run"), "lab.api.stored"),
     **dict.fromkeys(("Finding", "Verdict"), "lab.verdict"),
     "Call": "lab.api.call",
     "Case": "lab.scenario.load",
     "Lab": "lab.api.net",
     "LabError": "lab.errors",
+    "Ran": "lab.api.ran",
     "Result": "lab.result",
     "ScenarioError": "lab.scenario.problems:ScenarioProblems",
     "Service": "lab.api.service",

@@ -26,6 +26,7 @@ from lab.engine.images import present_images
 from lab.engine.private import find_engine
 from lab.engine.subnets import create_in_free_subnet, free_subnets
 from lab.errors import LabError
+from lab.quantities import duration, size
 from lab.site import Site
 from lab.wire import open_wire
 from lab.wire.container import wire_container
@@ -301,9 +302,10 @@ def _timers(machine: Machine) -> list[Finding]:
     if not machine.lateness:
         return []
     each = [
-        f"{late.way} {_ms(late.median_ns)}/{_ms(late.p99_ns)}/{_ms(late.max_ns)}" for late in machine.lateness
+        f"{late.way} {duration(late.median_ns)}, {duration(late.p99_ns)}, {duration(late.max_ns)}"
+        for late in machine.lateness
     ]
-    what = f"late by, in ms (median/p99/max): {', '.join(each)}"
+    what = f"late by (median, p99, longest): {'; '.join(each)}"
     worst = max(late.p99_ns for late in machine.lateness)
     if worst <= LATE_NS:
         return [Finding("timers", "ok", what)]
@@ -336,18 +338,14 @@ def _runs(machine: Machine) -> list[Finding]:
 
 
 def _disk(disk: Disk) -> Finding:
-    what = f"{disk.free / 1e9:.1f} GB free for {disk.what} ({disk.path})"
+    what = f"{size(disk.free)} free for {disk.what} ({disk.path})"
     if disk.free < DISK_NEEDED:
         return Finding("disk", "warn", what, "remove old run folders, or docker system prune")
     return Finding("disk", "ok", what)
 
 
-def _ms(ns: int) -> str:
-    return f"{ns / 1e6:.2f}"
-
-
 def render(findings: Sequence[Finding], *, width: int = 80) -> str:
-    """Plain text, no line longer than `width` where words allow it."""
+    """Plain text, no line longer than `width` where words allow it; ends with a newline."""
     lines: list[str] = []
     indent = " " * 16
     for finding in findings:
@@ -373,4 +371,4 @@ def render(findings: Sequence[Finding], *, width: int = 80) -> str:
     warn = sum(finding.level == "warn" for finding in findings)
     summary = "the lab can run here" if not bad else f"the lab cannot run here: {bad} to mend"
     lines.append(f"{summary}{f' ({warn} remarks)' if warn else ''}")
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"

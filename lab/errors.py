@@ -42,12 +42,27 @@ class EngineError(LabEnvironmentError):
     """The container engine refused, failed or did not answer."""
 
 
+class SysctlRefused(EngineError):
+    """The kernel has no such sysctl, or refuses its value. `host` is whose it is, once that is known."""
+
+    def __init__(self, sysctl: str, why: str, host: str = "") -> None:
+        where = f"host {host}: " if host else ""
+        super().__init__(
+            f"{where}sysctl {sysctl}: {why}", hint="`sysctl -a` on a host lists what the kernel has"
+        )
+        self.sysctl, self.why, self.host = sysctl, why, host
+
+
 class AgentError(LabEnvironmentError):
     """An agent in a container broke, did not answer in time or spoke nonsense."""
 
 
 class WireError(LabEnvironmentError):
     """The wire could not be impaired as asked, or lost packets by itself."""
+
+
+class NothingImpairs(WireError):
+    """No kernel that the wire may use here can impair: it has no netem, and user-mode Linux cannot run."""
 
 
 class DeadlineExceeded(LabError):

@@ -8,17 +8,26 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StringConstraints,
+    ValidationError,
+)
 
 from lab.errors import UsageError
+from lab.limits import DEFAULT, Limits
 from lab.policy import BuildNetwork, Policy
+from lab.resources import site_file
 from lab.tolerance import Tolerance
-from lab.units import Duration, Percent
-
-ROOT = Path(__file__).resolve().parent.parent  #: where images/, compose/ and lab.yml of the lab itself are
+from lab.units import Duration, Percent, Size
 
 _Duration = Annotated[Duration, BeforeValidator(lambda v: Duration.parse(v) if isinstance(v, str) else v)]
 _Percent = Annotated[Percent, BeforeValidator(lambda v: Percent.parse(v) if isinstance(v, str) else v)]
+
+_Size = Annotated[Size, BeforeValidator(lambda v: Size.parse(v) if isinstance(v, str | int) else v)]
 
 WireChoice = Literal["auto", "kernel", "uml"]
 
@@ -44,6 +53,23 @@ class _Policy(_Model):
     capabilities: tuple[Literal["NET_RAW", "NET_ADMIN"], ...] = ()
 
 
+def _enough(low: int, what: str) -> AfterValidator:
+    def check(value: Size | int) -> Size | int:
+        if (value.bytes if isinstance(value, Size) else value) < low:
+            raise ValueError(f"{value} is too little: {what}")
+        return value
+
+    return AfterValidator(check)
+
+
+class _Limits(_Model):
+    memory: Annotated[_Size, _enough(32_000_000, "the agent of the programs takes 20MB")] = DEFAULT.memory
+    pids: Annotated[int, _enough(8, "a shell and what it starts need 8")] = DEFAULT.pids
+    file_size: Annotated[_Size, _enough(1, "at least 1B")] = DEFAULT.file_size
+    disk: Annotated[_Size, _enough(1_000_000, "at least 1MB")] = DEFAULT.disk
+    logs: Annotated[_Size, _enough(1, "at least 1B")] = DEFAULT.logs
+
+
 class _File(_Model):
     pool: IPv4Network = IPv4Network("198.18.0.0/15")
     wire: WireChoice = "auto"
@@ -53,6 +79,7 @@ class _File(_Model):
     tolerance: _Tolerance = _Tolerance()
     engine: _Engine = _Engine()
     policy: _Policy = _Policy()
+    limits: _Limits = _Limits()
 
 
 @dataclass(frozen=True)
@@ -67,17 +94,18 @@ class Site:
     tolerance: Tolerance
     engine_address: str | None
     policy: Policy
+    limits: Limits
 
 
 def load_site(path: Path | None = None) -> Site:
-    """`path`, else `lab.yml` where the command is given, else the lab's own; raises `UsageError`."""
+    """`path`, else `lab.yml` where the command is given, else the checkout's; raises `UsageError`."""
     if path is None:
-        path = next((p for p in (Path("lab.yml"), ROOT / "lab.yml") if p.is_file()), None)
+        path = here if (here := Path("lab.yml")).is_file() else site_file()
     return _site(_read(path) if path else _File())
 
 
 def _read(path: Path) -> _File:
-    hint = "compare it with the lab's own lab.yml"
+    hint = "compare it with the one that `lab init` writes into an empty folder"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -97,5 +125,10 @@ def _site(file: _File) -> Site:
         machine_ns=file.tolerance.machine.ns,
     )
     policy = Policy(file.policy.build, file.policy.environment, file.policy.capabilities)
+    limits = Limits(
+        file.limits.memory, file.limits.pids, file.limits.file_size, file.limits.disk, file.limits.logs
+    )
     address = file.engine.address
-    return Site(file.pool, file.wire, file.timeout, file.runs, file.snaplen, tolerance, address, policy)
+    return Site(
+        file.pool, file.wire, file.timeout, file.runs, file.snaplen, tolerance, address, policy, limits
+    )

@@ -1,8 +1,9 @@
-"""What all tests share: where Docker is required, a test that needs it is never skipped."""
+"""What all tests share: a test that needs Docker fails where it is required; signals are as usual."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 from typing import NoReturn
 
@@ -10,6 +11,22 @@ import pytest
 
 #: Where a missing engine is a failure and not a reason to skip (CI, `make test`).
 DOCKER_REQUIRED = os.environ.get("LAB_REQUIRE_DOCKER") == "1"
+
+
+def usual_signals() -> None:
+    """Takes back what the starting process ignores or blocks: `&` in a script, `nohup` and some CI systems
+    ignore SIGINT or SIGHUP, and every program that a test starts would inherit it.
+
+    SIGPIPE and SIGXFSZ are ignored by Python itself.
+    """
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, usual)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+usual_signals()
 
 
 def without_docker(reason: str) -> None:

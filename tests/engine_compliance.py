@@ -264,6 +264,7 @@ class EngineCompliance:
         engine.start(identity)
         assert stream.read_line() == b"ready"
         assert engine.read_file(identity, "/file") == b"content"
+        assert engine.disk_used(identity) >= len(b"content")
         with pytest.raises(EngineError, match="/nothing"):
             engine.read_file(identity, "/nothing")
         engine.kill(identity)

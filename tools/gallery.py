@@ -26,6 +26,7 @@ from lab.report.diagram.source import diagram_of
 from lab.result import RESULT_FILE, Result, read_result
 from lab.scenario.load import load_all
 from lab.session.folder import file_name
+from lab.site import load_site
 from lab.verdict import Verdict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,7 +103,7 @@ class Section:
 def sections(root: Path = ROOT) -> list[Section]:
     """All scenarios in the order of the page. Raises `UsageError` where one does not say what it teaches."""
     found: list[Section] = []
-    cases = load_all([root / "scenarios"])
+    cases = load_all([root / "scenarios"], policy=load_site(root / "lab.yml").policy)
     for path, group in groupby(cases, key=lambda case: case.path):
         own = list(group)
         comment = _paragraphs(own[0].source_text)

@@ -73,7 +73,7 @@ lab() {
     local log
     log=$(mktemp)
     # An engine that answers is used as it is; else the lab's own is started where dockerd is installed.
-    if ! .venv/bin/python -m lab.engine.private 2>"$log"; then
+    if ! .venv/bin/python -m lab engine up >/dev/null 2>"$log"; then
         local missing=()
         have dockerd || missing+=(docker.io)
         have iptables || missing+=(iptables)
@@ -84,11 +84,11 @@ lab() {
         fi
         say "no Docker engine answers, and it cannot be started without ${missing[*]}"
         install "${missing[@]}"
-        .venv/bin/python -m lab.engine.private
+        .venv/bin/python -m lab engine up >&2
     else
         cat "$log" >&2
     fi
-    if ! .venv/bin/python -m lab.engine.images >/dev/null 2>"$log"; then
+    if ! .venv/bin/python -m lab images >/dev/null 2>"$log"; then
         if have mmdebstrap; then
             cat "$log" >&2
             rm -f "$log"
@@ -96,7 +96,7 @@ lab() {
         fi
         say "no registry gives the base image; mmdebstrap will build it"
         install mmdebstrap debian-archive-keyring
-        .venv/bin/python -m lab.engine.images >/dev/null
+        .venv/bin/python -m lab images >/dev/null
     else
         cat "$log" >&2
     fi

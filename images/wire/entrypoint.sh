@@ -11,7 +11,8 @@
 #   wire hello kind=KIND router=IPTABLES dev=DEV mac=MAC mtu=MTU machine=RELEASE reason=TEXT…
 #       IPTABLES is what filters where the wire only routes; empty where tc impairs
 #   wire ready kernel=RELEASE           its tools wait for commands
-#   wire failed TEXT…                   it cannot be a wire; the process ends
+#   wire unable TEXT…                   no kernel that it may use can impair; the process ends
+#   wire failed TEXT…                   it cannot be a wire for another reason; the process ends
 #   wire dead STATUS                    the user-mode Linux ended; the process ends
 # From stdin, one line each, by its first word:
 #   tc LINE, ip LINE   a line for `tc -batch` or `ip -batch`, each ONE process that lives as long as the wire:
@@ -29,6 +30,11 @@ export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 
 fail() {
     printf 'wire failed %s\n' "$*"
+    exit 1
+}
+
+unable() {
+    printf 'wire unable %s\n' "$*"
     exit 1
 }
 
@@ -203,12 +209,12 @@ fi
 case $wanted in
 '') ;;
 kernel)
-    try_kernel || fail "kernel: the machine's kernel $release cannot impair: $refusal"
+    try_kernel || unable "kernel: the machine's kernel $release cannot impair: $refusal"
     kind=kernel
     reason="asked for; the machine's kernel $release does netem, tbf, ifb, u32 and mirred (tried)"
     ;;
 uml)
-    try_uml || fail "uml: $refusal"
+    try_uml || unable "uml: $refusal"
     kind=uml
     reason="asked for"
     ;;
@@ -218,7 +224,7 @@ auto)
         reason="the machine's kernel $release does netem, tbf, ifb, u32 and mirred (tried)"
     else
         reason="the machine's kernel $release cannot impair: $refusal"
-        try_uml || fail "auto: $reason; and $refusal"
+        try_uml || unable "auto: $reason; and $refusal"
         kind=uml
     fi
     ;;

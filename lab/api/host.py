@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from lab.api.call import Call
+from lab.api.ran import Ran, ran_of
 from lab.api.service import Service
 from lab.api.sock import Socket
 from lab.api.steps import Time
@@ -15,21 +16,6 @@ if TYPE_CHECKING:
     from lab.api.net import Lab
 
 __tracebackhide__ = True  #: a failed test shows its own lines, not these
-
-
-class Ran:
-    """A program that ran: `exit` (None where it was ended), `stdout` and `stderr` (text), `elapsed` (s)."""
-
-    def __init__(self, record: RunRecord) -> None:
-        self.record = record
-        self.exit = record.exit_code
-        self.stdout = record.stdout
-        self.stderr = record.stderr
-        self.error = record.error  #: why it could not be started, or "timeout"
-        self.elapsed = (record.end_mono_ns - record.start_mono_ns) / 1e9
-
-    def __repr__(self) -> str:
-        return f"<{self.record.command[0]}: {self.error or f'exit {self.exit}'}>"
 
 
 class Caller:
@@ -242,14 +228,6 @@ class Host(Caller):
 
     def __repr__(self) -> str:
         return f"<Host {self.name}>"
-
-
-def ran_of(record: CallRecord | RunRecord) -> Ran:
-    """Raises `LabError` where the program could not be started."""
-    assert isinstance(record, RunRecord)
-    if record.exit_code is None and "could not be started" in (record.error or ""):
-        raise FileNotFoundError(record.error)
-    return Ran(record)
 
 
 def _name(process: str | Process | None) -> str | None:

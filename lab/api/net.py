@@ -59,6 +59,7 @@ class Lab:
         self._result: Result | None = None
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
+        self._named: set[str] = set()  #: steps that the program gave an id: a check may ask for what was then
         self._judged: list[Finding] = []  #: by checks and steps, in the order in which they were
 
     # --- begin and end ---
@@ -74,6 +75,7 @@ class Lab:
                 self._session = uninterrupted(
                     lambda: self._stack.enter_context(run.standing()), run.lab.interrupt.set
                 )
+                self._session.read_states_after(self._named)
                 if run.record.failed:
                     raise CheckFailed([one for one in run.record.findings if one.verdict in _BAD])
             except BaseException as error:
@@ -287,6 +289,8 @@ class Lab:
         step = step_of(do, {"id": self.fresh(do), **keys}, place)
         assert isinstance(step, CallStep | RunStep)
         self._known((step.at,), place)
+        if keys.get("id"):
+            self._named.add(step.id)
         session = self.session
         record = self._act(lambda: session.act(step, judged=step.background, whole=True))
         if record is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lab.api.host import Ran
+from lab.api.ran import Ran
 from lab.errors import EngineError, LabEnvironmentError, LabError
 from lab.evidence.model import RunRecord
 

@@ -10,7 +10,8 @@ from lab.api.call import Call
 from lab.api.steps import Time
 
 if TYPE_CHECKING:
-    from lab.api.host import Host, Ran
+    from lab.api.host import Host
+    from lab.api.ran import Ran
 
 __tracebackhide__ = True  #: a failed test shows its own lines, not these
 

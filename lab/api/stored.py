@@ -39,11 +39,10 @@ def run(
     from lab.runner.invocation import invoke
     from lab.runner.selection import Selection
     from lab.session.interrupt import Interrupt
-    from lab.site import load_site
 
     given = {name: str(value) for name, value in (params or {}).items()}
     paths = [Path(one) for one in (path, *more)]
-    selection = Selection(paths, keyword, tuple(tags), given, load_site().policy)
+    selection = Selection(paths, keyword, tuple(tags), given)
     interrupt = Interrupt()
     done = uninterrupted(
         lambda: invoke(

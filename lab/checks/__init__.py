@@ -11,7 +11,8 @@ from typing import Any
 from lab.checks.common import Context
 from lab.checks.connection import judge_close, judge_handshake
 from lab.checks.data import judge_bytes
-from lab.checks.host import judge_counter, judge_order, judge_state
+from lab.checks.host import judge_counter, judge_state
+from lab.checks.order import judge_order
 from lab.checks.schedule import judge_schedule
 from lab.checks.service import judge_log, judge_service
 from lab.checks.wire import (

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from lab.evidence.model import CallRecord, Records
-from lab.evidence.trace import Flow
+from collections.abc import Sequence
+
+from lab.evidence.model import CallRecord, Endpoint, Records
+from lab.evidence.trace import End, Flow
 
 _SLACK_NS = 5_000_000  #: a call's own stamps are taken outside the kernel's
 
 
 def connect_call(flow: Flow, records: Records) -> CallRecord | None:
-    """The connect() whose first SYN began this connection.
+    """The connect() (or, with MSG_FASTOPEN, the sendto()) whose first SYN began this connection.
 
     A connect() that failed no longer has its port, so it is told by host and time, and by the port where two
     would do.
@@ -17,7 +19,8 @@ def connect_call(flow: Flow, records: Records) -> CallRecord | None:
     candidates = [
         call
         for call in records.calls
-        if call.call == "connect"
+        if call.call in ("connect", "sendto")
+        and call.kind != "udp"
         and call.host == flow.client.host
         and call.start_wall_ns - _SLACK_NS <= flow.start_ns <= call.end_wall_ns + _SLACK_NS
     ]
@@ -57,3 +60,37 @@ def end_of_socket(call: CallRecord, records: Records) -> int | None:
 
 def _same_socket(a: CallRecord, b: CallRecord) -> bool:
     return (a.host, a.process) == (b.host, b.process) and a.socket is not None and a.socket == b.socket
+
+
+def uses_socket(
+    flow: Flow, later: Sequence[Flow], host: str, name: tuple[str, str], records: Records
+) -> bool:
+    """Whether an end of this flow was the socket `name` (its process and its own name) of a host.
+
+    `later` are the flows that had the same four numbers afterwards: a call belongs to the last that had begun
+    when it ended.
+    """
+    views = [view for view in (flow, flow.turned) if view.client.host == host]
+    for view in views:
+        call = connect_call(view, records) if view is flow or flow.simultaneous else None
+        if call is not None:
+            return (call.process, call.socket) == name
+    for view in views:
+        for call in records.calls:
+            if (call.host, call.process, call.socket) != (host, *name) or call.call in ("connect", "listen"):
+                continue
+            remote = call.peer or call.remote
+            mine = _is_end(call.local, view.client) and (
+                flow.protocol == "udp" or (remote is not None and _is_end(remote, view.server))
+            )
+            if mine and not any(other.start_ns <= call.end_wall_ns for other in later):
+                return True
+    return False
+
+
+def _is_end(endpoint: Endpoint | None, end: End) -> bool:
+    """By port, and by address where the socket is bound to one."""
+    if endpoint is None or endpoint.port != end.port:
+        return False
+    address = endpoint.address.removeprefix("::ffff:")
+    return address in (end.address, "0.0.0.0", "::")

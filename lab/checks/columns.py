@@ -10,11 +10,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from lab.checks.common import MAX_REFS, Context, refs
 from lab.checks.flows import RULES, Pair
+from lab.checks.moments import Window
+from lab.evidence.fits import fits
 from lab.evidence.journeys import CORRUPTED, LOST, RECEIVED, Journeys
 from lab.evidence.marks import RESENT
 from lab.evidence.match import NOBODY
-from lab.evidence.packets import Capture, flags_match, protocol_name
-from lab.evidence.trace import WIRE, Trace
+from lab.evidence.packets import TCP, Capture, protocol_name
+from lab.evidence.trace import WIRE, Flow, Trace
 from lab.scenario.values import Match
 from lab.verdict import PacketRef
 
@@ -44,24 +46,14 @@ class Packets:
         new.journeys, new.numbers = self.journeys, list(numbers)
         return new
 
-    def matching(self, match: Match) -> Packets:
-        """Those that fit a scenario's `match`."""
+    def matching(self, match: Match, *, at_receiver: bool = False) -> Packets:
+        """Those that fit a scenario's `match`, as they were sent; where that is not known, or is not what is
+        asked for, as they arrived."""
         if match.word == "any":
             return self
-        tables: dict[int, tuple[list[bool], list[bool]]] = {}
-        fitting = []
-        for i, capture, position in self._seen():
-            protocol = capture.protocol[position]
-            table = tables.get(protocol)
-            if table is None:  # 512 answers for each protocol: by flags, without and with payload
-                name = protocol_name(protocol)
-                table = tables[protocol] = (
-                    [flags_match(name, flags, 0, match.value) for flags in range(256)],
-                    [flags_match(name, flags, 1, match.value) for flags in range(256)],
-                )
-            if table[capture.payload_len[position] > 0][capture.flags[position]]:
-                fitting.append(i)
-        return self._with(fitting)
+        test = fits(match.value)
+        seen = self._arrived() if at_receiver else self._seen()
+        return self._with(i for i, capture, position in seen if test(capture, position))
 
     def of_protocol(self, name: str) -> Packets:
         return self._with(i for i, c, at in self._seen() if protocol_name(c.protocol[at]) == name)
@@ -76,6 +68,25 @@ class Packets:
             capture = captures[source[i]] if position >= 0 else captures[target[i]]
             assert capture is not None
             yield i, capture, position if position >= 0 else received[i]
+
+    def _arrived(self) -> Iterator[tuple[int, Capture, int]]:
+        """(number, capture, position) of each that arrived, in the receiver's capture."""
+        columns = self.journeys
+        for i in self.numbers:
+            capture = columns.captures[columns.target[i]] if columns.received[i] >= 0 else None
+            if capture is not None:
+                yield i, capture, columns.received[i]
+
+    def of_flows(self, flows: Iterable[Flow]) -> Packets:
+        numbers, column = {flow.number for flow in flows}, self.journeys.flow
+        return self._with(i for i in self.numbers if column[i] in numbers)
+
+    def within(self, window: Window) -> Packets:
+        """Those that were sent in between."""
+        if window.whole:
+            return self
+        times = self.journeys.t_ns
+        return self._with(i for i in self.numbers if window.holds(times[i]))
 
     # --- parts ---
 
@@ -151,14 +162,15 @@ class Packets:
                 delays.append((at_target[came] - at_source[left], i))
         return delays
 
-    def series(self) -> list[int]:
-        """The transmissions of that TCP segment with data which was sent most often, the first of equals."""
+    def series(self) -> list[list[int]]:
+        """Of each connection the transmissions of that TCP segment with data which was sent most often, the
+        first of equals."""
         flow = self.journeys.flow
-        counts: dict[tuple[int, int], list[int]] = {}
+        counts: dict[int, dict[int, list[int]]] = {}
         for i, capture, position in self._seen():
-            if protocol_name(capture.protocol[position]) == "tcp":
-                counts.setdefault((flow[i], capture.seq[position]), []).append(i)
-        return max(counts.values(), key=len, default=[])
+            if capture.protocol[position] == TCP:
+                counts.setdefault(flow[i], {}).setdefault(capture.seq[position], []).append(i)
+        return [max(segments.values(), key=len) for segments in counts.values()]
 
     def refs(self) -> tuple[PacketRef, ...]:
         """Where to look for the first of them."""

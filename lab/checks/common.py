@@ -8,13 +8,13 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from lab.attachment import Attachment
-from lab.evidence.model import Records, WireEvent
+from lab.evidence.model import Records
+from lab.evidence.timeline import Timeline
 from lab.evidence.trace import Journey
-from lab.link import Link, round_trip
 from lab.place import Place
+from lab.quantities import duration
 from lab.scenario.ranges import Range
 from lab.tolerance import Tolerance
-from lab.units import Duration
 from lab.verdict import Finding, PacketRef, Verdict
 
 MAX_REFS = 40  #: packets that a finding points at; a million would make no one wiser
@@ -25,47 +25,20 @@ class Context:
     """What a judge needs to know beside the evidence."""
 
     attachments: Mapping[str, Sequence[Attachment]]  #: by host
+    timeline: Timeline  #: the links as they were configured when
     tolerance: Tolerance
-    changes: tuple[WireEvent, ...] = ()  #: what steps changed on links since, in order of time
     selections: dict[Any, Sequence[int]] = field(default_factory=dict, compare=False, repr=False)
     """What `lab.checks.columns` has looked up in this evidence."""
 
     @classmethod
     def of(cls, records: Records) -> Context:
-        return cls(
-            {name: facts.attachments for name, facts in records.hosts.items()},
-            records.tolerance,
-            link_changes(records.wire_events),
-        )
+        attachments = {name: facts.attachments for name, facts in records.hosts.items()}
+        return cls(attachments, Timeline.of(records), records.tolerance)
 
     @cached_property
     def addresses(self) -> Mapping[str, str]:
         """By host: the address by which it is known."""
         return {host: str(places[0].address) for host, places in self.attachments.items() if places}
-
-    @cached_property
-    def links(self) -> Mapping[str, Link]:
-        """By host: as configured before the first step."""
-        return {host: places[0].link for host, places in self.attachments.items() if places}
-
-    def link_at(self, host: str, wall_ns: int | None) -> Link:
-        """The link of a host as configured at a moment; None is before the first step."""
-        link = self.links[host]
-        for event in self.changes:
-            if wall_ns is None or event.wall_ns > wall_ns:
-                break
-            if event.host == host and event.impairment is not None:
-                if event.direction in ("up", "both"):
-                    link = replace(link, up=event.impairment)
-                if event.direction in ("down", "both"):
-                    link = replace(link, down=event.impairment)
-        return link
-
-    def rtt(self, a: str | None, b: str | None, wall_ns: int | None = None) -> Duration | None:
-        """The configured round trip of a pair at a moment; None where one of them is no host with a link."""
-        if a is not None and b is not None and a in self.links and b in self.links:
-            return round_trip(self.link_at(a, wall_ns), self.link_at(b, wall_ns))
-        return None
 
     def host_of(self, address: str | None) -> str | None:
         """The host that has this address."""
@@ -83,11 +56,6 @@ class Context:
         }
 
 
-def link_changes(events: Iterable[WireEvent]) -> tuple[WireEvent, ...]:
-    """The changes of links among the wire's events, in order of time."""
-    return tuple(sorted((e for e in events if e.action == "link"), key=lambda event: event.wall_ns))
-
-
 class HasPlace(Protocol):
     """A step or a check."""
 
@@ -95,26 +63,6 @@ class HasPlace(Protocol):
     def id(self) -> str: ...
     @property
     def place(self) -> Place: ...
-
-
-def span(ns: int | float) -> str:
-    """A time for people, with four digits at most: `812 us`, `40.64 ms`, `3.052 s`."""
-    size = abs(ns)
-    if size < 1_000:
-        return f"{ns:.0f} ns"
-    for unit, factor, above in (("us", 1e3, 1e6), ("ms", 1e6, 1e9), ("s", 1e9, float("inf"))):
-        if size < above:
-            value = ns / factor
-            digits = max(0, 3 - len(str(int(abs(value)))))
-            text = f"{value:.{digits}f}"
-            return f"{text.rstrip('0').rstrip('.') if '.' in text else text} {unit}"
-    raise AssertionError  # no finite number gets here
-
-
-def plural(number: int, noun: str, many: str = "") -> str:
-    """`1 packet`, `3 packets`, `no packets`."""
-    word = noun if number == 1 else many or f"{noun}s"
-    return f"{number:,} {word}" if number else f"no {word}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,14 +89,14 @@ def hold_time(
         *([actual_ns - low_ns] if low_ns is not None else []),
         *([high_ns - actual_ns] if high_ns is not None else []),
     ]
-    margin = span(min(distances)) if distances else ""
-    took = f"{what} took {span(actual_ns)}"
+    margin = duration(min(distances)) if distances else ""
+    took = f"{what} took {duration(actual_ns)}"
     reason = ""
     if low_ns is not None and actual_ns < low_ns:
-        reason = f"{took}: {span(low_ns - actual_ns)} less than the {span(low_ns)} allowed"
+        reason = f"{took}: {duration(low_ns - actual_ns)} less than the {duration(low_ns)} allowed"
     elif high_ns is not None and actual_ns > high_ns:
-        reason = f"{took}: {span(actual_ns - high_ns)} more than the {span(high_ns)} allowed"
-    return Held(not reason, expected, span(actual_ns), tolerance, margin, reason)
+        reason = f"{took}: {duration(actual_ns - high_ns)} more than the {duration(high_ns)} allowed"
+    return Held(not reason, expected, duration(actual_ns), tolerance, margin, reason)
 
 
 def hold_count(wanted: Range, count: int, what: str) -> Held:
@@ -168,7 +116,7 @@ def hold_count(wanted: Range, count: int, what: str) -> Held:
 
 def allowed(low_ns: int, high_ns: int) -> str:
     """The tolerance of a time that was computed: `39.2 ms … 45 ms`."""
-    return f"{span(low_ns)} … {span(high_ns)}"
+    return f"{duration(low_ns)} … {duration(high_ns)}"
 
 
 def refs(journeys: Iterable[Journey]) -> tuple[PacketRef, ...]:

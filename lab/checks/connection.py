@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from lab.checks.common import Context, failed, passed, plural, refs, span
+from lab.checks.common import Context, failed, found, hold_count, passed, refs
 from lab.checks.expect import hold_elapsed
-from lab.checks.flows import Pair, none_there
-from lab.evidence.packets import ACK, RST, SYN, Packet
+from lab.checks.flows import Pair
+from lab.checks.moments import Window
+from lab.checks.which import choose, ordinal, within
+from lab.evidence.packets import ACK, FIN, RST, SYN, Packet
 from lab.evidence.store import Evidence
 from lab.evidence.trace import Close, Flow, Journey
+from lab.quantities import duration, plural
 from lab.scenario.checks import CloseCheck, HandshakeCheck
+from lab.scenario.ranges import Range
 from lab.verdict import Finding
 
 
@@ -27,14 +31,17 @@ class _Judged:
 
 
 def _said(check: HandshakeCheck | CloseCheck, name: str, expected: str, judged: list[_Judged]) -> Finding:
-    """All connections that are meant must hold: the first that does not is what is said."""
-    bad = next((one for one in judged if one.reason), None)
-    one = bad or judged[0]
+    """All connections that are meant must hold: the first that does not is what is said. With `count` so many
+    of them must hold."""
+    if check.count is not None:
+        return _counted(check, check.count, name, expected, judged)
+    bad = next((number for number, one in enumerate(judged) if one.reason), None)
+    one = judged[bad or 0]
     actual, reason = one.actual, one.reason
     if len(judged) > 1:
-        holding = sum(not each.reason for each in judged)
-        actual = f"{actual} ({one.flow.name}; {holding} of {len(judged)} connections hold)"
-        reason = f"{one.flow.name}: {reason}"
+        holding = f"{_holding(judged)} of {len(judged)} connections hold"
+        actual = f"{actual} ({one.flow.name}; {holding})"
+        reason = f"{holding}; the {ordinal((bad or 0) + 1)}, {one.flow.name}: {reason}"
     packets = refs(one.journeys)
     if bad is None:
         return passed(
@@ -45,6 +52,30 @@ def _said(check: HandshakeCheck | CloseCheck, name: str, expected: str, judged: 
     )
 
 
+def _holding(judged: list[_Judged]) -> int:
+    return sum(not one.reason for one in judged)
+
+
+def _counted(
+    check: HandshakeCheck | CloseCheck, count: Range, name: str, expected: str, judged: list[_Judged]
+) -> Finding:
+    held = hold_count(count, _holding(judged), "connections that hold")
+    if not held.ok and (other := next((one for one in judged if one.reason), None)) is not None:
+        held = held.because(f"{held.reason}; {other.flow.name}: {other.reason}")
+    packets = refs(journey for one in judged for journey in one.journeys)
+    actual = f"{_holding(judged)} of {plural(len(judged), 'connection')}"
+    return found(check, name, held, packets, expected=f"{count} × {expected}", actual=actual)
+
+
+def _none(
+    check: HandshakeCheck | CloseCheck, name: str, expected: str, reason: str, evidence: Evidence
+) -> Finding:
+    """No connection is meant: a failure, unless that is what is asked for and the captures can tell."""
+    if check.count is not None and check.count.holds(0) and evidence.captures:
+        return passed(check, name, f"{check.count} × {expected}", "no connection")
+    return failed(check, name, expected, "no connection", reason)
+
+
 # --- handshake --------------------------------------------------------------------------------------------
 
 
@@ -53,7 +84,8 @@ def judge_handshake(check: HandshakeCheck, evidence: Evidence, context: Context)
 
     Every connection that `from` tried to open to `to` must hold. The third packet is the first that arrived
     of those which acknowledge the SYN-ACK: where the first ACK was lost, data or a second ACK completes the
-    handshake as well. `elapsed` counts from the first SYN until the handshake is done: at `from` that is when
+    handshake as well. Where both sides opened, the third packet is what acknowledges the other's SYN, be it a
+    SYN-ACK. `elapsed` counts from the first SYN until the handshake is done: at `from` that is when
     it sends the third packet (one round trip: connect() returns), at `to` when that packet arrives (one and a
     half: accept() can return). The time of one of the two must hold, and both are said.
     """
@@ -63,10 +95,15 @@ def judge_handshake(check: HandshakeCheck, evidence: Evidence, context: Context)
     if check.elapsed is not None:
         expected += f"; in {check.elapsed}"
     pair = Pair.of(check.from_, check.to, context)
-    flows = pair.connections(evidence)
-    if not flows:
-        return failed(check, "handshake", expected, "no connection", none_there(pair, evidence))
-    return _said(check, "handshake", expected, [_handshake(check, flow, context) for flow in flows])
+    window = Window.of(check, evidence.records)
+    if window.missing:
+        return failed(check, "handshake", expected, "no connection", window.missing)
+    chosen = choose(check, pair.connections(evidence), pair, evidence)
+    chosen = within(chosen, window, lambda flow: flow.start_ns, "was opened")
+    if not chosen.flows:
+        return _none(check, "handshake", expected, chosen.reason, evidence)
+    judged = [_handshake(check, flow, context) for flow in chosen.flows]
+    return _said(check, "handshake", expected + window.text, judged)
 
 
 def _handshake(check: HandshakeCheck, flow: Flow, context: Context) -> _Judged:
@@ -86,6 +123,8 @@ def _handshake(check: HandshakeCheck, flow: Flow, context: Context) -> _Judged:
             return _Judged(flow, f"{said}, RST", reason, (*shake.syn, refused))
         return _Judged(flow, f"{said}, no SYN-ACK", f"{server} never answered the SYN", shake.syn)
     said += f", {plural(len(shake.syn_ack), 'SYN-ACK')}"
+    if flow.simultaneous:
+        said += " (both sides opened)"
     syn_ack = _both_ends(shake.syn_ack)
     if syn_ack is None:
         reason = f"no SYN-ACK of {server} reached {client}"
@@ -95,17 +134,19 @@ def _handshake(check: HandshakeCheck, flow: Flow, context: Context) -> _Judged:
         reason = f"no ACK of {client} reached {server} after the SYN-ACK: the handshake has no third packet"
         return _Judged(flow, f"{said}, no ACK", reason, (*shake.syn, *shake.syn_ack))
     packets = (syn, syn_ack, third)
-    if not _in_order(syn, syn_ack, third):
+    if not (_crossed(syn, syn_ack, third) if flow.simultaneous else _in_order(syn, syn_ack, third)):
         return _Judged(flow, f"{said}, ACK", "the three packets were not seen in order", packets)
     took_from, took_to = _times(shake.syn[0], third)
-    actual = f"{said}, ACK; {span(took_from)} at {client}, {span(took_to)} at {server}"
+    if flow.simultaneous:  # connect() returns when the last of the two has come
+        took_from = max(took_from, _ns(syn_ack.received) - shake.syn[0].packet.t_ns)
+    actual = f"{said}, ACK; {duration(took_from)} at {client}, {duration(took_to)} at {server}"
     judged = _Judged(flow, actual, "", packets)
     if check.syn is not None and not check.syn.holds(syns):
         reason = f"{client} sent {plural(syns, 'SYN')}, and not {check.syn}"
         return replace(judged, reason=reason, journeys=shake.syn)
     if check.elapsed is None:
         return judged
-    rtt = context.rtt(client, server, shake.syn[0].packet.t_ns)
+    rtt = context.timeline.rtt(client, server, shake.syn[0].packet.t_ns)
     holds = [
         hold_elapsed(check.elapsed, took, rtt, context.tolerance, f"the handshake (at {host})")
         for host, took in ((client, took_from), (server, took_to))
@@ -120,12 +161,13 @@ def _both_ends(journeys: tuple[Journey, ...]) -> Journey | None:
 
 
 def _third(flow: Flow) -> Journey | None:
-    """The client's first segment that acknowledges the SYN-ACK and arrived."""
+    """The client's first segment that acknowledges the server's SYN and arrived."""
+    syn = 0 if flow.simultaneous else SYN
     for segment in flow.segments():
         journey = segment.journey
         if segment.from_client and journey.sent is not None and journey.received is not None:
             flags = journey.packet.flags
-            if flags & ACK and not flags & (SYN | RST) and segment.ack >= 1:
+            if flags & ACK and not flags & (syn | RST) and segment.ack >= 1:
                 return journey
     return None
 
@@ -134,6 +176,13 @@ def _in_order(syn: Journey, syn_ack: Journey, third: Journey) -> bool:
     """At each end by that end's own capture: what was sent in answer left after what it answers came."""
     at_server = _ns(syn.received) <= _ns(syn_ack.sent) <= _ns(third.received)
     at_client = _ns(syn.sent) <= _ns(syn_ack.received) <= _ns(third.sent)
+    return at_server and at_client
+
+
+def _crossed(syn: Journey, syn_ack: Journey, third: Journey) -> bool:
+    """Where both sides opened, each answers the other's SYN and neither waits for that answer."""
+    at_server = _ns(syn.received) <= _ns(syn_ack.sent)
+    at_client = _ns(syn.sent) <= min(_ns(syn_ack.received), _ns(third.sent))
     return at_server and at_client
 
 
@@ -164,16 +213,27 @@ def judge_close(check: CloseCheck, evidence: Evidence, context: Context) -> Find
     if check.segments is not None:
         expected += f"; {check.segments} segments"
     pair = Pair.of(check.from_, check.to, context)
-    flows = pair.connections(evidence)
-    if not flows:
-        return failed(check, "close", expected, "no connection", none_there(pair, evidence))
-    established = [flow for flow in flows if _third(flow) is not None or flow.close.fin_client]
-    return _said(check, "close", expected, [_close(check, flow) for flow in established or flows])
+    window = Window.of(check, evidence.records)
+    if window.missing:
+        return failed(check, "close", expected, "no connection", window.missing)
+    chosen = choose(check, pair.connections(evidence), pair, evidence)
+    chosen = within(chosen, window, _begins_to_close, "was closed")
+    if not chosen.flows:
+        return _none(check, "close", expected, chosen.reason, evidence)
+    flows = [f for f in chosen.flows if _third(f) is not None or f.close.fin_client] or chosen.flows
+    return _said(check, "close", expected + window.text, [_close(check, flow) for flow in flows])
+
+
+def _begins_to_close(flow: Flow) -> int | None:
+    """When the first FIN or RST was sent."""
+    packets = _closing(flow.close)
+    first = (j.packet.t_ns for j in packets if j.packet.flags & (FIN | RST))
+    return min(first, default=None)
 
 
 def _close(check: CloseCheck, flow: Flow) -> _Judged:
     close = flow.close
-    how = _how(close)
+    how = close.how
     actual = _closed(flow, close, how)
     packets = _closing(close)
     judged = _Judged(flow, actual, "", packets)
@@ -186,16 +246,6 @@ def _close(check: CloseCheck, flow: Flow) -> _Judged:
         took = "an unknown number of" if close.segments is None else str(close.segments)
         return replace(judged, reason=f"the close took {took} segments, and not {check.segments}")
     return judged
-
-
-def _how(close: Close) -> str:
-    """`fin`, `rst` or `open`: a reset counts only if the close by FIN was not complete before it."""
-    acks = (close.ack_of_client, close.ack_of_server)
-    if close.fin_client and close.fin_server and acks[0] is not None and acks[1] is not None:
-        done = max(acks[0].packet.t_ns, acks[1].packet.t_ns)
-        if all(reset.packet.t_ns > done for reset in close.rst):
-            return "fin"
-    return "rst" if close.rst else "open"
 
 
 def _closing(close: Close) -> tuple[Journey, ...]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from lab.checks.columns import Packets
-from lab.checks.common import MAX_REFS, Context, failed, passed, plural
+from lab.checks.common import MAX_REFS, Context, failed, passed
 from lab.checks.flows import Pair, none_there
+from lab.checks.moments import Window
+from lab.checks.which import choose, picks, within
 from lab.evidence.model import CallRecord, StreamRecord
 from lab.evidence.packets import Packet
 from lab.evidence.store import Evidence
 from lab.evidence.trace import Flow, Journey
+from lab.quantities import plural
 from lab.scenario.checks import BytesCheck
 from lab.verdict import Finding, PacketRef
 
@@ -49,7 +52,13 @@ def judge_bytes(check: BytesCheck, evidence: Evidence, context: Context) -> Find
     """
     pair = Pair.of(check.from_, check.to, context)
     expected = "the same bytes received as sent"
-    transfers = [*_streams(pair, evidence), *_datagrams(pair, evidence, context)]
+    chosen = choose(check, pair.flows(evidence), pair, evidence)
+    window = Window.of(check, evidence.records)
+    chosen = within(chosen, window, lambda flow: flow.start_ns, "was opened")
+    meant = None if window.whole and not picks(check) else {flow.number for flow in chosen.flows}
+    if window.missing or meant == set():
+        return failed(check, "bytes", expected, "no connection", window.missing or chosen.reason)
+    transfers = [*_streams(pair, evidence, meant), *_datagrams(pair, evidence, context, meant)]
     if not transfers:
         reason = none_there(pair, evidence)
         return failed(check, "bytes", expected, "no connection", reason)
@@ -95,11 +104,13 @@ def _differs(transfer: _Transfer) -> str:
 # --- streams ----------------------------------------------------------------------------------------------
 
 
-def _streams(pair: Pair, evidence: Evidence) -> list[_Transfer]:
-    """Of each connection between the two, opened by either, the bytes from source to target."""
+def _streams(pair: Pair, evidence: Evidence, meant: Container[int] | None) -> list[_Transfer]:
+    """Of each connection between the two, opened by either, the bytes from source to target; `meant` are the
+    numbers of the flows that count."""
     transfers = []
     flows = [(flow, True) for flow in pair.connections(evidence)]
-    flows += [(flow, False) for flow in pair.back.connections(evidence)]
+    known = {flow.number for flow, _ in flows}
+    flows += [(flow, False) for flow in pair.back.connections(evidence) if flow.number not in known]
     used: set[int] = set()
     for flow, forward in sorted(flows, key=lambda item: item[0].start_ns):
         source, target = (flow.client, flow.server) if forward else (flow.server, flow.client)
@@ -107,6 +118,8 @@ def _streams(pair: Pair, evidence: Evidence) -> list[_Transfer]:
         sender = _record(evidence.records.streams, source.host, here, used)
         receiver = _record(evidence.records.streams, target.host, (*here[2:], *here[:2]), used)
         name = f"{source.host}:{source.port} → {target.host}:{target.port}"
+        if meant is not None and flow.number not in meant:
+            continue  # its records are taken all the same: ports may be used again
         if sender is not None and receiver is not None:
             transfers.append(_by_agents(name, sender, receiver))
         elif _carried(flow, source.host):
@@ -205,7 +218,9 @@ class _Datagram:
     sha256: str
 
 
-def _datagrams(pair: Pair, evidence: Evidence, context: Context) -> list[_Transfer]:
+def _datagrams(
+    pair: Pair, evidence: Evidence, context: Context, meant: Container[int] | None
+) -> list[_Transfer]:
     """Of each UDP conversation: the datagrams that one end sent and the other received, one after another.
 
     By the calls where the lab's own sockets made them. A program of the user's own sent what left its host,
@@ -215,6 +230,8 @@ def _datagrams(pair: Pair, evidence: Evidence, context: Context) -> list[_Transf
     everything = evidence.trace.journeys
     for number in Packets.of(pair, evidence.trace, context).of_protocol("udp").numbers:
         journey = everything[number]
+        if meant is not None and journey.flow not in meant:
+            continue
         if journey.packet.sport or journey.packet.dport:  # a later fragment has no ports
             conversations.setdefault(journey.flow, []).append(journey)
     return [_conversation(pair, evidence, journeys) for journeys in conversations.values()]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from lab.checks.common import Context
 from lab.evidence.store import Evidence
-from lab.evidence.trace import WIRE, Flow
+from lab.evidence.trace import WIRE, End, Flow
 from lab.scenario.values import Address
 
 RULES = ("drop", "cut", "partition", "power off")  #: causes of a loss that a step asked for by name
@@ -19,6 +19,14 @@ class Side:
     host: str | None
     port: int | None = None
     address: str | None = None  #: of a literal address that is not a host's
+
+    def is_end(self, end: End) -> bool:
+        """Is this the end of a flow?"""
+        return (
+            self.host in (None, end.host)
+            and self.port in (None, end.port)
+            and self.address in (None, end.address)
+        )
 
     def __str__(self) -> str:
         name = self.address or self.host or "any host"
@@ -59,18 +67,24 @@ class Pair:
         return Pair(replace(self.source, port=None), replace(self.target, port=None))
 
     def connections(self, evidence: Evidence) -> list[Flow]:
-        """The TCP connections that `source` opened to `target`, by time of the first packet."""
-        if self.source.host is None or self.target.host is None:
-            return []
-        flows = evidence.trace.flow_between(
-            self.source.host, self.target.host, sport=self.source.port, dport=self.target.port
-        )
-        return [
-            flow
-            for flow in flows
-            if self.source.address in (None, flow.client.address)
-            and self.target.address in (None, flow.server.address)
-        ]
+        """The TCP connections that `source` opened to `target`, by time of the first packet. One that both
+        opened is seen from `source`: that is the client."""
+        found = []
+        for flow in evidence.trace.flows:
+            if flow.protocol == "tcp":
+                if self._is_of(flow):
+                    found.append(flow)
+                elif self.back._is_of(flow) and flow.simultaneous:
+                    found.append(flow.turned)
+        return found
+
+    def _is_of(self, flow: Flow) -> bool:
+        return self.source.is_end(flow.client) and self.target.is_end(flow.server)
+
+    def flows(self, evidence: Evidence) -> list[Flow]:
+        """All flows between the two, whoever opened them, by time of the first packet; where one side is any
+        host, those of the other."""
+        return [flow for flow in evidence.trace.flows if self._is_of(flow) or self.back._is_of(flow)]
 
 
 def none_there(pair: Pair, evidence: Evidence) -> str:

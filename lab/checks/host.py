@@ -1,21 +1,24 @@
-"""The checks of what a host did: socket states, kernel counters, the order in which calls ended."""
+"""The checks of what a host's kernel shows: socket states, counters."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import pairwise
 
-from lab.checks.common import MAX_REFS, Context, failed, found, hold_count, passed, plural, span
+from lab.checks.common import MAX_REFS, Context, failed, found, hold_count
 from lab.checks.flows import Side, side
+from lab.checks.moments import Window, step_times
 from lab.checks.states import proven_states
 from lab.evidence.model import Endpoint, StateSample
 from lab.evidence.store import Evidence
 from lab.evidence.trace import Flow
-from lab.scenario.checks import CounterCheck, OrderCheck, StateCheck
+from lab.quantities import duration
+from lab.scenario.checks import CounterCheck, StateCheck
 from lab.scenario.ranges import Range
 from lab.verdict import Finding, PacketRef
 
+_LOOKS_NS = 20_000_000  #: looks at the sockets are not farther apart than this while anything moves
 _GONE = "GONE"  #: of a sample: the socket is no more
 #: The kernel has two records of a handshake that is half done; a socket that is no more is CLOSED, says TCP.
 _SAME_STATE = {"NEW_SYN_RECV": "SYN_RECV", _GONE: "CLOSE"}
@@ -35,40 +38,67 @@ class _Socket:
 
 
 def judge_state(check: StateCheck, evidence: Evidence, context: Context) -> Finding:
-    """A socket of `at` in a state: at the end by the last reading, or ever, by samples or by proof.
+    """A socket of `at` in a state: at the end or when a step has ended, by the reading of that moment; or
+    ever (in the check's time), by samples or by proof.
 
     `to` is the other end; `port` is the port of either end. Without `count` one socket is enough.
     """
     wanted = check.count if check.count is not None else Range(1, None)
-    where = _where(check)
-    when = "at the end" if check.when == "end" else "at some time"
+    window = Window.of(check, evidence.records)
+    where, moment = _where(check), check.moment
+    when = {"end": "at the end", "ever": "at some time"}.get(moment, f"when {moment} had ended") + window.text
     expected = f"{check.state}{where} {when}" + (f": {check.count}" if check.count is not None else "")
+    if window.missing:
+        return failed(check, "state", expected, "nothing", window.missing)
     samples = [s for s in evidence.records.states if s.host == check.at and _meant(check, s, context)]
-    known = {_key(s.local, s.remote) for s in samples}
-    if check.when == "end":
-        last = [s for s in samples if s.final and s.state != _GONE]
-        sockets = [_Socket(s.local, s.remote, "read at the end") for s in last if _is(s, check.state)]
-        if check.state == "CLOSE":
-            sockets += _gone(samples, {_key(s.local, s.remote) for s in last})
-        others = _states([s for s in last if not _is(s, check.state)])
+    if moment == "ever":
+        sockets = _ever(check, window, samples, evidence, context)
+        others = _states([s for s in samples if not _is(s, check.state) and window.holds(s.wall_ns)])
+        known = bool(samples)
     else:
-        sockets = _ever(check, samples, evidence, context)
-        others = _states([s for s in samples if not _is(s, check.state)])
+        times = None if moment == "end" else step_times(evidence.records).get(moment)
+        if moment != "end" and times is None:
+            reason = f"step {moment} has no record: it never ended"
+            return failed(check, "state", expected, "nothing", reason)
+        if times is not None:
+            known_by_then, last = _when(moment, times.end_ns, samples, evidence)
+        else:
+            known_by_then, last = samples, [s for s in samples if s.final and s.state != _GONE]
+        known = bool(known_by_then)
+        read = "read at the end" if moment == "end" else "read then"
+        sockets = [_Socket(s.local, s.remote, read) for s in last if _is(s, check.state)]
+        if check.state == "CLOSE":
+            sockets += _gone(known_by_then, {_key(s.local, s.remote) for s in last}, when)
+        others = _states([s for s in last if not _is(s, check.state)])
     held = hold_count(wanted, len(sockets), f"sockets of {check.at}{where} in {check.state} {when}")
-    actual = _actual(check, sockets, others, bool(known))
+    actual = _actual(check, sockets, others, known)
     packets = tuple(ref for socket in sockets for ref in socket.packets)[:MAX_REFS]
     if not held.ok and not sockets:
-        held = held.because(_never(check, where, when, others, bool(known)))
+        held = held.because(_never(check, where, when, others, known))
     return found(check, "state", held, packets, expected=expected, actual=actual)
 
 
-def _gone(samples: list[StateSample], left: set[tuple[str, int, str, int]]) -> list[_Socket]:
+def _when(
+    step: str, end_ns: int, samples: list[StateSample], evidence: Evidence
+) -> tuple[list[StateSample], list[StateSample]]:
+    """What was known of the sockets by the end of a step, and how each was then: as it was read for that
+    step; where nothing was read, as the changes until then tell."""
+    if any(sample.step == step for sample in evidence.records.states):
+        read = [sample for sample in samples if sample.step == step]
+        until = max((sample.wall_ns for sample in read), default=end_ns)
+        return [s for s in samples if s.wall_ns <= until], [s for s in read if s.state != _GONE]
+    before = [sample for sample in samples if sample.wall_ns <= end_ns]
+    last = {_key(sample.local, sample.remote): sample for sample in before}
+    return before, [sample for sample in last.values() if sample.state != _GONE]
+
+
+def _gone(samples: list[StateSample], left: set[tuple[str, int, str, int]], when: str) -> list[_Socket]:
     """Sockets that were seen and are no more: in TCP's words they are CLOSED."""
     gone: dict[tuple[str, int, str, int], _Socket] = {}
     for sample in samples:
         key = _key(sample.local, sample.remote)
         if key not in left:
-            gone.setdefault(key, _Socket(sample.local, sample.remote, "no longer there at the end"))
+            gone.setdefault(key, _Socket(sample.local, sample.remote, f"no longer there {when}"))
     return list(gone.values())
 
 
@@ -107,23 +137,28 @@ def _key(local: Endpoint, remote: Endpoint | None) -> tuple[str, int, str, int]:
 
 
 def _ever(
-    check: StateCheck, samples: list[StateSample], evidence: Evidence, context: Context
+    check: StateCheck,
+    window: Window,
+    samples: list[StateSample],
+    evidence: Evidence,
+    context: Context,
 ) -> list[_Socket]:
     """Every socket that was in the state, once: seen in the samples, or proven by the packets."""
     begin = min((s.wall_ns for s in evidence.records.states), default=0)
     sockets: dict[tuple[str, int, str, int], _Socket] = {}
-    for sample in samples:
-        if _is(sample, check.state):
-            how = f"sampled {span(sample.wall_ns - begin)} after the first sample"
+    for sample, until_ns in _lasting(samples):
+        if _is(sample, check.state) and _overlaps(window, sample.wall_ns, until_ns):
+            how = f"sampled {duration(sample.wall_ns - begin)} after the first sample"
             sockets.setdefault(_key(sample.local, sample.remote), _Socket(sample.local, sample.remote, how))
+    counters = evidence.records.counters.get(check.at)
     for flow in evidence.trace.flows:
         if flow.protocol != "tcp" or check.at not in (flow.client.host, flow.server.host):
             continue
         local, remote = _ends(flow, check.at)
         if not _flow_meant(check, local, remote, context):
             continue
-        proof = proven_states(flow, check.at).get(_SAME_STATE.get(check.state, check.state))
-        if proof is None:
+        proof = proven_states(flow, check.at, counters).get(_SAME_STATE.get(check.state, check.state))
+        if proof is None or not window.holds(proof.t_ns):
             continue
         if check.state == "LISTEN":  # one listener answers many
             key = next((k for k in sockets if k[1] == local.port), ("any", local.port, "", 0))
@@ -133,6 +168,25 @@ def _ever(
             socket = _Socket(local, remote, "proven by packets", proof.packets)
             sockets.setdefault(_key(local, remote), socket)
     return list(sockets.values())
+
+
+def _lasting(samples: list[StateSample]) -> Iterator[tuple[StateSample, int | None]]:
+    """Each sample and until when the socket was seen so; None where it stayed so."""
+    following: dict[tuple[str, int, str, int], int] = {}
+    for sample in reversed(samples):
+        key = _key(sample.local, sample.remote)
+        yield sample, following.get(key)
+        following[key] = sample.wall_ns
+
+
+def _overlaps(window: Window, since_ns: int, until_ns: int | None) -> bool:
+    """Was a socket that was so from `since_ns` on still seen so in the window? Between two looks nobody
+    knows, so the change that the last step made may be seen a moment after its end."""
+    if window.end_ns is not None and since_ns >= window.end_ns:
+        return False
+    if window.begin_ns is None or since_ns > window.begin_ns:
+        return True
+    return until_ns is None or until_ns > window.begin_ns + _LOOKS_NS
 
 
 def _ends(flow: Flow, host: str) -> tuple[Endpoint, Endpoint]:
@@ -161,16 +215,16 @@ def _actual(check: StateCheck, sockets: list[_Socket], others: list[str], known:
         return f"{len(sockets)} in {check.state}: {shown}"
     if others:
         return f"none in {check.state}; {', '.join(others)}"
-    return "no such socket any more" if known and check.when == "end" else "no such socket"
+    return "no such socket any more" if known and check.moment != "ever" else "no such socket"
 
 
 def _never(check: StateCheck, where: str, when: str, others: list[str], known: bool) -> str:
     """Why no socket is in the state."""
     if others:
-        verb = "is" if check.when == "end" else "was seen"
+        verb = "was seen" if check.moment == "ever" else "is" if check.moment == "end" else "was"
         return f"no socket{where} was in {check.state} {when}: it {verb} in {', '.join(others)}"
-    if known and check.when == "end":
-        return f"no socket{where} was left at the end, in no state at all"
+    if known and check.moment != "ever":
+        return f"no socket{where} was left {when}, in no state at all"
     return f"no socket{where} was ever seen, in no state at all"
 
 
@@ -195,35 +249,3 @@ def judge_counter(check: CounterCheck, evidence: Evidence, context: Context) -> 
     before, after = record.before[check.name], record.after[check.name]
     actual = f"{check.name} {after - before:+d} ({before} to {after})"
     return found(check, "counter", held, expected=expected, actual=actual)
-
-
-# --- order ------------------------------------------------------------------------------------------------
-
-
-def judge_order(check: OrderCheck, evidence: Evidence, context: Context) -> Finding:
-    """The steps' calls (programs, actions) ended in this order, by CLOCK_MONOTONIC of the machine."""
-    expected = " before ".join(check.of)
-    ends: dict[str, int] = {}
-    for step in evidence.records.steps:
-        ends[step.step] = step.end_mono_ns
-    for run in evidence.records.runs:
-        ends[run.step] = run.end_mono_ns
-    for call in evidence.records.calls:  # the call's own time goes before that of the step around it
-        ends[call.step] = call.end_mono_ns
-    missing = [name for name in check.of if name not in ends]
-    if missing:
-        reason = f"step {missing[0]} has no record: it never ended"
-        return failed(check, "order", expected, f"{plural(len(missing), 'step')} without a record", reason)
-    if len(set(check.of)) < 2:
-        return failed(check, "order", expected, expected, "one step alone has no order: name at least two")
-    ordered = sorted(check.of, key=lambda name: ends[name])
-    first = ends[ordered[0]]
-    actual = ", ".join(f"{name} at +{span(ends[name] - first)}" for name in ordered)
-    gaps = [(ends[b] - ends[a], a, b) for a, b in pairwise(check.of)]
-    margin = span(min(gaps)[0])
-    wrong = next(((gap, a, b) for gap, a, b in gaps if gap <= 0), None)
-    if wrong is None:
-        return passed(check, "order", expected, actual, margin=margin)
-    gap, a, b = wrong
-    when = "at the same time as" if gap == 0 else f"{span(-gap)} before"
-    return failed(check, "order", expected, actual, f"{b} ended {when} {a}", margin=margin)

@@ -6,26 +6,32 @@ for data from the retransmission timeout that the gaps themselves show (see `lab
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from lab.checks.calls import connect_call, end_of_socket, set_option
 from lab.checks.columns import Packets
-from lab.checks.common import Context, allowed, failed, passed, plural, refs, span
+from lab.checks.common import Context, allowed, failed, passed, refs
 from lab.checks.expect import tolerance_text
 from lab.checks.flows import Pair, no_packets
 from lab.checks.kernel import Backoff, SynSettings, backoff, syn_plan
+from lab.checks.moments import Window
+from lab.checks.which import choose, ordinal, picks
 from lab.evidence.model import CallRecord
 from lab.evidence.packets import ACK, RST, SYN
 from lab.evidence.store import Evidence
 from lab.evidence.trace import Flow, Journey
+from lab.quantities import duration, plural
 from lab.scenario.checks import ScheduleCheck
 from lab.scenario.ranges import span_ns
 from lab.scenario.values import Match
-from lab.units import RoundTrips
+from lab.units import Duration, RoundTrips
 from lab.verdict import Finding, Verdict
 
+_PROBES = ("keep-alive", "zero window probe")
+_KEEPALIVE_INTERVAL = "net.ipv4.tcp_keepalive_intvl"
+_TICKS_NS = 25_000_000  #: TCP_TIMEOUT_MIN, two ticks: 20 ms where a second has 100, and what a timer is late
 _LONGEST = 10_000  #: packets looked at where no segment was sent twice: no list of gaps is as long
 
 
@@ -37,69 +43,141 @@ class _Series:
     flow: Flow | None  #: None for what is no TCP connection
 
     @property
+    def constant(self) -> bool:
+        """Are they keepalive probes? Those come at one interval; window probes back off."""
+        return all(journey.mark == "keep-alive" for journey in self.journeys)
+
+    @property
     def gaps_ns(self) -> tuple[int, ...]:
         times = [journey.packet.t_ns for journey in self.journeys]
         return tuple(b - a for a, b in pairwise(times))
 
 
 def judge_schedule(check: ScheduleCheck, evidence: Evidence, context: Context) -> Finding:
-    """Of several connections (or segments) the one that was sent most often is judged, the first of equals;
-    with `gaps: kernel` every SYN is held against its own socket's schedule.
+    """Every connection that sent such a segment must hold; of each, the segment that was sent most often.
 
-    `syn`: the transmissions of one connection's SYN. `data`: those of one TCP segment; where none was sent
-    twice (UDP, ICMP, a program that sends at intervals), all packets with payload.
+    `syn`, `syn-ack`, `fin`: the transmissions of that segment. `probe`: keepalive and window probes. `data`:
+    those of one TCP segment; where none was sent twice (UDP, ICMP, a program that sends at intervals), all
+    packets with payload.
     """
     pair = Pair.of(check.from_, check.to, context)
-    series = _series(check, pair, evidence, context)
-    expected = "as the kernel's timers say" if check.gaps == "kernel" else _listed(check, pair, context)
-    if series is None:
-        what = "SYN" if check.match == "syn" else "packet with data"
-        return failed(check, "schedule", expected, "no packet", no_packets(pair, evidence, what))
-    if check.gaps != "kernel":
-        rtt = context.rtt(pair.source.host, pair.target.host)
-        if rtt is None and any(isinstance(gap, RoundTrips) for gap in check.gaps):
+    window = Window.of(check, evidence.records)
+    expected = "as the kernel's timers say" if check.gaps == "kernel" else _listed(check)
+    expected += window.text
+    if window.missing:
+        return failed(check, "schedule", expected, "no packet", window.missing)
+    every, reason = _every(check, pair, window, evidence, context)
+    if not every:
+        what = {"syn": "SYN", "syn-ack": "SYN-ACK", "fin": "FIN", "probe": "probe"}.get(check.match)
+        reason = (picks(check) and reason) or no_packets(
+            pair, evidence, (what or "packet with data") + window.text
+        )
+        return failed(check, "schedule", expected, "no packet", reason)
+    findings = [_judged(check, one, pair, expected, evidence, context) for one in every]
+    bad = next((number for number, one in enumerate(findings) if one.verdict is Verdict.FAIL), None)
+    if bad is None:
+        return findings[every.index(max(every, key=lambda one: len(one.journeys)))]
+    if len(findings) == 1:
+        return findings[0]
+    flow, good = every[bad].flow, sum(one.verdict is Verdict.PASS for one in findings)
+    name = "" if flow is None else f", {flow.name}"
+    said = f"{good} of {len(findings)} connections hold; the {ordinal(bad + 1)}{name}: {findings[bad].reason}"
+    return replace(findings[bad], reason=said)
+
+
+def _judged(
+    check: ScheduleCheck, series: _Series, pair: Pair, expected: str, evidence: Evidence, context: Context
+) -> Finding:
+    """What one series says."""
+    if check.gaps == "kernel":
+        if check.match == "syn":
+            return _kernel_syn(check, series, evidence, context)
+        if check.match == "probe" and series.constant:
+            return _kernel_keepalive(check, series, evidence, context)
+        return _kernel_data(check, series, evidence, context)
+    rtts = _round_trips(series, pair, context, len(check.gaps))
+    if any(isinstance(gap, RoundTrips) for gap in check.gaps):
+        if None in rtts:
             reason = f"a gap in rtt needs two hosts of the lab; {pair.target} is none: write it in ms"
             return failed(check, "schedule", expected, _gaps_text(series.gaps_ns), reason)
-        wanted = [context.tolerance.bounds(span_ns(gap, rtt)) for gap in check.gaps]
-        return _judge(check, series, wanted, len(wanted), expected, context)
-    if check.match == "data":
-        return _kernel_data(check, series, evidence, context)
-    findings = [_kernel_syn(check, one, evidence, context) for one in _attempts(pair, evidence)]
-    longest = _kernel_syn(check, series, evidence, context)
-    return next((finding for finding in findings if finding.verdict is Verdict.FAIL), longest)
+        expected += f" (1rtt is {', then '.join(map(str, dict.fromkeys(rtts)))} here)"
+    spans = [span_ns(gap, rtt) for gap, rtt in zip(check.gaps, rtts, strict=True)]
+    wanted = [context.tolerance.bounds(ns) for ns in spans]
+    return _judge(check, series, wanted, len(wanted), expected, context)
 
 
-def _attempts(pair: Pair, evidence: Evidence) -> list[_Series]:
-    """Every connection whose SYN was seen."""
-    flows = pair.connections(evidence)
-    return [_Series(flow.handshake.syn, flow) for flow in flows if flow.handshake.syn]
+def _round_trips(series: _Series, pair: Pair, context: Context, count: int) -> list[Duration | None]:
+    """The configured round trip when each gap began; of gaps that did not come, when the last packet went."""
+    times = [journey.packet.t_ns for journey in series.journeys]
+    begins = [times[min(i, len(times) - 1)] for i in range(count)]
+    return [context.timeline.rtt(pair.source.host, pair.target.host, at_ns) for at_ns in begins]
 
 
-def _listed(check: ScheduleCheck, pair: Pair, context: Context) -> str:
-    gaps = ", ".join(str(gap) for gap in check.gaps)
-    rtt = context.rtt(pair.source.host, pair.target.host)
-    return f"gaps {gaps}" + (f" (1rtt is {rtt} here)" if "rtt" in gaps and rtt is not None else "")
+def _listed(check: ScheduleCheck) -> str:
+    return f"gaps {', '.join(str(gap) for gap in check.gaps)}"
 
 
-def _series(check: ScheduleCheck, pair: Pair, evidence: Evidence, context: Context) -> _Series | None:
-    """What is judged; None where there is nothing."""
+def _every(
+    check: ScheduleCheck, pair: Pair, window: Window, evidence: Evidence, context: Context
+) -> tuple[list[_Series], str]:
+    """What is judged, one series a connection; and why there is none, where the connections say so."""
     if check.match == "syn":
-        flows = pair.connections(evidence)
-        best = max(flows, key=lambda flow: len(flow.handshake.syn), default=None)
-        if best is None or not best.handshake.syn:
-            return None
-        return _Series(best.handshake.syn, best)
-    going = Packets.of(pair, evidence.trace, context)
+        chosen = choose(check, pair.connections(evidence), pair, evidence)
+        found = [_Series(_within(flow.handshake.syn, window), flow) for flow in chosen.flows]
+    else:
+        flows = [flow for flow in pair.flows(evidence) if flow.protocol == "tcp" or not picks(check)]
+        chosen = choose(check, flows, pair, evidence)
+        if picks(check) and not chosen.flows:
+            return [], chosen.reason
+        if check.match == "data":
+            return _data_series(chosen.flows if picks(check) else None, pair, window, evidence, context), ""
+        tcp = [flow for flow in chosen.flows if flow.protocol == "tcp"]
+        found = [_Series(_within(_sent(flow, check.match, pair), window), flow) for flow in tcp]
+    return [one for one in found if one.journeys], chosen.reason
+
+
+def _within(journeys: Iterable[Journey], window: Window) -> tuple[Journey, ...]:
+    return tuple(journey for journey in journeys if window.holds(journey.packet.t_ns))
+
+
+def _sent(flow: Flow, match: str, pair: Pair) -> tuple[Journey, ...]:
+    """The SYN-ACKs, FINs or probes that the pair's source sent in a connection."""
+    if match == "probe":
+        return tuple(j for j in flow.journeys() if j.mark in _PROBES and _from(j, flow, pair))
+    if match == "fin":
+        return tuple(j for j in (*flow.close.fin_client, *flow.close.fin_server) if _from(j, flow, pair))
+    both = (flow.handshake, flow.turned.handshake) if flow.simultaneous else (flow.handshake,)
+    return tuple(j for shake in both for j in shake.syn_ack if _from(j, flow, pair))
+
+
+def _from(journey: Journey, flow: Flow, pair: Pair) -> bool:
+    """Did the pair's source send it?"""
+    here = (journey.packet.source, journey.packet.sport)
+    ends = (end for end in (flow.client, flow.server) if (end.address, end.port) == here)
+    return any(pair.source.is_end(end) for end in ends)
+
+
+def _data_series(
+    flows: Sequence[Flow] | None, pair: Pair, window: Window, evidence: Evidence, context: Context
+) -> list[_Series]:
+    """Of each connection with data (`flows` None: of all) the segment that was sent most often."""
+    going = Packets.of(pair, evidence.trace, context).within(window)
+    if flows is not None:
+        going = going.of_flows(flows)
     packets = going.matching(Match(word="data"))
     if not len(packets):  # a ping has a payload too, though it is no `data` of TCP or UDP
         packets = going.of_protocol("icmp")
     if not len(packets):
-        return None
+        return []
     everything = evidence.trace.journeys
-    most = [everything[i] for i in packets.series()]
-    if len(most) < 2:
-        return _Series(tuple(everything[i] for i in packets.numbers[:_LONGEST]), None)
-    return _Series(tuple(most), None if most[0].flow is None else evidence.trace.flows[most[0].flow])
+    most = [[everything[i] for i in numbers] for numbers in packets.series()]
+    if not any(len(one) > 1 for one in most):
+        return [_Series(tuple(everything[i] for i in packets.numbers[:_LONGEST]), None)]
+    return [
+        _Series(tuple(one), None if one[0].flow is None else evidence.trace.flows[one[0].flow])
+        for one in most
+        if one
+    ]
 
 
 def _judge(
@@ -118,11 +196,11 @@ def _judge(
     pairs = list(zip(gaps, wanted, strict=False))
     bad = next((i for i, (gap, (low, high)) in enumerate(pairs) if not low <= gap <= high), None)
     if pairs:
-        margin = span(min(min(gap - low, high - gap) for gap, (low, high) in pairs))
+        margin = duration(min(min(gap - low, high - gap) for gap, (low, high) in pairs))
     if bad is not None:
         low, high = wanted[bad]
         late = "longer" if gaps[bad] > high else "shorter"
-        reason = f"gap {bad + 1} is {span(gaps[bad])}, {late} than the {allowed(low, high)} allowed"
+        reason = f"gap {bad + 1} is {duration(gaps[bad])}, {late} than the {allowed(low, high)} allowed"
     elif not least <= len(gaps) <= len(wanted):
         count = str(len(wanted)) if least == len(wanted) else f"{least} or {len(wanted)}"
         reason = f"{plural(len(gaps), 'gap')} ({plural(len(gaps) + 1, 'transmission')}), and not {count}"
@@ -135,7 +213,7 @@ def _judge(
 
 
 def _gaps_text(gaps: Sequence[int]) -> str:
-    return "gaps " + ", ".join(span(gap) for gap in gaps) if gaps else "one transmission, no gap"
+    return "gaps " + ", ".join(duration(gap) for gap in gaps) if gaps else "one transmission, no gap"
 
 
 # --- the kernel's own schedule ----------------------------------------------------------------------------
@@ -160,18 +238,57 @@ def _kernel_syn(check: ScheduleCheck, series: _Series, evidence: Evidence, conte
     first = series.journeys[0].packet.t_ns
     begun = list(_sums(plan.gaps_ns, context))
     wanted = [context.tolerance.bounds(gap) for gap in plan.gaps_ns]
+    challenged = _challenged(flow, series, evidence)
+    if challenged is not None:
+        return _after_challenge(check, series, challenged - first, wanted, context)
     gave_up = call is not None and call.error is not None and call.error.name == "ETIMEDOUT"
     ended, why = _end(flow, call, evidence)
     if not gave_up and ended - first < plan.bounds(context.tolerance)[0]:
         # A timer that was due just before the end may have been late for it.
         wanted = [bound for bound, (early, _) in zip(wanted, begun, strict=True) if first + early <= ended]
         least = sum(first + late < ended for _, late in begun)
-        until = f", until {why} after {span(ended - first)}"
+        until = f", until {why} after {duration(ended - first)}"
     else:
         least, until = len(wanted), ""
-    gaps = ", ".join(span(gap) for gap in plan.gaps_ns[: len(wanted)]) or "none"
+    gaps = ", ".join(duration(gap) for gap in plan.gaps_ns[: len(wanted)]) or "none"
     expected = f"gaps {gaps} ({settings}{until})"
     return _judge(check, series, wanted, least, expected, context)
+
+
+def _challenged(flow: Flow, series: _Series, evidence: Evidence) -> int | None:
+    """When an answer came to the first SYN that acknowledges something else: an earlier connection of the
+    same four numbers, which the server still has. The kernel resets that, and sends its SYN again at once
+    (`tcp_rcv_synsent_state_process`: the timer is set to TCP_TIMEOUT_MIN where none ran out before)."""
+    until = series.journeys[1].packet.t_ns if len(series.journeys) > 1 else evidence.trace.end_ns
+    before = flow.previous
+    while before is not None:
+        earlier = evidence.trace.flows[before]
+        for journey in earlier:
+            packet = journey.received
+            if (
+                packet is not None
+                and journey.target == flow.client.host
+                and packet.flags & (SYN | ACK | RST) == ACK
+                and series.journeys[0].packet.t_ns < packet.t_ns < until
+            ):
+                return packet.t_ns
+        before = earlier.previous
+    return None
+
+
+def _after_challenge(
+    check: ScheduleCheck,
+    series: _Series,
+    came_ns: int,
+    wanted: Sequence[tuple[int, int]],
+    context: Context,
+) -> Finding:
+    """The first gap ends with the answer that fits no SYN of ours; from there on the timers run as ever."""
+    low, high = came_ns - context.tolerance.early_ns, context.tolerance.bounds(came_ns)[1] + _TICKS_NS
+    expected = (
+        f"the SYN again at once when an earlier connection is answered for, {duration(came_ns)} after it"
+    )
+    return _judge(check, series, [(low, high), *wanted], 1, expected, context)
 
 
 def _sums(gaps: Sequence[int], context: Context) -> Iterator[tuple[int, int]]:
@@ -205,6 +322,17 @@ def _end(flow: Flow, call: CallRecord | None, evidence: Evidence) -> tuple[int, 
     return min(ends)
 
 
+def _kernel_keepalive(check: ScheduleCheck, series: _Series, evidence: Evidence, context: Context) -> Finding:
+    """Probes at the interval of the host, or of the socket where TCP_KEEPINTVL was set."""
+    host = evidence.records.hosts.get(series.journeys[0].source)
+    flow = series.flow
+    call = None if flow is None else connect_call(flow, evidence.records)
+    own = set_option(call, "TCP_KEEPINTVL", evidence.records)
+    interval = own if own is not None else int((host.sysctls if host else {}).get(_KEEPALIVE_INTERVAL, 75))
+    wanted = [context.tolerance.bounds(interval * 1_000_000_000)] * max(1, len(series.gaps_ns))
+    return _judge(check, series, wanted, len(wanted), f"gaps of {interval} s (keepalive interval)", context)
+
+
 def _kernel_data(check: ScheduleCheck, series: _Series, evidence: Evidence, context: Context) -> Finding:
     expected = "each gap twice the last, from the RTO on"
     gaps = series.gaps_ns
@@ -220,18 +348,17 @@ def _kernel_data(check: ScheduleCheck, series: _Series, evidence: Evidence, cont
     seen: Backoff = backoff(gaps, host.sysctls if host else {}, context.tolerance)
     tolerance = f"{tolerance_text(context.tolerance)}; a late RTO makes its double early by as much"
     distances = [min(gap - low, high - gap) for gap, (low, high) in zip(gaps, seen.bounds_ns, strict=True)]
-    margin = span(min(distances))
+    margin = duration(min(distances))
     if seen.bad is None:
         probe = ", after a tail loss probe" if seen.first else ""
-        actual = f"{actual} (RTO {span(gaps[seen.first or 0])}{probe})"
+        actual = f"{actual} (RTO {duration(gaps[seen.first or 0])}{probe})"
         return passed(
             check, "schedule", expected, actual, tolerance=tolerance, margin=margin, packets=packets
         )
     low, high = seen.bounds_ns[seen.bad]
     late = "longer" if gaps[seen.bad] > high else "shorter"
-    reason = (
-        f"gap {seen.bad + 1} is {span(gaps[seen.bad])}, {late} than back-off allows ({allowed(low, high)})"
-    )
+    off = f"gap {seen.bad + 1} is {duration(gaps[seen.bad])}, {late}"
+    reason = f"{off} than back-off allows ({allowed(low, high)})"
     return failed(
         check, "schedule", expected, actual, reason, tolerance=tolerance, margin=margin, packets=packets
     )

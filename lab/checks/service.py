@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from lab.checks.common import Context, failed, found, hold_count, passed, plural
+from lab.checks.common import Context, failed, found, hold_count, passed
+from lab.checks.moments import Window
 from lab.evidence.model import LogRecord, Records, ServiceRecord
 from lab.evidence.store import Evidence
+from lab.quantities import plural
 from lab.scenario.checks import LogCheck, ServiceCheck
 from lab.scenario.ranges import Range
 from lab.verdict import Finding
@@ -77,24 +79,20 @@ def _wanted(check: ServiceCheck) -> str:
 def judge_log(check: LogCheck, evidence: Evidence, context: Context) -> Finding:
     """How many lines of a service's log match. Without `count` one is enough."""
     records = evidence.records
-    steps = {step.step: step for step in records.steps}
-    for name in (check.after, check.before):
-        if name is not None and name not in steps:
-            return failed(check, "log", f"lines around {name}", "none", f"the step {name} did not run")
-    after = steps[check.after].end_wall_ns if check.after is not None else None
-    before = steps[check.before].start_wall_ns if check.before is not None else None
+    window = Window.of(check, records)
+    if window.missing:
+        return failed(check, "log", f"lines{window.text}", "none", window.missing)
     lines = [
         line
         for line in records.logs
         if line.host == check.at
         and check.service in (None, line.service)
         and check.stream in (None, line.stream)
-        and (after is None or line.wall_ns >= after)
-        and (before is None or line.wall_ns < before)
+        and window.holds(line.wall_ns)
     ]
     matching = [line for line in lines if check.match.holds(line.text)]
     wanted = check.count if check.count is not None else Range(1, None)
-    held = hold_count(wanted, len(matching), f"lines of {check.at} that match {check.match}")
+    held = hold_count(wanted, len(matching), f"lines of {check.at} that match {check.match}{window.text}")
     cut = any(record.log_cut for record in records.services if record.host == check.at)
     if cut and not held.ok:
         held = held.because(f"{held.reason}; it wrote more than is kept, so lines are missing")

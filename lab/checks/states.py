@@ -2,6 +2,8 @@
 
 Sampling sees a state only if it lasts; packets prove also those that last for microseconds. What is claimed
 here is strict: where the packets leave two readings (a FIN that may have waited behind unsent data), nothing.
+Nor where the host's counters say that its kernel did without the socket: a SYN cookie, a TIME_WAIT for which
+there was no room.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from lab.evidence.journeys import CORRUPTED
+from lab.evidence.model import CounterRecord
 from lab.evidence.packets import ACK, FIN, RST, SYN, TCP, Capture
 from lab.evidence.trace import Flow
 from lab.verdict import PacketRef
@@ -59,8 +62,28 @@ class _Seen(NamedTuple):
         return self.seq + self.length + (self.flags & FIN)
 
 
-def proven_states(flow: Flow, host: str) -> Mapping[str, Proof]:
-    """The states that `host`'s end of a TCP flow passed through, with the first proof of each."""
+#: States that packets do not prove where one of these counters moved: the kernel did without the socket.
+_WITHOUT_SOCKET = {
+    "SYN_RECV": ("TcpExtSyncookiesSent", "TcpExtTCPReqQFullDoCookies"),
+    "TIME_WAIT": ("TcpExtTCPTimeWaitOverflow",),
+}
+
+
+def proven_states(flow: Flow, host: str, counters: CounterRecord | None = None) -> Mapping[str, Proof]:
+    """The states that `host`'s end of a TCP flow passed through, with the first proof of each. `counters` are
+    the host's own."""
+    return {
+        state: proof
+        for state, proof in _proven(flow, host).items()
+        if not any(_moved(counters, name) for name in _WITHOUT_SOCKET.get(state, ()))
+    }
+
+
+def _moved(counters: CounterRecord | None, name: str) -> bool:
+    return counters is not None and counters.after.get(name, 0) > counters.before.get(name, 0)
+
+
+def _proven(flow: Flow, host: str) -> Mapping[str, Proof]:
     columns = flow.all_journeys
     if flow.protocol != "tcp" or host not in (flow.client.host, flow.server.host):
         return {}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from statistics import median
 
 from lab.checks.columns import Packets
-from lab.checks.common import Context, failed, found, hold_count, passed, plural, refs, span
+from lab.checks.common import Context, failed, found, hold_count, passed, refs
 from lab.checks.expect import hold_elapsed
 from lab.checks.flows import Pair, no_packets
+from lab.checks.moments import Window
+from lab.checks.which import Which, choose, picks
 from lab.evidence.store import Evidence
 from lab.evidence.trace import WIRE
-from lab.link import one_way_delay
+from lab.quantities import duration, percentage, plural
 from lab.scenario.checks import (
     DuplicatedCheck,
     LossCheck,
@@ -18,10 +21,36 @@ from lab.scenario.checks import (
     PacketsCheck,
     ReorderedCheck,
     RetransmissionsCheck,
+    TimedCheck,
 )
+from lab.scenario.ranges import Range
 from lab.stats import IMPOSSIBLE, binomial_test, enough_for, interval
-from lab.units import Duration
 from lab.verdict import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """The packets that a check looks at, or why it has none to look at."""
+
+    packets: Packets
+    window: Window
+    reason: str = ""
+
+
+def _look(
+    check: TimedCheck, pair: Pair, evidence: Evidence, context: Context, which: Which | None = None
+) -> _Looked:
+    """The packets of a pair in the check's time; of its connections, where it means some."""
+    window = Window.of(check, evidence.records)
+    packets = Packets.of(pair, evidence.trace, context)
+    if window.missing:
+        return _Looked(packets.without(packets), window, window.missing)
+    if which is not None and picks(which):
+        chosen = choose(which, pair.flows(evidence), pair, evidence)
+        packets = packets.of_flows(chosen.flows)
+        if not chosen.flows:
+            return _Looked(packets, window, chosen.reason)
+    return _Looked(packets.within(window), window)
 
 
 def judge_packets(check: PacketsCheck, evidence: Evidence, context: Context) -> Finding:
@@ -30,11 +59,13 @@ def judge_packets(check: PacketsCheck, evidence: Evidence, context: Context) -> 
     where = {"sender": "sent", "receiver": "received", "lost": "lost"}[check.at]
     noun = "packet" if check.match.word == "any" else f"{check.match} packet"
     kind = f"{noun}s"
-    expected = f"{check.count} {noun if check.count.exact == 1 else kind} {where}"
     blind = _blind(check.at, pair, evidence)
-    if blind:
-        return failed(check, "packets", expected, "nothing", blind)
-    matching = Packets.of(pair, evidence.trace, context).matching(check.match)
+    looked = _look(check, pair, evidence, context, check)
+    where += looked.window.text
+    expected = f"{check.count} {noun if check.count.exact == 1 else kind} {where}"
+    if blind or looked.reason:
+        return failed(check, "packets", expected, "nothing", blind or looked.reason)
+    matching = looked.packets.matching(check.match, at_receiver=check.at == "receiver")
     if check.at == "sender":
         meant = matching.sent
     else:
@@ -53,6 +84,11 @@ def judge_packets(check: PacketsCheck, evidence: Evidence, context: Context) -> 
     return found(check, "packets", held, meant.refs(), expected=expected, actual=actual)
 
 
+def _absent(count: Range, pair: Pair, evidence: Evidence, context: Context) -> bool:
+    """Is no packet what is asked for? Where none ever went that way there is nothing to judge."""
+    return count.max == 0 and len(Packets.of(pair, evidence.trace, context)) > 0
+
+
 def _blind(at: str, pair: Pair, evidence: Evidence) -> str:
     """Why the captures cannot tell, "" where they can: zero packets seen with closed eyes is no zero."""
     needed = {"sender": (pair.source,), "receiver": (pair.target,), "lost": (pair.source, pair.target)}[at]
@@ -67,10 +103,13 @@ def _blind(at: str, pair: Pair, evidence: Evidence) -> str:
 def judge_retransmissions(check: RetransmissionsCheck, evidence: Evidence, context: Context) -> Finding:
     """How many segments sent again bytes (or a SYN or FIN) that had been sent before."""
     pair = Pair.of(check.from_, check.to, context)
-    sent = Packets.of(pair, evidence.trace, context).sent
-    expected = f"{check.count} retransmissions"
-    if not len(sent):
-        return failed(check, "retransmissions", expected, "no packet", no_packets(pair, evidence))
+    looked = _look(check, pair, evidence, context, check)
+    sent = looked.packets.sent
+    expected = f"{check.count} retransmissions{looked.window.text}"
+    blind = _blind("sender", pair, evidence)
+    if looked.reason or blind or (not len(sent) and not _absent(check.count, pair, evidence, context)):
+        reason = looked.reason or blind or no_packets(pair, evidence)
+        return failed(check, "retransmissions", expected, "no packet", reason)
     again = sent.sent_again
     held = hold_count(check.count, len(again), f"retransmissions {pair}")
     actual = f"{len(again):,} of {plural(len(sent), 'packet')}"
@@ -78,31 +117,31 @@ def judge_retransmissions(check: RetransmissionsCheck, evidence: Evidence, conte
 
 
 def judge_one_way(check: OneWayCheck, evidence: Evidence, context: Context) -> Finding:
-    """The median time from leaving one host to arriving at the other. `1rtt` is the pair's round trip."""
+    """The median time from leaving one host to arriving at the other. `1rtt` is the pair's round trip when
+    the packet in the middle was sent."""
     pair = Pair.of(check.from_, check.to, context)
-    delays = sorted(Packets.of(pair, evidence.trace, context).delays_ns())
+    looked = _look(check, pair, evidence, context)
+    delays = sorted(looked.packets.delays_ns())
     if not delays:
-        reason = no_packets(pair, evidence, "packet that arrived")
+        reason = looked.reason or no_packets(pair, evidence, f"packet that arrived{looked.window.text}")
         return failed(check, "one_way", f"median {check.delay}", "no packet", reason)
     middle = round(median(delay for delay, _ in delays))
-    rtt = context.rtt(pair.source.host, pair.target.host)
+    sent_ns = evidence.trace.journeys[delays[len(delays) // 2][1]].packet.t_ns
+    rtt = context.timeline.rtt(pair.source.host, pair.target.host, sent_ns)
     held = hold_elapsed(check.delay, middle, rtt, context.tolerance, f"one way {pair}")
-    actual = f"median {span(middle)} of {plural(len(delays), 'packet')}"
+    actual = f"median {duration(middle)} of {plural(len(delays), 'packet')}"
     if len(delays) > 1:
-        actual += f", {span(delays[0][0])} to {span(delays[-1][0])}"
+        actual += f", {duration(delays[0][0])} to {duration(delays[-1][0])}"
     if not held.ok:
-        held = held.because(f"{held.reason}{_configured(pair, context)}")
+        held = held.because(f"{held.reason}{_configured(pair, context, sent_ns)}")
     typical = dict.fromkeys(delays[index][1] for index in (len(delays) // 2, 0, -1))
     packets = refs(evidence.trace.journeys[i] for i in typical)
     return found(check, "one_way", held, packets, expected=f"median {held.expected}", actual=actual)
 
 
-def _configured(pair: Pair, context: Context) -> str:
-    source, target = pair.source.host, pair.target.host
-    if source in context.links and target in context.links:
-        delay: Duration = one_way_delay(context.links[str(source)], context.links[str(target)])
-        return f" (configured at first: {delay})"
-    return ""
+def _configured(pair: Pair, context: Context, at_ns: int) -> str:
+    delay = context.timeline.one_way(pair.source.host, pair.target.host, at_ns)
+    return "" if delay is None else f" (configured then: {delay})"
 
 
 def judge_loss(check: LossCheck, evidence: Evidence, context: Context) -> Finding:
@@ -114,21 +153,22 @@ def judge_loss(check: LossCheck, evidence: Evidence, context: Context) -> Findin
     pair = Pair.of(check.from_, check.to, context)
     share = check.rate.fraction
     expected = f"{check.rate} lost"
-    decided = Packets.of(pair, evidence.trace, context).decided
+    looked = _look(check, pair, evidence, context)
+    decided = looked.packets.decided
     taken = decided.taken_by_name
     left = decided.without(taken)
     lost = left.lost
     n, k = len(left), len(lost)
     left_out = f"; {len(taken):,} more taken by drop, cut, partition or power left out" if len(taken) else ""
     if n == 0:
-        reason = no_packets(pair, evidence) + left_out
+        reason = (looked.reason or no_packets(pair, evidence)) + left_out
         return failed(check, "loss", expected, "no packet", reason)
     low, high = interval(k, n)
-    actual = f"{k:,} of {n:,} lost ({100 * k / n:.3g} %){left_out}"
+    actual = f"{k:,} of {n:,} lost ({percentage(k / n)}){left_out}"
     tolerance = f"exact binomial test, p ≥ {IMPOSSIBLE:g}"
     enough = enough_for(share)
     p = binomial_test(k, n, share)
-    margin = f"p = {p:.3g}; 99.9 % interval {100 * low:.3g} % to {100 * high:.3g} %"
+    margin = f"p = {p:.3g}; 99.9 % interval {percentage(low)} to {percentage(high)}"
     if p < IMPOSSIBLE:
         more = "more" if k > n * share else "fewer"
         reason = f"{k:,} of {n:,} packets were lost, {more} than chance allows at {check.rate} (p = {p:.2g})"
@@ -149,31 +189,36 @@ def judge_loss(check: LossCheck, evidence: Evidence, context: Context) -> Findin
 def judge_reordered(check: ReorderedCheck, evidence: Evidence, context: Context) -> Finding:
     """How many packets arrived after one that was sent later (RFC 4737)."""
     pair = Pair.of(check.from_, check.to, context)
-    arrived = Packets.of(pair, evidence.trace, context).sent.received
+    looked = _look(check, pair, evidence, context)
+    arrived = looked.packets.sent.received
     late = arrived.reordered
-    return _arrivals(check, evidence, pair, "reordered", len(arrived), len(late), late)
+    return _arrivals(check, evidence, context, pair, looked, len(arrived), len(late), late)
 
 
 def judge_duplicated(check: DuplicatedCheck, evidence: Evidence, context: Context) -> Finding:
     """How many packets arrived a second time, or more often, though sent once."""
     pair = Pair.of(check.from_, check.to, context)
-    arrived = Packets.of(pair, evidence.trace, context).received
+    looked = _look(check, pair, evidence, context)
+    arrived = looked.packets.received
     twice = arrived.duplicated
-    return _arrivals(check, evidence, pair, "duplicated", len(arrived), twice.copies, twice)
+    return _arrivals(check, evidence, context, pair, looked, len(arrived), twice.copies, twice)
 
 
 def _arrivals(
     check: ReorderedCheck | DuplicatedCheck,
     evidence: Evidence,
+    context: Context,
     pair: Pair,
-    name: str,
+    looked: _Looked,
     arrived: int,
     count: int,
     which: Packets,
 ) -> Finding:
-    expected = f"{check.count} {name}"
-    if not arrived:
-        reason = no_packets(pair, evidence, "packet that arrived")
+    name = check.check
+    expected = f"{check.count} {name}{looked.window.text}"
+    blind = _blind("lost", pair, evidence)
+    if looked.reason or blind or (not arrived and not _absent(check.count, pair, evidence, context)):
+        reason = looked.reason or blind or no_packets(pair, evidence, "packet that arrived")
         return failed(check, name, expected, "no packet", reason)
     held = hold_count(check.count, count, f"packets {name} {pair}")
     actual = f"{count:,} {name} of {arrived:,} that arrived"

@@ -15,6 +15,7 @@ from lab.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, LabError
 
 #: name → its line in `lab --help`. Loading all the modules costs half a second, most of it the SDK.
 COMMANDS = {
+    "init": "write a first scenario and CI files into a project of your own",
     "run": "run scenarios and judge them",
     "check": "validate scenarios; needs no Docker",
     "list": "list the cases of scenarios",
@@ -25,10 +26,10 @@ COMMANDS = {
     "report": "draw a stored run again: HTML, diagram, terminal",
     "recheck": "judge a stored run again, also by other expectations",
     "pcap": "one merged pcapng of a stored run",
-    "schema": "print the JSON Schema of the scenario format",
+    "schema": "print the JSON Schema of the scenario format, or write it into a project",
     "compose": "print a scenario's hosts as a Compose file",
     "doctor": "what this machine can do, and how to mend what is missing",
-    "clean": "remove what dead runs left behind",
+    "clean": "remove what dead runs left behind, or only look",
     "engine": "the lab's own Docker engine: up, down, status",
     "images": "build the images that are missing",
     "client": "the article's client, by hand",

@@ -14,8 +14,11 @@ from lab.cli.options import parse_params
 @click.option("--param", "params", multiple=True, metavar="K=V", help="Only this value of a parameter.")
 def command(paths: tuple[Path, ...], params: tuple[str, ...]) -> None:
     """Validate scenarios, all errors of all files at once; needs no Docker. Exit status 2 for an error."""
-    from lab.scenario.load import load_all
+    from lab.scenario.load import load_all, noted
+    from lab.site import load_site
 
-    cases = load_all(paths, params=parse_params(params))
+    cases = load_all(paths, params=parse_params(params), policy=load_site().policy)
+    for note in noted(cases):
+        click.echo(note)
     files = len({case.path for case in cases})
     click.echo(f"{files} file{'s' * (files != 1)}, {len(cases)} case{'s' * (len(cases) != 1)}: valid")

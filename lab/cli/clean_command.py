@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from lab.errors import EXIT_ENVIRONMENT
+from lab.errors import EXIT_ENVIRONMENT, EXIT_FAIL
+
+if TYPE_CHECKING:
+    from lab.engine.clean import Leftover
 
 
 @click.command("clean")
 @click.option("--kept", is_flag=True, help="Labs that stand on purpose (`lab up`, `run --keep`) too.")
-def command(kept: bool) -> int:
-    """Remove the containers and networks of runs whose owner is dead. Living runs are never touched."""
+@click.option(
+    "--check", is_flag=True, help="Remove nothing: exit status 1 where a run that is over left anything."
+)
+def command(kept: bool, check: bool) -> int:
+    """Remove containers, networks and volumes of runs whose owner is dead. Living runs are never touched."""
     from lab.engine.clean import Owner, leftovers, sweep
     from lab.engine.private import find_engine
     from lab.site import load_site
 
+    if check and kept:
+        raise click.UsageError("--check goes without --kept: it removes nothing, and names kept labs too")
     site = load_site()
     engine = find_engine(lambda text: click.echo(text, err=True), address=site.engine_address, start=False)
+    if check:
+        return _check([left for left in leftovers(engine) if left.owner is not Owner.ALIVE])
     owners = (Owner.DEAD, Owner.UNKNOWN, *((Owner.KEPT,) if kept else ()))
     swept = sweep(engine, owners=owners, progress=click.echo)
-    for name in (*swept.containers, *swept.networks):
+    for name in (*swept.containers, *swept.networks, *swept.volumes):
         click.echo(f"removed {name}")
     for failure in swept.failures:
         click.echo(f"could not be removed: {failure}", err=True)
@@ -29,3 +41,15 @@ def command(kept: bool) -> int:
     if not swept:
         click.echo("nothing to remove")
     return EXIT_ENVIRONMENT if swept.failures else 0
+
+
+def _check(over: list[Leftover]) -> int:
+    """Names what runs that are over have left, labs that were kept on purpose too."""
+    for left in over:
+        names = ", ".join((*left.containers.values(), *left.networks.values(), *left.volumes))
+        click.echo(f"left by run {left.run} ({left.owner.value}): {names}")
+    if not over:
+        click.echo("nothing was left behind")
+        return 0
+    click.echo(f"{len(over)} run{'s' * (len(over) != 1)} left something behind")
+    return EXIT_FAIL

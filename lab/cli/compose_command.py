@@ -16,5 +16,7 @@ def command(path: Path, params: tuple[str, ...]) -> None:
     """Print the hosts of a scenario as a Compose file (of its first case). Without the wire."""
     from lab.runner.compose import compose_text
     from lab.scenario.load import load
+    from lab.site import load_site
 
-    click.echo(compose_text(load(path, params=parse_params(params))[0].scenario), nl=False)
+    cases = load(path, params=parse_params(params), policy=load_site().policy)
+    click.echo(compose_text(cases[0].scenario), nl=False)

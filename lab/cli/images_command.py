@@ -6,12 +6,22 @@ import click
 
 
 @click.command("images")
+@click.option(
+    "--tags", "only_tags", is_flag=True, help="Print the tags alone: builds nothing, needs no Docker."
+)
 @click.option("--prune", is_flag=True, help="Remove the lab's images of former sources.")
-def command(prune: bool) -> None:
+def command(only_tags: bool, prune: bool) -> None:
     """Build the images that are missing; images whose sources have not changed are left as they are."""
-    from lab.engine.images import ensure_images, prune_images
+    from lab.engine.images import ensure_images, prune_images, sources
     from lab.engine.private import find_engine
     from lab.site import load_site
+
+    if only_tags:
+        if prune:
+            raise click.UsageError("--tags goes without --prune: it looks at no engine")
+        for source in sources():
+            click.echo(source.tag)
+        return
 
     def say(text: str) -> None:
         click.echo(text, err=True)

@@ -23,8 +23,10 @@ def command(
 ) -> None:
     """List the cases of scenarios (of the folder scenarios/ where none is named), with summary and tags."""
     from lab.runner.selection import Selection
+    from lab.site import load_site
 
-    cases = Selection(paths or (Path("scenarios"),), keyword, tags, parse_params(params)).cases()
+    selection = Selection(paths or (Path("scenarios"),), keyword, tags, parse_params(params))
+    cases = selection.cases(load_site().policy)
     click.echo(as_json(cases) if form == "json" else as_text(cases), nl=False)
 
 

@@ -48,9 +48,10 @@ def command(
     people and for files), `file`, `args` (the arguments of `lab run`) and `cases` (how many those are).
     """
     from lab.runner.selection import Selection
+    from lab.site import load_site
 
     given = parse_params(params)
-    cases = Selection(paths or (Path("scenarios"),), keyword, tags, given).cases()
+    cases = Selection(paths or (Path("scenarios"),), keyword, tags, given).cases(load_site().policy)
     entries = by_file(cases, given, keyword) if by == "file" else by_case(cases)
     click.echo(as_github(entries) if form == "github" else as_json(entries))
 

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 
 @click.command("schema")
-def command() -> None:
-    """Print the JSON Schema of the scenario format, as it stands in schema/scenario-v1.json."""
+@click.option(
+    "--write", is_flag=True, help="Into PATH in place of stdout; an older schema there is replaced."
+)
+@click.argument("path", required=False, type=click.Path(path_type=Path))
+def command(write: bool, path: Path | None) -> None:
+    """Print the JSON Schema of the scenario format, for editors, or write it into a project.
+
+    PATH goes with --write, and is schema/scenario-v1.json by default. A scenario leads an editor there by its
+    first line: # yaml-language-server: $schema=../schema/scenario-v1.json
+    """
+    if write:
+        from lab.project import SCHEMA, write_schema
+
+        target = path or SCHEMA
+        write_schema(target)
+        click.echo(f"wrote {target}")
+        return
+    if path is not None:
+        raise click.UsageError("PATH goes with --write")
     from lab.scenario.schema import schema_text
 
     click.echo(schema_text(), nl=False)

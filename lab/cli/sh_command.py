@@ -15,7 +15,11 @@ import click
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND]...")
 @click.option("--run", metavar="ID", help="Which lab, where several stand.")
 def command(host: str, words: tuple[str, ...], run: str | None) -> int:
-    """A shell on HOST of a lab that stands, or COMMAND there. `wire` is the router between the hosts."""
+    """A shell on HOST of a lab that stands, or COMMAND there. `wire` is the router between the hosts.
+
+    Stdin is passed on where it is not a terminal: lab sh client wc -l < file. In a loop that reads a file,
+    write lab sh … < /dev/null, as for ssh.
+    """
     from lab.engine.private import find_engine
     from lab.errors import UsageError
     from lab.runner.standing import choose
@@ -28,11 +32,9 @@ def command(host: str, words: tuple[str, ...], run: str | None) -> int:
     if host not in lab.hosts:
         raise UsageError(f"run {lab.run} has no host {host!r} that stands: it has {', '.join(lab.hosts)}")
     container = lab.hosts[host].id
-    if words:
-        done = engine.exec(container, list(words), timeout=3600.0)
-        sys.stdout.buffer.write(done.stdout)
-        sys.stderr.buffer.write(done.stderr)
-        return done.exit_code
+    stdin = _piped()
+    if words or stdin is not None:
+        return engine.exec_attached(container, list(words) or ["/bin/bash"], stdin, _write)
     docker = shutil.which("docker")
     if docker is None:
         raise UsageError("a shell needs the command `docker`", hint=f"name a command: lab sh {host} ip route")
@@ -40,3 +42,16 @@ def command(host: str, words: tuple[str, ...], run: str | None) -> int:
     return subprocess.run(
         [docker, "exec", "-it", container, "/bin/bash"], env=environment, check=False
     ).returncode
+
+
+def _piped() -> int | None:
+    """The descriptor of stdin where it is a file or a pipe; None for a terminal, and where it is closed."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return None
+    return sys.stdin.fileno()
+
+
+def _write(stream: int, data: bytes) -> None:
+    out = sys.stdout.buffer if stream == 1 else sys.stderr.buffer
+    out.write(data)
+    out.flush()

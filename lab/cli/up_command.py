@@ -19,8 +19,9 @@ def command(path: Path, keyword: str | None, params: tuple[str, ...], wire: str 
     """Bring up the hosts of a scenario, linked as it says, and leave them standing; its steps are not run."""
     from lab.runner.invocation import bring_up
     from lab.runner.selection import Selection
+    from lab.site import load_site
 
-    cases = Selection((path,), keyword, (), parse_params(params)).cases()
+    cases = Selection((path,), keyword, (), parse_params(params)).cases(load_site().policy)
     if len(cases) > 1:
         from lab.errors import UsageError
 

@@ -17,7 +17,7 @@ LABEL_RUN = "lab.run"  #: id of the run that owns an object
 LABEL_PID = "lab.pid"  #: process id of the owner, for people
 LABEL_BOOT = "lab.boot"  #: boot id of the owner's machine, for people
 LABEL_LOCK = "lab.lock"  #: the lock file that the owner holds while it lives
-LABEL_ROLE = "lab.role"  #: `host`, `wire`, `service`, `network`
+LABEL_ROLE = "lab.role"  #: `host`, `programs`, `wire`, `service`, `network`
 LABEL_HOST = "lab.host"  #: name of the host, in the scenario's words
 
 
@@ -329,6 +329,10 @@ class Engine(Protocol):
         Only what its limit has left. Who follows a flood may miss lines in the middle:
         `lab.engine.service.log_is_whole` tells.
         """
+        ...
+
+    def disk_used(self, container_id: str) -> int:
+        """Bytes of its writable layer: what was made or changed over its image."""
         ...
 
     def read_file(self, container_id: str, path: str) -> bytes:

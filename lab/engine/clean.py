@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from lab.engine.base import LABEL_BOOT, LABEL_LOCK, LABEL_PID, LABEL_RUN, Engine
 from lab.engine.state import state_dir
-from lab.errors import EngineError, LabEnvironmentError, LabError
+from lab.errors import EngineError, LabEnvironmentError
 
 LABEL_MACHINE = "lab.machine"  #: the owner's machine: a lock file says nothing about a run on another one
 
@@ -289,25 +288,3 @@ def _first_line(path: str) -> str:
         return Path(path).read_text().strip()
     except OSError:
         return ""
-
-
-def main() -> int:
-    """`python -m lab.engine.clean`: for CI, exit status 1 where a run that is over has left anything."""
-    from lab.engine.private import find_engine
-
-    try:
-        engine = find_engine(start=False)
-        left = [run for run in leftovers(engine) if run.owner is not Owner.ALIVE]
-    except LabError as error:
-        print(f"{error}\n{error.hint}".strip(), file=sys.stderr)
-        return error.exit_code
-    engine.close()
-    for run in left:
-        names = [*run.containers.values(), *run.networks.values(), *run.volumes]
-        print(f"left by run {run.run} ({run.owner.value}): {names}")
-    print("nothing was left behind" if not left else f"{len(left)} runs left something behind")
-    return 1 if left else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

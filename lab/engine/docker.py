@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
+import socket
 import tarfile
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import AddressValueError, IPv4Network, NetmaskValueError
@@ -27,13 +30,19 @@ from lab.engine.bodies import container_body, exit_code, status_of
 from lab.engine.endpoint import Endpoint
 from lab.engine.logs import DockerLogs
 from lab.engine.store import DockerImages, calling
-from lab.engine.stream import STDERR, STDOUT, DockerStream, Frames, hijack
-from lab.errors import EngineError, SubnetTaken
+from lab.engine.stream import STDERR, STDOUT, DockerStream, Frames, feed, hijack
+from lab.errors import EngineError, SubnetTaken, SysctlRefused
 
 #: What 20.10 (Debian 12) speaks; 29.0 to 29.2 want 1.44, so the engine's own minimum wins where higher.
 API_VERSION = "1.41"
 #: A local engine answers /version in 1 to 5 ms; one that takes longer than this is stuck.
 ANSWER_PATIENCE = 10.0
+
+#: What runc and crun say of a sysctl that the kernel does not take.
+_SYSCTL = re.compile(
+    r"(?P<verb>open|write(?: to)?) [`'\"]?/proc/sys/(?P<path>net/[^:`'\"\s]+)[`'\"]?: (?P<why>[^:]+)"
+)
+_NO_SYSCTL = "the kernel has no such sysctl"
 
 
 def connect(endpoint: Endpoint, *, patience: float = ANSWER_PATIENCE) -> DockerEngine:
@@ -136,7 +145,12 @@ class DockerEngine(DockerImages):
             "Internal": True,
             "IPAM": {"Driver": "default", "Config": [{"Subnet": str(spec.subnet)}]},
             # The engine's machine must not be reachable at the first address.
-            "Options": {"com.docker.network.bridge.inhibit_ipv4": "true"},
+            "Options": {
+                "com.docker.network.bridge.inhibit_ipv4": "true",
+                # Docker 28 announces every endpoint by three gratuitous ARPs, which captures would show.
+                # 20.10 takes the option and knows nothing of it: it announces nothing.
+                "com.docker.network.advertise_addr_nmsgs": "0",
+            },
             "Labels": dict(spec.labels),
         }
         try:
@@ -176,8 +190,15 @@ class DockerEngine(DockerImages):
         return DockerStream(connection, rest, f"container {container_id[:12]}")
 
     def start(self, container_id: str) -> None:
-        with calling(f"start container {container_id[:12]}"):
-            self._api.start(container_id)
+        try:
+            with calling(f"start container {container_id[:12]}"):
+                self._api.start(container_id)
+        except EngineError as error:
+            if refused := _SYSCTL.search(str(error)):
+                unknown = refused["verb"] == "open"
+                why = _NO_SYSCTL if unknown else f"the kernel refuses the value ({refused['why']})"
+                raise SysctlRefused(refused["path"].replace("/", "."), why) from error
+            raise
 
     def kill(self, container_id: str, signal: str = "KILL") -> None:
         with calling(f"kill container {container_id[:12]}"):
@@ -230,17 +251,14 @@ class DockerEngine(DockerImages):
         each: Callable[[StreamName, bytes], None] | None = None,
     ) -> ExecResult:
         deadline = Deadline.after(timeout, f"run {' '.join(argv)} in container {container_id[:12]}")
-        body: dict[str, Any] = {"AttachStdout": True, "AttachStderr": True, "Cmd": list(argv)}
+        more: dict[str, Any] = {}
         if user is not None:
-            body["User"] = user
+            more["User"] = user
         if working_dir is not None:
-            body["WorkingDir"] = working_dir
+            more["WorkingDir"] = working_dir
         if environment:
-            body["Env"] = [f"{name}={value}" for name, value in environment.items()]
-        identity = self._post(deadline.what, f"/containers/{container_id}/exec", body)["Id"]
-        connection, rest = hijack(
-            self.endpoint, f"/v{self.api_version}/exec/{identity}/start", {"Detach": False, "Tty": False}
-        )
+            more["Env"] = [f"{name}={value}" for name, value in environment.items()]
+        identity, connection, rest = self._start_exec(deadline.what, container_id, argv, **more)
         output = {STDOUT: bytearray(), STDERR: bytearray()}
         whole = True
 
@@ -269,6 +287,51 @@ class DockerEngine(DockerImages):
 
     def logs(self, container_id: str, *, follow: bool = False) -> DockerLogs:
         return DockerLogs(self.endpoint, self.api_version, container_id, follow=follow)
+
+    def disk_used(self, container_id: str) -> int:
+        with calling(f"measure container {container_id[:12]}"):
+            url = self._api._url("/containers/{0}/json", container_id)
+            answer = self._api._result(self._api._get(url, params={"size": True}), json=True)
+        return int(answer.get("SizeRw") or 0)
+
+    def exec_attached(
+        self,
+        container_id: str,
+        argv: Sequence[str],
+        stdin: int | None,
+        write: Callable[[int, bytes], object],
+    ) -> int:
+        """Runs a command as a shell would, for as long as it takes; its exit status.
+
+        `stdin` is a descriptor that is read to its end for the command's stdin (None: the command has none).
+        Output goes to `write(1 or 2, data)` as it comes.
+        """
+        what = f"run {' '.join(argv)} in container {container_id[:12]}"
+        identity, connection, rest = self._start_exec(what, container_id, argv, stdin=stdin is not None)
+
+        def recv(size: int) -> bytes:
+            try:
+                return connection.recv(size)
+            except OSError as error:
+                raise EngineError(f"{what}: {error}") from error
+
+        with connection:
+            if stdin is not None:
+                # A daemon: its read may outlast the command, and must not keep the lab from ending.
+                threading.Thread(target=feed, args=(stdin, connection), daemon=True).start()
+            frames = Frames(recv, rest)
+            while (frame := frames.read()) is not None:
+                write(STDERR if frame[0] == STDERR else STDOUT, frame[1])
+        return self._exec_status(identity, Deadline.after(ANSWER_PATIENCE, what))
+
+    def _start_exec(
+        self, what: str, container_id: str, argv: Sequence[str], *, stdin: bool = False, **more: Any
+    ) -> tuple[str, socket.socket, bytes]:
+        """Its id, the connection to it, and what of its output has come already."""
+        body = {"AttachStdin": stdin, "AttachStdout": True, "AttachStderr": True, "Cmd": list(argv), **more}
+        identity = str(self._post(what, f"/containers/{container_id}/exec", body)["Id"])
+        start = f"/v{self.api_version}/exec/{identity}/start"
+        return identity, *hijack(self.endpoint, start, {"Detach": False, "Tty": False})
 
     def read_file(self, container_id: str, path: str) -> bytes:
         what = f"read {path} of container {container_id[:12]}"

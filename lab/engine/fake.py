@@ -270,6 +270,9 @@ class FakeEngine:
     def logs(self, container_id: str, *, follow: bool = False) -> FakeLogs:
         return FakeLogs(self._container(container_id).process.log, follow=follow)
 
+    def disk_used(self, container_id: str) -> int:
+        return sum(map(len, self._container(container_id).process.files.values()))
+
     def read_file(self, container_id: str, path: str) -> bytes:
         container = self._container(container_id)
         files, inside = self._place(container, path)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import shutil
 import subprocess
-import sys
 import tarfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,11 +14,10 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from lab.engine.state import locked, state_dir
-from lab.errors import EngineError, LabEnvironmentError, LabError
+from lab.errors import EngineError, LabEnvironmentError
+from lab.resources import resource
 
 Progress = Callable[[str], None]
-
-PROJECT = Path(__file__).resolve().parents[2]
 
 #: How long a registry may take to begin its answer. Where none answers the base is built instead.
 PULL_PATIENCE = 10.0
@@ -123,7 +120,7 @@ class Source:
         digest = hashlib.sha256(self.on.encode())
         for path, file in self.files:
             content = file.read_bytes()
-            mode = "x" if os.access(file, os.X_OK) else "-"
+            mode = "x" if _is_program(content) else "-"
             digest.update(f"\n{path}\n{mode}{len(content)}\n".encode())
             digest.update(content)
         return f"lab-{self.name}:{digest.hexdigest()[:12]}"
@@ -141,36 +138,41 @@ class Source:
                 content = file.read_bytes()
                 entry = tarfile.TarInfo(name)
                 entry.size = len(content)
-                entry.mode = 0o755 if os.access(file, os.X_OK) else 0o644
+                entry.mode = 0o755 if _is_program(content) else 0o644
                 archive.addfile(entry, io.BytesIO(content))
             # Without the filling behind the two empty blocks that end a tar: see lab.engine.context.
             size = archive.offset + 2 * tarfile.BLOCKSIZE
         return buffer.getvalue()[:size]
 
 
-def _files_of(project: Path, folder: str) -> Iterator[tuple[str, Path]]:
-    top = project / folder
+def _is_program(content: bytes) -> bool:
+    """By the content: a wheel loses the modes of modules, and a checkout may have its own."""
+    return content.startswith(b"#!")
+
+
+def _files_of(project: Path | None, folder: str) -> Iterator[tuple[str, Path]]:
+    top = resource(folder, checkout=project)
     for file in sorted(top.rglob("*")):
         inside = file.relative_to(top).parts
         if not file.is_file() or file.suffix == ".pyc":
             continue
         if any(part in _IGNORED or part.startswith(".") for part in inside):
             continue
-        yield file.relative_to(project).as_posix(), file
+        yield f"{folder}/{'/'.join(inside)}", file
 
 
-def _source(project: Path, name: str, folders: Iterable[str], on: str) -> Source:
+def _source(project: Path | None, name: str, folders: Iterable[str], on: str) -> Source:
     names = tuple(folders)
     files = tuple(entry for folder in names for entry in _files_of(project, folder))
     if not files:
         raise LabEnvironmentError(
-            f"{project / names[0]}: the sources of the image {name!r} are not there",
-            hint="run the lab from a checkout of its repository",
+            f"{resource(names[0], checkout=project)}: the sources of the image {name!r} are not there",
+            hint="install the lab again from its wheel, or run it from a checkout of its repository",
         )
     return Source(name, files, names, on)
 
 
-def sources(project: Path = PROJECT) -> tuple[Source, Source, Source]:
+def sources(project: Path | None = None) -> tuple[Source, Source, Source]:
     """Base, host and wire, each with the tag of the one below it in its own hash."""
     base = _source(project, "base", ["images/base"], "")
     host = _source(project, "host", ["images/host", "lab/programs"], base.tag)
@@ -178,7 +180,7 @@ def sources(project: Path = PROJECT) -> tuple[Source, Source, Source]:
     return base, host, wire
 
 
-def ensure_images(store: ImageStore, progress: Progress, *, project: Path = PROJECT) -> Images:
+def ensure_images(store: ImageStore, progress: Progress, *, project: Path | None = None) -> Images:
     """The three images of this checkout, built where they are missing.
 
     Safe to call from several runs at once: one builds, the others wait for it. With all images there it
@@ -206,12 +208,12 @@ def ensure_images(store: ImageStore, progress: Progress, *, project: Path = PROJ
     return found
 
 
-def present_images(store: ImageStore, *, project: Path = PROJECT) -> list[tuple[str, str | None]]:
+def present_images(store: ImageStore, *, project: Path | None = None) -> list[tuple[str, str | None]]:
     """Tag and id of each image of this checkout; the id is None where it would have to be built."""
     return [(source.tag, store.image_id(source.tag)) for source in sources(project)]
 
 
-def prune_images(store: ImageStore, *, project: Path = PROJECT) -> list[str]:
+def prune_images(store: ImageStore, *, project: Path | None = None) -> list[str]:
     """Removes the lab's images of other states of the sources, where nothing uses them; their tags."""
     wanted = {source.tag for source in sources(project)}
     names = {f"lab-{source.name}" for source in sources(project)}
@@ -234,10 +236,10 @@ def _present(store: ImageStore, wanted: Iterable[Source]) -> Images | None:
     return Images(*found)
 
 
-def _ensure_base(store: ImageStore, base: Source, progress: Progress, project: Path) -> None:
+def _ensure_base(store: ImageStore, base: Source, progress: Progress, project: Path | None) -> None:
     if store.image_id(base.tag) is not None:
         return
-    folder = project / "images" / "base"
+    folder = resource("images/base", checkout=project)
     reference = (folder / "reference").read_text().strip()
     progress(f"image {base.tag}: pulling {reference}")
     try:
@@ -288,26 +290,3 @@ def with_bootstrap(store: ImageStore, script: Path, tag: str) -> None:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n", 1)[0]
-
-
-def main() -> int:
-    """`python -m lab.engine.images`: builds what is missing and prints the tags."""
-    from lab.engine.private import find_engine
-
-    def progress(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-    try:
-        engine = find_engine(progress)
-        images = ensure_images(engine, progress)
-    except LabError as error:
-        print(f"{error}\n{error.hint}".strip(), file=sys.stderr)
-        return error.exit_code
-    engine.close()
-    for image in (images.base, images.host, images.wire):
-        print(image.tag, image.id)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from lab.clock import SYSTEM_CLOCK, Clock, Deadline
 from lab.engine.docker import DockerEngine, connect
 from lab.engine.endpoint import Endpoint, configured
 from lab.engine.state import locked, state_dir
-from lab.errors import EngineError, LabEnvironmentError, LabError
+from lab.errors import EngineError, LabEnvironmentError
 
 Progress = Callable[[str], None]
 
@@ -26,6 +27,8 @@ Progress = Callable[[str], None]
 START_PATIENCE = 60.0
 #: dockerd gives containers 5 s (--shutdown-timeout), then ends.
 STOP_PATIENCE = 20.0
+#: With this Python: root's own knows nothing of a virtual environment.
+_ENGINE_UP = shlex.join([sys.executable, "-m", "lab", "engine", "up"])
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -122,9 +125,7 @@ class PrivateEngine:
 
     def _require(self) -> None:
         if os.geteuid() != 0:
-            raise LabEnvironmentError(
-                "starting a Docker engine needs root", hint="sudo python3 -m lab engine up"
-            )
+            raise LabEnvironmentError("starting a Docker engine needs root", hint=f"sudo {_ENGINE_UP}")
         if shutil.which("dockerd", path=_search_path()) is None:
             raise LabEnvironmentError(
                 "no Docker engine is installed (dockerd is not in PATH)",
@@ -319,27 +320,10 @@ def find_engine(
     if os.geteuid() != 0:
         raise LabEnvironmentError(
             f"no Docker engine answers at {endpoint.address}, and starting one needs root",
-            hint="sudo python3 -m lab engine up",
+            hint=f"sudo {_ENGINE_UP}",
         ) from refused
     if not start:
         raise LabEnvironmentError(
-            f"no Docker engine answers at {endpoint.address}", hint="python3 -m lab engine up"
+            f"no Docker engine answers at {endpoint.address}", hint=_ENGINE_UP
         ) from refused
     return own.up(progress)
-
-
-def main() -> int:
-    """`python -m lab.engine.private`: makes sure that an engine answers; prints which one on stderr."""
-    try:
-        engine = find_engine(lambda line: print(line, file=sys.stderr, flush=True))
-    except LabError as error:
-        print(f"{error}\n{error.hint}".strip(), file=sys.stderr)
-        return error.exit_code
-    info = engine.info()
-    print(f"engine: Docker {info.version} at {info.address}, kernel {info.kernel}", file=sys.stderr)
-    engine.close()
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

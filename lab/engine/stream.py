@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -112,6 +113,18 @@ def _message(body: bytes) -> str:
 
 def _text(data: bytes) -> str:
     return data.decode(errors="replace").strip()
+
+
+def feed(source: int, connection: socket.socket) -> None:
+    """Writes a descriptor to a connection up to its end, then says that no more comes.
+
+    A far end that is gone has heard enough. `shutdown` is the plain socket's: that of a TLS socket ends the
+    decryption of what still comes.
+    """
+    with contextlib.suppress(OSError):
+        while data := os.read(source, _CHUNK):
+            connection.sendall(data)
+        socket.socket.shutdown(connection, socket.SHUT_WR)
 
 
 class Frames:

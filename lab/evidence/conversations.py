@@ -3,21 +3,145 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from lab.evidence.flows import Flow
 from lab.evidence.journeys import Journeys
-from lab.evidence.packets import ACK, ICMP, ICMPV6, SYN, TCP, UDP, Packet
+from lab.evidence.packets import ACK, FIN, ICMP, ICMPV6, RST, SYN, TCP, UDP, Capture, Packet
 from lab.evidence.types import WIRE, End
 
-_ALL = (1 << 32) - 1
+_ALL, _HALF = (1 << 32) - 1, 1 << 31
+
+_Ends = tuple[int, str, str, int, int]  #: protocol, source, target and their ports
+
+
+@dataclass(slots=True)
+class _Numbers:
+    """The sequence numbers that one direction of a connection used: from `low` on, `used` of them."""
+
+    low: int
+    used: int = 0
+
+    def add(self, seq: int, end: int) -> None:
+        if (seq - self.low & _ALL) >= _HALF:
+            self.used += self.low - seq & _ALL
+            self.low = seq
+        if (end - self.low & _ALL) < _HALF:
+            self.used = max(self.used, end - self.low & _ALL)
+
+    def holds(self, number: int) -> bool:
+        return (number - self.low & _ALL) <= self.used
+
+
+@dataclass(slots=True)
+class _Earlier:
+    """An earlier connection of the same four numbers, which may still have something to say."""
+
+    flow: int
+    numbers: dict[tuple[str, int], _Numbers]  #: by who sent: address and port
+
+    def meant(self, packet: Packet) -> bool:
+        """Are the packet's numbers those of this connection?"""
+        here = self.numbers.get((packet.source, packet.sport))
+        there = self.numbers.get((packet.target, packet.dport))
+        if here is None or packet.flags & SYN or not here.holds(packet.seq):
+            return False
+        return not packet.flags & ACK or there is None or there.holds(packet.ack)
+
+
+@dataclass
+class _Finder:
+    """The flows so far, and which is the latest between two ends."""
+
+    journeys: Journeys
+    flows: list[Flow] = field(default_factory=list)
+    members: list[array[int]] = field(default_factory=list)
+    current: dict[_Ends, int] = field(default_factory=dict)
+    by_numbers: list[dict[tuple[int, int, int, int, int], int]] = field(init=False)  #: by host: a quick cache
+    earlier: dict[int, list[_Earlier]] = field(default_factory=dict)  #: flow → those before it, newest first
+
+    def __post_init__(self) -> None:
+        self.by_numbers = [{} for _ in self.journeys.hosts]
+
+    def find(self, i: int, capture: Capture, position: int, host: int) -> int:
+        """The flow of a packet that has ports."""
+        numbers = (
+            capture.protocol[position],
+            capture.source[position],
+            capture.target[position],
+            capture.sport[position],
+            capture.dport[position],
+        )
+        opening = numbers[0] == TCP and capture.flags[position] & (SYN | ACK) == SYN
+        found = self.by_numbers[host].get(numbers)
+        if found is None or opening:
+            packet = capture[position]
+            ends = (numbers[0], packet.source, packet.target, packet.sport, packet.dport)
+            found = self.current.get(ends)
+            if found is None or (opening and self._reopens(found, packet)):
+                found = self._new(packet, ends, i)
+            self.by_numbers[host][numbers] = found
+        if found in self.earlier and not opening:
+            packet = capture[position]
+            return next((one.flow for one in self.earlier[found] if one.meant(packet)), found)
+        return found
+
+    def _reopens(self, number: int, packet: Packet) -> bool:
+        """Is this SYN the first of another connection on the same ports? One of the server's own that crosses
+        the client's is a simultaneous open."""
+        flow = self.flows[number]
+        if (packet.source, packet.sport) == (flow.client.address, flow.client.port):
+            return packet.seq != flow.client_isn
+        return any(
+            not (one.flags & SYN and one.seq == packet.seq)
+            for one in self._packets(number)
+            if (one.source, one.sport) == (packet.source, packet.sport)
+        )
+
+    def _packets(self, number: int) -> Iterator[Packet]:
+        for i in self.members[number]:
+            capture, position = self.journeys.seen(i)
+            if capture.protocol[position] == TCP:
+                yield capture[position]
+
+    def _new(self, packet: Packet, ends: _Ends, i: int) -> int:
+        number = len(self.flows)
+        journeys = self.journeys
+        flow = _new_flow(number, packet, journeys, journeys.source[i], journeys.target[i])
+        before = self.current.get(ends)
+        if before is not None:
+            flow.previous = before
+            self.earlier[number] = [self._used(before), *self.earlier.get(before, ())]
+        self.flows.append(flow)
+        self.members.append(flow.numbers)
+        protocol, source, target, sport, dport = ends
+        self.current[ends] = self.current[protocol, target, source, dport, sport] = number
+        for cache in self.by_numbers:
+            cache.clear()
+        return number
+
+    def _used(self, number: int) -> _Earlier:
+        found: dict[tuple[str, int], _Numbers] = {}
+        for packet in self._packets(number):
+            if packet.flags & RST:
+                continue
+            used = packet.payload_len + bool(packet.flags & SYN) + bool(packet.flags & FIN)
+            end = packet.seq + used & _ALL
+            known = found.setdefault((packet.source, packet.sport), _Numbers(packet.seq))
+            known.add(packet.seq, end)
+        return _Earlier(number, found)
 
 
 def find_flows(journeys: Journeys) -> list[Flow]:
-    """Sorts the journeys into flows and fills in `journeys.flow`."""
-    flows: list[Flow] = []
-    current: dict[tuple[int, str, str, int, int], int] = {}
-    by_numbers: list[dict[tuple[int, int, int, int, int], int]] = [{} for _ in journeys.hosts]
-    members: list[array[int]] = []
+    """Sorts the journeys into flows and fills in `journeys.flow`.
+
+    A SYN with another sequence number on the same ports begins another connection. What the one before it
+    still has to say (the answer to a SYN that it takes for its own, and the reset that follows) belongs to
+    that, by its sequence numbers.
+    """
+    finder = _Finder(journeys)
+    members = finder.members
     whole: dict[tuple[int, int, int, int], int] = {}  # what a fragment is of → flow
     late: list[int] = []
     column = journeys.flow
@@ -41,37 +165,12 @@ def find_flows(journeys: Journeys) -> list[Flow]:
                 if column[i] >= 0:
                     members[column[i]].append(i)
                 continue
-        numbers = (
-            protocol,
-            capture.source[position],
-            capture.target[position],
-            capture.sport[position],
-            capture.dport[position],
-        )
-        opening = protocol == TCP and capture.flags[position] & (SYN | ACK) == SYN
-        known = by_numbers[host].get(numbers)
-        if known is not None and not (opening and flows[known].reopened(capture, position)):
-            column[i] = known
-            members[known].append(i)
-            if piece is not None:
-                whole[piece] = known
-            continue
-        packet = capture[position]
-        there = (protocol, packet.source, packet.target, packet.sport, packet.dport)
-        back = (protocol, packet.target, packet.source, packet.dport, packet.sport)
-        found = current.get(there)
-        if found is None or (opening and flows[found].reopened(capture, position)):
-            found = len(flows)
-            flows.append(_new_flow(found, packet, journeys, source, target))
-            members.append(flows[found].numbers)
-            current[there] = current[back] = found
-            for cache in by_numbers:
-                cache.clear()
-        by_numbers[host][numbers] = found
+        found = finder.find(i, capture, position, host)
         if piece is not None:
             whole[piece] = found
         column[i] = found
         members[found].append(i)
+    flows, current = finder.flows, finder.current
     for i in late:
         _place_icmp(i, journeys, flows, current)
     for flow in {column[i] for i in late if column[i] >= 0}:
@@ -102,7 +201,7 @@ def _place_icmp(
     i: int,
     journeys: Journeys,
     flows: list[Flow],
-    current: dict[tuple[int, str, str, int, int], int],
+    current: dict[_Ends, int],
 ) -> None:
     capture, position = journeys.seen(i)
     packet = capture[position]

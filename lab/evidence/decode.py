@@ -11,15 +11,7 @@ import sys
 from dataclasses import dataclass
 from socket import AF_INET6, inet_ntoa, inet_ntop
 
-from lab.evidence.packets import (
-    ARP,
-    ROW,
-    TCP,
-    UDP,
-    Packet,
-    Quoted,
-    protocol_name,
-)
+from lab.evidence.protocols import ARP, ICMPV6, ROW, TCP, UDP, Quoted, protocol_name
 
 ETHERNET, RAW_IP, COOKED, COOKED_2, LOOPBACK = 1, 101, 113, 276, 0
 _RAW_IP = (RAW_IP, 12, 14, 228, 229)
@@ -132,6 +124,7 @@ def _word(packet: bytes, at: int) -> int:
 
 def _ipv6(frame: bytes, l3: int) -> Decoded:
     length, kind, hops = struct.unpack_from(">HBB", frame, l3 + 4)
+    traffic_class = int.from_bytes(frame[l3 : l3 + 2], "big") >> 4 & 0xFF
     end = l3 + 40 + length if length else len(frame)
     at = l3 + 40
     fragment: tuple[int, bool] | None = None
@@ -158,7 +151,8 @@ def _ipv6(frame: bytes, l3: int) -> Decoded:
         l3=l3,
         l4=at,
         row=_row(
-            struct.pack(">BBHHHBBH8x", 0x60, 0, min(length, 65535), ip_id, 0, hops, kind, 0), frame[at:end]
+            struct.pack(">BBHHHBBH8x", 0x60, traffic_class, min(length, 65535), ip_id, 0, hops, kind, 0),
+            frame[at:end],
         ),
         digest=hash(packet[:7] + packet[8:]),
         fragment=fragment if fragment not in (None, (0, False)) else None,
@@ -187,13 +181,11 @@ def _transport(found: Decoded, frame: bytes, end: int, length: int) -> None:
         found.payload_len = max(0, length - max(20, (offset >> 4) * 4))
 
 
-def quoted(packet: Packet) -> Quoted | None:
-    """What an ICMP or ICMPv6 error quotes; None for others, and where too little is quoted."""
-    kind = packet.icmp_type
-    if kind is None or (kind >= 128 if packet.protocol == "icmpv6" else kind not in _ICMP_ERRORS):
+def quoted(protocol: int, kind: int, inner: bytes) -> Quoted | None:
+    """What an ICMP or ICMPv6 packet of type `kind` quotes with `inner`, the bytes behind its header; None
+    where it is no error, and where too little is quoted."""
+    if kind >= 128 if protocol == ICMPV6 else kind not in _ICMP_ERRORS:
         return None
-    capture = packet.capture
-    inner = capture.frame(packet.position)[capture.l4.get(packet.position, 34) + 8 :]
     found = decode(inner, RAW_IP)
     if found.protocol > 255:
         return None

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 1, 2, 4, 8, 16, 32, 64, 128
-_FLAG_NAMES = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")
+from lab.packet_words import FLAGS
+
+FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = FLAGS.values()
 
 
 def flag_names(flags: int) -> tuple[str, ...]:
     """("SYN", "ACK") …, in the order of the header's bits from the lowest."""
-    return tuple(name for bit, name in enumerate(_FLAG_NAMES) if flags >> bit & 1)
+    return tuple(name.upper() for name, bit in FLAGS.items() if flags & bit)
 
 
 def flag_bits(names: Iterable[str]) -> int:
     """The inverse of `flag_names`; any case, and `syn-ack` as one word too."""
     bits = 0
     for word in names:
-        for name in word.upper().split("-"):
-            bits |= 1 << _FLAG_NAMES.index(name)
+        for name in word.lower().split("-"):
+            bits |= FLAGS[name]
     return bits
 
 
@@ -42,4 +43,4 @@ def flags_match(protocol: str, flags: int, payload_len: int, match: str | Sequen
         return bool(flags & RST)
     if match == "ack":
         return flags == ACK and payload_len == 0
-    raise ValueError(f"match {match!r}: syn, syn-ack, fin, rst, data, ack, any or a list of flags")
+    raise ValueError(f"match {match!r} is no word for flags: see lab.evidence.fits for the others")

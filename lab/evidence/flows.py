@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import overload
 
@@ -24,8 +24,8 @@ class Flow(Sequence[Journey]):
     """One conversation: a TCP connection, the datagrams between two UDP ports, or ICMP between two addresses.
 
     As a sequence: its journeys, both ways, in order of time. A SYN with another ISN on the same ports begins
-    a new flow. `client` is who sent the SYN, else who sent first. ICMP errors belong to the flow that they
-    speak of.
+    a new flow; what the connection before it still had to say stays with that. `client` is who sent the SYN
+    (of two that crossed, the first), else who sent first. ICMP errors belong to the flow that they speak of.
     """
 
     number: int  #: position in `Trace.flows`
@@ -35,6 +35,7 @@ class Flow(Sequence[Journey]):
     client_isn: int | None  #: of the SYN; where none was seen, one below the first sequence number
     all_journeys: Journeys = field(repr=False)
     numbers: array[int] = field(repr=False)  #: of its journeys, in order of time
+    previous: int | None = None  #: number of the flow that had the same four numbers before
     _streams: dict[tuple[str, str], ByteStream] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
@@ -73,10 +74,18 @@ class Flow(Sequence[Journey]):
             and capture.address(capture.source[position]) == self.client.address
         )
 
-    def reopened(self, capture: Capture, position: int) -> bool:
-        """Is this SYN of the client the first of another connection? (One of the server's own, on the same
-        ports, is a simultaneous open.)"""
-        return self._from_client(capture, position) and capture.seq[position] != self.client_isn
+    @cached_property
+    def simultaneous(self) -> bool:
+        """Did both sides open it: did the server send a SYN without ACK, too?"""
+        return any(
+            not from_client and capture.flags[position] & (SYN | ACK) == SYN
+            for _, capture, position, from_client in self._seen
+        )
+
+    @cached_property
+    def turned(self) -> Flow:
+        """The same connection as the other side opened it; of one that both opened."""
+        return replace(self, client=self.server, server=self.client, client_isn=self._isn[1])
 
     @cached_property
     def _seen(self) -> list[tuple[int, Capture, int, bool]]:
@@ -168,8 +177,12 @@ class Flow(Sequence[Journey]):
     def handshake(self) -> Handshake:
         syn: list[Journey] = []
         syn_ack: list[Journey] = []
-        for number, capture, position, _ in self._with_flags(SYN):
-            (syn_ack if capture.flags[position] & ACK else syn).append(self.all_journeys[number])
+        for number, capture, position, from_client in self._with_flags(SYN):
+            if capture.flags[position] & ACK:
+                if not from_client:
+                    syn_ack.append(self.all_journeys[number])
+            elif from_client:
+                syn.append(self.all_journeys[number])
         return Handshake(tuple(syn), tuple(syn_ack), self._third(bool(syn_ack)))
 
     def _third(self, answered: bool) -> Journey | None:

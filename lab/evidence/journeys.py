@@ -5,15 +5,12 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
 from lab.evidence.marks import MARKS, Marks
 from lab.evidence.match import NOBODY, Matching
 from lab.evidence.packets import Capture, Packet
 from lab.evidence.types import WIRE, Cause, Fate, Journey
-
-if TYPE_CHECKING:
-    from lab.evidence.losses import Losses
 
 FATES = tuple(Fate)
 RECEIVED, CORRUPTED, LOST, IN_FLIGHT, UNKNOWN = range(len(FATES))
@@ -38,6 +35,7 @@ class Journeys(Sequence[Journey]):
     copies: dict[int, list[int]] = field(default_factory=dict, repr=False)
     resends: dict[int, int] = field(default_factory=dict, repr=False)  #: journey → journey sent again
     causes: dict[int, Cause] = field(default_factory=dict, repr=False)
+    discards: Mapping[int, Cause] = field(default_factory=dict, repr=False)  #: thrown away on arrival
 
     def __len__(self) -> int:
         return len(self.t_ns)
@@ -81,6 +79,7 @@ class Journeys(Sequence[Journey]):
             flow if flow >= 0 else None,
             MARKS[self.mark[i]],
             self.resends.get(i),
+            self.discards.get(i),
         )
 
     def seen(self, i: int) -> tuple[Capture, int]:
@@ -93,10 +92,8 @@ class Journeys(Sequence[Journey]):
         return capture, position
 
 
-def build(
-    matching: Matching, captures: Mapping[str, Capture], marks: Mapping[str, Marks], losses: Losses
-) -> Journeys:
-    """Columns out of the matched paths; flows are not filled in yet."""
+def build(matching: Matching, captures: Mapping[str, Capture], marks: Mapping[str, Marks]) -> Journeys:
+    """Columns out of the matched paths; causes of losses and flows are not filled in yet."""
     held = tuple(captures.get(name) for name in matching.hosts)
     rough = Journeys(matching.hosts, held)
     _add_paths(rough, matching, held)
@@ -106,7 +103,6 @@ def build(
         _add(rough, NOBODY, inside, [-1] * len(positions), positions)
     result = _in_order(rough)
     _mark(result, marks)
-    losses.explain(result)
     result.flow = array("i", [-1]) * len(result)
     return result
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
+from lab.evidence.fits import fits
 from lab.evidence.journeys import IN_FLIGHT, LOST, Journeys
 from lab.evidence.model import Records, WireEvent
-from lab.evidence.packets import flags_match, protocol_name
 from lab.evidence.timeline import Band, Timeline, longest_ns, overlapping
 from lab.evidence.types import Cause
 from lab.link import Direction, Impairment
@@ -26,7 +26,7 @@ class Losses:
     def __init__(self, records: Records, end_ns: int) -> None:
         self._records = records
         self._end_ns = end_ns
-        self._timeline = Timeline(records)
+        self._timeline = Timeline.of(records)
         self._dropped = {count.rule: count.dropped for count in (records.wire.drops if records.wire else ())}
         self._queue_drops = {
             (queue.host, queue.direction): queue.dropped
@@ -45,7 +45,7 @@ class Losses:
             source, target = journeys.hosts[journeys.source[i]], journeys.hosts[journeys.target[i]]
             sent_ns = journeys.t_ns[i]
             arrived_ns = sent_ns + self._span(source, target, sent_ns)
-            cause = self._silenced(source, target, sent_ns, arrived_ns)
+            cause = self._silenced(source, target, sent_ns, arrived_ns) or _hops(journeys, i)
             if cause is not None:
                 journeys.causes[i] = cause
             elif arrived_ns > self._end_ns and not self._overtaken(source, target, sent_ns):
@@ -121,12 +121,7 @@ class Losses:
         if sent_ns + self._span(source, target, sent_ns) < band.begin_ns:
             return False
         capture, position = journeys.seen(i)
-        return flags_match(
-            protocol_name(capture.protocol[position]),
-            capture.flags[position],
-            capture.payload_len[position],
-            event.match or "any",
-        )
+        return capture.protocol[position] <= 255 and fits(event.match or "any")(capture, position)
 
     def _configured(self, journeys: Journeys, i: int) -> Cause:
         """A configured impairment that loses packets, or nothing."""
@@ -173,6 +168,14 @@ class Losses:
             what = f"limit {side.limit}" if side.limit is not None else f"rate {side.rate}"
             found.append(("queue", f"queue full ({what}) on {where}"))
         return found
+
+
+def _hops(journeys: Journeys, i: int) -> Cause | None:
+    """A packet that may make no hop more ends at the router, which says so by ICMP (not too often)."""
+    capture, position = journeys.seen(i)
+    if capture.protocol[position] > 255 or capture.ttl(position) > 1:
+        return None
+    return Cause("ttl", f"its TTL of {capture.ttl(position)} ended at the router")
 
 
 def _follow_fragments(journeys: Journeys, lost: list[int]) -> None:

@@ -77,10 +77,15 @@ class _Direction:
         "next_ns",
         "positions",
         "starts",
+        "syns",
         "window",
     )
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """As if it had sent nothing."""
         self.base = 0  #: first sequence number
         self.next: int | None = None  #: highest end of a segment, counted on from `base` without wrapping
         self.next_ns = 0
@@ -90,6 +95,7 @@ class _Direction:
         self.window = -1
         self.duplicates = 0
         self.last = NONE  #: mark of the last segment
+        self.syns: set[int] = set()  #: SYN, SYN | ACK: those of the two that it has sent
         self.starts: array[int] = array("q")  #: where each segment with new bytes began …
         self.positions: array[int] = array("i")  #: … and which packet it was
 
@@ -136,6 +142,13 @@ def mark(capture: Capture) -> Marks:
         else:
             forward, reverse, connection = state
 
+        if (
+            flags & (SYN | ACK) == SYN | ACK
+            and forward.next is not None
+            and not forward.syns
+            and seq != forward.base
+        ):
+            forward.forget()  # what it sent before belonged to an earlier connection of these ports
         known = forward.next
         if known is None:
             forward.base = seq
@@ -204,6 +217,8 @@ def mark(capture: Capture) -> Marks:
                     near = t_ns - forward.next_ns < (connection.rtt_ns or _OUT_OF_ORDER_NS)
                     found = OUT_OF_ORDER if near and end != known else RETRANSMISSION
                     real = RETRANSMISSION
+                if flags & SYN and flags & (SYN | ACK) not in forward.syns:
+                    real = NONE  # both sides opened: the first answer has the number of the first SYN
                 if real in RESENT and first >= 0:
                     resends[i] = forward.positions[first]
         elif found == KEEP_ALIVE and reverse.window == 0:
@@ -211,6 +226,8 @@ def mark(capture: Capture) -> Marks:
         if found:
             wireshark[i] = found
             truth[i] = real
+        if flags & SYN:
+            forward.syns.add(flags & (SYN | ACK))
 
         if found != ZERO_WINDOW_PROBE:
             after = start + length + (1 if flags & (SYN | FIN) else 0)

@@ -15,6 +15,7 @@ from typing import Literal
 
 from lab.evidence.timeline import longest_ns
 from lab.link import GilbertElliott, Impairment
+from lab.quantities import duration, percentage, rate
 from lab.stats import IMPOSSIBLE, at_least, at_most, interval, log_pmf, median, percentile
 from lab.tolerance import Tolerance
 from lab.units import Percent
@@ -77,14 +78,6 @@ class Judged:
     detail: str = ""
 
 
-def _ms(ns: float) -> str:
-    return f"{ns / 1e6:.2f}ms"
-
-
-def _share(part: float) -> str:
-    return f"{part * 100:.3g}%"
-
-
 def _fraction(value: Percent | None) -> float:
     return 0.0 if value is None else value.fraction
 
@@ -113,8 +106,8 @@ def judge_delay(sample: Sample, up: Impairment, down: Impairment, tolerance: Tol
     if not count:
         return Judged(configured, "nothing", "", 0, "too few", detail="no packet arrived")
     middle = median(ordered)
-    measured = _ms(middle)
-    around = f"p5 {_ms(percentile(ordered, 0.05))} … p95 {_ms(percentile(ordered, 0.95))}"
+    measured = duration(middle)
+    around = f"p5 {duration(percentile(ordered, 0.05))} … p95 {duration(percentile(ordered, 0.95))}"
     if any(side.correlation is not None and side.correlation.percent for side in sides):
         return Judged(configured, measured, around, count, "ok", detail="correlated jitter: not tested")
     p = _early(ordered, wanted, spread, sides)
@@ -124,7 +117,7 @@ def judge_delay(sample: Sample, up: Impairment, down: Impairment, tolerance: Tol
     allowed = wanted + spread + max(_LATE_NS, _LATE_SHARE * wanted) + tolerance.machine_ns
     enough = count >= _LATE_LEAST and sample.moments >= _LATE_MOMENTS
     if not queued and enough and ordered[0] > allowed:
-        detail = f"even the fastest took {_ms(ordered[0])}: later than configured"
+        detail = f"even the fastest took {duration(ordered[0])}: later than configured"
         return Judged(configured, measured, around, count, "contradiction", 0.0, detail)
     if count < 2:
         return Judged(configured, measured, around, count, "too few", p)
@@ -177,7 +170,7 @@ def judge_loss(sample: Sample, up: Impairment, down: Impairment, tolerance: Tole
     high = _any_of(low, *(_fraction(side.corrupt) for side in sides))  # a broken header may be dropped too
     configured = _both(
         *(
-            "gemodel " + _share(s) if side.gemodel else side.loss
+            "gemodel " + percentage(s) if side.gemodel else side.loss
             for s, side in zip(shares, sides, strict=True)
         )
     )
@@ -185,8 +178,8 @@ def judge_loss(sample: Sample, up: Impairment, down: Impairment, tolerance: Tole
     if not count:
         return Judged(configured, "nothing", "", 0, "too few")
     between = interval(lost, count)
-    spread = f"99.9 % interval {_share(between[0])} … {_share(between[1])}"
-    measured = f"{_share(lost / count)} ({lost} of {count})"
+    spread = f"99.9 % interval {percentage(between[0])} … {percentage(between[1])}"
+    measured = f"{percentage(lost / count)} ({lost} of {count})"
     if any(side.loss_correlation is not None and side.loss_correlation.percent for side in sides):
         return Judged(configured, measured, spread, count, "ok", detail="correlated loss: not tested")
     trials, hits = round(count * worth), round(lost * worth)
@@ -253,8 +246,8 @@ def _judge_share(configured: str, count: int, hits: int, low: float, high: float
     if not count:
         return Judged(configured, "nothing", "", 0, "too few")
     between = interval(min(hits, count), count)
-    measured = f"{_share(hits / count)} ({hits} of {count})"
-    spread = f"99.9 % interval {_share(between[0])} … {_share(between[1])}"
+    measured = f"{percentage(hits / count)} ({hits} of {count})"
+    spread = f"99.9 % interval {percentage(between[0])} … {percentage(between[1])}"
     p = _outside(count, min(hits, count), low, high)
     if p < IMPOSSIBLE:
         return Judged(configured, measured, spread, count, "contradiction", p)
@@ -281,8 +274,8 @@ def judge_rate(sample: Sample, up: Impairment, down: Impairment, tolerance: Tole
     if not count:
         return Judged(configured, "nothing", "", 0, "too few")
     longest = max(queues, key=lambda queue: queue.busy_count)
-    measured = f"{longest.rate / 1e6:.3g}mbit" if longest.rate else "not full"
-    over = f"while full: {longest.busy_count} packets in {_ms(longest.busy_ns)}" if longest.rate else ""
+    measured = rate(longest.rate) if longest.rate else "not full"
+    over = f"while full: {longest.busy_count} packets in {duration(longest.busy_ns)}" if longest.rate else ""
     if any(side.reorder is not None and side.reorder.percent for side in sides):
         return Judged(configured, measured, over, count, "ok", detail="with reorder: not tested")
     p = at_least(early, count, _EARLY_P)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from lab.attachment import Attachment
 from lab.link import Direction, Impairment, Link
+from lab.packet_words import PacketMatch
 from lab.place import Place
 from lab.tolerance import Tolerance
 
@@ -170,7 +171,8 @@ class StateSample:
     """A socket was first seen in this state at this time (only changes are kept).
 
     `state` is the kernel's name: ESTABLISHED, SYN_SENT, FIN_WAIT1, TIME_WAIT … and GONE when it is no more.
-    `final` marks the reading after the settling (`when: end`); all others are samples on the way.
+    `final` marks the reading after the settling (`when: end`), `step` one that was taken because a step had
+    ended (`when: <step id>`); all others are samples on the way.
     """
 
     host: str
@@ -182,6 +184,7 @@ class StateSample:
     recv_queue: int
     send_queue: int
     final: bool = False
+    step: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +213,7 @@ class WireEvent:
     rule: str | None = None  #: of a drop: its id
     source: str | None = None  #: of a drop: from this host
     target: str | None = None
-    match: tuple[str, ...] | str | None = None  #: of a drop: syn, ack …, or exact flags
+    match: PacketMatch | None = None  #: of a drop: syn, ack …, exact flags, or fields of the headers
     count: int | None = None  #: of a drop: how many were asked for
     impairment: Impairment | None = None  #: of a link: what now holds in that direction
 

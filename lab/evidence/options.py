@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -52,3 +53,21 @@ class TcpOptions:
                 value, echo = struct.unpack(">II", body)
             at += raw[at + 1]
         return cls(mss, scale, permitted, tuple(blocks), value, echo, broken)
+
+
+def has_kind(raw: bytes, kinds: Collection[int]) -> bool:
+    """Whether an option of one of these kinds stands between the fixed header and the payload."""
+    at, end = 0, len(raw)
+    while at < end:
+        kind = raw[at]
+        if kind in kinds:
+            return True
+        if kind == 0:
+            return False
+        if kind == 1:
+            at += 1
+        elif at + 1 >= end or raw[at + 1] < 2:
+            return False
+        else:
+            at += raw[at + 1]
+    return False

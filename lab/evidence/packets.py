@@ -15,6 +15,7 @@ from socket import AF_INET, inet_ntop
 from typing import NamedTuple, overload
 
 from lab.errors import LabError
+from lab.evidence.decode import quoted
 from lab.evidence.flags import ACK as ACK
 from lab.evidence.flags import CWR as CWR
 from lab.evidence.flags import ECE as ECE
@@ -25,24 +26,20 @@ from lab.evidence.flags import SYN as SYN
 from lab.evidence.flags import URG as URG
 from lab.evidence.flags import flag_bits as flag_bits
 from lab.evidence.flags import flag_names as flag_names
-from lab.evidence.flags import flags_match as flags_match
 from lab.evidence.options import TcpOptions as TcpOptions
+from lab.evidence.protocols import ARP as ARP
+from lab.evidence.protocols import ICMP as ICMP
+from lab.evidence.protocols import ICMPV6 as ICMPV6
+from lab.evidence.protocols import PROTOCOL_NAMES, Quoted
+from lab.evidence.protocols import ROW as ROW
+from lab.evidence.protocols import TCP as TCP
+from lab.evidence.protocols import UDP as UDP
+from lab.evidence.protocols import protocol_name as protocol_name
 from lab.verdict import PacketRef
 
-ICMP, TCP, UDP, ICMPV6, ARP = 1, 6, 17, 58, 0x0806
-
-ROW = 96  #: bytes kept of each packet: 2 of filling, 14 Ethernet, 20 IP, 60 transport header
 _IP = 16  #: where the IP header begins in a row; 4-byte aligned so that columns can be cut out by casting
 _L4 = 36
 RESERVED = 0xF0000000  #: address numbers from here on name what is not a plain IPv4 address
-
-
-class _Names(dict[int, str]):
-    """Names of protocols by number; those it does not know get one when first asked for."""
-
-    def __missing__(self, protocol: int) -> str:
-        name = self[protocol] = f"ip-{protocol}" if protocol < 256 else f"ether-{protocol:#06x}"
-        return name
 
 
 class _Addresses(dict[int, str]):
@@ -53,29 +50,8 @@ class _Addresses(dict[int, str]):
         return text
 
 
-_PROTOCOLS = _Names({ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6", ARP: "arp"})
-
-
 class CaptureError(LabError):
     """Nothing can be read from a capture file, or it is not one."""
-
-
-def protocol_name(protocol: int) -> str:
-    """`tcp`, `udp`, `icmp`, `icmpv6`, `arp`, else `ip-47` or `ether-0x88cc`."""
-    return _PROTOCOLS[protocol]
-
-
-@dataclass(frozen=True, slots=True)
-class Quoted:
-    """The beginning of the packet that an ICMP error speaks of."""
-
-    source: str
-    target: str
-    protocol: str
-    sport: int
-    dport: int
-    seq: int  #: of a TCP header, else 0
-    ip_id: int
 
 
 class Packet(NamedTuple):
@@ -155,9 +131,7 @@ class Packet(NamedTuple):
     @property
     def quoted(self) -> Quoted | None:
         """What an ICMP error quotes; None for other packets and where too little was quoted."""
-        from lab.evidence.decode import quoted  # decode needs this module's types
-
-        return quoted(self)
+        return self.capture.quoted(self.position)
 
     @property
     def fragment(self) -> tuple[int, bool] | None:
@@ -193,14 +167,6 @@ class Packet(NamedTuple):
                 f"{self.source} > {self.target} {self.protocol} type={self.icmp_type} code={self.icmp_code}"
             )
         return f"{self.source} > {self.target} {self.protocol}"
-
-
-def matches(packet: Packet, match: str | Sequence[str]) -> bool:
-    """Does a packet fit a scenario's `match`: syn, syn-ack, fin, rst, data, ack, any, or exact flags?
-
-    `data` is a TCP or UDP packet with payload; the others but `any` are TCP only.
-    """
-    return flags_match(packet.protocol, packet.flags, packet.payload_len, match)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +247,7 @@ class Capture(Sequence[Packet]):
             self.t_ns,
             map(self._texts.__getitem__, self.source),
             map(self._texts.__getitem__, self.target),
-            map(_PROTOCOLS.__getitem__, self.protocol),
+            map(PROTOCOL_NAMES.__getitem__, self.protocol),
             self.sport,
             self.dport,
             self.seq,
@@ -300,7 +266,7 @@ class Capture(Sequence[Packet]):
             self.t_ns[i],
             texts[self.source[i]],
             texts[self.target[i]],
-            _PROTOCOLS[self.protocol[i]],
+            PROTOCOL_NAMES[self.protocol[i]],
             self.sport[i],
             self.dport[i],
             self.seq[i],
@@ -351,6 +317,23 @@ class Capture(Sequence[Packet]):
             return None, None
         at = index * ROW + _L4
         return self.rows[at], self.rows[at + 1]
+
+    def quoted(self, index: int) -> Quoted | None:
+        """What an ICMP error quotes; None for other packets and where too little was quoted."""
+        kind, _ = self.icmp(index)
+        if kind is None:
+            return None
+        return quoted(self.protocol[index], kind, self.frame(index)[self.l4.get(index, 34) + 8 :])
+
+    def tos(self, index: int) -> int:
+        """The byte of type of service, in IPv6 the traffic class: DSCP and ECN."""
+        return self.rows[index * ROW + _IP + 1]
+
+    def ip_length(self, index: int) -> int:
+        """Bytes of the IP packet with its header, by its length field."""
+        at = index * ROW + _IP
+        length = int.from_bytes(self.rows[at + 2 : at + 4], "big")
+        return length + 40 if self.rows[at] >> 4 == 6 else length
 
     def option_bytes(self, index: int) -> bytes:
         """The raw TCP options; b"" for other packets."""

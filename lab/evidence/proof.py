@@ -54,7 +54,7 @@ class _Epoch:
 
 def prove(trace: Trace) -> tuple[LinkProof, ...]:
     """One proof for each quantity of each path, in the order of the hosts; none where no packet was seen."""
-    timeline = Timeline(trace.records)
+    timeline = Timeline.of(trace.records)
     paths = _measure(trace, timeline)
     tolerance = trace.records.tolerance
     proofs: list[LinkProof] = []

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from lab.evidence.model import Records, WireEvent
-from lab.link import UNIMPAIRED, Direction, Impairment
+from lab.link import UNIMPAIRED, Direction, Impairment, Link, one_way_delay, round_trip
+from lab.units import Duration
 
 EVER = (1 << 63) - 1
 _BEFORE_NS = 500_000_000  #: how long a change can have taken where its step is not recorded
@@ -49,21 +50,52 @@ def longest_ns(*sides: Impairment) -> int:
 
 
 class Timeline:
-    """Answers what held when."""
+    """Answers what held when. All times are of the wall clock of the lab's machine.
 
-    def __init__(self, records: Records) -> None:
-        starts = {step.step: step.start_wall_ns for step in records.steps}
+    `links` are those before the first step; `starts` says when the steps began that changed something.
+    """
+
+    def __init__(
+        self, links: Mapping[str, Link], events: Iterable[WireEvent], starts: Mapping[str, int] | None = None
+    ) -> None:
+        began = starts or {}
         self.cuts: dict[tuple[str, Direction], list[Band]] = defaultdict(list)
         self.partitions: dict[frozenset[str], list[Band]] = defaultdict(list)
         self.off: dict[str, list[Band]] = defaultdict(list)
         self.drops: list[Band] = []
         self._holds: dict[tuple[str, Direction], list[Hold]] = {}
-        for name, facts in records.hosts.items():
-            self._holds[name, "up"] = [Hold(0, 0, facts.link.up, None)]
-            self._holds[name, "down"] = [Hold(0, 0, facts.link.down, None)]
-        for event in sorted(records.wire_events, key=lambda e: e.wall_ns):
-            self._take(event, starts.get(event.step or "", event.wall_ns - _BEFORE_NS))
+        for name, link in links.items():
+            self._holds[name, "up"] = [Hold(0, 0, link.up, None)]
+            self._holds[name, "down"] = [Hold(0, 0, link.down, None)]
+        for event in sorted(events, key=lambda e: e.wall_ns):
+            self._take(event, began.get(event.step or "", event.wall_ns - _BEFORE_NS))
         self._times = {key: [hold.begin_ns for hold in holds] for key, holds in self._holds.items()}
+
+    @classmethod
+    def of(cls, records: Records) -> Timeline:
+        return cls(
+            {name: facts.link for name, facts in records.hosts.items()},
+            records.wire_events,
+            {step.step: step.start_wall_ns for step in records.steps},
+        )
+
+    def link(self, host: str, at_ns: int) -> Link | None:
+        """A host's link as it was for sure in force at a time; None of what is no host with a link."""
+        if (host, "up") not in self._holds:
+            return None
+        ways = (self._holds.get((host, way), ()) for way in ("up", "down"))
+        up, down = ([hold for hold in holds if hold.sure_ns <= at_ns] for holds in ways)
+        return Link(up[-1].impairment, down[-1].impairment)
+
+    def rtt(self, a: str | None, b: str | None, at_ns: int) -> Duration | None:
+        """What `1rtt` is: the configured round trip of two hosts at a time; None where one is no host."""
+        one, other = (None if host is None else self.link(host, at_ns) for host in (a, b))
+        return None if one is None or other is None else round_trip(one, other)
+
+    def one_way(self, source: str | None, target: str | None, at_ns: int) -> Duration | None:
+        """The configured delay from one host to another at a time."""
+        one, other = (None if host is None else self.link(host, at_ns) for host in (source, target))
+        return None if one is None or other is None else one_way_delay(one, other)
 
     def _take(self, event: WireEvent, begin: int) -> None:
         begin = min(begin, event.wall_ns)

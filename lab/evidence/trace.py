@@ -6,19 +6,21 @@ that a million packets fit in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from lab.evidence import journeys as columns
 from lab.evidence.conversations import find_flows
+from lab.evidence.discards import find_discards
+from lab.evidence.fits import Fits, fits
 from lab.evidence.flows import Flow
 from lab.evidence.journeys import FATES, Journeys
 from lab.evidence.losses import Losses
 from lab.evidence.marks import MARKS, RESENT, Marks, mark
 from lab.evidence.match import NOBODY, Matching, match
 from lab.evidence.model import Records
-from lab.evidence.packets import Capture, flags_match, protocol_name
+from lab.evidence.packets import Capture, protocol_name
 from lab.evidence.types import (
     RETRANSMISSIONS,
     WIRE,
@@ -33,6 +35,7 @@ from lab.evidence.types import (
     Point,
     Segment,
 )
+from lab.packet_words import PacketMatch
 
 __all__ = [
     "RETRANSMISSIONS",
@@ -87,13 +90,16 @@ class Trace:
 
     @cached_property
     def _journeys(self) -> Journeys:
-        losses = Losses(self.records, self.end_ns)
-        return columns.build(self.matching, self.captures, self.marks, losses)
+        journeys = columns.build(self.matching, self.captures, self.marks)
+        Losses(self.records, self.end_ns).explain(journeys)
+        return journeys
 
     @cached_property
     def flows(self) -> Sequence[Flow]:
         """TCP connections and other conversations, in order of their first packet."""
-        return find_flows(self._journeys)
+        flows = find_flows(self._journeys)
+        self._journeys.discards = find_discards(self._journeys, flows, self.records)
+        return flows
 
     @property
     def journeys(self) -> Journeys:
@@ -105,7 +111,7 @@ class Trace:
         self,
         source: str | None = None,
         target: str | None = None,
-        match: str | Sequence[str] = "any",
+        match: PacketMatch = "any",
         *,
         sport: int | None = None,
         dport: int | None = None,
@@ -124,7 +130,7 @@ class Trace:
         self,
         source: str | None = None,
         target: str | None = None,
-        match: str | Sequence[str] = "any",
+        match: PacketMatch = "any",
         *,
         sport: int | None = None,
         dport: int | None = None,
@@ -138,7 +144,7 @@ class Trace:
         self,
         source: str | None,
         target: str | None,
-        match: str | Sequence[str],
+        match: PacketMatch,
         sport: int | None,
         dport: int | None,
         fate: Fate | None,
@@ -147,7 +153,7 @@ class Trace:
         everything = self.journeys
         from_, to = self._host(source), self._host(target)
         wanted = None if fate is None else FATES.index(fate)
-        fits = _filter(match, protocol)
+        wanted_packet = _filter(match, protocol)
         for i, (sender, receiver, sent, received, outcome) in enumerate(
             zip(
                 everything.source,
@@ -170,7 +176,7 @@ class Trace:
             if (
                 (sport is None or capture.sport[position] == sport)
                 and (dport is None or capture.dport[position] == dport)
-                and fits(capture, position)
+                and wanted_packet(capture, position)
             ):
                 yield i
 
@@ -223,16 +229,16 @@ def wireshark_counts(marks: Marks) -> dict[str, int]:
     return {name: count for code, name in enumerate(MARKS) if code and (count := marks.wireshark.count(code))}
 
 
-def _filter(match: str | Sequence[str], protocol: str | None) -> Callable[[Capture, int], bool]:
-    def fits(capture: Capture, position: int) -> bool:
+def _filter(match: PacketMatch, protocol: str | None) -> Fits:
+    fitting = None if match == "any" else fits(match)
+
+    def test(capture: Capture, position: int) -> bool:
         number = capture.protocol[position]
         if protocol is None:
             if number > 255:
                 return False
         elif protocol_name(number) != protocol:
             return False
-        return match == "any" or flags_match(
-            protocol_name(number), capture.flags[position], capture.payload_len[position], match
-        )
+        return fitting is None or fitting(capture, position)
 
-    return fits
+    return test

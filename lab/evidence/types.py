@@ -42,7 +42,10 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a packet was lost. `kind` "unexplained" means that nothing in the records explains it."""
+    """Why a packet was lost, or was thrown away where it had arrived.
+
+    `kind` "unexplained" means that nothing in the records explains it.
+    """
 
     kind: Literal[
         "drop",
@@ -53,7 +56,12 @@ class Cause:
         "queue",
         "corrupt",
         "mtu",
+        "ttl",  #: it ended at the wire's router
         "fragment",  #: another fragment of its datagram was lost
+        "checksum",  #: from here on: it arrived, and the receiving host's own kernel threw it away
+        "accept queue",
+        "receive buffer",
+        "no socket",
         "capture",  #: the target's capture itself lost packets
         "unexplained",
     ]
@@ -79,6 +87,7 @@ class Journey(NamedTuple):
     flow: int | None  #: position in `Trace.flows`
     mark: Mark  #: of a TCP segment
     retransmits: int | None  #: the `number` of the journey whose bytes this one sends again
+    discarded: Cause | None = None  #: it arrived, and the receiving host's own kernel threw it away
 
     @property
     def packet(self) -> Packet:
@@ -115,7 +124,8 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """The three-way handshake. Each tuple holds every transmission, in order of time.
+    """The three-way handshake. Each tuple holds every transmission, in order of time: `syn` of the client,
+    `syn_ack` of the server.
 
     `ack` is the client's first segment with ACK and no SYN after a SYN-ACK (it may carry data).
     """

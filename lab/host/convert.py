@@ -10,8 +10,10 @@ from typing import Any, Literal, cast
 from lab.errors import UsageError
 from lab.evidence.model import CallError, CallRecord, Endpoint, Json, RunRecord, StateSample, StreamRecord
 from lab.host.specs import CallSpec, RunSpec
+from lab.socket_options import OPTIONS, decode, encode
 from lab.units import Duration, Size
 
+PRINTED = (1 << 20) + 64  #: characters of each output of a program: what the agent keeps, and its note
 SHOWN = 256  #: bytes of data that a record's arguments show whole
 
 Kind = Literal["tcp", "udp"]
@@ -30,7 +32,11 @@ def address(text: str) -> tuple[str, int]:
 def encode_arguments(arguments: Mapping[str, Json]) -> dict[str, Json]:
     """As the agent takes them: durations in ns, sizes in bytes, addresses as [host, port]."""
     encoded: dict[str, Json] = {}
+    if "option" in arguments:
+        encoded |= _option_arguments(str(arguments["option"]), arguments)
     for key, value in arguments.items():
+        if "option" in arguments and key in ("option", "value"):
+            continue
         if isinstance(value, Duration):
             encoded[key] = value.ns
         elif isinstance(value, Size):
@@ -40,6 +46,22 @@ def encode_arguments(arguments: Mapping[str, Json]) -> dict[str, Json]:
         else:
             encoded[key] = value
     return encoded
+
+
+def _option_arguments(name: str, arguments: Mapping[str, Json]) -> dict[str, Json]:
+    """An option as the agent takes it: level, number, and the bytes of its value, or how many to ask for."""
+    option = OPTIONS.get(name)
+    if option is None:
+        raise UsageError(f"{name!r} is not a socket option of Linux")
+    found: dict[str, Json] = {"level": option.level, "number": option.number}
+    if "value" not in arguments:
+        return found | {"size": option.size}
+    value = arguments["value"]
+    ns = value.ns if isinstance(value, Duration) else None
+    try:
+        return found | {"raw": encode(option, None if ns is not None else value, ns=ns).hex()}
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def shown_arguments(spec: CallSpec) -> dict[str, Json]:
@@ -96,7 +118,7 @@ def call_record(host: str, spec: CallSpec, raw: Mapping[str, Any]) -> CallRecord
         end_wall_ns=raw["end_wall_ns"],
         local=endpoint(raw.get("local")),
         remote=endpoint(raw.get("remote")),
-        result=raw.get("result"),
+        result=_result(spec, raw.get("result")),
         data=None if data is None else base64.b64decode(data),
         length=raw.get("length"),
         sha256=raw.get("sha256"),
@@ -108,20 +130,34 @@ def call_record(host: str, spec: CallSpec, raw: Mapping[str, Any]) -> CallRecord
     )
 
 
-def run_record(host: str, spec: RunSpec, raw: Mapping[str, Any]) -> RunRecord:
+def _result(spec: CallSpec, result: Json) -> Json:
+    if spec.call != "getsockopt" or result is None:
+        return result
+    return decode(OPTIONS[spec.arguments["option"]], bytes.fromhex(result))
+
+
+def run_record(host: str, spec: RunSpec, raw: Mapping[str, Any], limit: str | None = None) -> RunRecord:
+    """`limit` is what is said of a limit that the program ran into; it comes before the error it led to."""
     return RunRecord(
         step=spec.step,
         host=host,
         command=tuple(spec.argv),
         exit_code=raw["exit_code"],
-        stdout=raw["stdout"],
-        stderr=raw["stderr"],
+        stdout=_bounded(raw["stdout"]),
+        stderr=_bounded(raw["stderr"]),
         start_mono_ns=raw["start_mono_ns"],
         end_mono_ns=raw["end_mono_ns"],
         start_wall_ns=raw["start_wall_ns"],
         end_wall_ns=raw["end_wall_ns"],
-        error=raw["error"],
+        error=raw["error"] if limit is None else limit,
     )
+
+
+def _bounded(text: str) -> str:
+    """The agent cuts what a program prints and says so; this holds where it did not."""
+    if len(text) <= PRINTED:
+        return text
+    return f"{text[:PRINTED]}\n… ({len(text) - PRINTED} characters more)"
 
 
 def stream_record(host: str, raw: Mapping[str, Any]) -> StreamRecord:

@@ -16,10 +16,10 @@ from lab.host.channel import AgentRefused, Channel, Event
 from lab.host.convert import (
     call_record,
     encode_arguments,
-    run_record,
     state_sample,
     stream_record,
 )
+from lab.host.programs import Programs
 from lab.host.specs import (
     CAPTURE_PATH,
     CallSpec,
@@ -45,8 +45,13 @@ class Host:
     (`AgentRefused`); a socket call that fails is no error but a record that says so.
     """
 
-    def __init__(self, stream: Stream, name: str) -> None:
+    def __init__(self, stream: Stream, name: str, programs: Programs | None = None) -> None:
+        """`programs` are those of this boot, which end with it; without them, it has none."""
         self.name = name
+        self._open_files: int | None = None
+        self._programs = programs
+        if programs is not None:
+            programs.heard = self._hear
         self._mac = ""
         self._capture = ("", "")  #: path and interface of the last one
         self._lock = threading.Lock()
@@ -57,7 +62,9 @@ class Host:
         self._channel.wait_ready(timeout)
 
     def close(self) -> None:
-        """Ends the agent: it kills what it started and exits. May be called twice."""
+        """Ends the agent and all programs: it kills what it started and exits. May be called twice."""
+        if self._programs is not None:
+            self._programs.close()
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -75,7 +82,7 @@ class Host:
 
     def set_up(self, setup: HostSetup, timeout: float = QUICK) -> HostReadback:
         """Routes, ARP, MTU and offloads as asked, read back and compared; begins to sample socket states."""
-        self._mac = setup.here.mac
+        self._mac, self._open_files = setup.here.mac, setup.open_files
         raw = self._ask(
             "set_up",
             timeout=timeout,
@@ -112,6 +119,8 @@ class Host:
         The same number is the same CPU on every host of a machine, and for the wire. Packets that are sent
         from two CPUs can overtake each other on the way.
         """
+        if self._programs is not None:
+            self._programs.pin(number)
         return int(self._ask("pin", number=number)["cpu"])
 
     def power_off(self) -> PowerOff:
@@ -176,7 +185,8 @@ class Host:
 
     def cancel(self, step: str) -> int:
         """End the step's calls that wait (error `cancelled`) or its program; returns how many there were."""
-        return int(self._ask("cancel", step=step))
+        programs = 0 if self._programs is None else self._programs.cancel(step)
+        return programs + int(self._ask("cancel", step=step))
 
     def streams(self) -> list[StreamRecord]:
         """What each TCP socket carried so far, of closed sockets and dead processes too."""
@@ -188,6 +198,7 @@ class Host:
 
     def limit_open_files(self, count: int | None) -> None:
         """RLIMIT_NOFILE of processes from now on. Those that are alive end, with their sockets."""
+        self._open_files = count
         self._ask("limit", open_files=count)
 
     def signal(self, process: str, signal: str) -> Moment:
@@ -198,22 +209,26 @@ class Host:
 
     # -- programs ----------------------------------------------------------------------------------
 
+    def programs_ready(self) -> None:
+        """Returns when all that was prepared stands. Raises what went wrong."""
+        if self._programs is not None:
+            self._programs.wait_ready()
+
     def run(self, spec: RunSpec) -> Future[RunRecord]:
         """Start a program; the future is its end, `begun` returns when it runs."""
         begun = self._expect(spec.step)
-        future = self._channel.submit(
-            "run",
-            step=spec.step,
-            argv=list(spec.argv),
-            stdin=spec.stdin,
-            timeout_ns=None if spec.timeout is None else spec.timeout.ns,
-        )
-        return _then(future, lambda raw: run_record(self.name, spec, raw), begun.set)
+        future = self._place_of_programs().run(spec, self._open_files)
+        future.add_done_callback(lambda _: begun.set())
+        return future
 
     def signal_run(self, step: str, signal: str) -> Moment:
         """Signal the program of a step and its children. Raises `AgentRefused` where it has ended."""
-        raw = self._ask("signal_run", step=step, signal=signal)
-        return Moment(raw["wall_ns"], raw["mono_ns"])
+        return self._place_of_programs().signal(step, signal)
+
+    def _place_of_programs(self) -> Programs:
+        if self._programs is None:
+            raise AgentError(f"{self.name}: this host was made without a place for programs")
+        return self._programs
 
     # -- states and counters -----------------------------------------------------------------------
 

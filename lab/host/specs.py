@@ -13,6 +13,9 @@ from lab.units import Duration
 #: Where a capture is kept inside the container: on its overlay, so that the engine can read it out.
 CAPTURE_PATH = "/var/lib/lab/capture.pcap"
 
+#: Of a host's container: for set-up, power and captures, and to become a user of its own at its start.
+HOST_CAPABILITIES = ("NET_ADMIN", "NET_RAW", "SETGID", "SETUID")
+
 #: Sysctls that the evidence of every host holds (`gaps: kernel` is computed from them); absent ones are left
 #: out.
 SYSCTLS = (
@@ -72,6 +75,7 @@ class HostReadback:
     neighbours: Mapping[str, str]  #: permanent ARP entries: address → MAC
     sysctls: Mapping[str, str]
     kernel: str
+    guarded: bool  #: whether only what goes to the wire can leave; False where the kernel has no such filter
     commands: tuple[Mapping[str, Json], ...]  #: {program, input, status, output, duration_ms}
 
 
@@ -101,6 +105,7 @@ class RunSpec:
     argv: Sequence[str]
     stdin: str = ""
     timeout: Duration | None = None
+    capabilities: tuple[str, ...] = ()  #: NET_RAW, NET_ADMIN; sorted
 
 
 @dataclass(frozen=True, slots=True)

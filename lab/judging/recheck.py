@@ -43,7 +43,7 @@ def recheck_file(folder: Path, path: Path) -> Result:
     stored = read_result(folder)
     name = _topology_name(path)
     lost = name is not None and not (path.parent / name).is_file()
-    cases = load(path, topology=_topology(folder, stored) if lost else None)
+    cases = load(path, topology=_topology(folder, stored) if lost else None, stored=True)
     return recheck(folder, _case_of(cases, stored.params, str(path)).scenario)
 
 
@@ -65,7 +65,7 @@ def stored_case(folder: Path, stored: Result | None = None) -> Case:
     path = folder / SCENARIO_FILE
     if not path.is_file():
         raise UsageError(f"{folder}: no {SCENARIO_FILE} in it: not a whole run folder")
-    return _case_of(load(path, topology=_topology(folder, known)), known.params, str(path))
+    return _case_of(load(path, topology=_topology(folder, known), stored=True), known.params, str(path))
 
 
 def _topology(folder: Path, stored: Result) -> Path | None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from lab.checks.common import Context
 from lab.checks.expect import judge_call, judge_run
-from lab.evidence.model import CallRecord, RunRecord, WireEvent
+from lab.evidence.model import CallRecord, RunRecord
+from lab.evidence.timeline import Timeline
 from lab.place import Place
 from lab.scenario.expects import Expect, RunExpect
 from lab.scenario.steps import Await, Call, Connect, Run, Sendto, Step, all_steps
@@ -30,9 +31,9 @@ class StepJudge:
             else:
                 self.steps[step.id] = step
 
-    def at(self, changes: tuple[WireEvent, ...]) -> StepJudge:
-        """The same by other changes of the links."""
-        return replace(self, context=replace(self.context, changes=changes))
+    def at(self, timeline: Timeline) -> StepJudge:
+        """The same by other links."""
+        return replace(self, context=replace(self.context, timeline=timeline))
 
     def judge(
         self, step: Step, calls: Mapping[str, CallRecord], runs: Mapping[str, RunRecord]
@@ -76,7 +77,7 @@ class StepJudge:
         return judge_call(
             item,
             call,
-            rtt=context.rtt(call.host, self._peer(caller, call, calls), call.start_wall_ns),
+            rtt=context.timeline.rtt(call.host, self._peer(caller, call, calls), call.start_wall_ns),
             tolerance=context.tolerance,
             calls=calls,
             addresses=context.addresses,

@@ -1,4 +1,4 @@
-"""Whether a run can be believed: the wire impaired as configured and lost nothing unasked.
+"""Whether a run can be believed: all went by the wire, which impaired as configured and lost nothing unasked.
 
 Pure, and so the same for a live run and for `lab recheck`.
 """
@@ -9,6 +9,7 @@ from lab.errors import LabError, WireError
 from lab.evidence.model import LinkProof
 from lab.evidence.proof import contradictions, describe, prove
 from lab.evidence.store import Evidence
+from lab.judging.around import went_around
 
 _SHOWN = 5  #: packets that an error names
 
@@ -16,7 +17,8 @@ _SHOWN = 5  #: packets that an error names
 def assess(evidence: Evidence) -> tuple[tuple[LinkProof, ...], LabError | None]:
     """Configured against measured for every link, and the reason not to believe the run, if there is one."""
     proofs = prove(evidence.trace)
-    return proofs, _capture_lost(evidence) or _wire_lost(evidence) or _contradiction(proofs)
+    doubt = _capture_lost(evidence) or went_around(evidence) or _wire_lost(evidence)
+    return proofs, doubt or _contradiction(proofs)
 
 
 def _capture_lost(evidence: Evidence) -> LabError | None:

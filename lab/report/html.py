@@ -18,12 +18,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lab.evidence.store import Evidence
+from lab.quantities import seconds
 from lab.report import page
 from lab.report.diagram import legend, svg, words
 from lab.report.diagram.layout import NARROW, Layout, lay_out
 from lab.report.diagram.source import diagram_of, zero_ns
 from lab.report.plots import flow_plots
-from lab.report.text import MARKS, seconds, tally
+from lab.report.text import MARKS, tally
 from lab.result import Result, time_taken
 from lab.verdict import Verdict
 

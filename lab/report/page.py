@@ -8,8 +8,9 @@ from typing import Any
 
 from lab.evidence.model import RunRecord
 from lab.evidence.store import Evidence
+from lab.quantities import duration, moment, plural, seconds, size
 from lab.report.diagram.model import Diagram, Packet
-from lab.report.text import clean, count, moment, nanoseconds, seconds, size
+from lab.report.text import clean
 from lab.result import Result
 from lab.verdict import Finding, PacketRef, Verdict
 
@@ -55,9 +56,9 @@ def held(result: Result) -> str:
     """One sentence for a PASS."""
     steps = sum(1 for f in result.findings if not f.source.startswith("checks["))
     checks = len(result.findings) - steps
-    parts = [count(steps, "expectation of the steps", "expectations of the steps")] if steps else []
+    parts = [plural(steps, "expectation of the steps", "expectations of the steps")] if steps else []
     if checks:
-        parts.append(count(checks, "check"))
+        parts.append(plural(checks, "check"))
     if not parts:
         return "All steps went through; nothing else was asked."
     return f"{' and '.join(parts)}: all as expected."
@@ -123,7 +124,7 @@ def fate_text(p: Packet) -> str:
     if p.outcome:
         words.append(p.outcome)
     elif p.sent_ns is not None and p.received_ns is not None:
-        words.append(f"arrived after {nanoseconds(p.received_ns - p.sent_ns)}")
+        words.append(f"arrived after {duration(p.received_ns - p.sent_ns)}")
     if p.note:
         words.append(p.note)
     return ", ".join(words)
@@ -184,7 +185,7 @@ def calls(diagram: Diagram) -> tuple[list[dict[str, Any]], str]:
         for c in diagram.calls
     ]
     rest = len(rows) - _CALLS
-    return rows[:_CALLS], f"{count(rest, 'call')} more: see events.jsonl." if rest > 0 else ""
+    return rows[:_CALLS], f"{plural(rest, 'call')} more: see events.jsonl." if rest > 0 else ""
 
 
 def sockets(diagram: Diagram) -> tuple[list[dict[str, Any]], str]:
@@ -201,7 +202,7 @@ def sockets(diagram: Diagram) -> tuple[list[dict[str, Any]], str]:
             paths[state.host, state.socket].append(("gone", moment(state.end_ns)))
     rows = [{"host": host, "socket": socket, "path": path} for (host, socket), path in paths.items()]
     rest = len(rows) - _SOCKETS
-    return rows[:_SOCKETS], f"{count(rest, 'socket')} more: see events.jsonl." if rest > 0 else ""
+    return rows[:_SOCKETS], f"{plural(rest, 'socket')} more: see events.jsonl." if rest > 0 else ""
 
 
 def counters(evidence: Evidence) -> tuple[list[str], list[tuple[str, list[str]]]]:

@@ -8,7 +8,7 @@ from html import escape
 from math import ceil, floor, log10
 
 from lab.evidence.trace import RETRANSMISSIONS, Fate, Flow, Point
-from lab.report.text import nanoseconds, rate
+from lab.quantities import duration, rate
 
 _COLUMNS = 420  #: no more points a line than this: about one a pixel
 _MARKS = 260  #: no more special marks than this
@@ -214,7 +214,7 @@ def _round_trips(flow: Flow, zero: int, start: int, end: int) -> list[Plot]:
         return []
     top = max(point.value for _, points in known for point in points)
     axes = _Axes(460, 230, start / 1e9, end / 1e9, 0, top * 1.12)
-    out = list(_frame(axes, lambda v: nanoseconds(round(v)), "Round-trip times over time"))
+    out = list(_frame(axes, lambda v: duration(round(v)), "Round-trip times over time"))
     key = []
     for cls, (host, points) in zip("ab", known, strict=False):
         shape = "dot" if cls == "a" else "ring"
@@ -256,5 +256,5 @@ def _throughput(flow: Flow, zero: int, start: int, end: int, sides: dict[bool, _
         out.append(f'<g class="{cls}"><path class="line{dash}" d="{path}"/></g>')
         key.append((cls, _DASH if dash else _LINE, f"from {host}"))
     out += _key(axes.left, key)
-    note = f"new bytes that arrived, in steps of {nanoseconds(bucket)}"
+    note = f"new bytes that arrived, in steps of {duration(bucket)}"
     return [Plot("Throughput", note, "".join([*out, "</svg>"]))]

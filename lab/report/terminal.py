@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lab.report.text import MARKS, Paint, clean, count, cut, fit, seconds, tally
+from lab.quantities import plural, seconds
+from lab.report.text import MARKS, Paint, clean, cut, fit, tally
 from lab.result import Result, time_taken
 from lab.verdict import Finding, Verdict
 
@@ -62,7 +63,7 @@ def render_suite(
             lines[results.index(result)] += f"\n      {clean(result.reason)}"
     total = Verdict.of(result.verdict for result in results)
     spent = seconds(time_taken(results))
-    end = f"{paint.verdict(total, 6)}{count(len(results), 'case')}: {tally(r.verdict for r in results)}"
+    end = f"{paint.verdict(total, 6)}{plural(len(results), 'case')}: {tally(r.verdict for r in results)}"
     if not results:
         end = f"{paint.verdict(Verdict.ERROR, 6)}no case was run"
     elif all(result.verdict is Verdict.SKIP for result in results):

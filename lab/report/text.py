@@ -1,4 +1,4 @@
-"""Small words that all reports share: times and sizes for people, cell widths, colour, harmless text."""
+"""Small words that all reports share: cell widths, colour, harmless text."""
 
 from __future__ import annotations
 
@@ -85,69 +85,6 @@ def cut(text: str, width: int) -> str:
         taken.append(character)
         used += size
     return "".join(taken).rstrip() + "…"
-
-
-def nanoseconds(ns: int) -> str:
-    """A time for people, three digits that count: `640 ns`, `12.4 µs`, `5.31 ms`, `3.042 s`, `2 min 11 s`."""
-    sign, size = ("−", -ns) if ns < 0 else ("", ns)
-    if size < 1_000:
-        return f"{sign}{size} ns" if size else "0 s"
-    for factor, unit in ((1_000, "µs"), (1_000_000, "ms")):
-        if size < factor * 999.5:
-            return f"{sign}{_digits(size / factor)} {unit}"
-    seconds = size / 1e9
-    if seconds < 119.95:
-        return f"{sign}{seconds:.3f} s"
-    return f"{sign}{int(seconds // 60)} min {seconds % 60:.1f} s"
-
-
-def _digits(value: float) -> str:
-    if value >= 99.95:
-        return f"{value:.0f}"
-    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
-
-
-def seconds(value: float) -> str:
-    """As `nanoseconds`, from seconds."""
-    return nanoseconds(round(value * 1e9))
-
-
-def moment(ns: int) -> str:
-    """A time on an axis, fine enough to tell neighbours apart: `0.31 ms`, `110.20 ms`, `3.4205 s`."""
-    sign, size = ("−", -ns) if ns < 0 else ("", ns)
-    if not size:
-        return "0"
-    return f"{sign}{size / 1e6:.2f} ms" if size < 999_995_000 else f"{sign}{size / 1e9:.4f} s"
-
-
-def clock(ns: int) -> str:
-    """A moment since the zero of a case, in seconds to the microsecond where it matters: `0.005214 s`."""
-    return f"{ns / 1e9:.6f} s"
-
-
-def size(count: int) -> str:
-    """Bytes for people: `11 B`, `1,448 B`, `64.0 kB`, `200 MB`."""
-    if count < 10_000:
-        return f"{count:,} B"
-    for factor, unit in ((10**3, "kB"), (10**6, "MB"), (10**9, "GB")):
-        if count < factor * 999.5:
-            return f"{_digits(count / factor)} {unit}"
-    return f"{count / 10**12:.2f} TB"
-
-
-def rate(bits_per_second: float) -> str:
-    """`9.61 Mbit/s`."""
-    if not bits_per_second:
-        return "0 bit/s"
-    for factor, unit in ((1.0, "bit/s"), (1e3, "kbit/s"), (1e6, "Mbit/s")):
-        if bits_per_second < factor * 999.5:
-            return f"{_digits(bits_per_second / factor)} {unit}"
-    return f"{_digits(bits_per_second / 1e9)} Gbit/s"
-
-
-def count(number: int, one: str, many: str = "") -> str:
-    """`1 packet`, `2,048 packets`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def tally(verdicts: Iterable[Verdict]) -> str:

@@ -18,7 +18,7 @@ from lab.clock import Deadline
 from lab.engine.base import Engine, EngineInfo
 from lab.engine.clean import RunLock
 from lab.engine.images import Images, ImageStore
-from lab.errors import LabError
+from lab.errors import LabError, NothingImpairs, SysctlRefused
 from lab.result import (
     RESULT_VERSION,
     SCENARIO_FILE,
@@ -29,6 +29,7 @@ from lab.result import (
     Result,
 )
 from lab.runner.compose import compose_text
+from lab.scenario.checks import steps_asked
 from lab.scenario.load import Case
 from lab.scenario.model import Scenario
 from lab.session.events import Events, Listener, Said
@@ -91,6 +92,8 @@ class CaseRunner:
                 self.site.snaplen,
                 events,
                 self.interrupt,
+                self.site.limits,
+                self.site.policy,
                 lambda: standing,
                 lambda: None,
             ):
@@ -134,6 +137,10 @@ class CaseRun:
         try:
             with self.standing() as session:
                 self._act(session)
+        except NothingImpairs as error:
+            if "netem" in self.scenario.requires:
+                return self._finish(self._result(Verdict.SKIP, f"requires netem: {error}"))
+            self.broke(error)
         except LabError as error:
             self.broke(error)
         return self.finish()
@@ -256,6 +263,7 @@ class CaseRun:
         """All steps up to the first that fails; then what goes on in the background is brought to its end."""
         session.deadline = Deadline.after(self.timeout.seconds, f"the scenario's {self.timeout}")
         self.events.emit(Said(f"{self.case.name}: steps begin"))
+        session.read_states_after(steps_asked(self.scenario.checks))
         with self.events.phase("steps"):
             for step in self.scenario.steps:
                 if self.record.failed:
@@ -288,6 +296,8 @@ class CaseRun:
         """The first error is kept: what follows is mostly its consequence."""
         notes = getattr(error, "__notes__", ())
         message = "\n".join([str(error), *notes])
+        if isinstance(error, SysctlRefused):
+            message = f"{self.case.sysctl_place(error.host, error.sysctl)}: {message}"
         if self.error is None:
             self.cause = error
             self.error = ErrorFacts(type(error).__name__, message, error.hint)

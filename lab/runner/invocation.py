@@ -17,7 +17,7 @@ from lab.errors import UsageError
 from lab.runner.case import CaseRunner
 from lab.runner.selection import Selection
 from lab.runner.suite import Outcome, finish_folder, plan_jobs, run_jobs
-from lab.scenario.load import Case
+from lab.scenario.load import Case, noted
 from lab.session.events import Listener, Said
 from lab.session.interrupt import Interrupt, signals_set
 from lab.site import Site, WireChoice, load_site
@@ -70,10 +70,12 @@ def invoke(
 
     Signals end it in good order, unless it is given the `interrupt` that its caller sets.
     """
-    cases = selection.cases()
+    site = load_site()
+    cases = selection.cases(site.policy)
     if keep and len(cases) > 1:
         raise UsageError(f"--keep goes with one case, and these are {len(cases)}", hint="choose one with -k")
-    site = load_site()
+    for note in noted(cases):
+        listener(Said(note, lasting=True))
     signals = interrupt is None
     interrupt = interrupt or Interrupt()
     with _runner(site, interrupt, keep=keep, wire=wire, listener=listener, signals=signals) as runner:

@@ -19,11 +19,11 @@ class Selection:
     keyword: str | None = None
     tags: Sequence[str] = ()
     params: Mapping[str, str] | None = None
-    policy: Policy | None = None
 
-    def cases(self) -> list[Case]:
-        """Raises `UsageError` where a file is invalid or nothing is left."""
-        found = load_all(self.paths, params=self.params or {}, policy=self.policy)
+    def cases(self, policy: Policy | None = None) -> list[Case]:
+        """Raises `UsageError` where a file is invalid, asks for what `policy` does not permit, or nothing is
+        left."""
+        found = load_all(self.paths, params=self.params or {}, policy=policy)
         chosen = select(found, self.keyword, self.tags)
         if not chosen:
             asked = [f"-k {self.keyword}"] if self.keyword else []

@@ -24,6 +24,8 @@ def standing(engine: Engine) -> list[Standing]:
     for container in engine.containers({LABEL_RUN: None}):
         run = container.labels[LABEL_RUN]
         if run in found and container.running:
+            if container.labels.get(LABEL_ROLE) == "programs":
+                continue  # beside a host, which stands for it
             name = container.labels.get(LABEL_HOST) or container.labels.get(LABEL_ROLE, container.name)
             found[run][name] = container
     return [Standing(run, hosts) for run, hosts in found.items()]

@@ -49,6 +49,11 @@ def _given(value: object) -> object:
 Opt = Annotated[T | None, BeforeValidator(_given)]
 
 
+def optional(kind: Any) -> Any:
+    """`Opt[kind]`, where the type is known only when the program runs."""
+    return Annotated[kind | None, BeforeValidator(_given)]
+
+
 @dataclass(frozen=True, slots=True)
 class Needs:
     """Where `key` is, one of `others` must be."""

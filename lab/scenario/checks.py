@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Discriminator, PlainValidator, Tag, TypeAdapter, WithJsonSchema
 
 from lab.place import Place
-from lab.scenario.base import Needs, Opt, Rule, problem, shown
+from lab.scenario.base import Model, Needs, Opt, Rule, problem, shown
 from lab.scenario.element import NOWHERE, Element, union_of
 from lab.scenario.quantities import (
+    Count,
     CounterName,
     Flag,
     HostName,
@@ -25,7 +27,7 @@ from lab.scenario.quantities import (
     Time,
     one_of,
 )
-from lab.scenario.ranges import Bounds, Counted, Elapsed, Range
+from lab.scenario.ranges import Bounds, Counted, Elapsed, Range, short_or
 from lab.scenario.values import Match, NonEmpty, Output, Packets, Party, Regex
 
 
@@ -40,7 +42,14 @@ class Check(Element):
         return self.path
 
 
-class PairCheck(Check):
+class TimedCheck(Check):
+    """A check that may look only at what happened between two steps."""
+
+    after: Opt[Name] = None  #: the id of a step: only what came after its end counts
+    before: Opt[Name] = None  #: the id of a step: only what came before its begin counts
+
+
+class PairCheck(TimedCheck):
     """A check of what goes between two hosts."""
 
     host_keys: ClassVar[tuple[str, ...]] = ("from", "to")
@@ -48,10 +57,23 @@ class PairCheck(Check):
     to: Party
 
 
-class HandshakeCheck(PairCheck):
+WHICH_RULES: tuple[Rule, ...] = (Needs("process", ("socket",), "whose process it is"),)
+
+
+class ConnectionCheck(PairCheck):
+    """A check of the connections between two hosts, or of some of them."""
+
+    rules: ClassVar[tuple[Rule, ...]] = WHICH_RULES
+    socket: Opt[Name] = None  #: its name at `from`
+    process: Opt[Name] = None  #: None: main
+    nth: Opt[Count] = None  #: from 1, by the first SYN
+
+
+class HandshakeCheck(ConnectionCheck):
     """SYN, SYN-ACK and ACK were seen at both ends, in order."""
 
     check: Literal["handshake"] = "handshake"
+    count: Opt[Counted] = None  #: None: all connections that match must hold
     syn: Opt[Counted] = None
     elapsed: Opt[Elapsed] = None
 
@@ -62,25 +84,35 @@ def _segments(value: object) -> int:
     raise problem(f"{shown(value)}: a close takes 3 or 4 segments")
 
 
-class CloseCheck(PairCheck):
+class CloseCheck(ConnectionCheck):
     """How a connection ended, and who began."""
 
     check: Literal["close"] = "close"
     host_keys = ("from", "to", "first")
     first: Opt[HostName] = None
     how: Annotated[Literal["fin", "rst"], one_of(("fin", "rst"), "a way to close")]
+    count: Opt[Counted] = None  #: None: all connections that match must hold
     segments: Opt[
         Annotated[int, PlainValidator(_segments), WithJsonSchema({"type": "integer", "enum": [3, 4]})]
     ] = None
 
 
-class PacketsCheck(Check):
+class PacketsCheck(TimedCheck):
     """How many matching packets were sent, were received or were lost."""
 
     check: Literal["packets"] = "packets"
     host_keys = ("from", "to")
+    rules: ClassVar[tuple[Rule, ...]] = (
+        *WHICH_RULES,
+        Needs("socket", ("from",), "the host that has the socket"),
+        Needs("nth", ("from",), "a connection has two ends"),
+        Needs("nth", ("to",), "a connection has two ends"),
+    )
     from_: Opt[Party] = None
     to: Opt[Party] = None
+    socket: Opt[Name] = None
+    process: Opt[Name] = None
+    nth: Opt[Count] = None
     match: Packets = Match(word="any")
     at: Annotated[
         Literal["sender", "receiver", "lost"], one_of(("sender", "receiver", "lost"), "a place to count")
@@ -88,7 +120,7 @@ class PacketsCheck(Check):
     count: Counted
 
 
-class RetransmissionsCheck(PairCheck):
+class RetransmissionsCheck(ConnectionCheck):
     check: Literal["retransmissions"] = "retransmissions"
     count: Counted
 
@@ -128,11 +160,16 @@ _Kernel = Annotated[
 ]
 
 
-class ScheduleCheck(PairCheck):
+SCHEDULED = ("syn", "syn-ack", "data", "fin", "probe")
+
+
+class ScheduleCheck(ConnectionCheck):
     """The gaps between the transmissions of one segment: as listed, or as the live sysctls make them."""
 
     check: Literal["schedule"] = "schedule"
-    match: Annotated[Literal["syn", "data"], one_of(("syn", "data"), "a segment with a schedule")]
+    match: Annotated[
+        Literal["syn", "syn-ack", "data", "fin", "probe"], one_of(SCHEDULED, "a segment with a schedule")
+    ]
     gaps: Annotated[
         Annotated[list[SpanText], Tag("<list>")] | Annotated[_Kernel, Tag("<short>")],
         Discriminator(lambda value: "<list>" if isinstance(value, list) else "<short>"),
@@ -143,8 +180,8 @@ TimerName = Literal["keepalive", "retransmit", "persist", "time_wait", "none"]
 TIMERS: tuple[TimerName, ...] = get_args(TimerName)
 
 
-class StateCheck(Check):
-    """A socket was (`ever`) or is (at the `end`) in a state."""
+class StateCheck(TimedCheck):
+    """A socket was (`ever`) or is (at the `end`, or when a step has ended) in a state."""
 
     check: Literal["state"] = "state"
     host_keys = ("at", "to")
@@ -153,10 +190,17 @@ class StateCheck(Check):
     to: Opt[Party] = None
     port: Opt[Port] = None
     state: StateName
-    when: Annotated[Literal["end", "ever"], one_of(("end", "ever"), "a moment")] = "end"
+    when: Opt[Name] = None  #: end, ever, or the id of a step
     count: Opt[Counted] = None  #: None: at least one
     timer: Opt[Annotated[TimerName, one_of(TIMERS, "a timer of a socket")]] = None
     within: Opt[Time] = None  #: what is left on the timer, at most
+
+    @property
+    def moment(self) -> str:
+        """`end`, `ever`, or the id of the step at whose end it is asked."""
+        if self.when is not None:
+            return self.when
+        return "end" if self.after is None and self.before is None else "ever"
 
 
 class CounterCheck(Check):
@@ -182,7 +226,7 @@ class ServiceCheck(Check):
     stderr: Opt[Output] = None
 
 
-class LogCheck(Check):
+class LogCheck(TimedCheck):
     """How many lines of a service's log match. Without `count`: at least one."""
 
     check: Literal["log"] = "log"
@@ -193,8 +237,6 @@ class LogCheck(Check):
     stream: Opt[
         Annotated[Literal["stdout", "stderr"], one_of(("stdout", "stderr"), "a stream of a program")]
     ] = None
-    after: Opt[Name] = None
-    before: Opt[Name] = None
     count: Opt[Counted] = None
 
 
@@ -207,14 +249,41 @@ class ValueCheck(Check):
     is_: Bounds
 
 
+class OrderedPacket(Model):
+    """One packet in an `order`: the `nth` that matches."""
+
+    from_: Opt[Party] = None
+    to: Opt[Party] = None
+    match: Packets = Match(word="any")
+    nth: Count = 1
+    at: Annotated[Literal["sender", "receiver"], one_of(("sender", "receiver"), "a place to look")] = "sender"
+
+    def __str__(self) -> str:
+        ends = "".join(f" {w} {p}" for w, p in (("from", self.from_), ("to", self.to)) if p is not None)
+        number = f" {self.nth}" if self.nth > 1 else ""
+        return f"{self.match} packet{number}{ends} ({'sent' if self.at == 'sender' else 'received'})"
+
+
+if TYPE_CHECKING:
+    OrderItem = OrderedPacket | str
+else:
+    OrderItem = short_or(OrderedPacket, Name)
+
+
 class OrderCheck(Check):
-    """The calls ended in this order."""
+    """The calls ended, and the packets were sent or received, in this order."""
 
     check: Literal["order"] = "order"
-    of: Annotated[list[Name], NonEmpty]
+    of: Annotated[list[OrderItem], NonEmpty]
+
+    def _hosts(self) -> Iterator[str]:
+        for item in self.of:
+            for party in (item.from_, item.to) if isinstance(item, OrderedPacket) else ():
+                if party is not None and not party.literal:
+                    yield party.host
 
 
-class BytesCheck(PairCheck):
+class BytesCheck(ConnectionCheck):
     """What was received is what was sent, byte for byte."""
 
     check: Literal["bytes"] = "bytes"
@@ -245,3 +314,8 @@ def parse_check(keys: dict[str, Any], *, place: Place = NOWHERE, path: str = "ch
     check = _any().validate_python(keys)
     check.placed(place, path)
     return check
+
+
+def steps_asked(checks: Iterable[Check]) -> frozenset[str]:
+    """The steps at whose ends a check asks how a socket is."""
+    return frozenset(check.moment for check in checks if isinstance(check, StateCheck)) - {"end", "ever"}

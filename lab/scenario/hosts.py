@@ -7,17 +7,23 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from pydantic import ValidationError
+
+from lab.scenario import support
+from lab.scenario.base import Seen
 from lab.scenario.compose.interpolate import Variables
+from lab.scenario.compose.models import ServiceKeys
 from lab.scenario.compose.outside import Outside, Refused
 from lab.scenario.compose.parts import Part, Wanted, finished, merge_over
 from lab.scenario.compose.resolve import Where, resolve
 from lab.scenario.locate import Locator
 from lab.scenario.locate import Path as Keys
 from lab.scenario.model import DEFAULT_NETWORK, HostKeys, HostSpec, ScenarioFile
+from lab.scenario.params import Filled
 from lab.scenario.problems import Problem, did_you_mean
 from lab.scenario.services import Dependency, HostFile, ServiceSpec
-from lab.scenario.support import NETWORKS, NOT_YET, SERVICES
 from lab.scenario.topology import Hosts, merged
 
 Service = tuple[str, str]  #: host and name
@@ -38,6 +44,30 @@ def join(model: ScenarioFile, topology: Hosts, folder: Path, outside: Outside, l
     """The hosts of a scenario; `folder` is what its own paths are seen from."""
     joiner = _Joiner(model, topology, folder, outside, locator)
     return joiner.join()
+
+
+def judge_services(filled: Filled, folder: Path, outside: Outside, locator: Locator) -> list[Problem]:
+    """What is wrong with the programs of a scenario that has other mistakes: those that can be read alone."""
+    problems: list[Problem] = []
+    hosts = filled.data.get("hosts") if isinstance(filled.data, dict) else None
+    variables = Variables(outside.allowed_environment(), outside.withheld())
+    for host, keys in hosts.items() if isinstance(hosts, dict) else ():
+        if not isinstance(keys, dict):
+            continue
+        at: Keys = ("hosts", host)
+        services = keys.get("services")
+        found: dict[Keys, Any] = {}
+        if isinstance(services, dict):
+            found = {(*at, "services", name): one for name, one in services.items()}
+        if "service" in keys:
+            found[(*at, "service")] = keys["service"]
+        for path, service in found.items():
+            try:
+                typed = ServiceKeys.model_validate(service, context=Seen(), by_alias=True, by_name=False)
+            except ValidationError:
+                continue  # said already
+            resolve(typed, Where(locator, path, folder, outside, variables, None, problems))
+    return problems
 
 
 @dataclass
@@ -87,13 +117,12 @@ class _Joiner:
         return tuple(dict.fromkeys([*(n for n in self.topology.networks if n in used), *own]))
 
     def check_reach(self, hosts: Mapping[str, HostSpec]) -> None:
-        apart = [
-            (a.name, b.name)
-            for a, b in itertools.combinations(hosts.values(), 2)
-            if not set(a.networks) & set(b.networks)
-        ]
-        if apart and NETWORKS in NOT_YET and self.model.networks is None:
-            text = f"{' and '.join(apart[0])} share no network, which is not yet supported: {NETWORKS}"
+        alike: dict[frozenset[str], str] = {}
+        for host in hosts.values():
+            alike.setdefault(frozenset(host.networks), host.name)
+        apart = [(alike[a], alike[b]) for a, b in itertools.combinations(alike, 2) if not a & b]
+        if apart and support.NETWORKS in support.NOT_YET and self.model.networks is None:
+            text = f"{' and '.join(apart[0])} share no network: not yet supported: {support.NETWORKS}"
             self.problems.append(self.locator.at(("topology",), text))
 
     def check_networks(self, host: str, keys: HostKeys, networks: tuple[str, ...]) -> None:
@@ -123,9 +152,9 @@ class _Joiner:
     def parts(self, host: str, keys: HostKeys | None) -> dict[str, Part]:
         """The programs of a host: the topology's, with what the scenario says more."""
         found = {host: self.topology.parts[host]} if host in self.topology.parts else {}
-        if SERVICES in NOT_YET:
+        if support.SERVICES in support.NOT_YET:
             for part in found.values():
-                text = f"a program of its own is not yet supported: {SERVICES}; a host's image is lab-host"
+                text = f"its program is not yet supported: {support.SERVICES}; a host's image is lab-host"
                 self.problems.append(Problem(part.place, part.path, text))
         if keys is not None:
             self.more(found, host, keys)
@@ -190,29 +219,32 @@ class _Dependencies:
 
 
 def start_order(hosts: Mapping[str, HostSpec], problems: list[Problem]) -> tuple[Service, ...]:
-    """All services, each behind those that it waits for; a cycle is said where it begins."""
+    """All services, each behind those that it waits for; a circle is said where it begins."""
     specs: dict[Service, ServiceSpec] = {
         (host.name, name): spec for host in hosts.values() for name, spec in host.services.items()
     }
     order: dict[Service, None] = {}
-    under_way: list[Service] = []
-
-    def visit(one: Service) -> None:
-        if one in order:
-            return
-        if one in under_way:
-            cycle = [*under_way[under_way.index(one) :], one]
-            words = " → ".join(name if host == name else f"{host}/{name}" for host, name in cycle)
-            spec = specs[one]
-            problems.append(Problem(spec.place, spec.path, f"depends_on is a circle: {words}"))
-            order[one] = None
-            return
-        under_way.append(one)
-        for dependency in specs[one].depends_on:
-            visit((dependency.host, dependency.service))
-        under_way.pop()
-        order[one] = None
-
-    for one in specs:
-        visit(one)
+    for first in specs:
+        chain: dict[
+            Service, Iterator[Dependency]
+        ] = {}  # what is under way, each with what it still waits for
+        following: Service | None = None if first in order else first
+        while following is not None or chain:
+            if following is not None and following in chain:
+                problems.append(_circle([*chain], following, specs))
+                following = None
+            elif following is not None and following not in order:
+                chain[following] = iter(specs[following].depends_on)
+            one = next(reversed(chain))
+            wanted = next(chain[one], None)
+            following = None if wanted is None else (wanted.host, wanted.service)
+            if wanted is None:
+                del chain[one]
+                order[one] = None
     return tuple(order)
+
+
+def _circle(chain: list[Service], back: Service, specs: Mapping[Service, ServiceSpec]) -> Problem:
+    circle = [*chain[chain.index(back) :], back]
+    words = " → ".join(name if host == name else f"{host}/{name}" for host, name in circle)
+    return Problem(specs[back].place, specs[back].path, f"depends_on is a circle: {words}")

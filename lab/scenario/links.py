@@ -2,78 +2,110 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from dataclasses import MISSING, Field, fields
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, get_args, get_type_hints
 
-from pydantic import WithJsonSchema
+from pydantic import AfterValidator, WithJsonSchema, create_model, model_validator
 
-from lab.link import UNIMPAIRED, Distribution, GilbertElliott, Impairment, Link
-from lab.scenario.base import AtMostOne, Excludes, Model, Needs, Opt, Rule
+from lab.link import (
+    EXCLUSIVE,
+    NEEDS,
+    UNIMPAIRED,
+    Distribution,
+    GilbertElliott,
+    Impairment,
+    Link,
+    problems,
+    unfit,
+)
+from lab.scenario.base import AtMostOne, Excludes, Model, Needs, Opt, Rule, optional, problem
 from lab.scenario.quantities import Bandwidth, Bytes, Share, Time, number, one_of
-from lab.units import Percent
-
-_Gap = Annotated[int, number(1, 1_000_000, "gap"), WithJsonSchema({"type": "integer", "minimum": 1})]
-_Limit = Annotated[int, number(1, 10_000_000, "limit"), WithJsonSchema({"type": "integer", "minimum": 1})]
-_Mtu = Annotated[
-    int, number(68, 65535, "mtu"), WithJsonSchema({"type": "integer", "minimum": 68, "maximum": 65535})
-]
-_Distribution = Annotated[
-    Distribution, one_of(("uniform", "normal", "pareto", "paretonormal"), "a distribution")
-]
+from lab.units import Duration, Percent, Rate, Size
 
 
-class GemodelKeys(Model):
+def _fits(option: str) -> AfterValidator:
+    """Refuses what a kernel could not hold as it is written."""
+
+    def check(value: Any) -> Any:
+        if text := unfit(option, value):
+            raise problem(text)
+        return value
+
+    return AfterValidator(check)
+
+
+def _written(field: Field[Any], kind: Any) -> Any:
+    """How YAML writes one option of this type."""
+    if kind is int:
+        low, high = field.metadata["limits"]
+        return Annotated[
+            int,
+            number(low, high, field.name),
+            WithJsonSchema({"type": "integer", "minimum": low, "maximum": high}),
+        ]
+    if kind == Distribution:
+        return Annotated[Distribution, one_of(get_args(Distribution), "a distribution")]
+    if kind is GilbertElliott:
+        return GemodelKeys
+    quantity = {Duration: Time, Percent: Share, Rate: Bandwidth, Size: Bytes}[kind]
+    return Annotated[quantity, _fits(field.name)]
+
+
+def _keys(of: type[Impairment | GilbertElliott]) -> dict[str, Any]:
+    """A key for each of its fields; one that has a default may be left out."""
+    kinds, keys = get_type_hints(of), {}
+    for field in fields(of):
+        kind = kinds[field.name]
+        if NoneType in (either := get_args(kind)):
+            kind = next(one for one in either if one is not NoneType)
+        written = _written(field, kind)
+        keys[field.name] = written if field.default is MISSING else (optional(written), None)
+    return keys
+
+
+def _given(keys: Model, of: type[Impairment | GilbertElliott]) -> dict[str, Any]:
+    """The values of the keys that are there."""
+    found = {field.name: getattr(keys, field.name) for field in fields(of)}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+if TYPE_CHECKING:
+    _GemodelKeys = Model
+else:
+    _GemodelKeys = create_model("_GemodelKeys", __base__=Model, **_keys(GilbertElliott))
+
+
+class GemodelKeys(_GemodelKeys):
     """Gilbert-Elliott loss: p good→bad, r bad→good, loss in bad (default 100%), loss in good (default 0%)."""
 
-    p: Share
-    r: Share
-    one_minus_h: Opt[Share] = None
-    one_minus_k: Opt[Share] = None
-
     def model(self) -> GilbertElliott:
-        bad = self.one_minus_h if self.one_minus_h is not None else Percent.parse("100%")
-        good = self.one_minus_k if self.one_minus_k is not None else Percent.parse("0%")
-        return GilbertElliott(self.p, self.r, bad, good)
+        return GilbertElliott(**_given(self, GilbertElliott))
 
 
-class SideKeys(Model):
+if TYPE_CHECKING:
+    _SideKeys = Model
+else:
+    _SideKeys = create_model("_SideKeys", __base__=Model, **_keys(Impairment))
+
+
+class SideKeys(_SideKeys):
     """What a link does to packets in one direction, or in both."""
-
-    delay: Opt[Time] = None
-    jitter: Opt[Time] = None
-    correlation: Opt[Share] = None
-    distribution: Opt[_Distribution] = None
-    loss: Opt[Share] = None
-    loss_correlation: Opt[Share] = None
-    gemodel: Opt[GemodelKeys] = None
-    duplicate: Opt[Share] = None
-    reorder: Opt[Share] = None
-    reorder_correlation: Opt[Share] = None
-    gap: Opt[_Gap] = None
-    corrupt: Opt[Share] = None
-    rate: Opt[Bandwidth] = None
-    burst: Opt[Bytes] = None
-    limit: Opt[_Limit] = None
-    mtu: Opt[_Mtu] = None
 
     def impairment(self) -> Impairment:
         """These keys alone; None where a key is not named."""
-        plain = {key: getattr(self, key) for key in LINK_KEYS if key != "gemodel"}
-        return Impairment(**plain, gemodel=None if self.gemodel is None else self.gemodel.model())
+        given = _given(self, Impairment)
+        if "gemodel" in given:
+            given["gemodel"] = given["gemodel"].model()
+        return Impairment(**given)
 
 
-LINK_KEYS = tuple(SideKeys.model_fields)
+LINK_KEYS = tuple(field.name for field in fields(Impairment))
 
-#: What makes sense only together. netem has no jitter without a delay, no reordering without one.
+_EXCLUSIVE = AtMostOne(*EXCLUSIVE)
 SIDE_RULES: tuple[Rule, ...] = (
-    AtMostOne(("loss", "gemodel"), "one says how packets are lost"),
-    Needs("jitter", ("delay",), "jitter varies a delay"),
-    Needs("correlation", ("jitter",), "it is the correlation of the jitter"),
-    Needs("distribution", ("jitter",), "it is the distribution of the jitter"),
-    Needs("loss_correlation", ("loss",)),
-    Needs("reorder", ("delay",), "a reordered packet is one that skips the delay"),
-    Needs("reorder_correlation", ("reorder",)),
-    Needs("gap", ("reorder",)),
-    Needs("burst", ("rate",)),
+    _EXCLUSIVE,
+    *(Needs(need.option, (need.other,), need.why) for need in NEEDS),
 )
 SPLIT_RULES: tuple[Rule, ...] = (
     Excludes("up", LINK_KEYS, "write all keys under up and down, or none"),
@@ -86,14 +118,23 @@ class LinkSide(SideKeys):
 
     rules: ClassVar[tuple[Rule, ...]] = SIDE_RULES
 
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        """Values that a kernel refuses together; which keys are there is judged by the rules."""
+        asked = self.impairment()
+        broken = self.broken_rules(asked.given())
+        if wrong := [text for text in problems(asked) if text not in broken]:
+            raise problem("; ".join(wrong))
+        return self
+
 
 class LinkChange(SideKeys):
     """One direction of a change: what it does not name stays, so its keys need no others here."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (AtMostOne(("loss", "gemodel"), "one says how packets are lost"),)
+    rules: ClassVar[tuple[Rule, ...]] = (_EXCLUSIVE,)
 
 
-class LinkSpec(SideKeys):
+class LinkSpec(LinkSide):
     """A host's access link: keys for both ways, or `up` and `down`."""
 
     rules: ClassVar[tuple[Rule, ...]] = (*SPLIT_RULES, *SIDE_RULES)

@@ -5,29 +5,28 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lab.errors import UsageError
-from lab.link import UNIMPAIRED, Impairment
+from lab.link import UNIMPAIRED, Impairment, problems
 from lab.place import Place
-from lab.policy import Policy
+from lab.policy import NETWORK_CAPABILITIES, Policy
 from lab.scenario import params as sweeps
 from lab.scenario import tree
 from lab.scenario.checks import Check
 from lab.scenario.compose.outside import Outside, Refused, project_root
 from lab.scenario.element import Element
 from lab.scenario.given import Given, yaml_of
-from lab.scenario.hosts import Joined, join
-from lab.scenario.links import LINK_KEYS, SIDE_RULES
+from lab.scenario.hosts import Joined, join, judge_services
 from lab.scenario.locate import Locator, all_places
 from lab.scenario.model import OWN_PAIR, HostSpec, Scenario, ScenarioFile, Topology
 from lab.scenario.params import Param
 from lab.scenario.permitted import not_permitted
-from lab.scenario.problems import Problem, ScenarioProblems, did_you_mean
+from lab.scenario.problems import Problem, ScenarioProblems, did_you_mean, order
 from lab.scenario.references import check_names
-from lab.scenario.service_names import check_services
+from lab.scenario.service_names import check_service_names, services_of
 from lab.scenario.steps import LinkStep, Parallel, Step
 from lab.scenario.topology import Hosts, read_topology
 from lab.scenario.validate import validate
@@ -50,6 +49,11 @@ class Case:
         while path and path not in self.places:
             path = path[: max(path.rfind("."), path.rfind("["), 0)]
         return self.places[path]
+
+    def sysctl_place(self, host: str, sysctl: str) -> Place:
+        """Where a host's sysctl is given: here, or by the topology."""
+        path = f"hosts.{host}.sysctls.{sysctl}"
+        return self.place(path if path in self.places or self.scenario.topology is None else "topology")
 
 
 def load(
@@ -106,6 +110,8 @@ def load_all(
 ) -> list[Case]:
     """The cases of files and folders (recursive, `*.yml` and `*.yaml`, sorted), each file once.
 
+    `policy` is the site's; without it nothing is asked whether it is permitted.
+
     Raises `ScenarioProblems` with the problems of all files, `UsageError` where there is nothing to run.
     """
     given = params or {}
@@ -118,6 +124,12 @@ def load_all(
     if not cases:
         raise UsageError(f"no scenario in {', '.join(str(path) for path in paths) or 'nothing'}")
     return cases
+
+
+def noted(cases: Iterable[Case]) -> list[str]:
+    """What the reader of these cases is to be told, each line once: `file:line:column: note: …`."""
+    notes = sorted({note for case in cases for note in case.notes}, key=order)
+    return [str(replace(note, text=f"note: {note.text}")) for note in notes]
 
 
 def _unknown_params(given: Mapping[str, str], sweep: Mapping[str, list[Param]]) -> None:
@@ -154,6 +166,9 @@ def _is_compose(path: Path) -> bool:
     return bool(_SERVICES.search(text)) and not LAB_KEY.search(text)
 
 
+#: Of a run of the past: it was permitted, or it would not have been run.
+ANYTHING = Policy("host", (), NETWORK_CAPABILITIES)
+
 _SERVICES = re.compile(r"^[\"']?services[\"']?\s*:", re.MULTILINE)
 LAB_KEY = re.compile(r"^[\"']?lab[\"']?\s*:", re.MULTILINE)
 
@@ -186,8 +201,7 @@ class _File:
         self.path = path
         self.given = given
         self.topology_path = topology
-        self.outside = Outside(project_root(path), policy or Policy(), stored=stored)
-        self.folder = Path() if stored else path.parent  #: what the file's own paths are seen from
+        self.outside = Outside(project_root(path), ANYTHING if stored else policy or Policy(), stored=stored)
         self.notes: dict[Problem, None] = {}
         self.shown = str(path)
         self.params = params
@@ -244,7 +258,7 @@ class _File:
         own = self._of_file() if self.shown != self.given.shown else None
         if own is None and self.problems:
             return None
-        root = self.given.over(own, self.folder, self.problems)
+        root = self.given.over(own, self.path.parent, self.problems)
         self.text = yaml_of(root, without=("steps", "checks"))
         return root
 
@@ -281,15 +295,19 @@ class _File:
         more = list(own) if isinstance(own, dict) else []
         known = None if hosts is None or hosts.hosts is None else list(dict.fromkeys([*hosts.hosts, *more]))
         found += check_names(filled.data, known, locator)
+        if known is not None and hosts is not None:
+            programs = {name: [name] if name in hosts.parts else [] for name in known}
+            services = services_of(filled.data, programs)
+            found += check_service_names(filled.data, services, hosts.recorded, locator)
         if model is not None and hosts is not None and hosts.hosts is not None:
-            joined = join(model, hosts, self.folder, self.outside, locator)
+            joined = join(model, hosts, self.path.parent, self.outside, locator)
             found += joined.problems
             self.notes |= dict.fromkeys(joined.notes)
             scenario = self._typed(model, joined, tuple(hosts.hosts), locator)
-            found += check_services(scenario, locator)
-            found += not_permitted(scenario, self.outside.policy)
-            found += _links_over_time(scenario)
+            found += () if self.outside.stored else not_permitted(scenario, self.outside.policy)
+            found += _links_over_time(scenario, locator)
         else:
+            found += judge_services(filled, self.path.parent, self.outside, locator)
             scenario = None
         said = {(problem.place, problem.path) for problem in self.problems}
         for problem in dict.fromkeys(found):
@@ -317,11 +335,14 @@ class _File:
 
     def _read_topology(self, name: str, asked: Problem) -> Hosts:
         try:
-            path = self.topology_path or self.outside.inside(self.path.parent, name)
+            path = self.topology_path or (
+                self.path.parent / name
+                if self.outside.stored
+                else self.outside.inside(self.path.parent, name)
+            )
         except Refused as error:
             return Hosts(None, (Problem(asked.place, asked.path, str(error)),))
-        folder = Path(os.path.dirname(name)) if self.outside.stored else None
-        return read_topology(path, os.path.normpath(path), asked, self.outside, folder=folder)
+        return read_topology(path, os.path.normpath(path), asked, self.outside)
 
     def _typed(
         self, model: ScenarioFile, joined: Joined, base: tuple[str, ...], locator: Locator
@@ -364,24 +385,26 @@ def _place(element: Element, path: tuple[str | int, ...], locator: Locator) -> N
     element.placed(problem.place, problem.path)
 
 
-def _links_over_time(scenario: Scenario) -> Iterator[Problem]:
-    """Changes of links that make no sense with what the link is by then: jitter without a delay …"""
+def _links_over_time(scenario: Scenario, locator: Locator) -> Iterator[Problem]:
+    """Links that no kernel can make: of a host by all that describes it, or by then changed by a step."""
     sides: dict[tuple[str, str], Impairment] = {}
     for host in scenario.hosts.values():
         sides[host.name, "up"], sides[host.name, "down"] = host.link.up, host.link.down
+        for text in dict.fromkeys((*problems(host.link.up), *problems(host.link.down))):
+            yield locator.at(("hosts", host.name, "link"), f"{text} (with the topology's link)")
     for step in _flat(scenario.steps):
         if not isinstance(step, LinkStep):
             continue
-        told: set[str] = set()
+        told: dict[str, None] = {}
         for way, change in zip(("up", "down"), step.changes(), strict=True):
             if change is None:
                 continue
-            side = sides.get((step.host, way), UNIMPAIRED).changed(change)
-            sides[step.host, way] = side
-            keys = {key for key in LINK_KEYS if getattr(side, key) is not None}
-            told |= {text for rule in SIDE_RULES if (text := rule.broken(keys)) is not None}
-        for text in sorted(told):
-            yield Problem(step.place, step.path, f"{text}; {step.host}'s link has none by then")
+            before = sides.get((step.host, way), UNIMPAIRED)
+            sides[step.host, way] = side = before.changed(change)
+            known = problems(before)
+            told |= dict.fromkeys(text for text in problems(side) if text not in known)
+        for text in told:
+            yield Problem(step.place, step.path, f"{text} (the link of {step.host} after this step)")
 
 
 def _flat(steps: Iterable[Step]) -> Iterator[Step]:

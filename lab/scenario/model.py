@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
-from lab.link import Link, round_trip
+from lab.link import Link
 from lab.scenario.base import AtMostOne, Model, Opt, Rule, problem, shown
 from lab.scenario.checks import AnyCheck, Check
 from lab.scenario.compose.models import NetworkKeys, ServiceKeys
@@ -18,6 +18,7 @@ from lab.scenario.links import LinkSpec
 from lab.scenario.quantities import Flag, HostName, Name, Text, Time, number, one_of
 from lab.scenario.services import HostFile, ServiceSpec
 from lab.scenario.steps import AnyStep, Step
+from lab.scenario.sysctls import Sysctls
 from lab.scenario.words import REQUIREMENTS
 from lab.units import Duration
 
@@ -26,21 +27,6 @@ OWN_PAIR = ("client", "server")
 
 #: The network of hosts that name none.
 DEFAULT_NETWORK = "default"
-
-
-_SYSCTL = r"net(\.[A-Za-z0-9_-]+)+"
-
-
-def _sysctl(value: object) -> str:
-    if isinstance(value, str) and re.fullmatch(_SYSCTL, value):
-        return value
-    raise problem(f"{shown(value)} is not a sysctl of a host's own: net.…, like net.ipv4.tcp_syn_retries")
-
-
-Sysctls = dict[
-    Annotated[str, PlainValidator(_sysctl), WithJsonSchema({"type": "string", "pattern": f"^{_SYSCTL}$"})],
-    Text,
-]
 
 
 class Ulimits(Model):
@@ -198,7 +184,3 @@ class Scenario:
             for spec in other.services.values()
             for one in spec.depends_on
         )
-
-    def round_trip(self, a: str, b: str) -> Duration:
-        """The configured round trip of two hosts before the first step. Raises `KeyError`."""
-        return round_trip(self.hosts[a].link, self.hosts[b].link)

@@ -47,11 +47,15 @@ class Problem:
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
 
 
+def order(problem: Problem) -> tuple[str, int, int, str, str]:
+    """By place, then by path."""
+    place = problem.place
+    return place.file, place.line, place.column, problem.path, problem.text
+
+
 class ScenarioProblems(UsageError):
     """All that is wrong in one or more scenario files; its text has one line for each problem."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(
-            sorted(set(problems), key=lambda p: (p.place.file, p.place.line, p.place.column, p.path, p.text))
-        )
+        self.problems = tuple(sorted(set(problems), key=order))
         super().__init__("\n".join(str(problem) for problem in self.problems))

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
 
 from lab.errors import UnitError
+from lab.link import LARGEST_DROP
 from lab.scenario.base import problem, shown
 from lab.scenario.problems import did_you_mean
 from lab.scenario.words import (
@@ -20,11 +21,11 @@ from lab.scenario.words import (
     ERRNOS,
     ERROR_ALIASES,
     LAB_ERRORS,
-    OPTIONS,
     SIGNALS,
     STATE_ALIASES,
     STATES,
 )
+from lab.socket_options import OPTIONS, TCP_INFO
 from lab.units import Duration, Percent, Rate, RoundTrips, Size
 
 Span = Duration | RoundTrips
@@ -163,6 +164,7 @@ def _whole(low: int, high: int) -> WithJsonSchema:
 
 Port = Annotated[int, number(0, 65535, "a port"), _whole(0, 65535)]
 Count = Annotated[int, number(1, 1_000_000, "a count"), _whole(1, 1_000_000)]
+DropCount = Annotated[int, number(1, LARGEST_DROP, "the count of a drop"), _whole(1, LARGEST_DROP)]
 
 
 def parse_text(value: object) -> str:
@@ -275,6 +277,11 @@ OptionName = Annotated[
     str,
     word(tuple(sorted(OPTIONS)), {}, "a socket option of Linux, like SO_LINGER or TCP_NODELAY", listed=False),
     _enum(tuple(OPTIONS)),
+]
+InfoField = Annotated[
+    str,
+    word(tuple(TCP_INFO), {}, "a field of TCP_INFO, as the kernel names it without tcpi_"),
+    _enum(tuple(TCP_INFO)),
 ]
 _STATES = STATE_ALIASES | {
     name.replace("_", "-"): STATE_ALIASES.get(name, name) for name in (*STATES, *STATE_ALIASES)

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from lab.scenario.base import Model, shown
-from lab.scenario.checks import CHECKS, Check
+from lab.scenario.checks import CHECKS, Check, TimedCheck
 from lab.scenario.expects import Expect, RunExpect
 from lab.scenario.locate import Locator, Path
 from lab.scenario.problems import Problem, did_you_mean, nearest
-from lab.scenario.quantities import HOST_PATTERN
-from lab.scenario.steps import STEPS, Bind, Call, Connect, Listen, Sendto, Socket, Step
+from lab.scenario.quantities import is_host_name
+from lab.scenario.steps import STEPS, Accept, Bind, Call, Connect, Listen, Sendto, Socket, Step
 
 _HOST = re.compile(r"([^:\[\]]+)(?::|\Z)")
 _WITH_DATA = ("recv", "recv_exactly", "peek", "recvfrom", "drain", "send", "sendall", "sendto")
@@ -35,7 +35,7 @@ def check_names(data: Any, hosts: Iterable[str] | None, locator: Locator) -> lis
 
 
 @dataclass
-class _Item:
+class Item:
     """One step or check as raw keys, with the class that it is or was probably meant to be."""
 
     path: Path
@@ -61,6 +61,12 @@ class _Item:
         return value if isinstance(value, str) else None
 
 
+def _opens(item: Item) -> bool:
+    """Whether a `sendto` is to connect: TCP, with MSG_FASTOPEN."""
+    flags = item.get("flags")
+    return isinstance(flags, list) and "MSG_FASTOPEN" in flags
+
+
 @dataclass
 class _Known:
     """A step with an id."""
@@ -69,6 +75,7 @@ class _Known:
     do: str | None
     at: str | None
     background: bool
+    together: bool = False  #: it stands in a `parallel`
     awaited: Path | None = None
 
 
@@ -80,6 +87,9 @@ class _Names:
     ids: dict[str, _Known] = field(default_factory=dict)
     sockets: dict[tuple[str, str], dict[str, str | None]] = field(default_factory=dict)  #: name → kind
     processes: set[tuple[str, str]] = field(default_factory=set)
+    connected: dict[tuple[str, str, str], int] = field(default_factory=dict)  #: host, process, socket → times
+    parallel: bool = False  #: the steps of a `parallel` are being looked at
+    repeats: bool = False  #: some steps are done several times
     later: list[Callable[[], None]] = field(default_factory=list)
 
     def say(self, path: Path, text: str) -> None:
@@ -88,18 +98,21 @@ class _Names:
     # --- steps --------------------------------------------------------------------------------------------
 
     def steps(self, raw: Any) -> None:
-        for item in _items(raw, ("steps",), STEPS, "do"):
+        for item in items(raw, ("steps",), STEPS, "do"):
+            self.repeats = self.repeats or item.keys.get("do") == "repeat"
             self.step(item)
             if item.keys.get("do") == "parallel":
-                inner = list(_items(item.get("steps"), (*item.path, "steps"), STEPS, "do"))
+                inner = list(items(item.get("steps"), (*item.path, "steps"), STEPS, "do"))
                 # None of them may use what another of them makes: which comes first is left open.
+                self.parallel = True
                 makes = [maker for one in inner if (maker := self.step(one, together=True)) is not None]
+                self.parallel = False
                 for make in makes:
                     make()
         for check in self.later:
             check()
 
-    def step(self, item: _Item, *, together: bool = False) -> Callable[[], None] | None:
+    def step(self, item: Item, *, together: bool = False) -> Callable[[], None] | None:
         """Judges one step in its order. With `together` its new socket is made by calling the result."""
         cls = item.cls
         at = self.the_hosts(item, cls.host_keys if cls is not None else ("at",))
@@ -120,7 +133,7 @@ class _Names:
             self.awaited(item)
         return None
 
-    def step_id(self, item: _Item, at: str | None) -> None:
+    def step_id(self, item: Item, at: str | None) -> None:
         name = item.text("id")
         background = item.get("background") is True
         if item.keys.get("do") == "await":
@@ -135,19 +148,30 @@ class _Names:
             self.say(path, f"id {name!r} stands twice; the first is in line {first}")
         else:
             do = item.keys.get("do")
-            self.ids[name] = _Known(item.path, do if isinstance(do, str) else None, at, background)
+            known = _Known(item.path, do if isinstance(do, str) else None, at, background)
+            known.together = self.parallel
+            self.ids[name] = known
 
-    def call(self, item: _Item, cls: type[Call], sockets: dict[str, str | None]) -> None:
+    def call(self, item: Item, cls: type[Call], sockets: dict[str, str | None]) -> None:
         on = item.text("on")
         if on is not None and cls is Sendto and on not in sockets and not did_you_mean(on, sockets):
-            sockets[on] = "udp"  # sendto needs no address of its own: it makes the socket that it needs
-        if on is not None and on not in sockets:
-            there = f"{item.text('at') or '?'}, process {item.text('process') or 'main'}"
-            has = f"it has {few(sockets)}" if sockets else "it has none yet"
-            self.say(
-                (*item.path, item.key("on") or "on"),
-                f"no socket {on!r} at {there} before this step; {has}{did_you_mean(on, sockets)}",
-            )
+            # sendto needs no address of its own: it makes the socket that it needs
+            sockets[on] = item.text("kind") or ("tcp" if _opens(item) else "udp")
+        given = item.get("on")
+        at: Path = (*item.path, item.key("on") or "on")
+        several = enumerate(given) if isinstance(given, list) else ()
+        for path, name in [(at, on), *(((*at, number), one) for number, one in several)]:
+            if isinstance(name, str) and name not in sockets:
+                there = f"{item.text('at') or '?'}, process {item.text('process') or 'main'}"
+                has = f"it has {few(sockets)}" if sockets else "it has none yet"
+                self.say(
+                    path,
+                    f"no socket {name!r} at {there} before this step; {has}{did_you_mean(name, sockets)}",
+                )
+        name = item.text("as") or on
+        if name is not None and (cls in (Accept, Connect) or (cls is Sendto and _opens(item))):
+            key = (item.text("at") or "", item.text("process") or "main", name)
+            self.connected[key] = self.connected.get(key, 0) + 1
         kind = item.text("kind")
         if on is not None and kind in ("tcp", "udp") and sockets.get(on) not in (None, kind):
             self.say((*item.path, "kind"), f"socket {on!r} is {sockets[on]}, not {kind}")
@@ -156,13 +180,21 @@ class _Names:
             self.host(address, (*item.path, "address"), literal=True)
         self.expected(item)
 
-    def expected(self, item: _Item) -> None:
+    def expected(self, item: Item) -> None:
         expect = item.get("expect")
         if not isinstance(expect, dict):
             return
         path = (*item.path, item.key("expect") or "expect")
         if isinstance(expect.get("peer"), str):
             self.host(expect["peer"], (*path, "peer"))
+        if isinstance(ready := expect.get("ready"), dict):
+            given = item.get("on")
+            polled = given if isinstance(given, list) else [given]
+            for name in ready:
+                if name not in polled:
+                    names = [one for one in polled if isinstance(one, str)]
+                    text = f"{name!r} is not polled here; allowed: {few(names)}"
+                    self.say((*path, "ready", name), text)
         data = expect.get("data")
         if isinstance(data, dict) and isinstance(data.get("same_as"), str):
             where, name = (*path, "data", "same_as"), data["same_as"]
@@ -173,7 +205,7 @@ class _Names:
         if known is not None and known.do in STEPS and known.do not in _WITH_DATA:
             self.say(path, f"step {name!r} is a {known.do} and has no data; allowed: {', '.join(_WITH_DATA)}")
 
-    def make(self, item: _Item, sockets: dict[str, str | None]) -> None:
+    def make(self, item: Item, sockets: dict[str, str | None]) -> None:
         name = item.text("as")
         if name is None:
             return
@@ -184,7 +216,7 @@ class _Names:
         else:
             sockets[name] = kind
 
-    def target(self, item: _Item, at: str | None) -> None:
+    def target(self, item: Item, at: str | None) -> None:
         process, run = item.text("process"), item.text("run")
         if process is not None and process != "main" and (at or "", process) not in self.processes:
             there = [name for host, name in self.processes if host == at]
@@ -199,7 +231,7 @@ class _Names:
             if known is not None and at is not None and known.at != at:
                 self.say((*item.path, "run"), f"{run!r} runs at {known.at}, not at {at}")
 
-    def awaited(self, item: _Item) -> None:
+    def awaited(self, item: Item) -> None:
         name = item.text("id")
         if name is None:
             return
@@ -215,7 +247,7 @@ class _Names:
         self.expected(item)
         self.awaited_expect(item, known)
 
-    def awaited_expect(self, item: _Item, known: _Known) -> None:
+    def awaited_expect(self, item: Item, known: _Known) -> None:
         """The keys of an await's `expect` are those of the step that it awaits."""
         expect = item.get("expect")
         cls = STEPS.get(known.do or "")
@@ -234,28 +266,100 @@ class _Names:
     # --- checks -------------------------------------------------------------------------------------------
 
     def checks(self, raw: Any) -> None:
-        for item in _items(raw, ("checks",), CHECKS, "check"):
+        for item in items(raw, ("checks",), CHECKS, "check"):
             self.the_hosts(item, item.cls.host_keys if item.cls is not None else ("at", "from", "to"))
             check = item.keys.get("check")
+            if item.cls is not None and issubclass(item.cls, TimedCheck):
+                self.window(item)
+            if item.cls is not None and "socket" in item.cls.yaml_keys():
+                self.which(item)
             if check == "order":
                 self.order(item)
+            elif check == "state":
+                self.moment(item)
             elif check == "close" and isinstance(first := item.text("first"), str):
                 ends = [_host_of(item.text(key)) for key in ("from", "to")]
                 if None not in ends and first not in ends and self.is_host(first):
                     text = f"{first!r} is no end of this connection; allowed: {ends[0]}, {ends[1]}"
                     self.say((*item.path, item.key("first") or "first"), text)
 
-    def order(self, item: _Item) -> None:
+    def window(self, item: Item) -> None:
+        """`after` and `before`: steps that exist, and between which something can lie."""
+        ends = {
+            key: self.known_step((*item.path, item.key(key) or key), name, self.ids)
+            for key in ("after", "before")
+            if (name := item.text(key)) is not None
+        }
+        after, before = ends.get("after"), ends.get("before")
+        if after is not None and before is not None and self.not_before(after, before):
+            text = f"{item.text('before')!r} begins before {item.text('after')!r} ends: nothing lies between"
+            self.say((*item.path, item.key("before") or "before"), text)
+
+    def not_before(self, first: _Known, second: _Known) -> bool:
+        """Does `second` surely begin before `first` has ended?"""
+        if first is second:
+            return True
+        a, b = first.path[:2], second.path[:2]
+        return int(a[1]) > int(b[1]) or (a == b and first.together)
+
+    def moment(self, item: Item) -> None:
+        """`when`: a word, or the id of a step."""
+        when = item.text("when")
+        if when is None:
+            return
+        path = (*item.path, item.key("when") or "when")
+        if when not in ("end", "ever") and when not in self.ids:
+            allowed = ["end", "ever", *self.ids]
+            text = f"no step has the id {when!r}; allowed: {few(allowed)}{did_you_mean(when, allowed)}"
+            self.say(path, text)
+        if when != "ever" and (item.get("after") is not None or item.get("before") is not None):
+            self.say(
+                path, f"when: {when} is one moment: after and before go with when: ever, or without when"
+            )
+
+    def which(self, item: Item) -> None:
+        """`socket`: a name that `from` has in some step; `nth`: not more than it is connected."""
+        name, host = item.text("socket"), _host_of(item.text("from"))
+        if name is None or host is None or not self.is_host(host):
+            return
+        process = item.text("process") or "main"
+        there = self.sockets.get((host, process), {})
+        if name not in there:
+            has = f"it has {few(there)}" if there else "it has none"
+            text = f"no socket {name!r} at {host}, process {process}; {has}{did_you_mean(name, there)}"
+            self.say((*item.path, item.key("socket") or "socket"), text)
+            return
+        nth, count = item.get("nth"), self.connected.get((host, process, name), 0)
+        if isinstance(nth, int) and count and nth > count and not self.repeats:
+            times = "once" if count == 1 else f"{count} times"
+            text = f"nth: {nth}, but {name!r} is connected {times}"
+            self.say((*item.path, item.key("nth") or "nth"), text)
+
+    def order(self, item: Item) -> None:
         of = item.get("of")
         if not isinstance(of, list):
             return
         if len(of) == 1:
             self.say((*item.path, "of"), "an order is of two steps or more")
+        key = item.key("of") or "of"
+        before: tuple[str, _Known] | None = None
         for index, name in enumerate(of):
-            if isinstance(name, str):
-                self.known_step((*item.path, item.key("of") or "of", index), name, self.ids)
-                if name in of[:index]:
-                    self.say((*item.path, "of", index), f"{name!r} stands in the order twice")
+            path: Path = (*item.path, key, index)
+            if isinstance(name, dict):
+                for end in ("from", "to"):
+                    if isinstance(name.get(end), str):
+                        self.host(name[end], (*path, end))
+            if not isinstance(name, str):
+                continue
+            if name in of[:index]:
+                self.say(path, f"{name!r} stands in the order twice")
+            known = self.known_step(path, name, self.ids)
+            if known is None:
+                continue
+            if before is not None and not known.background and int(known.path[1]) < int(before[1].path[1]):
+                text = f"{name!r} has ended before {before[0]!r} begins: this order can never be"
+                self.say(path, text)
+            before = (name, known)
 
     # --- names --------------------------------------------------------------------------------------------
 
@@ -271,7 +375,7 @@ class _Names:
     def is_host(self, name: str) -> bool:
         return self.hosts is None or name in self.hosts
 
-    def the_hosts(self, item: _Item, keys: tuple[str, ...]) -> str | None:
+    def the_hosts(self, item: Item, keys: tuple[str, ...]) -> str | None:
         """Judges all hosts that an item names; gives the one of `at`, as it was probably meant."""
         for key in keys:
             value = item.get(key)
@@ -289,7 +393,7 @@ class _Names:
         name = _host_of(text)
         if self.hosts is None or name is None or name in self.hosts or (literal and _is_ip(name)):
             return
-        if not re.fullmatch(HOST_PATTERN, name):
+        if not is_host_name(name):
             return  # not even a name: its own value says so
         self.say(
             path, f"no host {shown(name)}; allowed: {', '.join(self.hosts)}{did_you_mean(name, self.hosts)}"
@@ -315,13 +419,13 @@ def _is_ip(text: str) -> bool:
     return True
 
 
-def _items(raw: Any, path: Path, table: Any, key: str) -> Iterator[_Item]:
+def items(raw: Any, path: Path, table: Any, key: str) -> Iterator[Item]:
     for index, keys in enumerate(raw if isinstance(raw, list) else ()):
         if isinstance(keys, dict):
             name = keys.get(key)
             meant = name if isinstance(name, str) and name in table else nearest(name, table)
             cls = table[meant] if meant is not None else None
-            yield _Item((*path, index), keys, cls)
+            yield Item((*path, index), keys, cls)
 
 
 def _expect_keys(cls: type[Step]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -75,9 +75,14 @@ def _changed(path: str, old: Any, new: Any) -> Iterator[str]:
                 yield from _changed(
                     f"{path}.{field.name}", getattr(old, field.name), getattr(new, field.name)
                 )
+    elif isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in dict.fromkeys([*old, *new]):
+            yield from _changed(f"{path}.{name}", old.get(name), new.get(name))
     else:
         yield f"{path}: {_word(new)} here, {_word(old)} in the stored scenario"
 
 
 def _word(value: Any) -> str:
+    if is_dataclass(value) and type(value).__str__ is object.__str__:
+        return "something"
     return "nothing" if value is None or value == () else str(value)

@@ -1,27 +1,24 @@
-"""Services, recorded values and step ids that steps and checks name: judged once all hosts are known."""
+"""Services, recorded values and step ids of programs that steps and checks name.
+
+Which names dangle is judged on the filled data, like `lab.scenario.references`: a wrong value elsewhere hides
+nothing. Which service a step means is told of the typed scenario.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
-from lab.scenario.checks import Check, LogCheck, ServiceCheck, ValueCheck
-from lab.scenario.locate import Locator, Path
+from lab.scenario.checks import CHECKS, Check, LogCheck, ServiceCheck, ValueCheck
+from lab.scenario.locate import Locator
+from lab.scenario.locate import Path as Keys
 from lab.scenario.model import Scenario
-from lab.scenario.problems import Problem, did_you_mean
-from lab.scenario.steps import Call, Kill, Pause, Resume, Run, Start, Step, Stop, WaitFor, all_steps
+from lab.scenario.problems import Problem, did_you_mean, path_text
+from lab.scenario.references import Item, items
+from lab.scenario.steps import STEPS, Call, Kill, Pause, Resume, Run, Start, Step, Stop, WaitFor, all_steps
 
 _NEEDS_ONE = (Start, Stop, ServiceCheck, LogCheck)
 _SIGNALS = (Kill, Pause, Resume)
-
-
-def named_service(element: Step | Check) -> str | None:
-    """The service that a step or a check names, if it names one."""
-    if isinstance(element, Run):
-        return element.in_
-    name = getattr(element, "service", None)
-    return name if isinstance(name, str) else None
 
 
 def service_of(scenario: Scenario, element: Step | Check) -> str | None:
@@ -30,8 +27,8 @@ def service_of(scenario: Scenario, element: Step | Check) -> str | None:
     `kill`, `pause` and `resume` that name nothing mean the process of the host's socket calls, and the only
     service of a host that makes none.
     """
-    named = named_service(element)
-    if named is not None:
+    named = element.in_ if isinstance(element, Run) else getattr(element, "service", None)
+    if isinstance(named, str):
         return named
     services = scenario.hosts[element.at].services if hasattr(element, "at") else {}
     if len(services) != 1:
@@ -45,71 +42,90 @@ def service_of(scenario: Scenario, element: Step | Check) -> str | None:
     return None
 
 
-def check_services(scenario: Scenario, locator: Locator) -> Iterator[Problem]:
-    """All that dangles: services that a host has not, values that nothing records."""
-    elements: list[Step | Check] = [*all_steps(scenario.steps), *scenario.checks]
-    for element in elements:
-        at = getattr(element, "at", None)
-        if isinstance(at, str) and at in scenario.hosts:
-            yield from _service(scenario, element, at, locator)
-        if isinstance(element, ValueCheck):
-            yield from _value(scenario, element, locator)
-    yield from _twice(scenario, locator)
+Services = Mapping[str, Collection[str]]
 
 
-def _service(scenario: Scenario, element: Step | Check, at: str, locator: Locator) -> Iterator[Problem]:
-    services: Mapping[str, object] = scenario.hosts[at].services
-    name = named_service(element)
-    key = "in" if isinstance(element, Run) else "service"
-    if name is not None and name not in services:
-        has = f"it has {', '.join(services)}" if services else "it has none"
-        text = f"{at} has no service {name!r}; {has}{did_you_mean(name, services)}"
-        yield _at(element, key, text, locator)
-    elif name is None and (
-        isinstance(element, _NEEDS_ONE) or (isinstance(element, WaitFor) and element.log is not None)
-    ):
-        if not services:
-            yield Problem(element.place, element.path, f"{at} has no service")
-        elif len(services) > 1:
-            text = f"service is missing: {at} has {', '.join(services)}"
-            yield Problem(element.place, element.path, text)
-
-
-def recorded(scenario: Scenario) -> dict[str, list[str]]:
-    """The values that the case records, each with the paths of what records it."""
-    found: dict[str, list[str]] = {}
-    for step in all_steps(scenario.steps):
-        for name in (step.record or {}) if isinstance(step, Run) else ():
-            found.setdefault(name, []).append(f"{step.path}.record.{name}")
-    for host in scenario.hosts.values():
-        for spec in host.services.values():
-            for name in spec.record:
-                found.setdefault(name, []).append(f"{spec.path}.record.{name}")
+def services_of(data: Any, topology: Services) -> dict[str, list[str]]:
+    """The services of each host, of the topology and of the filled data."""
+    found = {host: list(services) for host, services in topology.items()}
+    for host, keys in _mapping(_mapping(data).get("hosts")).items():
+        there = found.setdefault(host, [])
+        keys = _mapping(keys)
+        named = _mapping(keys.get("services"))
+        if "service" in keys and len(there) != 1:
+            named = {host: None, **named}
+        there += [name for name in named if name not in there]
     return found
 
 
-def _value(scenario: Scenario, check: ValueCheck, locator: Locator) -> Iterator[Problem]:
-    known = recorded(scenario)
-    if check.of not in known:
-        has = f"recorded are {', '.join(known)}" if known else "nothing is recorded"
-        yield _at(check, "of", f"no value {check.of!r}; {has}{did_you_mean(check.of, known)}", locator)
+def check_service_names(
+    data: Any, services: Services, recorded: Mapping[str, str], locator: Locator
+) -> Iterator[Problem]:
+    """All that dangles. `recorded` are the values that the topology's services record, and where."""
+    data = _mapping(data)
+    values = dict(recorded)
+    hosts = _mapping(data.get("hosts"))
+    for host, keys in hosts.items():
+        for path, service in _services(host, _mapping(keys)):
+            yield from _records(service, path, values, locator)
+    steps = list(_all(items(data.get("steps"), ("steps",), STEPS, "do")))
+    for item in steps:
+        if item.cls is Run:
+            yield from _records(item.keys, item.path, values, locator)
+    known = [name for item in steps if (name := item.text("id")) is not None]
+    for item in [*steps, *items(data.get("checks"), ("checks",), CHECKS, "check")]:
+        yield from _service(item, services, locator)
+        if item.cls is ValueCheck and isinstance(name := item.get("of"), str) and name not in values:
+            has = f"recorded are {', '.join(values)}" if values else "nothing is recorded"
+            yield locator.at((*item.path, "of"), f"no value {name!r}; {has}{did_you_mean(name, values)}")
+        for key in ("after",) if item.cls is WaitFor else ():
+            if isinstance(name := item.get(key), str) and name not in known:
+                has = f"allowed: {', '.join(known)}" if known else "there is none"
+                text = f"no step has the id {name!r}; {has}{did_you_mean(name, known)}"
+                yield locator.at((*item.path, key), text)
 
 
-def _twice(scenario: Scenario, locator: Locator) -> Iterator[Problem]:
-    for name, paths in recorded(scenario).items():
-        for path in paths[1:]:
-            yield replace(
-                locator.at_key(keys_of(path), f"{name!r} is recorded already, by {paths[0]}"), path=path
-            )
+def _services(host: str, keys: dict[str, Any]) -> Iterator[tuple[Keys, dict[str, Any]]]:
+    yield ("hosts", host, "service"), _mapping(keys.get("service"))
+    for name, service in _mapping(keys.get("services")).items():
+        yield ("hosts", host, "services", name), _mapping(service)
 
 
-def _at(element: Step | Check, key: str, text: str, locator: Locator) -> Problem:
-    return locator.at((*keys_of(element.path), key), text)
+def _records(keys: dict[str, Any], path: Keys, values: dict[str, str], locator: Locator) -> Iterator[Problem]:
+    for name in _mapping(keys.get("record")):
+        at = (*path, "record", name)
+        if name in values:
+            yield locator.at_key(at, f"{name!r} is recorded already, by {values[name]}")
+        values.setdefault(name, path_text(at))
 
 
-def keys_of(path: str) -> Path:
-    """`steps[3].steps[0]` taken apart."""
-    return tuple(
-        int(part[1:-1]) if part.startswith("[") else part
-        for part in re.findall(r"\[[0-9]+\]|[^.\[\]]+", path)
-    )
+def _service(item: Item, known: Services, locator: Locator) -> Iterator[Problem]:
+    at = item.text("at")
+    if at is None or at not in known or item.cls is None:
+        return
+    services = known[at]
+    key = "in" if item.cls is Run else "service"
+    name = item.text(key)
+    if name is not None and key in item.cls.yaml_keys():
+        if name not in services:
+            has = f"it has {', '.join(services)}" if services else "it has none"
+            text = f"{at} has no service {name!r}; {has}{did_you_mean(name, services)}"
+            yield locator.at((*item.path, item.key(key) or key), text)
+    elif item.get(key) is None and (
+        issubclass(item.cls, _NEEDS_ONE) or (item.cls is WaitFor and item.get("log") is not None)
+    ):
+        if not services:
+            yield locator.at(item.path, f"{at} has no service")
+        elif len(services) > 1:
+            yield locator.at(item.path, f"service is missing: {at} has {', '.join(services)}")
+
+
+def _all(found: Iterator[Item]) -> Iterator[Item]:
+    for item in found:
+        yield item
+        if item.keys.get("do") == "parallel":
+            yield from items(item.get("steps"), (*item.path, "steps"), STEPS, "do")
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -25,6 +25,7 @@ from lab.scenario.calls import (
     Listen,
     Peek,
     PlainCall,
+    Poll,
     Receiving,
     Recv,
     RecvExactly,
@@ -45,8 +46,9 @@ from lab.scenario.expects import (
     RunExpect,
 )
 from lab.scenario.links import LINK_KEYS, SPLIT_RULES, LinkChange, SideKeys
+from lab.scenario.matches import Droppable
 from lab.scenario.quantities import (
-    Count,
+    DropCount,
     Flag,
     HostName,
     Name,
@@ -59,7 +61,6 @@ from lab.scenario.quantities import (
 )
 from lab.scenario.values import (
     NonEmpty,
-    Packets,
     Recorded,
     Regex,
     WireDirection,
@@ -88,6 +89,7 @@ __all__ = [
     "Pause",
     "Peek",
     "PlainCall",
+    "Poll",
     "Power",
     "Receiving",
     "Recv",
@@ -188,8 +190,8 @@ class Drop(Step):
     host_keys = ("from", "to")
     from_: HostName
     to: HostName
-    match: Packets
-    count: Count = 1
+    match: Droppable
+    count: DropCount = 1
 
 
 # --- processes, programs and hosts ------------------------------------------------------------------------
@@ -345,7 +347,7 @@ class Parallel(Step):
 
 _CLASSES: tuple[type[Step], ...] = (
     *(Socket, Bind, Listen, Accept, Connect, Send, Sendall, Sendto, Recv, RecvExactly, Peek, Recvfrom, Drain),
-    *(Settimeout, Setsockopt, Getsockopt, Shutdown, Close),
+    *(Settimeout, Setsockopt, Getsockopt, Poll, Shutdown, Close),
     *(LinkStep, Cut, Restore, Partition, Heal, Drop),
     *(Kill, Pause, Resume, Power, Start, Stop, Run, Sleep, WaitFor, Await, Parallel),
 )

@@ -21,7 +21,7 @@ SERVICES = "services (programs of your own in a host's network)"
 START_STOP = "starting and stopping services"
 SIGNALS = "signals to services"
 RUN_IN = "programs run inside a service"
-RUN_AS = "an environment, a user or capabilities of a run"
+RUN_AS = "an environment or a user of a run"
 RUN_ERROR = "the error of a run"
 FILES = "files of the project on a host"
 RECORD = "values recorded over a case"
@@ -71,7 +71,6 @@ USES = (
     Use(RUN_IN, (Run,), "in"),
     Use(RUN_AS, (Run,), "environment"),
     Use(RUN_AS, (Run,), "user"),
-    Use(RUN_AS, (Run,), "capabilities"),
     Use(RUN_ERROR, (RunExpect,), "error"),
     Use(RECORD, (Run, ServiceKeys), "record"),
     Use(TRACE, (Run, ServiceKeys), "trace", _true),

@@ -6,6 +6,7 @@ A service of the host image without a command is a host without a program. What 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from lab.scenario.base import shown
 from lab.scenario.compose.outside import Outside, Refused
 from lab.scenario.compose.parts import Part, Wanted
 from lab.scenario.compose.project import Project, Service
-from lab.scenario.compose.service import DEFAULT, Attachment
+from lab.scenario.compose.service import DEFAULT, OnNetwork
 from lab.scenario.model import HostKeys, HostSpec, LabKeys
 from lab.scenario.problems import Problem
 from lab.scenario.quantities import is_host_name
@@ -38,17 +39,22 @@ class Hosts:
     keys: Mapping[str, LabKeys] = field(default_factory=dict)  #: what stands under each `x-lab`
     networks: tuple[str, ...] = (DEFAULT,)
 
+    @property
+    def recorded(self) -> dict[str, str]:
+        """The values that its programs record, each with the path of what does."""
+        return {
+            name: f"{part.path}.record.{name}" for part in self.parts.values() for name in part.record or {}
+        }
 
-def read_topology(
-    path: Path, shown_as: str, asked: Problem, outside: Outside, *, folder: Path | None = None
-) -> Hosts:
+
+def read_topology(path: Path, shown_as: str, asked: Problem, outside: Outside) -> Hosts:
     """The hosts of a Compose file. `asked` is the problem to report, at the scenario's `topology` key, with
-    the reason where the file cannot be read at all. Paths in it are seen from `folder`, else its own."""
-    if not path.is_file():
-        what = "a folder, not a file" if path.is_dir() else "no such file"
+    the reason where the file cannot be read at all."""
+    if not os.path.isfile(path):  # unlike Path's, False of a name that no file can have
+        what = "a folder, not a file" if os.path.isdir(path) else "no such file"
         return Hosts(None, (Problem(asked.place, asked.path, f"{shown_as}: {what}"),))
     try:
-        project = Project.read(path, shown_as, folder or path.parent, outside)
+        project = Project.read(path, shown_as, outside)
     except tree.Unreadable as error:
         return Hosts(None, (error.problem,))
     except Refused as error:
@@ -75,8 +81,8 @@ class _Reader:
         for name, service in services.items():
             wanted = service.extra.profiles
             if wanted and not self.project.profiles & set(wanted):
-                profiles = " or ".join(wanted)
-                self.note(service, f"is left out: COMPOSE_PROFILES has no {profiles}")
+                profiles = ", ".join(wanted)
+                self.note(service, f"left out: COMPOSE_PROFILES has none of its profiles: {profiles}")
                 continue
             hosts[name] = self.host(service)
             if self.has_program(service):
@@ -107,7 +113,7 @@ class _Reader:
             self.say(
                 service, f"{shown(name)} is not a host's name: at most 63 letters, digits, '-', '_' and '.'"
             )
-        networks = {DEFAULT: Attachment()} if extra.networks is None else extra.networks
+        networks = {DEFAULT: OnNetwork()} if extra.networks is None else extra.networks
         known = tuple(one for one in (extra.hostname, extra.container_name) if one not in (None, name))
         names = {
             network: tuple(dict.fromkeys([*(one for one in known if one), *attached.aliases]))

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from lab.packet_words import MATCHES
 from lab.scenario.base import Model, Seen, shown
 from lab.scenario.checks import CHECKS
 from lab.scenario.locate import Locator, Path
@@ -28,7 +29,7 @@ _WANTED = {
     "for": "a duration, like 100ms",
     "count": "a number, or {min, max}",
     "delta": "a number, or {min, max}",
-    "match": "syn, syn-ack, fin, rst, data, ack, any or a list of flags",
+    "match": f"{', '.join(MATCHES)}, a list of flags or a mapping of header fields",
     "state": "the name of a state",
     "port": "a number, 0 to 65535",
     "rate": "a percentage, like 5%",

@@ -14,10 +14,9 @@ from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 
 from lab.scenario.base import problem, shown
 from lab.scenario.data import Data, DataExpect
-from lab.scenario.problems import did_you_mean
+from lab.scenario.matches import Match, Packets
 from lab.scenario.quantities import Span, one_of, parse_host, parse_text
 from lab.scenario.ranges import Elapsed, Range, span_ns
-from lab.scenario.words import FLAGS, MATCHES
 
 __all__ = [
     "Address",
@@ -192,58 +191,6 @@ def _local(value: object) -> str:
 #: Where a socket is bound: `any`, `localhost`, a host's name or an IP address.
 LocalAddress = Annotated[str, PlainValidator(_local), WithJsonSchema({"type": "string"})]
 
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """Which packets: a `word` (syn, syn-ack, fin, rst, data, ack, any), or exactly these TCP `flags`."""
-
-    word: str | None = None
-    flags: tuple[str, ...] = ()
-
-    @property
-    def value(self) -> str | tuple[str, ...]:
-        """As the records have it."""
-        return self.flags if self.word is None else self.word
-
-    def __str__(self) -> str:
-        return self.word if self.word is not None else f"[{', '.join(self.flags)}]"
-
-
-def _match(value: object) -> Match:
-    if isinstance(value, Match):
-        return value
-    if isinstance(value, str) and value in MATCHES:
-        return Match(word=value)
-    if isinstance(value, list) and value:
-        flags = [flag.lower() if isinstance(flag, str) else flag for flag in value]
-        for name in flags:
-            if name not in FLAGS:
-                raise problem(f"{shown(name)} is not a TCP flag; allowed: {', '.join(FLAGS)}")
-        if len(set(flags)) != len(flags):
-            raise problem("a flag stands in the list twice")
-        return Match(flags=tuple(name for name in FLAGS if name in flags))
-    raise problem(
-        f"{'an empty list' if value == [] else shown(value)} does not match packets; allowed: "
-        f"{', '.join(MATCHES)}, or a list of TCP flags{did_you_mean(value, MATCHES)}"
-    )
-
-
-Packets = Annotated[
-    Match,
-    PlainValidator(_match),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "enum": list(MATCHES)},
-                {
-                    "type": "array",
-                    "minItems": 1,
-                    "items": {"type": "string", "enum": [*FLAGS, *(name.upper() for name in FLAGS)]},
-                },
-            ]
-        }
-    ),
-]
 
 Kind = Annotated[Literal["tcp", "udp"], one_of(("tcp", "udp"), "a kind of socket")]
 Family = Annotated[Literal["ipv4", "ipv6"], one_of(("ipv4", "ipv6"), "an address family")]

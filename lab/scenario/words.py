@@ -1,4 +1,4 @@
-"""The words that a scenario may use for errors, options, states, signals and flags of the kernel.
+"""The words that a scenario may use for errors, options, states and signals of the kernel.
 
 Static, not asked of Python's modules: a scenario is valid or not on every machine alike, and the names are
 Linux's, where the hosts run.
@@ -29,22 +29,6 @@ ERROR_ALIASES = {"EWOULDBLOCK": "EAGAIN", "ENOTSUP": "EOPNOTSUPP", "EDEADLOCK": 
 #: end of the process that called.
 LAB_ERRORS = ("timeout", "EOF", "killed")
 
-#: Socket options by the name of their constant, as Python 3.11 has them on Linux.
-OPTIONS = frozenset(
-    """
-    SO_ACCEPTCONN SO_BINDTODEVICE SO_BROADCAST SO_DEBUG SO_DOMAIN SO_DONTROUTE SO_ERROR SO_INCOMING_CPU
-    SO_KEEPALIVE SO_LINGER SO_MARK SO_OOBINLINE SO_PASSCRED SO_PASSSEC SO_PEERCRED SO_PEERSEC
-    SO_PRIORITY SO_PROTOCOL SO_RCVBUF SO_RCVLOWAT SO_RCVTIMEO SO_REUSEADDR SO_REUSEPORT SO_SNDBUF
-    SO_SNDLOWAT SO_SNDTIMEO SO_TYPE TCP_CONGESTION TCP_CORK TCP_DEFER_ACCEPT TCP_FASTOPEN TCP_INFO
-    TCP_KEEPCNT TCP_KEEPIDLE TCP_KEEPINTVL TCP_LINGER2 TCP_MAXSEG TCP_NODELAY TCP_NOTSENT_LOWAT
-    TCP_QUICKACK TCP_SYNCNT TCP_USER_TIMEOUT TCP_WINDOW_CLAMP IP_BIND_ADDRESS_NO_PORT IP_HDRINCL
-    IP_OPTIONS IP_RECVTOS IP_TOS IP_TRANSPARENT IP_TTL IP_MULTICAST_IF IP_MULTICAST_LOOP
-    IP_MULTICAST_TTL IPV6_CHECKSUM IPV6_DONTFRAG IPV6_MULTICAST_HOPS IPV6_MULTICAST_IF
-    IPV6_MULTICAST_LOOP IPV6_RECVHOPLIMIT IPV6_RECVPKTINFO IPV6_RECVTCLASS IPV6_TCLASS IPV6_UNICAST_HOPS
-    IPV6_V6ONLY
-    """.split()  # noqa: SIM905 (a literal list of these is unreadable)
-)
-
 #: The kernel's names of TCP states, as sock_diag and the results have them.
 STATES = (
     "LISTEN",
@@ -73,9 +57,6 @@ SIGNALS = (
     *("HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE"),
     *("ALRM", "TERM", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "WINCH"),
 )
-
-FLAGS = ("fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr")
-MATCHES = ("syn", "syn-ack", "fin", "rst", "data", "ack", "any")
 
 #: What a scenario may say it `requires`; what is not there makes the case SKIP.
 REQUIREMENTS = ("netem", "ipv6", "swarm")

@@ -81,7 +81,11 @@ def collect(
         calls=tuple(record.calls.values()),
         runs=tuple(record.runs.values()),
         streams=tuple(stream for one in found.values() for stream in one.streams),
-        states=tuple(sorted((s for one in found.values() for s in one.states), key=lambda s: s.wall_ns)),
+        states=tuple(
+            sorted(
+                (*record.states, *(s for one in found.values() for s in one.states)), key=lambda s: s.wall_ns
+            )
+        ),
         counters={
             name: CounterRecord(name, before.get(name, {}), dict(one.counters)) for name, one in found.items()
         },

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lab.clock import NS, SYSTEM_CLOCK, Clock
-from lab.evidence.model import CallRecord, RunRecord, StepRecord, WireEvent
+from lab.evidence.model import CallRecord, RunRecord, StateSample, StepRecord, WireEvent
 from lab.place import Place
 from lab.result import Phase
 from lab.verdict import Finding
@@ -31,8 +31,8 @@ class StepBegan:
     place: Place
 
 
-#: A phase, a step, a call and a program are told when they have ended.
-Event = Said | Phase | StepBegan | StepRecord | CallRecord | RunRecord | WireEvent | Finding
+#: A phase, a step, a call and a program are told when they have ended; states only where they were asked for.
+Event = Said | Phase | StepBegan | StepRecord | CallRecord | RunRecord | StateSample | WireEvent | Finding
 Listener = Callable[[Event], None]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field, replace
@@ -75,6 +75,7 @@ class Executor:
     unjudged: set[str] = field(default_factory=set)  #: steps of which nothing is expected
     whole: set[str] = field(default_factory=set)  #: calls of which all data is wanted, not only its beginning
     ends: dict[str, int] = field(default_factory=dict)  #: when each step ended, on the wall clock
+    states_after: Collection[str] = ()  #: the ids of steps at whose ends the states of all sockets are read
 
     def step(self, step: Step) -> CallRecord | RunRecord | None:
         """One step and its verdict; the record of the call or the program that ended with it.
@@ -87,7 +88,9 @@ class Executor:
         at = getattr(step, "at", None) or getattr(step, "host", None)
         try:
             self.deadline.check()
-            return ACTIONS[type(step)](self, step)
+            record = ACTIONS[type(step)](self, step)
+            self._read_states(step)
+            return record
         except DeadlineExceeded as error:
             self._hangs(step, str(error))
             return None
@@ -99,6 +102,14 @@ class Executor:
             ended = StepRecord(step.id, step.do, step.place, at, wall, end_wall, mono, end_mono)
             self.ends[step.id] = end_wall
             self.events.emit(ended)
+
+    def _read_states(self, step: Step) -> None:
+        """Where somebody asks how the sockets are when this step has ended: reads them."""
+        ended = step.awaits if isinstance(step, Await) else step.id
+        if ended in self.states_after and ended not in self.pending:
+            for host in self.bed.on().values():
+                for sample in host.final_states():
+                    self.events.emit(replace(sample, final=False, step=ended))
 
     def _hangs(self, step: Step, reason: str) -> None:
         """Time ran out at a step: no record can tell that again, so it is a finding of its own."""
@@ -131,6 +142,7 @@ class Executor:
             argv=tuple(step.command),
             stdin=step.stdin or "",
             timeout=step.timeout,
+            capabilities=step.held,
         )
         boot = self.bed.boots[step.at][-1]
         pending = Pending(step, boot.host.run(spec), boot)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lab.evidence.model import CallRecord, RunRecord, StepRecord, WireEvent
+from lab.evidence.model import CallRecord, RunRecord, StateSample, StepRecord, WireEvent
 from lab.result import Phase
 from lab.session.events import Event, Events, Said, StepBegan
 from lab.verdict import Finding
@@ -42,6 +42,8 @@ def _line(event: Event) -> str:
             return (
                 f"{event.step} {event.host} {event.command[0]!r}: {event.error or f'exit {event.exit_code}'}"
             )
+        case StateSample():
+            return f"{event.step} {event.host} {event.local} to {event.remote}: {event.state}"
         case WireEvent():
             where = event.host or event.rule or "-".join(event.between or ())
             return f"wire: {event.action} {where}"

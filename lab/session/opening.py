@@ -46,7 +46,8 @@ def open_session(
         importlib.import_module("lab.session.session")
         meanwhile()
 
-    with testbed(engine, images, plan, site.pool, site.snaplen, events, interrupt, keep, load) as bed:
+    settings = (site.pool, site.snaplen, events, interrupt, site.limits, site.policy)
+    with testbed(engine, images, plan, *settings, keep, load) as bed:
         from lab.session.session import Session
 
         yield Session(bed, events, record, site.tolerance, steps)

@@ -33,6 +33,9 @@ class Plan:
     keep: bool = False  #: whether the lab is to go on standing without its runner
     drops: bool = False  #: whether a step will drop packets: the wire then loads what that needs
     only_routes: bool = False  #: whether nothing will be impaired, and little is sent
+    #: By host, the capabilities that its programs are known to have: a container for each set. Others start
+    #: when they are asked for.
+    programs: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     start_order: tuple[tuple[str, str], ...] = ()  #: all services, (host, service), each behind what it needs
     service_images: Mapping[tuple[str, str], str] = field(default_factory=dict)  #: their tags on the engine
     jobs: frozenset[tuple[str, str]] = frozenset()  #: services that are to end by themselves
@@ -72,6 +75,7 @@ def plan_case(
     """The plan of a case, whose steps are all known."""
     hosts = {name: scenario.hosts[name] for name in scenario.used_hosts}
     steps = list(all_steps(scenario.steps))
+    runs = [step for step in steps if isinstance(step, Run)]
     return Plan(
         run,
         hosts,
@@ -80,7 +84,8 @@ def plan_case(
         scenario.arp,
         keep,
         drops=any(isinstance(step, Drop) for step in steps),
-        only_routes=_only_routes(steps, hosts.values()),
+        only_routes="netem" not in scenario.requires and _only_routes(steps, hosts.values()),
+        programs={name: tuple(dict.fromkeys(run.held for run in runs if run.at == name)) for name in hosts},
         start_order=scenario.start_order,
         service_images=service_images or {},
         jobs=frozenset(key for key in scenario.start_order if scenario.completes(*key)),

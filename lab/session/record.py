@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lab.evidence.model import CallRecord, RunRecord, StepRecord
+from lab.evidence.model import CallRecord, RunRecord, StateSample, StepRecord
 from lab.result import Phase
 from lab.session.events import Event
 from lab.verdict import Finding, Verdict
@@ -17,6 +17,7 @@ class Record:
     steps: list[StepRecord] = field(default_factory=list)
     calls: dict[str, CallRecord] = field(default_factory=dict)  #: by id of the step
     runs: dict[str, RunRecord] = field(default_factory=dict)
+    states: list[StateSample] = field(default_factory=list)  #: read because a check asks for that moment
     findings: list[Finding] = field(default_factory=list)
     phases: list[Phase] = field(default_factory=list)
 
@@ -28,6 +29,8 @@ class Record:
                 self.calls[event.step] = event
             case RunRecord():
                 self.runs[event.step] = event
+            case StateSample():
+                self.states.append(event)
             case Finding():
                 self.findings.append(event)
             case Phase():

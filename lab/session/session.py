@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
 from lab.checks import judge_checks
-from lab.checks.common import Context, link_changes
+from lab.checks.common import Context
 from lab.clock import SYSTEM_CLOCK, Deadline
 from lab.errors import WireError
 from lab.evidence.model import CallRecord, RunRecord
 from lab.evidence.store import Evidence
+from lab.evidence.timeline import Timeline
 from lab.judging.steps import StepJudge
 from lab.scenario.checks import Check
 from lab.scenario.steps import Step
@@ -45,7 +46,8 @@ class Session:
         self.events = events
         self.record = record
         self.tolerance = tolerance
-        self._judge = StepJudge(Context({name: (at,) for name, at in bed.attachments.items()}, tolerance))
+        attachments = {name: (at,) for name, at in bed.attachments.items()}
+        self._judge = StepJudge(Context(attachments, self._timeline(), tolerance))
         self._judge.know(steps)
         self._executor = Executor(
             bed, events, self._judge_step, lambda: record.failed, bed.interrupt, Deadline("no limit", None)
@@ -69,6 +71,10 @@ class Session:
     def deadline(self, deadline: Deadline) -> None:
         self._executor.deadline = deadline
 
+    def read_states_after(self, steps: Collection[str]) -> None:
+        """Reads the states of all sockets whenever one of these steps has ended, for `state` with `when`."""
+        self._executor.states_after = steps
+
     def know(self, steps: Iterable[Step]) -> None:
         """Steps that will come: an `await` may speak for an earlier one."""
         self._judge.know(steps)
@@ -76,10 +82,9 @@ class Session:
     def act(self, step: Step, *, judged: bool = True, whole: bool = False) -> CallRecord | RunRecord | None:
         """Does one step. Returns when it has ended, or goes on in the background; its findings are events.
 
-        The value is the record of the call or the program that ended with it. Not `judged`: it is all the
-        same
-        how the call turns out. `whole`: that record has all data that came, up to 64 MB, and not only the
-        64 KiB that the evidence keeps. Raises `LabError` where the lab itself breaks.
+        The value is the record of the call or the program that ended with it. Not `judged`: it is all
+        the same how the call turns out. `whole`: that record has all data that came, up to 64 MB, and not
+        only the 64 KiB that the evidence keeps. Raises `LabError` where the lab itself breaks.
         """
         self._judge.know((step,))
         if not judged:
@@ -107,10 +112,14 @@ class Session:
         """Brings to its end what goes on in the background: calls are awaited, programs are ended."""
         self._executor.finish()
 
+    def _timeline(self) -> Timeline:
+        """The links so far."""
+        links = {name: at.link for name, at in self.bed.attachments.items()}
+        return Timeline(links, self.bed.wire.events)
+
     def _judge_step(self, step: Step) -> tuple[Finding, ...]:
         """What the step expects, by the links as they were when its call began."""
-        changes = link_changes(self.bed.wire.events)
-        return self._judge.at(changes).judge(step, self.record.calls, self.record.runs)
+        return self._judge.at(self._timeline()).judge(step, self.record.calls, self.record.runs)
 
     # --- evidence ---
 

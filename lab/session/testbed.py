@@ -15,9 +15,11 @@ from lab.engine.base import DEFAULT_LIMITS, ContainerSpec, Engine, NetworkSpec, 
 from lab.engine.clean import remove_run
 from lab.engine.images import Images
 from lab.engine.subnets import create_in_free_subnet
-from lab.errors import EngineError
+from lab.errors import EngineError, SysctlRefused
 from lab.evidence.model import CaptureFacts
-from lab.host import Host, HostReadback, HostSetup, PowerOff
+from lab.host import HOST_CAPABILITIES, Host, HostReadback, HostSetup, PowerOff, Programs, launcher
+from lab.limits import Limits
+from lab.policy import Policy
 from lab.session.events import Events
 from lab.session.interrupt import Interrupt
 from lab.session.plan import Plan
@@ -26,7 +28,6 @@ from lab.wire import Wire, WireSetup, open_wire
 from lab.wire.container import wire_container
 
 _BRING_UP = 60.0  #: seconds for one container from start to ready; a busy machine boots the wire in 2.3 s
-_CAPABILITIES = ("NET_ADMIN", "NET_RAW")
 
 Job = tuple[str, Callable[[], None]]  #: what for, and what to do
 
@@ -56,11 +57,14 @@ class Testbed:
     snaplen: int
     events: Events
     interrupt: Interrupt
+    limits: Limits  #: of each host's programs
+    policy: Policy
     services: Services
     wire: Wire = field(init=False)
     boots: dict[str, list[Boot]] = field(default_factory=dict)
     off: set[str] = field(default_factory=set)  #: hosts without power
     _streams: list[Stream] = field(default_factory=list)
+    _of_programs: list[Programs] = field(default_factory=list)
     #: A wire that boots a kernel is the longest way: it does so while the hosts' containers start, which
     #: would otherwise all wait for each other in the engine.
     _wire_started: threading.Event = field(default_factory=threading.Event)
@@ -73,17 +77,23 @@ class Testbed:
         """The hosts that have power."""
         return {name: boots[-1].host for name, boots in self.boots.items() if name not in self.off}
 
-    def _started(self, spec: ContainerSpec, what: str) -> tuple[str, Stream]:
-        """Created, attached, started."""
+    def _started(
+        self, spec: ContainerSpec, what: str, created: Callable[[str], None] = lambda container: None
+    ) -> tuple[str, Stream]:
+        """Created, attached, started; `created` hears of the first of these."""
         with self.events.phase(f"{what}: create"):
             container = self.engine.create(spec)
+        created(container)
         self.interrupt.check()
         if what != "wire" and self.plan.wire_kind != "route":
             self._wire_started.wait()
         with self.events.phase(f"{what}: start"):
             stream = self.engine.attach(container)
             self._streams.append(stream)
-            self.engine.start(container)
+            try:
+                self.engine.start(container)
+            except SysctlRefused as error:
+                raise SysctlRefused(error.sysctl, error.why, spec.hostname or "") from error
         self.interrupt.check()
         return container, stream
 
@@ -92,23 +102,31 @@ class Testbed:
         spec = self.plan.hosts[name]
         here = self.attachments[name]
         number = len(self.boots.get(name, ())) + 1
-        container, stream = self._started(
-            ContainerSpec(
-                name=f"lab-{self.plan.run}-{name}" + (f"-{number}" if number > 1 else ""),
-                image=self.images.host.tag,
-                labels=self.plan.labels_of("host", name),
-                network=self.network,
-                address=here.address,
-                mac=here.mac,
-                hostname=name,
-                capabilities=_CAPABILITIES,
-                sysctls=spec.sysctls,
-                outlives_lab=self.plan.keep,
-            ),
-            f"host {name}",
-        )
+        full_name = f"lab-{self.plan.run}-{name}" + (f"-{number}" if number > 1 else "")
+        running = threading.Event()
+        programs: list[Programs] = []
+        try:
+            container, stream = self._started(
+                ContainerSpec(
+                    name=full_name,
+                    image=self.images.host.tag,
+                    labels=self.plan.labels_of("host", name),
+                    network=self.network,
+                    address=here.address,
+                    mac=here.mac,
+                    hostname=name,
+                    capabilities=HOST_CAPABILITIES,
+                    no_new_privileges=True,
+                    sysctls=spec.sysctls,
+                    outlives_lab=self.plan.keep,
+                ),
+                f"host {name}",
+                lambda beside: programs.append(self._programs(name, full_name, beside, running)),
+            )
+        finally:
+            running.set()
         with self.events.phase(f"host {name}: set up"):
-            host = Host(stream, name)
+            host = Host(stream, name, programs[0])
             host.wait_ready(_BRING_UP)
             setup = HostSetup(
                 here=here,
@@ -121,10 +139,35 @@ class Testbed:
             host.start_capture(self.snaplen)
         self.boots.setdefault(name, []).append(Boot(container, host, setup, readback))
 
+    def _programs(self, host: str, full_name: str, beside: str, running: threading.Event) -> Programs:
+        """The programs of a host whose container was created: theirs are created while others start."""
+        launch = launcher(
+            self.engine,
+            beside,
+            running,
+            image=self.images.host.tag,
+            name=full_name,
+            labels=self.plan.labels_of("programs"),
+            limits=self.limits,
+            policy=self.policy,
+            outlives_lab=self.plan.keep,
+            opened=self._streams.append,
+        )
+        programs = Programs(host, launch, self.limits)
+        self._of_programs.append(programs)
+        programs.prepare(self.plan.programs.get(host, ()))
+        return programs
+
+    def leave_programs(self) -> None:
+        """Returns when no container for programs is under way any more."""
+        for programs in self._of_programs:
+            programs.leave()
+
     def reach(self, name: str) -> None:
         """Returns when frames of a host get to the wire and back; the wire must be set up."""
         with self.events.phase(f"host {name}: reach"):
             boot = self.boots[name][-1]
+            boot.host.programs_ready()
             cpu = boot.host.pin(self.plan.cpu)
             boot.host.reach(boot.setup)
         self.services.boot(name, boot.container, boot.host, cpu)
@@ -187,6 +230,8 @@ def testbed(
     snaplen: int,
     events: Events,
     interrupt: Interrupt,
+    limits: Limits,
+    policy: Policy,
     keep: Callable[[], bool],
     meanwhile: Callable[[], None],
 ) -> Iterator[Testbed]:
@@ -231,8 +276,11 @@ def testbed(
             snaplen,
             events,
             interrupt,
+            limits,
+            policy,
             services,
         )
+        stack.callback(bed.leave_programs)
         stack.callback(bed.abort)
         stack.enter_context(interrupt.calling(bed.abort))
         with events.phase("bring-up"):

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from lab.clock import SYSTEM_CLOCK, Clock
 from lab.engine.base import Stream
 from lab.evidence.model import WireEvent
+from lab.wire.control import Hello
 from lab.wire.impairing import ImpairingWire
 from lab.wire.router import WireSetup
 from lab.wire.routing import RoutingWire
-from lab.wire.session import Hello
 from lab.wire.wire import Wire, greeted
 
 __all__ = ["Hello", "ImpairingWire", "RoutingWire", "Wire", "WireSetup", "open_wire"]
@@ -27,5 +27,5 @@ def open_wire(
     `on_event` gets each `WireEvent` when it holds. Raises `WireError` with the reason where no kernel here
     can do what the container was told.
     """
-    session = greeted(stream, name, timeout, clock)
-    return (RoutingWire if session.hello.router else ImpairingWire)(session, on_event)
+    control = greeted(stream, name, timeout, clock)
+    return (RoutingWire if control.hello.router else ImpairingWire)(control, on_event)

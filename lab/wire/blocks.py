@@ -11,8 +11,8 @@ from lab.errors import WireError
 from lab.evidence.model import DropCount
 from lab.link import Direction
 from lab.wire import tc
+from lab.wire.control import Control
 from lab.wire.router import WireSetup
-from lab.wire.session import Session
 
 Reason = Literal["cut", "power", "partition"]
 
@@ -38,9 +38,9 @@ class Blocks:
     """
 
     def __init__(
-        self, session: Session, setup: WireSetup, ports: Mapping[tuple[str, Direction], tc.Port]
+        self, control: Control, setup: WireSetup, ports: Mapping[tuple[str, Direction], tc.Port]
     ) -> None:
-        self._session = session
+        self._control = control
         self._ports = ports
         self._addresses = {host: place.address for host, place in setup.hosts.items()}
         self._blocks: dict[str, _Block] = {}
@@ -64,9 +64,9 @@ class Blocks:
 
     def confirm(self, step: str | None) -> int:
         """Reads back which filters drop; the moment at which that was so."""
-        found = {hook: self._session.filters(hook) for hook in ("ingress", "egress")}
-        now = self._session.clock.wall_ns()
-        self._session.keep_readback(now, step, {"filters": found})
+        found = {hook: self._control.filters(hook) for hook in ("ingress", "egress")}
+        now = self._control.clock.wall_ns()
+        self._control.keep_readback(now, step, {"filters": found})
         indexes = {hook: tc.filter_indexes(filters) for hook, filters in found.items()}
         for block in self._blocks.values():
             there = indexes[block.hook].get(block.prio) == block.index
@@ -78,10 +78,10 @@ class Blocks:
     def counts(self) -> list[DropCount]:
         if not self._blocks:
             return []
-        counted = tc.counted(self._session.ask("tc", "actions list action gact").json())
+        counted = tc.counted(self._control.ask("tc", "actions list action gact").json())
         missing = [block.rule for block in self._blocks.values() if block.index not in counted]
         if missing:
-            raise WireError(f"{self._session.name}: the counters of {', '.join(missing)} are gone")
+            raise WireError(f"{self._control.name}: the counters of {', '.join(missing)} are gone")
         return [
             DropCount(block.rule, counted[block.index] + block.flushed) for block in self._blocks.values()
         ]
@@ -91,10 +91,10 @@ class Blocks:
         if rule not in self._blocks:
             prio = first + self._given[first]
             if prio == tc.END_OF_RANGE[first]:
-                raise WireError(f"{self._session.name}: {rule}: too many cuts or partitions for one wire")
+                raise WireError(f"{self._control.name}: {rule}: too many cuts or partitions for one wire")
             self._given[first] += 1
             block = _Block(rule, tc.FIRST_COUNTER + len(self._blocks), hook, prio, match)
-            self._session.run("tc", [tc.counter_line(block.index)])
+            self._control.run("tc", [tc.counter_line(block.index)])
             self._blocks[rule] = block
         return self._blocks[rule]
 
@@ -104,24 +104,24 @@ class Blocks:
         (block.reasons.add if on else block.reasons.discard)(reason)
         if before == bool(block.reasons):
             return False
-        device = self._session.hello.device
+        device = self._control.hello.device
         if on:
             line = tc.drop_filter(device, block.hook, block.prio, block.match, block.index)
         else:
             line = tc.delete_filter(device, block.hook, block.prio)
-        self._session.run("tc", [line])
+        self._control.run("tc", [line])
         return True
 
     def _flush(self, port: tc.Port) -> int:
         """Loses what waits on a link: a device's queue is emptied when it goes down. How many that were."""
         before = self._queue(port)
-        self._session.run("ip", [f"link set {port.device} down", f"link set {port.device} up"])
+        self._control.run("ip", [f"link set {port.device} down", f"link set {port.device} up"])
         after = self._queue(port)
         # Nothing came in meanwhile, some may have left in time.
         return max(0, before.waiting - (after.packets - before.packets) - after.waiting)
 
     def _queue(self, port: tc.Port) -> tc.Queued:
-        found = tc.qdisc(self._session.qdiscs(), port.device, "netem")
+        found = tc.qdisc(self._control.qdiscs(), port.device, "netem")
         if found is None:
             raise WireError(f"{port}: its netem is gone")
         return tc.queued(found)

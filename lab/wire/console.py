@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from lab.clock import SYSTEM_CLOCK, Clock, Deadline
 from lab.engine.base import Stream
-from lab.errors import EngineError, WireError
+from lab.errors import EngineError, NothingImpairs, WireError
 
 #: `tc` and `ip`; `sh`: a shell in the kernel that impairs; `out`: the container's shell, outside of it.
 Tool = Literal["tc", "ip", "sh", "out"]
@@ -178,6 +178,8 @@ class Console:
             self._lines.put(None)  # whoever asks next learns it too
             raise self._gone(what, self._dead or "its container ended")
         self._last = [*self._last[-19:], line]
+        if line.startswith("wire unable "):
+            raise NothingImpairs(f"{self._name}: {line.removeprefix('wire unable ')}", hint=_HINT)
         if line.startswith("wire failed "):
             raise self._gone(what, line.removeprefix("wire failed "))
         if line.startswith("wire dead "):

@@ -8,7 +8,7 @@ from typing import Any
 from lab.errors import WireError
 from lab.evidence.model import QueueCount
 from lab.wire import router, tc
-from lab.wire.session import Session
+from lab.wire.control import Control
 
 Json = Any
 
@@ -16,14 +16,14 @@ Json = Any
 _READINGS = 20
 
 
-def in_flight(session: Session) -> int:
+def in_flight(control: Control) -> int:
     """Packets that wait in all queues. A child's are in its root's number already."""
-    return sum(tc.queued(found).waiting for found in session.qdiscs() if found.get("root"))
+    return sum(tc.queued(found).waiting for found in control.qdiscs() if found.get("root"))
 
 
-def queue_counts(session: Session, ports: Iterable[tc.Port]) -> list[QueueCount]:
-    qdiscs = session.qdiscs()
-    full = _queues_full(session)
+def queue_counts(control: Control, ports: Iterable[tc.Port]) -> list[QueueCount]:
+    qdiscs = control.qdiscs()
+    full = _queues_full(control)
     found = []
     for port in ports:
         root = tc.qdisc(qdiscs, port.device, "netem")
@@ -45,47 +45,47 @@ def queue_counts(session: Session, ports: Iterable[tc.Port]) -> list[QueueCount]
     return found
 
 
-def interface_losses(session: Session) -> dict[str, int]:
+def interface_losses(control: Control) -> dict[str, int]:
     """What the wire's interfaces lost since the kernel started, and what was lost between its two kernels."""
-    outside, inside = both_sides(session)
+    outside, inside = both_sides(control)
     found = router.interface_drops(inside, "wire") | router.interface_drops(outside, "container")
     if outside:
-        found |= router.lost_between(outside, inside, session.hello.device)
+        found |= router.lost_between(outside, inside, control.hello.device)
     return found
 
 
-def queue_losses(session: Session, ports: Iterable[tc.Port]) -> dict[str, int]:
+def queue_losses(control: Control, ports: Iterable[tc.Port]) -> dict[str, int]:
     """What the queues towards the interfaces lost because they were full, and those of these links."""
     found = {
         f"wire/{entry.get('dev')} queue": lost
-        for entry in session.qdiscs()
+        for entry in control.qdiscs()
         if entry.get("kind") == "pfifo" and entry.get("root") and (lost := tc.queued(entry).dropped)
     }
-    full = _queues_full(session)
+    full = _queues_full(control)
     found |= {f"wire/{port.device} queue": lost for port in ports if (lost := full.get(port.device, 0))}
     return found
 
 
-def both_sides(session: Session) -> tuple[list[Json], list[Json]]:
+def both_sides(control: Control) -> tuple[list[Json], list[Json]]:
     """The interfaces outside and inside of user-mode Linux at one moment: read until nothing moved.
 
     A packet between the two readings, or still in the socket between the kernels, would count as lost. A
     network that never rests gives its last readings.
     """
-    if session.hello.kind != "uml":
-        return [], session.ask("ip", "link show").json()
+    if control.hello.kind != "uml":
+        return [], control.ask("ip", "link show").json()
     before: list[dict[str, int]] | None = None
     outside: list[Json] = []
     inside: list[Json] = []
     for _ in range(_READINGS):
-        outside = session.ask("out", "ip -j -s link show").json()
-        inside = session.ask("ip", "link show").json()
-        now = [router.packets(links, session.hello.device) for links in (outside, inside)]
+        outside = control.ask("out", "ip -j -s link show").json()
+        inside = control.ask("ip", "link show").json()
+        now = [router.packets(links, control.hello.device) for links in (outside, inside)]
         if now == before:
             break
         before = now
     return outside, inside
 
 
-def _queues_full(session: Session) -> dict[str, int]:
-    return tc.redirected(session.filters("ingress")) | tc.redirected(session.filters("egress"))
+def _queues_full(control: Control) -> dict[str, int]:
+    return tc.redirected(control.filters("ingress")) | tc.redirected(control.filters("egress"))

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from lab.attachment import Address
 from lab.errors import WireError
 from lab.evidence.model import DropCount
+from lab.packet_words import PacketMatch
 from lab.wire import rules, tc
+from lab.wire.control import Control
 from lab.wire.rules import DropRule
-from lab.wire.session import Session
 
 _MODULES = "iptable_filter xt_bpf xt_hashlimit"
 
@@ -18,38 +19,40 @@ _MODULES = "iptable_filter xt_bpf xt_hashlimit"
 class Drops:
     """The drop rules of one wire, in the order in which they were made."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, control: Control) -> None:
+        self._control = control
         self._rules: list[DropRule] = []
         self._iptables = ""
 
-    def add(self, source: Address, target: Address, match: str | Sequence[str], count: int) -> DropRule:
+    def add(
+        self, source: Address, target: Address, match: PacketMatch | Sequence[str], count: int
+    ) -> DropRule:
         rule = DropRule(len(self._rules) + 1, source, target, rules.normal(match), count)
         text = rules.restore_input([rule])
         self.prepare()
         self._write(rule, text)
         self._rules.append(rule)
         # Last: a rule takes only what carries its mark, so from this line on it holds.
-        self._session.run("tc", [tc.mark_filter(self._session.hello.device, source, target, rule.mark)])
+        self._control.run("tc", [tc.mark_filter(self._control.hello.device, source, target, rule.mark)])
         return rule
 
     def _write(self, rule: DropRule, text: Sequence[str]) -> None:
         quoted = " ".join(shlex.quote(line) for line in text)
         file = f"/run/lab/{rule.id}"  # a long rule does not fit through the console of user-mode Linux
-        self._session.run("out", [f"printf '%s\\n' {quoted} >{file}"])
-        self._session.run("sh", [f"{self._iptables}-restore --noflush <{file}"])
+        self._control.run("out", [f"printf '%s\\n' {quoted} >{file}"])
+        self._control.run("sh", [f"{self._iptables}-restore --noflush <{file}"])
 
     def prepare(self) -> None:
         """Loads what rules need, once, and chooses the iptables that works here."""
         if self._iptables:
             return
-        if self._session.hello.kind == "uml":
-            self._session.run("sh", [f"modprobe -a {_MODULES}"])
+        if self._control.hello.kind == "uml":
+            self._control.run("sh", [f"modprobe -a {_MODULES}"])
             self._iptables = "iptables-legacy"
             return
         tried = []
         for variant in ("iptables-legacy", "iptables-nft"):
-            reply = self._session.attempt("sh", [f"{variant}-save -t filter 2>&1"])
+            reply = self._control.attempt("sh", [f"{variant}-save -t filter 2>&1"])
             if reply.status == 0:
                 self._iptables = variant
                 return
@@ -63,11 +66,11 @@ class Drops:
         """Raises `WireError` where a rule is gone, or took more than it was to."""
         if not self._rules:
             return []
-        saved = self._session.run("sh", [f"{self._iptables}-save -c -t filter"])
+        saved = self._control.run("sh", [f"{self._iptables}-save -c -t filter"])
         counted = rules.dropped(saved.output)
         missing = [rule.id for rule in self._rules if rule.mark not in counted]
         if missing:
-            raise WireError(f"{self._session.name}: the rules {', '.join(missing)} are gone from the kernel")
+            raise WireError(f"{self._control.name}: the rules {', '.join(missing)} are gone from the kernel")
         for rule in self._rules:
             if counted[rule.mark] > rule.count:
                 raise WireError(

@@ -7,11 +7,12 @@ from typing import Literal
 
 from lab.evidence.model import DropCount, QueueCount, WireEvent
 from lab.link import Direction, Impairment, Link
+from lab.packet_words import PacketMatch
 from lab.wire import counting, router, tc
 from lab.wire.blocks import Blocks, Reason
+from lab.wire.control import Control
 from lab.wire.drops import Drops
 from lab.wire.router import WireSetup
-from lab.wire.session import Session
 from lab.wire.wire import Both, Wire, as_asked
 
 Action = Literal["cut", "restore", "power_off", "power_on"]
@@ -20,28 +21,28 @@ Action = Literal["cut", "restore", "power_off", "power_on"]
 class ImpairingWire(Wire):
     """tc and iptables in the kernel that has netem: the machine's own, or a user-mode Linux."""
 
-    def __init__(self, session: Session, on_event: Callable[[WireEvent], None]) -> None:
-        super().__init__(session, on_event)
-        self._drops = Drops(session)
+    def __init__(self, control: Control, on_event: Callable[[WireEvent], None]) -> None:
+        super().__init__(control, on_event)
+        self._drops = Drops(control)
         self._ports: dict[tuple[str, Direction], tc.Port] = {}
         self._mtu_tables: set[int] = set()
 
     def _build(self, setup: WireSetup) -> None:
         device = self.hello.device
         self._ports = {(port.host, port.direction): port for port in setup.ports()}
-        self._blocks = Blocks(self._session, setup, self._ports)
+        self._blocks = Blocks(self._control, setup, self._ports)
         lines = tc.interface_lines(device)
         for port in self._ports.values():
             lines += tc.link_lines(port, self._asked(port))
             lines.append(tc.port_filter(device, port))
-        self._session.run("ip", router.set_up_lines(device, setup, self._ports.values()))
-        self._session.run("tc", lines)
+        self._control.run("ip", router.set_up_lines(device, setup, self._ports.values()))
+        self._control.run("tc", lines)
         self._route_mtu()
         self._confirm_links(self._ports.values(), None)
         if setup.drops:
             self._drops.prepare()
         if self.hello.kind == "uml":
-            self._session.ask("out", "awake")
+            self._control.ask("out", "awake")
 
     # --- changing ---
 
@@ -57,7 +58,7 @@ class ImpairingWire(Wire):
             self.links[host] = link
             lines = [line for port, old, new in changed for line in tc.link_lines(port, new, before=old)]
             if lines:
-                self._session.run("tc", lines)
+                self._control.run("tc", lines)
                 self._route_mtu()
             self._confirm_links([port for port, _, _ in changed], step)
 
@@ -77,14 +78,19 @@ class ImpairingWire(Wire):
         self._between(a, b, "heal", step)
 
     def drop(
-        self, source: str, target: str, match: str | Sequence[str], count: int, step: str | None = None
+        self,
+        source: str,
+        target: str,
+        match: PacketMatch | Sequence[str],
+        count: int,
+        step: str | None = None,
     ) -> str:
         with self._lock:
             hosts = self._known(source, target).hosts
             rule = self._drops.add(hosts[source].address, hosts[target].address, match, count)
             self._tell(
                 WireEvent(
-                    wall_ns=self._session.clock.wall_ns(),
+                    wall_ns=self._control.clock.wall_ns(),
                     action="drop",
                     step=step,
                     rule=rule.id,
@@ -104,13 +110,13 @@ class ImpairingWire(Wire):
             self._read_back(self._ports.values(), None)
 
     def in_flight(self) -> int:
-        return counting.in_flight(self._session)
+        return counting.in_flight(self._control)
 
     def counters(self) -> tuple[tuple[DropCount, ...], tuple[QueueCount, ...]]:
         with self._lock:
             self._known()
             drops = [*self._drops.counts(), *self._blocks.counts()]
-            return tuple(drops), tuple(counting.queue_counts(self._session, self._ports.values()))
+            return tuple(drops), tuple(counting.queue_counts(self._control, self._ports.values()))
 
     # --- helpers ---
 
@@ -125,7 +131,7 @@ class ImpairingWire(Wire):
 
     def _read_back(self, ports: Iterable[tc.Port], step: str | None) -> int:
         """Holds what the kernel has against what was asked, and keeps it; the moment at which it was so."""
-        qdiscs = self._session.qdiscs()
+        qdiscs = self._control.qdiscs()
         wall_ns = self._keep_readback(step, {"qdiscs": qdiscs})
         as_asked(
             [
@@ -144,9 +150,9 @@ class ImpairingWire(Wire):
         for route in wanted:
             lines += route.lines(self.hello.device, self._mtu_tables)
             self._mtu_tables.add(route.table)
-        self._session.run("ip", lines)
+        self._control.run("ip", lines)
         tables = {
-            table: self._session.ask("ip", f"route show table {table}").json() for table in self._mtu_tables
+            table: self._control.ask("ip", f"route show table {table}").json() for table in self._mtu_tables
         }
         as_asked(router.mtu_differences(wanted, tables))
 
@@ -176,4 +182,4 @@ class ImpairingWire(Wire):
             for port in self._ports.values()
             if self._asked(port).limit is None and self._asked(port).rate is None
         ]
-        return super()._overruns() | counting.queue_losses(self._session, own)
+        return super()._overruns() | counting.queue_losses(self._control, own)

@@ -13,6 +13,7 @@ from typing import Literal, NoReturn
 from lab.errors import WireError
 from lab.evidence.model import DropCount, QueueCount
 from lab.link import PLAIN, Link
+from lab.packet_words import PacketMatch
 from lab.wire import counting, router, tc
 from lab.wire.router import WireSetup
 from lab.wire.wire import Both, Wire, as_asked
@@ -24,9 +25,9 @@ class RoutingWire(Wire):
     def _build(self, setup: WireSetup) -> None:
         if setup.drops or any(link != PLAIN for link in self.links.values()):
             self._refuse()
-        self._session.run("ip", router.set_up_lines(self.hello.device, setup, ()))
+        self._control.run("ip", router.set_up_lines(self.hello.device, setup, ()))
         text = " ".join(shlex.quote(line) for line in router.forward_lines(setup))
-        self._session.run("out", [f"printf '%s\\n' {text} | {self.hello.router}-restore --noflush 2>&1"])
+        self._control.run("out", [f"printf '%s\\n' {text} | {self.hello.router}-restore --noflush 2>&1"])
         sides = [(port.host, port.direction) for port in setup.ports()]
         self._tell_links(sides, self._read_back(), None)
 
@@ -35,13 +36,13 @@ class RoutingWire(Wire):
             self._read_back()
 
     def _read_back(self) -> int:
-        qdiscs = self._session.qdiscs()
+        qdiscs = self._control.qdiscs()
         wall_ns = self._keep_readback(None, {"qdiscs": qdiscs})
         as_asked(tc.impairing(qdiscs))
         return wall_ns
 
     def in_flight(self) -> int:
-        return counting.in_flight(self._session)
+        return counting.in_flight(self._control)
 
     def counters(self) -> tuple[tuple[DropCount, ...], tuple[QueueCount, ...]]:
         return (), ()
@@ -65,12 +66,17 @@ class RoutingWire(Wire):
         self._refuse()
 
     def drop(
-        self, source: str, target: str, match: str | Sequence[str], count: int, step: str | None = None
+        self,
+        source: str,
+        target: str,
+        match: PacketMatch | Sequence[str],
+        count: int,
+        step: str | None = None,
     ) -> str:
         self._refuse()
 
     def _refuse(self) -> NoReturn:
         raise WireError(
-            f"{self._session.name}: it was started for a case that impairs nothing, and only routes",
+            f"{self._control.name}: it was started for a case that impairs nothing, and only routes",
             hint="run with --wire kernel or --wire uml, and report this: the lab should have known",
         )

@@ -1,7 +1,8 @@
 """Exact drops: the next n packets from a to b that match, as rules for iptables-restore.
 
-What a rule looks at, in this order: source and destination; a small BPF program (marked by the ingress filter
-as having come in after the rule was made, flags, payload); a token bucket that starts with n tokens.
+What a rule looks at, in this order: source and destination; an option of TCP where one is asked for; a small
+BPF program (marked by the ingress filter as having come in after the rule was made, header fields, payload);
+a token bucket that starts with n tokens.
 
 The bucket is `hashlimit` and not `limit` because iptables-legacy writes the whole table anew for every rule
 that is added, which gives every other rule's `limit` its tokens back (a rule that was used up would drop
@@ -18,32 +19,19 @@ from dataclasses import dataclass
 
 from lab.attachment import Address
 from lab.errors import WireError
+from lab.link import LARGEST_DROP
+from lab.packet_words import FLAGS, ICMP_WORDS, MATCHES, TCP_OPTIONS, Bounds, HeaderMatch, PacketMatch
 
-Match = str | tuple[str, ...]  #: syn, syn-ack, fin, rst, data, ack, any; or the exact list of flags
-
-MATCHES = ("syn", "syn-ack", "fin", "rst", "data", "ack", "any")
-FLAGS: Mapping[str, int] = {
-    "fin": 0x01,
-    "syn": 0x02,
-    "rst": 0x04,
-    "psh": 0x08,
-    "ack": 0x10,
-    "urg": 0x20,
-    "ece": 0x40,
-    "cwr": 0x80,
-}
 _CLASSIC = 0x3F  #: without the two of ECN
 
 #: Tokens of one rule.
 PER_RULE = 10
-#: Rules of one drop: the chain is walked for every packet.
-LARGEST_COUNT = 10_000
 
-_TCP, _UDP = 6, 17
+_ICMP, _TCP, _UDP = 1, 6, 17
 
 # Classic BPF, as `struct sock_filter` has it.
 _LD_W, _LD_H, _LD_B = 0x20, 0x28, 0x30  # A = packet[k]
-_LD_B_IND = 0x50  # A = packet[X + k]
+_LD_H_IND, _LD_B_IND = 0x48, 0x50  # A = packet[X + k]
 _LDX_MSH = 0xB1  # X = 4 * (packet[k] & 15): the length of the IP header
 _ST, _LDX_MEM = 0x02, 0x61  # M[k] = A, X = M[k]
 _SUB_X, _AND_K, _RSH_K = 0x1C, 0x54, 0x74
@@ -99,11 +87,15 @@ class _Assembler:
         return Instruction(code, jt, jf, k)
 
 
-def normal(match: str | Sequence[str]) -> Match:
+def normal(match: PacketMatch | Sequence[str]) -> PacketMatch:
     """The match in one form, flags in the order of the header. Raises `WireError` for what is no match."""
+    if isinstance(match, HeaderMatch):
+        return match
     if isinstance(match, str):
         if match not in MATCHES:
-            raise WireError(f"{match!r} is not a match: {', '.join(MATCHES)} or a list of flags")
+            raise WireError(
+                f"{match!r} is not a match: {', '.join(MATCHES)}, a list of flags or fields of the headers"
+            )
         return match
     wrong = [flag for flag in match if flag.lower() not in FLAGS]
     if wrong or not match:
@@ -112,7 +104,7 @@ def normal(match: str | Sequence[str]) -> Match:
     return tuple(flag for flag in FLAGS if flag in given)
 
 
-def program(match: Match, mark: int) -> tuple[Instruction, ...]:
+def program(match: PacketMatch, mark: int) -> tuple[Instruction, ...]:
     """A BPF program over an IPv4 packet: 1 where the packet carries at least `mark` and matches.
 
     Of a fragmented packet only the first piece has a TCP header to look at; `any` takes every piece.
@@ -120,9 +112,12 @@ def program(match: Match, mark: int) -> tuple[Instruction, ...]:
     code = _Assembler()
     code.do(_LD_W, _MARK)
     code.jump(_JGE, mark, false="no")
-    if match != "any":
-        code.do(_LD_H, 6)
-        code.jump(_JSET, 0x1FFF, true="no")
+    if isinstance(match, HeaderMatch):
+        _header(code, match)
+    elif match in ICMP_WORDS:
+        _icmp(code, str(match))
+    elif match != "any":
+        _first_piece(code)
         code.do(_LDX_MSH, 0)
         code.do(_LD_B, 9)
         if match == "data":
@@ -134,7 +129,7 @@ def program(match: Match, mark: int) -> tuple[Instruction, ...]:
     return code.program()
 
 
-def _flags(code: _Assembler, match: Match) -> None:
+def _flags(code: _Assembler, match: str | tuple[str, ...]) -> None:
     """With the flags in A."""
     if match in ("syn", "syn-ack"):
         code.do(_AND_K, FLAGS["syn"] | FLAGS["ack"])
@@ -149,6 +144,68 @@ def _flags(code: _Assembler, match: Match) -> None:
         code.jump(_JGT, 0, true="no")
     else:
         code.jump(_JEQ, sum(FLAGS[flag] for flag in match), false="no")
+
+
+def _first_piece(code: _Assembler) -> None:
+    """Whole packets, and of one in fragments the piece that holds the transport header."""
+    code.do(_LD_H, 6)
+    code.jump(_JSET, 0x1FFF, true="no")
+
+
+def _icmp(code: _Assembler, word: str) -> None:
+    """ICMP of some types and codes, or of all."""
+    code.do(_LD_B, 9)
+    code.jump(_JEQ, _ICMP, false="no")
+    wanted = ICMP_WORDS[word]
+    if wanted is None:
+        return
+    _first_piece(code)
+    code.do(_LDX_MSH, 0)
+    for number, (kind, icmp_code) in enumerate(wanted[0]):
+        following = f"kind{number}"
+        code.do(_LD_B_IND, 0)
+        code.jump(_JEQ, kind, true="" if icmp_code is not None else "yes", false=following)
+        if icmp_code is not None:
+            code.do(_LD_B_IND, 1)
+            code.jump(_JEQ, icmp_code, true="yes")
+        code.label(following)
+    code.jump(_JA, 0, true="no")
+
+
+def _header(code: _Assembler, match: HeaderMatch) -> None:
+    """Each field that is named; the options are looked at by another match of iptables."""
+    if match.length is not None:
+        code.do(_LD_H, 2)
+        _within(code, match.length)
+    if match.tos is not None:
+        code.do(_LD_B, 1)
+        _within(code, match.tos)
+    if match.ttl is not None:  # the router has taken one away before a packet comes here
+        code.do(_LD_B, 8)
+        _within(code, Bounds(*(None if limit is None else max(0, limit - 1) for limit in _limits(match.ttl))))
+    if match.of_tcp:
+        _first_piece(code)
+        code.do(_LD_B, 9)
+        code.jump(_JEQ, _TCP, false="no")
+        code.do(_LDX_MSH, 0)
+        if match.window is not None:
+            code.do(_LD_H_IND, 14)
+            _within(code, match.window)
+        if match.flags is not None:
+            code.do(_LD_B_IND, 13)
+            code.jump(_JEQ, sum(FLAGS[flag] for flag in match.flags), false="no")
+
+
+def _limits(bounds: Bounds) -> tuple[int | None, int | None]:
+    return bounds.min, bounds.max
+
+
+def _within(code: _Assembler, bounds: Bounds) -> None:
+    """With the value in A."""
+    if bounds.min is not None:
+        code.jump(_JGE, bounds.min, false="no")
+    if bounds.max is not None:
+        code.jump(_JGT, bounds.max, true="no")
 
 
 def _data(code: _Assembler) -> None:
@@ -188,7 +245,7 @@ class DropRule:
     mark: int  #: from 1; names the rule, and the packets that came in after it was made
     source: Address
     target: Address
-    match: Match
+    match: PacketMatch
     count: int
 
     @property
@@ -197,21 +254,29 @@ class DropRule:
 
     def lines(self) -> list[str]:
         """For iptables-restore, without table and COMMIT."""
-        if not 1 <= self.count <= LARGEST_COUNT:
-            raise WireError(f"drop of {self.count} packets: 1 to {LARGEST_COUNT:,} can be counted")
+        if not 1 <= self.count <= LARGEST_DROP:
+            raise WireError(f"drop of {self.count} packets: 1 to {LARGEST_DROP:,} can be counted")
         bytecode = program(self.match, self.mark)
         text = ",".join([str(len(bytecode)), *map(str, bytecode)])
         found: list[str] = []
-        left = self.count
+        left, bucket = self.count, 0
         while left > 0:
             part = min(left, PER_RULE)
             left -= part
-            found.append(
-                f'-A FORWARD -s {self.source}/32 -d {self.target}/32 -m bpf --bytecode "{text}"'
-                f" -m hashlimit --hashlimit-upto {part}/day --hashlimit-burst {part}"
-                f" --hashlimit-name lab-{self.mark}-{len(found)} --hashlimit-htable-expire 2000000000 -j DROP"
-            )
+            for option in self._options():  # alternatives share one bucket by its name
+                found.append(
+                    f'-A FORWARD -s {self.source}/32 -d {self.target}/32{option} -m bpf --bytecode "{text}"'
+                    f" -m hashlimit --hashlimit-upto {part}/day --hashlimit-burst {part}"
+                    f" --hashlimit-name lab-{self.mark}-{bucket} --hashlimit-htable-expire 2000000000 -j DROP"
+                )
+            bucket += 1
         return found
+
+    def _options(self) -> tuple[str, ...]:
+        """What asks for an option of TCP: a BPF program has no loops with which to look for one."""
+        if not isinstance(self.match, HeaderMatch) or self.match.option is None:
+            return ("",)
+        return tuple(f" -p tcp -m tcp --tcp-option {kind}" for kind in TCP_OPTIONS[self.match.option])
 
 
 def restore_input(rules: Iterable[DropRule]) -> list[str]:

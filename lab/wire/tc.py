@@ -14,7 +14,7 @@ from typing import Any
 
 from lab.attachment import Address
 from lab.errors import WireError
-from lab.link import Direction, Impairment
+from lab.link import CERTAIN, FULL, HEADER, Direction, Impairment, burst_ns, on, problems
 from lab.units import Duration, Percent
 
 Json = Any
@@ -22,9 +22,6 @@ Json = Any
 #: Packets a queue holds where the scenario does not say: netem's own 1,000 drops at speed, and 32 MB of one
 #: TCP window (tcp_rmem's largest today) are 22,000 packets.
 DEFAULT_LIMIT = 50_000
-
-#: Of a frame that carries a full IP packet of 1,500 bytes. netem and tbf count the Ethernet header.
-FRAME = 1_514
 
 NETEM_HANDLE = "1:"
 TBF_HANDLE = "10:"
@@ -47,8 +44,7 @@ FIRST_COUNTER = 1_000
 _PRINTED = 6e-6
 #: tc prints whole microseconds, cut off, of netem's ticks of 64 ns.
 _TIME = 1.1e-6
-#: netem keeps a probability as a share of 2^32 - 1.
-_PROBABILITY = 1 / (2**32 - 1)
+_PROBABILITY = 1 / CERTAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,43 +76,16 @@ def _percent(value: Percent | None) -> str:
 
 def _duration(value: Duration | None) -> str:
     """Whole microseconds: tc before 6.7 takes no finer time for netem."""
-    return f"{round(value.ns / 1_000) if value is not None else 0}us"
-
-
-def problems(asked: Impairment) -> list[str]:
-    """What tc could not do, in the scenario's words; empty where all is well."""
-    found = []
-    if asked.loss is not None and asked.gemodel is not None:
-        found.append("loss and gemodel are two models of one thing: give one of them")
-    if _on(asked.reorder) and not _on(asked.delay):
-        found.append("reorder needs delay: a packet overtakes those that wait")
-    if asked.gap is not None and not _on(asked.reorder):
-        found.append("gap needs reorder")
-    if asked.burst is not None and not _on(asked.rate):
-        found.append("burst needs rate")
-    if asked.distribution not in (None, "uniform") and asked.jitter is None:
-        found.append("distribution needs jitter")
-    if asked.burst is not None and asked.burst.bytes < (asked.mtu or 1_500) + 14:
-        found.append(f"burst {asked.burst} is less than one packet: no full packet would ever pass")
-    return found
-
-
-def _on(value: Duration | Percent | Any | None) -> bool:
-    """Given, and not zero."""
-    if isinstance(value, Duration):
-        return value.ns > 0
-    if isinstance(value, Percent):
-        return value.percent > 0
-    return value is not None
+    return f"{value.ns // 1_000 if value is not None else 0}us"
 
 
 def netem(asked: Impairment) -> str:
     """The whole of netem's options. All is said every time: what a `change` leaves out, netem keeps."""
     words = [f"limit {asked.limit or DEFAULT_LIMIT}"]
     # tc shows no jitter where the delay is 0, so there would be nothing to read back.
-    delay = "1us" if _on(asked.jitter) and not _on(asked.delay) else _duration(asked.delay)
+    delay = "1us" if on(asked.jitter) and not on(asked.delay) else _duration(asked.delay)
     words.append(f"delay {delay} {_duration(asked.jitter)} {_percent(asked.correlation)}")
-    if asked.distribution is not None and _on(asked.jitter):
+    if asked.distribution is not None and on(asked.jitter):
         words.append(f"distribution {asked.distribution}")
     if asked.gemodel is not None:
         model = asked.gemodel
@@ -125,7 +94,7 @@ def netem(asked: Impairment) -> str:
         words.append(f"loss random {_percent(asked.loss)} {_percent(asked.loss_correlation)}")
     words.append(f"duplicate {_percent(asked.duplicate)}")
     words.append(f"corrupt {_percent(asked.corrupt)}")
-    if _on(asked.reorder):
+    if on(asked.reorder):
         words.append(f"reorder {_percent(asked.reorder)} {_percent(asked.reorder_correlation)}")
         if asked.gap is not None:
             words.append(f"gap {asked.gap}")
@@ -137,9 +106,20 @@ def netem(asked: Impairment) -> str:
 def tbf(asked: Impairment) -> str:
     """tbf's options, where `burst` is given. Its own queue is never shorter than netem's `limit`."""
     assert asked.rate is not None
+    limit = min((asked.limit or DEFAULT_LIMIT) * (FULL + HEADER), 2**31)
+    return f"rate {asked.rate.bits_per_second}bit burst {_burst(asked) + 1}b limit {limit}b"
+
+
+def _burst(asked: Impairment) -> int:
+    """Bytes of the burst up to the next tick of tc's clock at the rate, and never fewer than asked for.
+
+    tc cuts the time of a burst down to ticks, so it is asked for a byte more: at 100mbit 1,514 bytes would
+    become 1,513, and no full packet would ever pass.
+    """
+    assert asked.rate is not None
     assert asked.burst is not None
-    limit = min((asked.limit or DEFAULT_LIMIT) * FRAME, 2**31)
-    return f"rate {asked.rate.bits_per_second}bit burst {asked.burst.bytes}b limit {limit}b"
+    whole = -(-burst_ns(asked.burst, asked.rate) * asked.rate.bits_per_second // 8_000_000_000)
+    return max(whole, asked.burst.bytes)
 
 
 def link_lines(port: Port, asked: Impairment, *, before: Impairment | None = None) -> list[str]:
@@ -257,7 +237,7 @@ def differences(port: Port, asked: Impairment, qdiscs: Sequence[Mapping[str, Jso
     wrong.share("corrupt", asked.corrupt, found.number("corrupt", "corrupt"))
     reordering = bool(found.number("gap"))  # without a gap netem keeps the numbers and does nothing
     wrong.share("reorder", asked.reorder, found.number("reorder", "reorder") if reordering else 0.0)
-    if _on(asked.reorder):
+    if on(asked.reorder):
         wrong.share("reorder_correlation", asked.reorder_correlation, found.number("reorder", "correlation"))
         wrong.exact("gap", asked.gap or 1, found.number("gap"))
     rate = asked.rate.bits_per_second // 8 if asked.rate is not None else 0
@@ -266,8 +246,8 @@ def differences(port: Port, asked: Impairment, qdiscs: Sequence[Mapping[str, Jso
     if asked.burst is not None:
         options = _Options((shaper or {}).get("options") or {})
         wrong.exact("rate", rate, options.number("rate"), " B/s")
-        # tbf keeps the burst as a time in steps of 64 ns.
-        wrong.near("burst", asked.burst.bytes, options.number("burst"), 1 + rate * 64e-9, "B")
+        # It is kept in ticks, and shown in whole microseconds, cut off.
+        wrong.near("burst", _burst(asked), options.number("burst"), 1 + rate * _TIME, "B")
     elif shaper is not None:
         wrong.found.append("burst: asked none, got a tbf")
     return wrong.found
@@ -287,7 +267,7 @@ def _compare_loss(wrong: _Comparison, asked: Impairment, found: _Options) -> Non
     if found.has("loss-gemodel"):
         wrong.found.append("gemodel: asked none, got one")
     wrong.share("loss", asked.loss, found.number("loss-random", "loss"))
-    if _on(asked.loss):
+    if on(asked.loss):
         wrong.share("loss_correlation", asked.loss_correlation, found.number("loss-random", "correlation"))
 
 

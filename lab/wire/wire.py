@@ -12,10 +12,11 @@ from lab.engine.base import Stream
 from lab.errors import WireError
 from lab.evidence.model import DropCount, QueueCount, WireEvent, WireFacts
 from lab.link import Direction, Link
+from lab.packet_words import PacketMatch
 from lab.wire import counting
 from lab.wire.console import Console
+from lab.wire.control import Control, Hello
 from lab.wire.router import WireSetup
-from lab.wire.session import Hello, Session
 
 Both = Literal["up", "down", "both"]
 Json = Any
@@ -29,8 +30,8 @@ class Wire(ABC):
     there: 1 to 5 ms after the request was written, a cut 10 to 20 ms.
     """
 
-    def __init__(self, session: Session, on_event: Callable[[WireEvent], None]) -> None:
-        self._session = session
+    def __init__(self, control: Control, on_event: Callable[[WireEvent], None]) -> None:
+        self._control = control
         self._on_event = on_event
         self._lock = threading.RLock()
         self._setup: WireSetup | None = None
@@ -40,7 +41,7 @@ class Wire(ABC):
 
     @property
     def hello(self) -> Hello:
-        return self._session.hello
+        return self._control.hello
 
     def set_up(self, setup: WireSetup) -> None:
         """Addresses, neighbours, and every link as its attachment says; read back."""
@@ -78,7 +79,12 @@ class Wire(ABC):
 
     @abstractmethod
     def drop(
-        self, source: str, target: str, match: str | Sequence[str], count: int, step: str | None = None
+        self,
+        source: str,
+        target: str,
+        match: PacketMatch | Sequence[str],
+        count: int,
+        step: str | None = None,
     ) -> str:
         """Drops exactly the next `count` packets from source to target that match; the rule's id.
 
@@ -125,16 +131,16 @@ class Wire(ABC):
                 kernel=self.hello.kernel,
                 address=str(here.address),
                 mac=here.mac,
-                readback=tuple(self._session.readback),
+                readback=tuple(self._control.readback),
                 drops=drops,
                 queues=queues,
-                commands=tuple(self._session.commands),
+                commands=tuple(self._control.commands),
                 overruns=self.overruns(),
             )
 
     def close(self) -> None:
         """Ends the wire. May be called twice."""
-        self._session.console.close()
+        self._control.console.close()
 
     # --- for the classes ---
 
@@ -144,22 +150,22 @@ class Wire(ABC):
 
     def _overruns(self) -> dict[str, int]:
         """Counters since the kernel started that grow when the wire loses a packet by itself, by where."""
-        return counting.interface_losses(self._session)
+        return counting.interface_losses(self._control)
 
     def _known(self, *hosts: str) -> WireSetup:
         """The set-up, once it is there and knows these hosts."""
         if self._setup is None:
-            raise WireError(f"{self._session.name}: not set up yet", hint="call set_up first")
+            raise WireError(f"{self._control.name}: not set up yet", hint="call set_up first")
         for host in hosts:
             if host not in self._setup.hosts:
                 known = ", ".join(self._setup.hosts)
-                raise WireError(f"{self._session.name}: no host {host!r}: they are {known}")
+                raise WireError(f"{self._control.name}: no host {host!r}: they are {known}")
         return self._setup
 
     def _keep_readback(self, step: str | None, what: Mapping[str, Json]) -> int:
         """Keeps what the kernel said for the result; the moment at which it was so."""
-        wall_ns = self._session.clock.wall_ns()
-        self._session.keep_readback(wall_ns, step, what)
+        wall_ns = self._control.clock.wall_ns()
+        self._control.keep_readback(wall_ns, step, what)
         return wall_ns
 
     def _tell(self, event: WireEvent) -> None:
@@ -190,11 +196,11 @@ def as_asked(differences: Sequence[str]) -> None:
         )
 
 
-def greeted(stream: Stream, name: str, timeout: float, clock: Clock = SYSTEM_CLOCK) -> Session:
-    """A session with a wire whose kernel runs and whose tools listen.
+def greeted(stream: Stream, name: str, timeout: float, clock: Clock = SYSTEM_CLOCK) -> Control:
+    """The control of a wire whose kernel runs and whose tools listen.
 
     Raises `WireError` with the reason where no kernel here can do what the container was told.
     """
-    session = Session(Console(stream, name, clock), name, clock)
-    session.greet(Deadline.after(timeout, f"{name}: {timeout:.0f} s to get ready", clock))
-    return session
+    control = Control(Console(stream, name, clock), name, clock)
+    control.greet(Deadline.after(timeout, f"{name}: {timeout:.0f} s to get ready", clock))
+    return control

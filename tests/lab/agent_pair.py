@@ -11,10 +11,8 @@ from ipaddress import IPv4Network
 from lab.attachment import attach_all, attach_wire
 from lab.engine.base import LABEL_RUN, ContainerSpec, Engine, NetworkSpec
 from lab.errors import SubnetTaken
-from lab.host import Host, HostReadback, HostSetup
+from lab.host import HOST_CAPABILITIES, Host, HostReadback, HostSetup
 from lab.link import PLAIN
-
-CAPABILITIES = ("NET_ADMIN", "NET_RAW")
 
 
 @dataclass
@@ -61,7 +59,7 @@ def agent_pair(engine: Engine, image: str, *, open_files: int | None = None) -> 
                 address=here.address,
                 mac=here.mac,
                 hostname=who,
-                capabilities=CAPABILITIES,
+                capabilities=HOST_CAPABILITIES,
                 sysctls={"net.ipv4.ip_forward": "1"} if who == "wire" else {},
             )
             ids[who] = engine.create(spec)

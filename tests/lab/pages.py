@@ -75,8 +75,8 @@ def follow(page: Path, folder: Path, timeout: float) -> int:
                 script.append(f"(exit ${{status:-0}})\n{command.line}\nstatus=$?; echo; echo '=== end'")
     environment = os.environ | {"NO_COLOR": "1", "COLUMNS": "80", "LC_ALL": "C.UTF-8"}
     ran = subprocess.run(
-        ["bash", "-s"],
-        input="\n".join(script) + "\n",
+        ["bash", "-c", "\n".join(script)],
+        stdin=subprocess.DEVNULL,  # a script on stdin would be read by `lab sh`
         capture_output=True,
         encoding="utf-8",
         env=environment,

@@ -126,6 +126,46 @@ def test_a_wire_that_is_not_there_is_an_error_and_no_pass(tmp_path: Path) -> Non
     assert "lab doctor" in done.stdout
 
 
+def test_what_requires_netem_is_skipped_where_nothing_impairs(tmp_path: Path) -> None:
+    file = tmp_path / "plain.yml"
+    file.write_text(WITHOUT_A_CHANCE + "requires: [netem]\n")
+    done = lab("run", "-q", file, "--wire", "kernel", "--out", tmp_path / "runs")
+    result, _ = results(tmp_path / "runs")["plain"]
+    assert done.exit_code == 0
+    if result.verdict == "PASS":
+        assert result.environment is not None
+        assert result.environment.wire == "kernel"
+        return
+    assert result.verdict == "SKIP"
+    assert result.reason.startswith("requires netem: wire: kernel: the machine's kernel ")
+
+
+SYSCTL = """\
+lab: 1
+hosts: {client: {sysctls: {GIVEN}}}
+steps: [{do: run, at: client, command: ["true"]}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("net.ipv4.tcp_syn_retriez: 2", "the kernel has no such sysctl"),
+        ("net.ipv4.tcp_syn_retries: 900", "the kernel refuses the value (invalid argument)"),
+    ],
+)
+def test_a_sysctl_that_the_kernel_refuses_is_named_with_its_host_and_place(
+    tmp_path: Path, given: str, why: str
+) -> None:
+    file = tmp_path / "sysctl.yml"
+    file.write_text(SYSCTL.replace("GIVEN", given))
+    done = lab("run", file, "--out", tmp_path / "runs")
+    name, _ = given.split(":")
+    assert done.exit_code == 3
+    place = f"sysctl.yml:2:{len('hosts: {client: {sysctls: {') + len(name) + 3}"
+    assert f"{place}: host client: sysctl {name}: {why}" in done.stdout
+
+
 TEN_MISTAKES = """\
 lab: 1
 name: ten

@@ -16,7 +16,7 @@ from tests.lab.pages import follow
 pytestmark = pytest.mark.docker
 
 #: Pages with commands, and how many there are at least.
-PAGES = {"ci": 4, "look-around": 8, "recheck": 8}
+PAGES = {"ci": 9, "look-around": 8, "recheck": 8}
 EXAMPLES = {"changing-link": Verdict.PASS, "three-hosts": Verdict.PASS, "wrong": Verdict.FAIL}
 
 

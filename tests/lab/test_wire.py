@@ -141,7 +141,7 @@ def test_a_change_keeps_what_is_queued(pair: Pair) -> None:
     # The same with the queue taken away, so that this test can fail:
     other = "qdisc replace dev up10 root handle 2: pfifo limit 1000"
     back = "qdisc replace dev up10 root handle 1: netem limit 50000 delay 600ms"
-    without = _while_sending(pair, lambda: wire._session.run("tc", [other, back]))
+    without = _while_sending(pair, lambda: wire._control.run("tc", [other, back]))
     assert numbers(without) == []
 
 
@@ -249,7 +249,7 @@ def test_what_was_changed_behind_the_labs_back_is_an_error(pair: Pair) -> None:
     wire = pair.through
     link = Link(up=Impairment(delay=ms(50)))
     wire.change("client", link)
-    wire._session.run("tc", ["qdisc change dev up10 root handle 1: netem limit 50000 delay 25ms"])
+    wire._control.run("tc", ["qdisc change dev up10 root handle 1: netem limit 50000 delay 25ms"])
     with pytest.raises(WireError, match=r"link of client, up: delay: asked 0\.05s, got 0\.025s"):
         wire.confirm()
     wire.change("client", Link(up=Impairment(delay=ms(51))))
@@ -259,7 +259,7 @@ def test_what_was_changed_behind_the_labs_back_is_an_error(pair: Pair) -> None:
 def test_packets_to_and_from_others_do_not_pass(pair: Pair) -> None:
     """No default route on the wire, and what is for no host of the lab is dropped."""
     wire = pair.through
-    assert "default" not in str(wire._session.ask("ip", "route show").json())
+    assert "default" not in str(wire._control.ask("ip", "route show").json())
     subnet = _wire_address(pair).rsplit(".", 1)[0]
     outside = f"{subnet}.99"
     said = pair.start("client", "ping", "-c", "1", "-W", "1", outside).result(30).stdout
@@ -273,14 +273,14 @@ def test_a_queue_of_the_wires_own_that_overruns_is_told(engine: DockerEngine, im
             not_here("the wire runs in the machine's kernel: it has no socket to overrun")
         assert wire.overruns() == {}
         # A machine so busy that user-mode Linux does not run for a while, and more than its socket can hold.
-        wire._session.run("out", ['kill -STOP "$(cat "$run/wire/pid")"'])
+        wire._control.run("out", ['kill -STOP "$(cat "$run/wire/pid")"'])
         found: list[dict[str, Any]] = []
         before = _received_outside(pair)
         going = threading.Thread(target=lambda: found.append(pair.datagrams(50_000, size=1_400, quiet=1.0)))
         going.start()
         while _received_outside(pair) < before + 50_000:
             assert going.is_alive()
-        wire._session.run("out", ['kill -CONT "$(cat "$run/wire/pid")"'])
+        wire._control.run("out", ['kill -CONT "$(cat "$run/wire/pid")"'])
         going.join()
         arrived = len(found[0]["arrived"])
         assert 5_000 < arrived < 50_000
@@ -330,7 +330,7 @@ def test_where_nothing_is_impaired_the_machines_kernel_routes(engine: DockerEngi
         assert len(pair.datagrams(2_000)["arrived"]) == 2_000
         wire.confirm()
         assert wire.facts().overruns == {}
-        wire._session.run("tc", ["qdisc add dev eth0 root tbf rate 1mbit burst 10000b limit 100000b"])
+        wire._control.run("tc", ["qdisc add dev eth0 root tbf rate 1mbit burst 10000b limit 100000b"])
         with pytest.raises(WireError, match="asked no tbf, got one on eth0"):
             wire.confirm()
 
@@ -358,7 +358,7 @@ def test_a_user_mode_linux_that_dies_is_told_at_once(engine: DockerEngine, image
 
 
 def _received_outside(pair: Pair) -> int:
-    links = pair.through._session.ask("out", "ip -j -s link show").json()
+    links = pair.through._control.ask("out", "ip -j -s link show").json()
     return int(next(link["stats64"]["rx"]["packets"] for link in links if link["ifname"] == "eth0"))
 
 

@@ -9,7 +9,9 @@ import threading
 from pathlib import Path
 
 from lab.errors import EngineError
+from lab.host.programs import Launch, Started
 
+AGENT = [sys.executable, "-S", "-E", "-m", "lab_agent"]
 IMAGE = Path(__file__).resolve().parents[2] / "images" / "host"
 
 
@@ -18,7 +20,7 @@ class PipeStream:
 
     def __init__(self, argv: list[str] | None = None) -> None:
         self.process = subprocess.Popen(
-            argv or [sys.executable, "-S", "-E", "-m", "lab_agent"],
+            argv or AGENT,
             cwd=IMAGE,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -68,3 +70,14 @@ class PipeStream:
         self._listener.join(timeout=2)
         self.process.stdout.close()
         self.process.stderr.close()
+
+
+def launcher(streams: list[PipeStream]) -> Launch:
+    """Starts agents of programs as subprocesses, which gather in `streams`."""
+
+    def launch(capabilities: tuple[str, ...]) -> Started:
+        stream = PipeStream([*AGENT, "programs"])
+        streams.append(stream)
+        return Started(stream, lambda: 0, stream.process.kill)
+
+    return launch

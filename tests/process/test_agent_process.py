@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from lab.errors import AgentError, DeadlineExceeded
-from lab.host import CallSpec, Host, RunSpec
+from lab.host import CallSpec, Host, Programs, RunSpec
 from lab.host.channel import AgentRefused
 from lab.units import Duration
-from tests.process.agent_process import PipeStream
+from tests.process.agent_process import PipeStream, launcher
 from tests.process.test_agent_calls import PATIENCE, Caller, caller, host
 
 __all__ = ["caller", "host"]  # the fixtures
@@ -213,28 +213,80 @@ def test_requests_that_cannot_be(host: Host) -> None:
 @pytest.fixture
 def own() -> Iterator[tuple[Host, PipeStream]]:
     """An agent that a test may kill."""
-    stream = PipeStream()
-    with Host(stream, "h") as host:
+    stream, programs = PipeStream(), list[PipeStream]()
+    with Host(stream, "h", Programs("h", launcher(programs))) as host:
         host.wait_ready()
         yield host, stream
-    stream.release()
+    for one in (stream, *programs):
+        one.release()
 
 
 def test_the_end_of_stdin_ends_everything(own: tuple[Host, PipeStream]) -> None:
     host, stream = own
     pids = f"/proc/{stream.process.pid}/task/{stream.process.pid}/children"
-    future = host.run(RunSpec("program", ["sleep", "60"]))
-    host.signal("main", "CONT")  # a round trip: the program has started
+    host.signal("main", "CONT")  # a round trip: the agent is at work
     with open(pids, encoding="ascii") as file:
         children = [int(pid) for pid in file.read().split()]
-    assert len(children) == 2
+    assert len(children) == 1
     host.close()
     assert stream.process.returncode == 0
     for pid in children:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
-    with pytest.raises(AgentError, match="the lab closed the channel"):
+
+
+def test_the_end_of_a_host_ends_its_programs() -> None:
+    stream, programs = PipeStream(), list[PipeStream]()
+    with Host(stream, "h", Programs("h", launcher(programs))) as host:
+        host.wait_ready()
+        future = host.run(RunSpec("program", ["sleep", "60"]))
+        host.begun("program")
+    with pytest.raises(AgentError, match=r"^programs of h: run: the agent is gone"):
         future.result(PATIENCE)
+    with pytest.raises(AgentError, match="its programs have ended with it"):
+        host.run(RunSpec("late", ["true"]))
+    for one in (stream, *programs):
+        one.release()
+
+
+def test_programs_of_other_capabilities_have_another_container() -> None:
+    stream, programs = PipeStream(), list[PipeStream]()
+    with Host(stream, "h", Programs("h", launcher(programs))) as host:
+        host.wait_ready()
+        host.programs_ready()
+        for number, capabilities in enumerate([(), ("NET_ADMIN",), (), ("NET_ADMIN",)]):
+            spec = RunSpec(f"step-{number}", ["true"], capabilities=capabilities)
+            assert host.run(spec).result(PATIENCE).exit_code == 0
+        assert len(programs) == 2
+    for one in (stream, *programs):
+        one.release()
+
+
+def test_a_host_without_a_place_for_programs_says_so() -> None:
+    stream = PipeStream()
+    with (
+        Host(stream, "bare") as host,
+        pytest.raises(AgentError, match=r"^bare: .* without a place for programs"),
+    ):
+        host.run(RunSpec("program", ["true"]))
+    stream.release()
+
+
+FLOOD = ["sh", "-c", "head -c 70000000 /dev/zero; echo never"]
+
+
+def test_what_a_program_prints_is_bounded(host: Host) -> None:
+    record = host.run(RunSpec("flood", FLOOD)).result(PATIENCE)
+    assert record.error == "h reached its limit of 64MB of output (limits.logs in lab.yml)"
+    assert len(record.stdout) < (1 << 20) + 64
+    assert "bytes more)" in record.stdout[-40:]
+    assert record.exit_code == -signal.SIGKILL
+
+
+def test_what_writes_on_after_its_end_is_not_waited_for(host: Host) -> None:
+    script = ["sh", "-c", "(exec setsid timeout 5 yes) & exit 3"]
+    record = host.run(RunSpec("left", script)).result(PATIENCE)
+    assert (record.exit_code, record.error) == (3, None)
 
 
 def test_a_dead_agent_is_an_error_with_its_last_words() -> None:

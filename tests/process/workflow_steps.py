@@ -21,9 +21,9 @@ _EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}")
 _BASH = ("bash", "--noprofile", "--norc", "-eo", "pipefail")
 
 
-def read_workflow() -> dict[str, Any]:
-    """The workflow; its `on` is a text here, and not the boolean that YAML 1.1 makes of it."""
-    loaded = yaml.load(WORKFLOW.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+def read_workflow(path: Path = WORKFLOW) -> dict[str, Any]:
+    """A workflow; its `on` is a text here, and not the boolean that YAML 1.1 makes of it."""
+    loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     assert isinstance(loaded, dict)
     return loaded
 
@@ -38,22 +38,22 @@ class Step:
     env: Mapping[str, str]
 
 
-def shell_steps(job: str | None = None) -> Iterator[Step]:
+def shell_steps(job: str | None = None, workflow: Path = WORKFLOW) -> Iterator[Step]:
     """The steps that are shell, of one job or of all."""
-    for name, content in read_workflow()["jobs"].items():
+    for name, content in read_workflow(workflow)["jobs"].items():
         for step in content["steps"]:
             if "run" in step and job in (None, name):
                 yield Step(name, step.get("name", step["run"]), step["run"], step.get("env", {}))
 
 
-def the_step(job: str, name: str) -> Step:
-    (found,) = [step for step in shell_steps(job) if step.name == name]
+def the_step(job: str, name: str, workflow: Path = WORKFLOW) -> Step:
+    (found,) = [step for step in shell_steps(job, workflow) if step.name == name]
     return found
 
 
 @dataclass(frozen=True)
 class Runner:
-    """A checkout in a folder of its own, with the files that GitHub's runner gives to a step."""
+    """A folder with a checkout, and the files that GitHub's runner gives to a step."""
 
     folder: Path
     environ: Mapping[str, str]
@@ -71,11 +71,16 @@ class Runner:
                 (venv / path.name).symlink_to(path)
         for name in ("run.stamp", "dev.stamp"):
             (venv / name).touch()
+        return cls.of(folder, os.environ)
+
+    @classmethod
+    def of(cls, folder: Path, environ: Mapping[str, str]) -> Runner:
+        """`folder` as it is."""
         files = {name: folder / f".{name.lower()}" for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
         for path in files.values():
             path.touch()
         given = {name: str(path) for name, path in files.items()}
-        return cls(folder, {**os.environ, **given, "GITHUB_WORKSPACE": str(folder), "CI": "true"})
+        return cls(folder, {**environ, **given, "GITHUB_WORKSPACE": str(folder), "CI": "true"})
 
     def run(
         self, step: Step, values: Mapping[str, str] | None = None, timeout: float = 60.0

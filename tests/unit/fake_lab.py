@@ -83,6 +83,7 @@ class FakeAgent:
                     "mac": request["mac"],
                     "mtu": 1500,
                     "offloads": {},
+                    "guarded": True,
                     "routes": [],
                     "neighbours": {},
                     "sysctls": {},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,19 @@ def ended(tmp_path: Path) -> Evidence:
     ).evidence()
 
 
+def test_order_of_one_host_is_by_its_monotonic_clock_and_of_two_by_the_wall_clock(tmp_path: Path) -> None:
+    hour = 3_600_000_000_000
+    first, then = call("first", "recv", at=0, took=10), call("then", "recv", at=20, took=10)
+    set_back = replace(then, end_wall_ns=then.end_wall_ns - hour)  # somebody set the clock meanwhile
+    elsewhere = replace(then, host="server", end_mono_ns=then.end_mono_ns - hour)  # its machine booted later
+    for second in (set_back, elsewhere):
+        evidence = Story(tmp_path, more={"calls": (first, second)}).evidence()
+        assert say(evidence, check="order", of=["first", "then"]).verdict is Verdict.PASS
+        wrong = say(evidence, check="order", of=["then", "first"])
+        assert wrong.verdict is Verdict.FAIL
+        assert "first ended 20 ms before then" in wrong.reason
+
+
 def test_order(ended: Evidence) -> None:
     finding = say(ended, check="order", of=["b", "a", "c", "p", "nap"])
     assert finding.verdict is Verdict.PASS, finding
@@ -218,3 +232,16 @@ def test_order(ended: Evidence) -> None:
         finding = say(ended, check="order", of=wrong)
         assert finding.verdict is Verdict.FAIL
         assert reason in finding.reason
+
+
+def test_order_on_clocks_of_two_machines_is_not_known(tmp_path: Path) -> None:
+    calls = (call("first", "recv", at=0, took=10), call("then", "recv", "server", at=20, took=10))
+    evidence = Story(tmp_path, more={"calls": calls}).evidence()
+    facts = dict(evidence.records.hosts)
+    away = replace(facts["server"].attachments[0], clock="n2")
+    facts["server"] = replace(facts["server"], attachments=(away,))
+    elsewhere = Evidence(replace(evidence.records, hosts=facts), evidence.captures)
+    assert say(evidence, check="order", of=["first", "then"]).verdict is Verdict.PASS
+    finding = say(elsewhere, check="order", of=["first", "then"])
+    assert finding.verdict is Verdict.FAIL
+    assert "clocks of their own" in finding.reason

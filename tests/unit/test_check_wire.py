@@ -9,8 +9,10 @@ import pytest
 
 from lab.evidence.model import DropCount, WireEvent, WireFacts
 from lab.evidence.store import Evidence
+from lab.link import Impairment
+from lab.units import Duration
 from lab.verdict import Verdict
-from tests.unit.check_helpers import T0, Connection, Story, say
+from tests.unit.check_helpers import MS, T0, Connection, Story, say
 
 PAIR = {"from_": "client", "to": "server:8001"}
 
@@ -141,8 +143,35 @@ def test_one_way_is_the_median(tmp_path: Path) -> None:
     for wrong in ("20ms", "5ms", "1rtt", {"max": "10ms"}, {"min": "11ms"}):
         finding = say(evidence, **check, delay=wrong)
         assert finding.verdict is Verdict.FAIL
-        assert "configured at first: 10ms" in finding.reason
+        assert "configured then: 10ms" in finding.reason
     assert say(evidence, check="one_way", from_="server", to="client", delay="10ms").verdict is Verdict.FAIL
+
+
+def changed_to(at_ms: int, delay: str) -> tuple[WireEvent, ...]:
+    """Both ways of the client's link have another delay from then on."""
+    impairment = Impairment(delay=Duration.parse(delay))
+    return (WireEvent(T0 + at_ms * MS, "link", "s", host="client", direction="both", impairment=impairment),)
+
+
+def test_a_round_trip_is_that_of_the_moment(tmp_path: Path) -> None:
+    """The server's link has 5 ms each way, the client's 5 ms, and 45 ms from the first second on."""
+    story = Story(tmp_path, more={"wire_events": changed_to(1000, "45ms")})
+    for number in range(3):
+        story.udp(2000 + 100 * number, "client", "server", bytes([number]), delay=50)
+    evidence = story.evidence()
+    check = {"check": "one_way", "from_": "client", "to": "server"}
+    assert say(evidence, **check, delay="0.5rtt").verdict is Verdict.PASS
+    finding = say(evidence, **check, delay="1rtt")
+    assert "(1rtt is 100ms here)" in finding.expected
+    assert "configured then: 50ms" in finding.reason
+    story = Story(tmp_path, more={"wire_events": changed_to(1000, "45ms")})
+    one = Connection(story)
+    for at in (0, 20, 1020, 1120):
+        one.send(at, "client", "S", lost=True, again=True)
+    schedule = {"check": "schedule", "from_": "client", "to": "server:8001", "match": "syn"}
+    finding = say(story.evidence(), **schedule, gaps=["1rtt", "50rtt", "1rtt"])
+    assert finding.verdict is Verdict.PASS, finding
+    assert finding.expected == "gaps 1rtt, 50rtt, 1rtt (1rtt is 20ms, then 100ms here)"
 
 
 def lossy(folder: Path, sent: int, lost: int, **more: Any) -> Evidence:

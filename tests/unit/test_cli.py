@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -132,3 +134,49 @@ def test_debug_shows_the_traceback(
     monkeypatch.setattr(cli, "cli", broken(ValueError("a bug")))
     assert run("--debug", "run") == 3
     assert "Traceback" in capsys.readouterr().err
+
+
+# Who prints and exits
+
+ROOT = Path(__file__).resolve().parents[2]
+#: The article's programs run by themselves, in hosts; they import nothing of the lab.
+PROGRAMS = ("lab/programs/client.py", "lab/programs/server.py")
+
+
+def speaks(tree: ast.AST) -> list[int]:
+    """Lines that print or exit, and those of a `main` of a module's own."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            if re.fullmatch(r"print|exit|quit|SystemExit|sys\.exit|os\._exit|click\.\w+", name):
+                found.append(node.lineno)
+        elif isinstance(node, ast.Compare) and ast.unparse(node) == "__name__ == '__main__'":
+            found.append(node.lineno)
+    return found
+
+
+@pytest.mark.parametrize(
+    "text", ["print(1)", "import sys\nsys.exit(1)", "click.echo('x')", "if __name__ == '__main__':\n  f()"]
+)
+def test_one_who_speaks_is_found(text: str) -> None:
+    assert speaks(ast.parse(text))
+    assert not speaks(ast.parse("printed = stream.write('print')"))
+
+
+def test_only_the_command_line_prints_and_exits() -> None:
+    found = []
+    for path in (ROOT / "lab").rglob("*.py"):
+        name = path.relative_to(ROOT).as_posix()
+        if not name.startswith("lab/cli/") and name not in (*PROGRAMS, "lab/__main__.py"):
+            found += [f"{name}:{line}" for line in speaks(ast.parse(path.read_text(encoding="utf-8")))]
+    assert found == []
+
+
+@pytest.mark.parametrize("name", ["Makefile", "tools/setup.sh", ".ci/run", ".github/workflows/lab.yml"])
+def test_scripts_call_commands_not_modules(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    called = re.findall(r"-m lab(\S*) +([\w-]+)", text)
+    assert [f"lab{module}" for module, _ in called if module] == []
+    assert {command for _, command in called} <= set(cli.COMMANDS)
+    assert called

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import socket
+import sys
 import threading
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def test_where_none_answers_the_one_line_to_run_is_given(
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(LabEnvironmentError, match="needs root") as caught:
         find_engine(private=private, environ=environ)
-    assert caught.value.hint == "sudo python3 -m lab engine up"
+    assert caught.value.hint == f"sudo {sys.executable} -m lab engine up"
     monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr("lab.engine.private._search_path", lambda: str(tmp_path))
     with pytest.raises(LabEnvironmentError, match="no Docker engine is installed") as caught:

@@ -61,7 +61,7 @@ def test_a_halved_delay_is_caught_from_two_packets_on(tmp_path: Path) -> None:
     assert (proof.verdict, proof.samples) == ("contradiction", 2)
     assert (proof.source, proof.target, proof.direction) == ("client", None, "up")
     assert describe(proof) == (
-        "client.up: delay configured 20ms, measured 10.20ms (p5 10.20ms … p95 10.20ms) over 2 packets:"
+        "client.up: delay configured 20ms, measured 10.2 ms (p5 10.2 ms … p95 10.2 ms) over 2 packets:"
         " contradiction"
     )
     assert of(run(tmp_path, 1, lambda i: 20.2, up=wanted), "delay").verdict == "ok"
@@ -158,8 +158,8 @@ def test_rate(tmp_path: Path) -> None:
         return of(trace, "rate")
 
     full = verdict(1_000_000, 4)
-    assert (full.verdict, full.measured) == ("ok", "1mbit")
-    assert full.spread == "while full: 200 packets in 1592.00ms"
+    assert (full.verdict, full.measured) == ("ok", "1 Mbit/s")
+    assert full.spread == "while full: 200 packets in 1.59 s"
     assert verdict(2_000_000, 2).verdict == "contradiction"
     assert verdict(1_000_000_000, 30).verdict == "contradiction"  # never full, but no time to send either
     assert verdict(1_000_000, 30).verdict == "too few"

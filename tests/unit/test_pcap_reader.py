@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.evidence.packets import CaptureError, matches
+from lab.evidence.fits import fits as fits_match
+from lab.evidence.packets import CaptureError
 from lab.evidence.reader import read_capture
+from lab.packet_words import PacketMatch
 from tests.unit.evidence_frames import (
     ACK,
     HOSTS,
@@ -188,8 +190,9 @@ def test_other_fields_are_zero_where_there_are_none(tmp_path: Path) -> None:
 
 
 def test_match_words(tmp_path: Path) -> None:
-    def fits(flags: int, match: str | list[str], payload: bytes = b"") -> bool:
-        return matches(one(tmp_path, ethernet(ipv4(tcp(1, 2, 3, 4, flags, payload), A, B))), match)
+    def fits(flags: int, match: PacketMatch, payload: bytes = b"") -> bool:
+        packet = one(tmp_path, ethernet(ipv4(tcp(1, 2, 3, 4, flags, payload), A, B)))
+        return fits_match(match)(packet.capture, packet.position)
 
     assert fits(SYN, "syn")
     assert not fits(SYN | ACK, "syn")
@@ -200,8 +203,8 @@ def test_match_words(tmp_path: Path) -> None:
     assert not fits(ACK, "ack", b"x")
     assert not fits(ACK | PSH, "ack")
     assert fits(ACK, "data", b"x")
-    assert fits(ACK | PSH, ["psh", "ack"])
-    assert not fits(ACK | PSH, ["ack"])
+    assert fits(ACK | PSH, ("psh", "ack"))
+    assert not fits(ACK | PSH, ("ack",))
     assert fits(0, "any")
 
 

@@ -316,7 +316,7 @@ def test_the_terminal_picture_shows_slopes_losses_and_folds(drawn: dict[str, Dia
     assert any("╳" in line and "seq=12" in line for line in lines)
     assert "dropped by rule drop-1 (steps[5])" in picture
     assert "↻ of 92.00 ms" in picture
-    assert "1.001 s in which nothing happens" in picture
+    assert "1 s in which nothing happens" in picture
     assert "FAIL" in picture
 
 
@@ -363,7 +363,7 @@ def test_mermaid_names_hosts_and_draws_losses(drawn: dict[str, Diagram]) -> None
     assert (
         "h0-xh1: 92.00 ms PSH,ACK seq=12 ack=1 len=1448 (lost: dropped by rule drop-1 (steps[5]))\n" in source
     )
-    assert "Note over h0,h1: … 1.001 s in which nothing happens …\n" in source
+    assert "Note over h0,h1: … 1 s in which nothing happens …\n" in source
 
 
 def test_mermaid_text_cannot_break_out_of_its_line() -> None:
@@ -404,3 +404,17 @@ def test_arp_is_asked_of_the_wire_and_answered_by_it(tmp_path: Path) -> None:
     assert "who has" in picture
     assert "unknown" not in picture
     assert ET.fromstring(svg.render(found)) is not None
+
+
+@pytest.mark.parametrize("operation", [1, 2])
+def test_an_arp_announcement_is_no_question(tmp_path: Path, operation: int) -> None:
+    """Gratuitous ARP, by a request or by an answer that nobody asked for: here the wire's, seen by a host."""
+    story = Story({C: "198.18.7.10", S: "198.18.7.11"})
+    wire, ip = bytes.fromhex("02c612070002"), bytes([198, 18, 7, 2])
+    head = bytes.fromhex("00010800060400") + bytes([operation])
+    story.frames[C].append((story.ns(1), b"\xff" * 6 + wire + b"\x08\x06" + head + wire + ip + bytes(6) + ip))
+    found = diagram_of(story.write(tmp_path))
+    assert [p.label for p in found.packets] == ["ARP announcement: 198.18.7.2 is at 02:c6:12:07:00:02"]
+    for rendered in (text.render(found), mermaid.render(found), svg.render(found)):
+        assert "announcement" in rendered
+        assert "who has" not in rendered

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from lab.errors import UsageError
-from lab.link import Impairment, Link, one_way_delay
+from lab.link import Impairment, Link, one_way_delay, round_trip
 from lab.place import Place
+from lab.policy import Policy
 from lab.scenario import support
 from lab.scenario.load import Case, find, load, load_all, select
 from lab.scenario.problems import Problem, ScenarioProblems
@@ -141,8 +142,8 @@ steps: [{do: connect, at: client, to: "server:1", expect: {elapsed: 1rtt, error:
 """
     scenario = one(write(text)).scenario
     assert scenario.used_hosts == ("client", "server")
-    assert scenario.round_trip("client", "server") == Duration.parse("30ms")
     client, server = scenario.hosts["client"].link, scenario.hosts["server"].link
+    assert round_trip(client, server) == Duration.parse("30ms")
     assert one_way_delay(client, server) == Duration.parse("5ms")
 
 
@@ -165,11 +166,11 @@ def test_a_topology_names_the_hosts(write: Write) -> None:
     )
     text = """
 lab: 1
-topology: ../compose/two.yml
+topology: compose/two.yml
 hosts: {b: {sysctls: {net.x.z: 6}}, c: {}}
 steps: [{do: power, at: b, state: off}]
 """
-    scenario = one(write(text, "scenarios/s.yml")).scenario
+    scenario = one(write(text, "s.yml")).scenario
     assert list(scenario.hosts) == ["a", "b", "c"]
     assert scenario.hosts["a"].link.down.delay == Duration.parse("3ms")
     assert scenario.hosts["b"].sysctls == {"net.x.y": "5", "net.x.z": "6"}
@@ -275,9 +276,10 @@ def test_what_is_not_supported_is_valid(monkeypatch: pytest.MonkeyPatch) -> None
     """Taken out of the table, it loads: models, names and schema know it already."""
     path = Path(__file__).parents[1] / "golden" / "bad" / "unsupported.yml"
     monkeypatch.setattr(support, "NOT_YET", frozenset[str]())
-    case = one(path)
+    case = load(path, policy=Policy(capabilities=("NET_RAW",)))[0]
     assert {step.do for step in case.scenario.steps} >= {"start", "stop"}
-    assert case.scenario.hosts["server"].service is not None
+    assert list(case.scenario.hosts["server"].services) == ["server"]
+    assert list(case.scenario.hosts["web"].services) == ["one", "two"]
 
 
 def test_the_golden_file_has_everything() -> None:

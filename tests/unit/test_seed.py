@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.scenario.load import load
+from lab.site import load_site
 
 SCENARIOS = Path(__file__).resolve().parents[2] / "scenarios"
 DOCS = SCENARIOS.parent / "docs"
@@ -134,7 +135,7 @@ def test_scenario_is_valid_and_teaches(name: str) -> None:
     assert paragraphs[1].startswith("# No luck: ")
     assert max(map(len, text.splitlines())) <= 125
 
-    cases = load(path, params=None)
+    cases = load(path, params=None, policy=load_site(Path(__file__).parents[2] / "lab.yml").policy)
     assert cases
     for case in cases:
         assert case.scenario.summary

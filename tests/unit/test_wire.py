@@ -9,13 +9,13 @@ from typing import Any, cast
 import pytest
 
 from lab.clock import Deadline
-from lab.errors import EXIT_ENVIRONMENT, WireError
+from lab.errors import EXIT_ENVIRONMENT, NothingImpairs, WireError
 from lab.link import Impairment, Link
 from lab.units import Duration, Percent, Rate
 from lab.wire import Wire, counting, router
 from lab.wire.console import Console
+from lab.wire.control import Control
 from lab.wire.router import mtu_differences, mtu_routes
-from lab.wire.session import Session
 from tests.unit.wire_fake import HELLO, READY, FakeWire, opened, setup, standing
 
 DELAYED = Link(up=Impairment(delay=Duration(10_000_000)), down=Impairment(loss=Percent(Decimal(1))))
@@ -32,8 +32,8 @@ def test_it_says_which_kernel_and_why() -> None:
 
 
 def test_a_machine_that_cannot_impair_says_why() -> None:
-    fake = FakeWire((f"{HELLO}", "wire failed auto: the machine's kernel 6.18 cannot impair: x; and no tun"))
-    with pytest.raises(WireError, match=r"the machine's kernel 6\.18 cannot impair: x; and no tun") as caught:
+    fake = FakeWire((f"{HELLO}", "wire unable auto: the machine's kernel 6.18 cannot impair: x; and no tun"))
+    with pytest.raises(NothingImpairs, match=r"kernel 6\.18 cannot impair: x; and no tun") as caught:
         opened(fake)
     assert caught.value.exit_code == EXIT_ENVIRONMENT
     assert "lab doctor" in caught.value.hint
@@ -71,14 +71,14 @@ def test_a_long_request_goes_in_portions_and_a_line_that_does_not_fit_is_refused
     ]
     fake.refuse = "dev d77 "
     with pytest.raises(WireError, match="tc qdisc add dev d77 root netem"):
-        wire._session.run("tc", lines)
+        wire._control.run("tc", lines)
     sent = fake.lines[before:]
     ends = [at for at, line in enumerate(sent) if line.startswith("tc end")]
     assert len(ends) == 5
     assert [line for line in sent if "netem" in line] == [f"tc {line}" for line in lines]
-    assert wire._session.commands[-1]["status"] == 1
+    assert wire._control.commands[-1]["status"] == 1
     with pytest.raises(WireError, match="longer than the console's 2000"):
-        wire._session.run("sh", ["x" * 2_000])
+        wire._control.run("sh", ["x" * 2_000])
 
 
 def test_set_up_is_confirmed_and_recorded() -> None:
@@ -383,5 +383,5 @@ class Moving:
 def test_what_is_on_its_way_between_the_kernels_is_not_lost(
     outside: list[int], inside: list[int], lost: int
 ) -> None:
-    out, own = counting.both_sides(cast(Session, Moving(outside, inside)))
+    out, own = counting.both_sides(cast(Control, Moving(outside, inside)))
     assert router.lost_between(out, own, "eth0")["container/eth0 to user-mode Linux"] == lost

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.errors import WireError
+from lab.packet_words import FLAGS, ICMP_WORDS, MATCHES, Bounds, HeaderMatch, PacketMatch
 from lab.wire import rules
-from lab.wire.rules import DropRule, Instruction, Match
+from lab.wire.rules import DropRule, Instruction
 
 A, B = IPv4Address("198.18.7.10"), IPv4Address("198.18.7.11")
 
@@ -34,6 +35,8 @@ def run(program: tuple[Instruction, ...], packet: bytes, mark: int) -> bool:
                 a = struct.unpack_from("!H", packet, k)[0]
             elif code == 0x30:
                 a = packet[k]
+            elif code == 0x48:
+                a = struct.unpack_from("!H", packet, x + k)[0]
             elif code == 0x50:
                 a = packet[x + k]
             elif code == 0xB1:
@@ -62,7 +65,7 @@ def run(program: tuple[Instruction, ...], packet: bytes, mark: int) -> bool:
 def tcp(
     flags: int, payload: bytes = b"", options: bytes = b"", ip_options: bytes = b"", offset: int = 0
 ) -> bytes:
-    segment = dpkt.tcp.TCP(sport=1, dport=2, flags=flags & 0xFF, data=payload)
+    segment = dpkt.tcp.TCP(sport=1, dport=2, flags=flags & 0xFF, win=8192, data=payload)
     segment.opts = options
     segment.off = 5 + len(options) // 4
     packet = dpkt.ip.IP(src=A.packed, dst=B.packed, p=6, ttl=63, data=segment, offset=offset)
@@ -79,13 +82,22 @@ def udp(payload: bytes) -> bytes:
     return bytes(packet)
 
 
+def icmp(kind: int, code: int) -> bytes:
+    message = dpkt.icmp.ICMP(type=kind, code=code, data=b"12345678")
+    packet = dpkt.ip.IP(src=A.packed, dst=B.packed, p=1, ttl=63, data=message)
+    packet.len = len(packet)
+    return bytes(packet)
+
+
 FIN, SYN, RST, PSH, ACK, URG = 1, 2, 4, 8, 16, 32
 
 
-def expected(match: Match, flags: int, length: int) -> bool:
+def expected(match: PacketMatch, flags: int, length: int) -> bool:
     """SCENARIO's words, written out."""
     if isinstance(match, tuple):
-        return flags == sum(rules.FLAGS[flag] for flag in match)
+        return flags == sum(FLAGS[flag] for flag in match)
+    if match in ICMP_WORDS:
+        return False
     return {
         "syn": bool(flags & SYN) and not flags & ACK,
         "syn-ack": bool(flags & SYN) and bool(flags & ACK),
@@ -94,7 +106,7 @@ def expected(match: Match, flags: int, length: int) -> bool:
         "data": length > 0,
         "ack": flags & 0x3F == ACK and length == 0,
         "any": True,
-    }[match]
+    }[str(match)]
 
 
 @settings(max_examples=60)
@@ -108,7 +120,7 @@ def test_every_match_takes_what_scenario_says(
     flags: int, payload: bytes, options: bytes, ip_options: bytes
 ) -> None:
     packet = tcp(flags, payload, options, ip_options)
-    for match in rules.MATCHES:
+    for match in MATCHES:
         assert run(rules.program(match, 1), packet, 1) == expected(match, flags, len(payload)), match
     for given_flags in (("syn",), ("ack",), ("fin", "ack"), ("psh", "ack"), ("syn", "ece", "cwr")):
         exact = rules.normal(given_flags)
@@ -116,21 +128,75 @@ def test_every_match_takes_what_scenario_says(
 
 
 def test_udp_is_any_and_data() -> None:
-    takes = {match: run(rules.program(match, 1), udp(b"x"), 1) for match in rules.MATCHES}
+    takes = {match: run(rules.program(match, 1), udp(b"x"), 1) for match in MATCHES}
     assert {match for match, took in takes.items() if took} == {"any", "data"}
     assert not run(rules.program("data", 1), udp(b""), 1)
 
 
+@pytest.mark.parametrize(
+    ("kind", "code", "words"),
+    [
+        (8, 0, {"echo"}),
+        (0, 0, {"echo"}),
+        (3, 3, {"unreachable"}),
+        (3, 4, {"unreachable", "frag-needed"}),
+        (11, 0, {"ttl-exceeded"}),
+        (11, 1, set()),
+        (5, 1, set()),
+    ],
+)
+def test_icmp_by_type_and_code(kind: int, code: int, words: set[str]) -> None:
+    takes = {match: run(rules.program(match, 1), icmp(kind, code), 1) for match in MATCHES}
+    assert {match for match, took in takes.items() if took} == {"any", "icmp", *words}
+
+
+@pytest.mark.parametrize(
+    ("match", "yes", "no"),
+    [
+        (HeaderMatch(flags=("syn",)), tcp(SYN), tcp(SYN | ACK)),
+        (HeaderMatch(window=Bounds(8192, 8192)), tcp(ACK), udp(b"x")),
+        (HeaderMatch(ttl=Bounds(64, 64)), tcp(ACK), tcp(ACK).replace(b"\x3f\x06", b"\x3e\x06", 1)),
+        (HeaderMatch(ttl=Bounds(None, 63)), tcp(ACK).replace(b"\x3f\x06", b"\x3e\x06", 1), tcp(ACK)),
+        (HeaderMatch(tos=Bounds(16, 16)), b"\x45\x10" + udp(b"x")[2:], udp(b"x")),
+        (HeaderMatch(length=Bounds(1000, None)), udp(b"x" * 972), udp(b"x" * 971)),
+        (HeaderMatch(length=Bounds(None, 999)), tcp(ACK, offset=185 * 8), udp(b"x" * 972)),
+        (HeaderMatch(flags=("ack",), length=Bounds(41, None)), tcp(ACK, b"x"), tcp(ACK)),
+        (HeaderMatch(window=Bounds(0, None)), tcp(ACK), tcp(ACK, offset=185 * 8)),
+    ],
+)
+def test_fields_of_the_headers(match: HeaderMatch, yes: bytes, no: bytes) -> None:
+    bytecode = rules.program(match, 1)
+    assert run(bytecode, yes, 1)
+    assert not run(bytecode, no, 1)
+    assert not run(bytecode, yes, 0)
+
+
+def test_the_longest_program_is_one_that_netfilter_takes() -> None:
+    both = Bounds(1, 2)
+    match = HeaderMatch(("syn",), "mss", both, both, both, both)
+    assert len(rules.program(match, 1)) <= 64  # XT_BPF_MAX_NUM_INSTR
+
+
+def test_an_option_is_asked_of_iptables_and_two_kinds_share_a_bucket() -> None:
+    lines = DropRule(2, A, B, HeaderMatch(option="sack"), 12).lines()
+    assert [line.split("--tcp-option ")[1].split()[0] for line in lines] == ["4", "5", "4", "5"]
+    names = [line.split("--hashlimit-name ")[1].split()[0] for line in lines]
+    assert names == ["lab-2-0", "lab-2-0", "lab-2-1", "lab-2-1"]
+
+
 def test_the_second_piece_of_a_packet_has_no_flags_to_look_at() -> None:
     piece = tcp(SYN, b"x", offset=185 * 8)
-    takes = {match: run(rules.program(match, 1), piece, 1) for match in rules.MATCHES}
+    takes = {match: run(rules.program(match, 1), piece, 1) for match in MATCHES}
     assert {match for match, took in takes.items() if took} == {"any"}
 
 
-@pytest.mark.parametrize("match", [*rules.MATCHES, ("ack",)])
-def test_what_came_in_before_the_rule_is_spared(match: Match) -> None:
+@pytest.mark.parametrize("match", [*MATCHES, ("ack",)])
+def test_what_came_in_before_the_rule_is_spared(match: PacketMatch) -> None:
     packets = [tcp(flags, payload) for flags in (SYN, SYN | ACK, FIN, RST, ACK) for payload in (b"", b"x")]
     program = rules.program(match, 3)
+    packets.append(icmp(8, 0))
+    packets.append(icmp(3, 4))
+    packets.append(icmp(11, 0))
     assert not any(run(program, packet, mark) for packet in packets for mark in (0, 1, 2))
     assert any(run(program, packet, 3) for packet in packets)
     assert any(run(program, packet, 4) for packet in packets)
@@ -140,7 +206,7 @@ def test_one_order_of_flags_and_no_others() -> None:
     assert rules.normal(["ACK", "syn"]) == rules.normal(("SYN", "ack")) == ("syn", "ack")
     assert rules.normal("data") == "data"
     with pytest.raises(
-        WireError, match=r"'sny' is not a match: syn, syn-ack, fin, rst, data, ack, any or a list"
+        WireError, match=r"'sny' is not a match: syn, syn-ack, fin, rst, data, ack, any, icmp"
     ):
         rules.normal("sny")
     with pytest.raises(WireError, match=r"\['sny'\] is not a list of TCP flags: they are fin, syn, rst,"):

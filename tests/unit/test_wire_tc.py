@@ -90,7 +90,17 @@ def test_every_key_has_its_word() -> None:
     lossy = Impairment(loss=pct("0.5"), loss_correlation=pct("10"), rate=Rate(8_000), burst=Size(3_000))
     assert "loss random 0.5% 10%" in tc.netem(lossy)
     assert tc.netem(lossy).endswith("rate 0bit")  # tbf shapes, netem does not
-    assert tc.tbf(lossy) == "rate 8000bit burst 3000b limit 75700000b"
+    assert tc.tbf(lossy) == "rate 8000bit burst 3001b limit 75700000b"
+
+
+@pytest.mark.parametrize(("rate", "burst", "said"), [(10**8, 1_514, 1_515), (10**9, 1_514, 1_520)])
+def test_a_burst_of_one_packet_is_rounded_up_not_cut_down(rate: int, burst: int, said: int) -> None:
+    """tc 6.1 keeps ticks of 64 ns, cut off, and shows whole microseconds, cut off: 1,512 bytes of 1,514."""
+    asked = Impairment(rate=Rate(rate), burst=Size(burst))
+    shows = burst * 8_000_000 // rate * rate // 8_000_000
+    assert f"burst {said + 1}b " in tc.tbf(asked)
+    shaper = {"kind": "tbf", "dev": "up10", "parent": "1:1", "options": {"rate": rate // 8, "burst": shows}}
+    assert tc.differences(PORT, asked, [*shown(), shaper]) == []
 
 
 def test_a_link_with_burst_has_a_tbf_below_its_netem() -> None:
@@ -113,7 +123,7 @@ def test_a_link_with_burst_has_a_tbf_below_its_netem() -> None:
         (Impairment(distribution="normal", delay=ms(1)), "distribution needs jitter"),
         (
             Impairment(loss=pct("1"), gemodel=GilbertElliott(*[pct("1")] * 4)),
-            "loss and gemodel are two models of one thing",
+            "loss and gemodel exclude each other",
         ),
     ],
 )

@@ -1,114 +1,46 @@
-"""The agent: requests from stdin to what does them, replies and events to stdout, till stdin ends."""
+"""The host's agent: the network, the capture, the socket calls and what the kernel tells of them."""
 
 from __future__ import annotations
 
 import base64
-import json
 import os
-import signal
 import time
-from collections.abc import Callable
 from typing import Any
 
 from .capture import Capture
 from .counters import read_counters, read_sysctls
-from .lines import LineReader, encode, write_all
-from .loop import Loop
 from .network import Network, NotAsAsked
 from .pinning import Pinning
+from .privileges import become_agent
 from .processes import Processes
-from .programs import Program
+from .protocol import LATER, Refused, Service, prepare_environment, signal_of
 from .reach import Reach
 from .sampler import Sampler, Wait
 from .tools import ToolFailed, Tools
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-STDIN, STDOUT = 0, 1
 
-Handler = Callable[[int, dict[str, Any]], Any]
-LATER = object()  #: a handler's answer: it replies by itself
+class Agent(Service):
+    """What the lab asks of a host. It starts no program of a scenario: `program_agent` does, elsewhere."""
 
-
-class Refused(Exception):
-    """The request cannot be done; `kind` is one word for programs."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-class Agent:
-    """Every `op_…` method is an operation of the protocol; its value is the reply, or it replies later."""
+    answers = ((ToolFailed, "set_up"), (NotAsAsked, "set_up"), (OSError, "os"))
 
     def __init__(self) -> None:
-        self.loop = Loop()
+        super().__init__()
         self.tools = Tools()
         self.network = Network(self.tools)
         self.pinning = Pinning()
-        self.processes = Processes(self.loop, self._began, self._moved, self._send, self.pinning)
+        self.processes = Processes(self.loop, self._began, self._moved, self.send, self.pinning)
         self.sampler: Sampler | None = None
         self.captures: list[Capture] = []
-        self.programs: dict[str, Program] = {}
         self.peers: dict[str, str] = {}
-        self._requests = LineReader(STDIN)
-        self._ops: dict[str, Handler] = {
-            name.removeprefix("op_"): getattr(self, name) for name in dir(self) if name.startswith("op_")
-        }
 
-    # -- the protocol ------------------------------------------------------------------------------
-
-    def serve(self) -> None:
-        """Till stdin ends, or SIGTERM comes. Then everything that was started ends."""
-        signal.signal(signal.SIGTERM, lambda number, frame: self.loop.stop())
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the lab's to handle
+    def begin(self) -> None:
         self.processes.get("main")  # forked while the agent is small
-        self.loop.read(STDIN, self._hear)
-        self._send({"event": "ready", "pid": os.getpid(), "kernel": os.uname().release})
-        try:
-            self.loop.run()
-        except BrokenPipeError:
-            pass  # the lab is gone
-        finally:
-            self._end()
 
-    def _end(self) -> None:
-        for program in self.programs.values():
-            program.end()
+    def end(self) -> None:
         for capture in self.captures:
             capture.end()
         self.processes.end()
-
-    def _send(self, message: dict[str, Any]) -> None:
-        write_all(STDOUT, encode(message))
-
-    def _hear(self) -> None:
-        for line in self._requests.take():
-            self._handle(json.loads(line))
-        if self._requests.ended:
-            self.loop.stop()
-
-    def _handle(self, request: dict[str, Any]) -> None:
-        number = request["id"]
-        handler = self._ops.get(request["op"])
-        try:
-            if handler is None:
-                raise Refused("op", f"unknown operation {request['op']!r}; there are: {', '.join(self._ops)}")
-            value = handler(number, request)
-        except Refused as refused:
-            self._refuse(number, refused.kind, str(refused))
-        except (ToolFailed, NotAsAsked) as problem:
-            self._refuse(number, "set_up", str(problem))
-        except OSError as error:
-            self._refuse(number, "os", str(error))
-        else:
-            if value is not LATER:
-                self._reply(number, value)
-
-    def _reply(self, number: int, value: Any) -> None:
-        self._send({"id": number, "ok": value})
-
-    def _refuse(self, number: int, kind: str, message: str) -> None:
-        self._send({"id": number, "error": {"kind": kind, "message": message}})
 
     def _began(self) -> None:
         if self.sampler is not None:
@@ -143,13 +75,13 @@ class Agent:
         wire_mac, wire_address = request["wire_mac"], request["wire_address"]
         Reach(self.loop, self.network.interface, request["mac"], wire_mac, wire_address).start(
             request["timeout_ns"],
-            lambda asked: self._reply(number, {"asked": asked}),
-            lambda: self._refuse(number, "reach", f"the wire at {wire_address} does not answer"),
+            lambda asked: self.reply(number, {"asked": asked}),
+            lambda: self.refuse(number, "reach", f"the wire at {wire_address} does not answer"),
         )
         return LATER
 
     def op_pin(self, number: int, request: dict[str, Any]) -> Any:
-        """One CPU for the processes that make calls and for programs, from now on."""
+        """One CPU for the processes that make calls, from now on."""
         cpu = self.pinning.choose(request["number"])
         self.processes.pin()
         return {"cpu": cpu}
@@ -190,8 +122,8 @@ class Agent:
             raise Refused("capture", "the host was not set up: its interface is not known")
         capture = Capture(self.loop, interface, mac, request["path"], request["snaplen"])
         capture.start(
-            lambda: self._reply(number, {"interface": interface, "path": request["path"]}),
-            lambda message: self._refuse(number, "capture", message),
+            lambda: self.reply(number, {"interface": interface, "path": request["path"]}),
+            lambda message: self.refuse(number, "capture", message),
         )
         self.captures.append(capture)
         return LATER
@@ -200,8 +132,8 @@ class Agent:
         if not self.captures:
             raise Refused("capture", "no capture was started")
         self.captures[-1].stop(
-            lambda counts: self._reply(number, counts),
-            lambda message: self._refuse(number, "capture", message),
+            lambda counts: self.reply(number, counts),
+            lambda message: self.refuse(number, "capture", message),
         )
         return LATER
 
@@ -223,18 +155,14 @@ class Agent:
         self.processes.call(
             number,
             request,
-            lambda record: self._reply(number, record),
-            lambda kind, message: self._refuse(number, kind, message),
+            lambda record: self.reply(number, record),
+            lambda kind, message: self.refuse(number, kind, message),
         )
         return LATER
 
     def op_cancel(self, number: int, request: dict[str, Any]) -> Any:
-        """End the waits of a step: calls and programs; how many there were."""
-        count = self.processes.cancel(request["step"])
-        program = self.programs.get(request["step"])
-        if program is not None and program.signal(signal.SIGKILL):
-            count += 1
-        return count
+        """End the calls of a step that wait; how many there were."""
+        return self.processes.cancel(request["step"])
 
     def op_streams(self, number: int, request: dict[str, Any]) -> Any:
         return self.processes.streams()
@@ -242,7 +170,7 @@ class Agent:
     def op_signal(self, number: int, request: dict[str, Any]) -> Any:
         try:
             self.processes.send_signal(
-                request["process"], _signal(request["signal"]), lambda sent: self._reply(number, sent)
+                request["process"], signal_of(request["signal"]), lambda sent: self.reply(number, sent)
             )
         except ProcessLookupError as error:
             raise Refused("process", str(error)) from error
@@ -250,49 +178,15 @@ class Agent:
 
     def op_descriptors(self, number: int, request: dict[str, Any]) -> Any:
         try:
-            return self.processes.descriptors(request["process"])
+            self.processes.descriptors(
+                request["process"],
+                number,
+                lambda count: self.reply(number, count),
+                lambda kind, message: self.refuse(number, kind, message),
+            )
         except ProcessLookupError as error:
             raise Refused("process", str(error)) from error
-
-    # -- programs ----------------------------------------------------------------------------------
-
-    def op_run(self, number: int, request: dict[str, Any]) -> Any:
-        started_wall, started_mono = time.time_ns(), time.monotonic_ns()
-        try:
-            with self.pinning:
-                program = Program(
-                    self.loop,
-                    request["step"],
-                    request["argv"],
-                    request["stdin"],
-                    self.processes.open_files,
-                    lambda record: self._reply(number, record),
-                )
-        except OSError as error:
-            return {
-                "exit_code": None,
-                "stdout": "",
-                "stderr": "",
-                "start_mono_ns": started_mono,
-                "end_mono_ns": time.monotonic_ns(),
-                "start_wall_ns": started_wall,
-                "end_wall_ns": time.time_ns(),
-                "error": f"{request['argv'][0]} could not be started: {error.strerror}",
-            }
-        self.programs[request["step"]] = program
-        self._send({"event": "begun", "step": request["step"]})
-        if request["timeout_ns"] is not None:
-            program.limit(request["timeout_ns"] / 1e9)
         return LATER
-
-    def op_signal_run(self, number: int, request: dict[str, Any]) -> Any:
-        program = self.programs.get(request["step"])
-        if program is None:
-            raise Refused("run", f"no program was started by step {request['step']!r}")
-        at_wall, at_mono = time.time_ns(), time.monotonic_ns()
-        if not program.signal(_signal(request["signal"])):
-            raise Refused("run", f"the program of step {request['step']!r} has ended already")
-        return {"wall_ns": at_wall, "mono_ns": at_mono}
 
     # -- socket states -----------------------------------------------------------------------------
 
@@ -301,12 +195,12 @@ class Agent:
 
         def done(moment: dict[str, Any]) -> None:
             timer.cancel()
-            self._reply(number, moment)
+            self.reply(number, moment)
 
         def too_late() -> None:
             if sampler.forget(wait):
                 there = ", ".join(f"{s['local'][1]} {s['state']}" for s in sampler.final()) or "no sockets"
-                self._refuse(number, "timeout", f"not within the time given; there are: {there}")
+                self.refuse(number, "timeout", f"not within the time given; there are: {there}")
 
         wait = Wait(request["kind"], request["state"], request["port"], done)
         timer = self.loop.after(request["timeout_ns"] / 1e9, too_late)
@@ -325,16 +219,7 @@ class Agent:
         return self._sampler().quiet_ns()
 
 
-def _signal(name: str) -> signal.Signals:
-    try:
-        return signal.Signals[name if name.startswith("SIG") else "SIG" + name]
-    except KeyError as error:
-        raise Refused("signal", f"{name!r} is not a signal: KILL, TERM, STOP, CONT …") from error
-
-
 def main() -> None:
-    for folder in ("/usr/sbin", "/sbin"):
-        if folder not in os.environ.get("PATH", PATH).split(":"):
-            os.environ["PATH"] = os.environ.get("PATH", PATH) + ":" + folder
-    os.chdir("/")  # where programs begin; the agent's own modules are loaded by now
+    prepare_environment()
+    become_agent()
     Agent().serve()

@@ -1,10 +1,13 @@
-"""Joins the host to the wire: routes, static ARP, MTU, offloads off; and reads all of it back."""
+"""Joins the host to the wire: routes, static ARP, MTU, offloads off, names; and reads all of it back."""
 
 from __future__ import annotations
 
 import json
+import socket
+from pathlib import Path
 from typing import Any
 
+from .guard import only_to_the_wire
 from .tools import ToolFailed, Tools
 
 #: What must be off, so that a packet in a capture, in netem and on the wire is the same thing.
@@ -14,6 +17,15 @@ OFFLOADS = {
     "generic-receive-offload": "gro",
     "tx-checksumming": "tx",
 }
+
+#: No question leaves the host: every name of the lab is in /etc/hosts, and no other name is known. Docker's
+#: own resolver knows only hosts that run, and looks for ten seconds for one that has no power.
+NO_RESOLVER = {
+    Path("/etc/nsswitch.conf"): "passwd: files\ngroup: files\nshadow: files\nhosts: files\n",
+    # for what does not read nsswitch.conf (musl, Go): nobody listens at the default, 127.0.0.1
+    Path("/etc/resolv.conf"): "options timeout:1 attempts:1\n",
+}
+HOSTS = Path("/etc/hosts")
 
 
 class NotAsAsked(Exception):
@@ -56,7 +68,18 @@ class Network:
         if args["arp"] == "static":
             lines.append(f"neigh replace {wire} lladdr {args['wire_mac']} dev {name} nud permanent")
         self._tools.run(["ip", "-batch", "-"], "\n".join(lines) + "\n")
-        return self._read_back(args)
+        self._name(args["peers"])
+        guarded = only_to_the_wire(self._tools, name, args["wire_mac"], wire)
+        return {**self._read_back(args), "guarded": guarded}
+
+    def _name(self, peers: dict[str, str]) -> None:
+        """The names of all hosts of the lab, whatever state they are in, and no others."""
+        for path, text in NO_RESOLVER.items():
+            path.write_text(text)
+        known = HOSTS.read_text().splitlines()  # Docker's: localhost, and the host itself
+        own = [line for line in known if not set(line.split()[1:]) & set(peers)]
+        lines = [f"{address}\t{name}" for name, address in peers.items()]
+        HOSTS.write_text("\n".join([*own, *lines]) + "\n")  # in place: it is a mount, and cannot be moved
 
     def _routes(self) -> list[dict[str, Any]]:
         return list(json.loads(self._tools.run(["ip", "-j", "-4", "route", "show"]) or "[]"))
@@ -82,6 +105,13 @@ class Network:
             if not any(r["dst"] == target and r.get("gateway") == gateway for r in routes):
                 there = "; ".join(facts["routes"]) or "no routes"
                 problems.append(f"{what} ({target}) is missing in: {there}")
+        for peer, address in args["peers"].items():
+            try:
+                found = socket.gethostbyname(peer)
+            except OSError as error:
+                found = str(error)
+            if found != address:
+                problems.append(f"the name {peer} gives {found}, not {address}")
         link = json.loads(self._tools.run(["ip", "-j", "link", "show", "dev", name]))[0]
         facts["mtu"], facts["mac"] = link["mtu"], link["address"]
         if args["mtu"] not in (None, link["mtu"]):

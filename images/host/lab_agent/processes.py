@@ -222,11 +222,13 @@ class Processes:
         _, status = os.waitpid(process.pid, 0)
         self._loop.ended(process.pid, status)
 
-    def descriptors(self, name: str) -> int:
+    def descriptors(self, name: str, number: int, reply: Reply, refuse: Refuse) -> None:
         """How many descriptors the process has open, as an ordinary program has them: its stdin, stdout and
-        stderr count, the agent's channel to it does not."""
+        stderr count, the agent's channel to it does not. It counts them itself: /proc is closed to others."""
         process = self._living(name)
-        return len(os.listdir(f"/proc/{process.pid}/fd")) - 1
+        process.pending[number] = Pending("", reply, refuse)
+        assert process.outbox is not None
+        process.outbox.send(encode({"count": number}))
 
     def streams(self) -> list[dict[str, Any]]:
         """What every TCP stream carried, of dead processes too."""

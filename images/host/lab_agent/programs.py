@@ -9,18 +9,20 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from .limits import die_first, read_hits
 from .lines import CHUNK, Outbox
 from .loop import Loop, Timer
 from .tools import DEFAULT_SIGNALS
 
 KEEP = 1 << 20  #: bytes of each output; the rest is counted
+DRAIN = 64  #: reads after a program's end: more than a pipe holds, and a child of it may write for ever
 
 
 class Output:
     """One output of a program, up to its end."""
 
-    def __init__(self, loop: Loop, fd: int) -> None:
-        self._loop, self._fd = loop, fd
+    def __init__(self, loop: Loop, fd: int, came: Callable[[int], None]) -> None:
+        self._loop, self._fd, self._came = loop, fd, came
         self._data = bytearray()
         self._more = 0
         os.set_blocking(fd, False)
@@ -32,6 +34,7 @@ class Output:
             room = max(0, KEEP - len(self._data))
             self._data += data[:room]
             self._more += len(data[room:])
+            self._came(len(data))
         else:
             self.close()
 
@@ -47,11 +50,14 @@ class Output:
 
     def drain(self) -> None:
         """What is there now; then no more (a child of the program may hold the pipe open)."""
-        while self.open:
+        for _ in range(DRAIN):
+            if not self.open:
+                return
             try:
                 self._hear()
             except BlockingIOError:
-                self.close()
+                break
+        self.close()
 
     @property
     def text(self) -> str:
@@ -69,9 +75,14 @@ class Program:
         argv: list[str],
         stdin: str,
         open_files: int | None,
+        output: int | None,
+        hits: dict[str, int],
         done: Callable[[dict[str, Any]], None],
     ) -> None:
+        """`output` bounds the bytes of both outputs; `hits` are the limits met so far: `read_hits`."""
         self._loop, self.step, self._done = loop, step, done
+        self._room, self._hits = output, hits
+        self._limits: list[str] = []
         self._error: str | None = None
         self._status: int | None = None
         self._timer: Timer | None = None
@@ -95,7 +106,7 @@ class Program:
                     (os.POSIX_SPAWN_DUP2, out_write, 1),
                     (os.POSIX_SPAWN_DUP2, err_write, 2),
                 ],
-                setsigdef=DEFAULT_SIGNALS,
+                setsigdef=(*DEFAULT_SIGNALS, signal.SIGXFSZ),  # Python ignores that one
                 setsid=True,
             )
         except OSError:
@@ -107,15 +118,24 @@ class Program:
             for fd in (in_read, out_write, err_write):
                 os.close(fd)
         resource.prlimit(self.pid, resource.RLIMIT_NOFILE, limit)
+        die_first(self.pid)
         os.set_blocking(in_write, False)
-        self._stdout = Output(loop, out_read)
-        self._stderr = Output(loop, err_read)
+        self._stdout = Output(loop, out_read, self._said)
+        self._stderr = Output(loop, err_read, self._said)
         self._stdin = Outbox(loop, in_write, close_when_empty=True)
         self._stdin.send(stdin.encode())
         loop.child(self.pid, self._ended)
 
     def limit(self, seconds: float) -> None:
         self._timer = self._loop.after(seconds, self._too_long)
+
+    def _said(self, count: int) -> None:
+        if self._room is None:
+            return
+        self._room -= count
+        if self._room < 0 and "logs" not in self._limits:
+            self._limits.append("logs")
+            self.signal(signal.SIGKILL)
 
     def _too_long(self) -> None:
         self._error = "timeout"
@@ -136,6 +156,9 @@ class Program:
         self._stdin.close()
         self._stdout.drain()
         self._stderr.drain()
+        self._limits += [word for word, count in read_hits().items() if count > self._hits.get(word, 0)]
+        if self._status in (-signal.SIGXFSZ, 128 + signal.SIGXFSZ):  # itself, or as a shell tells of its last
+            self._limits.append("file_size")
         self._done(
             {
                 "exit_code": self._status,
@@ -146,6 +169,7 @@ class Program:
                 "start_wall_ns": self._start_wall,
                 "end_wall_ns": self._end_wall,
                 "error": self._error,
+                "limits": self._limits,
             }
         )
 

@@ -7,6 +7,7 @@ address (RFC 5227), so that nobody learns anything by it. The capture leaves the
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 import time
@@ -56,7 +57,11 @@ class Reach:
             self._failed()
             return
         self._asked += 1
-        self._socket.send(self._question)
+        try:
+            self._socket.send(self._question)
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:  # dropped on its way out: the next one may get through
+                raise
         self._timer = self._loop.after(PERIOD, self._ask)
 
     def _hear(self) -> None:

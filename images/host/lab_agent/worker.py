@@ -21,7 +21,7 @@ from .call import WHOLE, Call
 from .calls import CALLS
 from .ledger import Ledger
 from .lines import encode, write_all
-from .options import BadOption
+from .privileges import give_up_all
 from .sockets import Address, NameProblem, Sockets
 from .waiting import WAKE, prepare_process
 
@@ -46,6 +46,7 @@ def _become_worker(control: socket.socket, ledger: Ledger, open_files: int | Non
         for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         fd = _keep_only(control.detach(), open_files)
+        give_up_all()
         prepare_process()
         sys.setswitchinterval(0.0005)  # a thread that hashes must not keep one that stamps from running
         Worker(fd, ledger).serve()
@@ -76,6 +77,18 @@ def _keep_only(control: int, open_files: int | None) -> int:
     return high
 
 
+def _descriptors(control: int) -> int:
+    """How many are open beside `control`. To list /proc/self/fd would take one, which may be one too many."""
+    count = 0
+    for fd in range(resource.getrlimit(resource.RLIMIT_NOFILE)[0]):
+        try:
+            fcntl.fcntl(fd, fcntl.F_GETFD)
+        except OSError:
+            continue
+        count += fd != control
+    return count
+
+
 class Worker:
     """Reads requests, starts a thread for each, writes what they say."""
 
@@ -91,6 +104,8 @@ class Worker:
                 message = json.loads(line)
                 if "cancel" in message:
                     self._cancel(message["cancel"])
+                elif "count" in message:
+                    self._tell({"id": message["count"], "record": _descriptors(self._control)})
                 else:
                     _thread.start_new_thread(self._make, (message,))
 
@@ -112,8 +127,6 @@ class Worker:
             reply = {"id": number, "record": call.run(CALLS[call.name])}
         except NameProblem as error:
             reply = {"id": number, "kind": "name", "message": str(error)}
-        except BadOption as error:
-            reply = {"id": number, "kind": "option", "message": str(error)}
         finally:
             with self._lock:
                 del self._running[number]

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from lab.evidence.packets import FIN, RST, SYN
 from lab.evidence.trace import Fate, Journey, Trace
+from lab.quantities import plural
 from lab.report.diagram.details import packet_of
 from lab.report.diagram.model import Bundle, Packet
-from lab.report.text import count
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +144,12 @@ def gather(trace: Trace, zero: int, decisive: set[tuple[str, int]], budget: Budg
     omitted = []
     if runs:
         omitted.append(
-            f"{count(len(singles), 'packet')} of {total:,} drawn one by one, the other {bundled:,} in "
-            f"{count(len(runs), 'bundle')}: the captures hold them all"
+            f"{plural(len(singles), 'packet')} of {total:,} drawn one by one, the other {bundled:,} in "
+            f"{plural(len(runs), 'bundle')}: the captures hold them all"
         )
     if housekeeping:
         omitted.append(
-            f"{count(housekeeping, 'packet')} of housekeeping (IPv6 neighbours, multicast groups) not drawn"
+            f"{plural(housekeeping, 'packet')} of housekeeping (IPv6 neighbours, multicast groups) not drawn"
         )
     return Gathered(
         packets=tuple(packet_of(trace, j, zero, decisive) for j in singles),

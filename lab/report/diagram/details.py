@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from lab.evidence.packets import ACK, CaptureError
 from lab.evidence.trace import Flow, Journey, Trace
+from lab.quantities import clock, duration
 from lab.report.diagram import words
 from lab.report.diagram.model import Packet
-from lab.report.text import clock, nanoseconds
 
 
 def packet_of(trace: Trace, journey: Journey, zero: int, decisive: set[tuple[str, int]]) -> Packet:
@@ -71,7 +71,7 @@ def _fields(
             name = "received" if n == 0 else f"copy {n}"
             fields[name] = f"{clock(arrival.t_ns - zero)} (frame {arrival.number} at {arrival.host})"
     if journey.delay_ns is not None:
-        fields["one-way delay"] = nanoseconds(journey.delay_ns)
+        fields["one-way delay"] = duration(journey.delay_ns)
     fields["fate"] = journey.fate.value + (f": {journey.cause.text}" if journey.cause else "")
     if journey.mark:
         fields["mark"] = journey.mark

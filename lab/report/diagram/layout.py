@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from lab.quantities import duration, moment
 from lab.report.diagram.geometry import Geometry, end_of, ends, one_line, side
 from lab.report.diagram.lanes import spread
 from lab.report.diagram.model import Diagram
@@ -28,7 +29,6 @@ from lab.report.diagram.shapes import (
     Tick,
 )
 from lab.report.diagram.timemap import Mark, TimeMap, build, scale_for
-from lab.report.text import moment, nanoseconds
 
 __all__ = ["NARROW", "Anchor", "Arrow", "Block", "BundleShape", "Layout", "Metrics", "lay_out"]
 
@@ -77,7 +77,7 @@ def lay_out(diagram: Diagram, metrics: Metrics | None = None) -> Layout:
             BandShape(b, times.y(b.start_ns), None if b.end_ns is None else times.y(b.end_ns))
             for b in diagram.bands
         ),
-        folds=tuple(FoldShape(fold.y, nanoseconds(fold.ns)) for fold in times.folds),
+        folds=tuple(FoldShape(fold.y, duration(fold.ns)) for fold in times.folds),
         ticks=tuple(_ticks(diagram, times)),
     )
 

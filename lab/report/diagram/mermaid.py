@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from lab.quantities import duration, moment
 from lab.report.diagram.events import Became, Done, Entered, Many, Received, Returned, Sent, Silence, events
 from lab.report.diagram.model import Diagram, Packet
-from lab.report.text import clean, moment, nanoseconds
+from lab.report.text import clean
 
 #: What would end a line or begin something in Mermaid: written as its entity.
 _SPECIAL = re.compile(r"[;#<>{}%&\"]")
@@ -57,7 +58,7 @@ def _lines(diagram: Diagram) -> Iterator[str]:
             case Done(_, band):
                 yield f"Note over {over}: {at} {_text(band.text)}"
             case Silence(_, ns):
-                yield f"Note over {over}: … {nanoseconds(ns)} in which nothing happens …"
+                yield f"Note over {over}: … {duration(ns)} in which nothing happens …"
     for sentence in diagram.omitted:
         yield f"Note over {over}: {_text(sentence)}"
 
@@ -77,7 +78,7 @@ def _message(packet: Packet, ids: dict[str, str], at: str) -> Iterator[str]:
     arrow = "-->>" if packet.kind == "ack" else "->>"
     took = ""
     if packet.sent_ns is not None and packet.received_ns is not None:
-        took = f" (+{nanoseconds(packet.received_ns - packet.sent_ns)})"
+        took = f" (+{duration(packet.received_ns - packet.sent_ns)})"
     yield f"{source}{arrow}{target}: {at} {_text(text)}{took}"
 
 

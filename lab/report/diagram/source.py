@@ -12,11 +12,11 @@ from itertools import permutations
 
 from lab.evidence.model import CallRecord, Records, StateSample, WireEvent
 from lab.evidence.store import Evidence
+from lab.quantities import plural
 from lab.report.diagram import words
 from lab.report.diagram.bundling import Budget, gather
 from lab.report.diagram.lanes import spread
 from lab.report.diagram.model import WIRE, Band, Bundle, Call, Diagram, Flow, Host, Packet, State
-from lab.report.text import count
 from lab.verdict import Finding, Verdict
 
 _CALLS_SIDE_BY_SIDE = 4
@@ -48,9 +48,9 @@ def diagram_of(
     states = _states(records, zero)
     omitted = list(gathered.omitted)
     if hidden_calls:
-        omitted.append(f"{count(hidden_calls, 'call')} not drawn: see the table of calls")
+        omitted.append(f"{plural(hidden_calls, 'call')} not drawn: see the table of calls")
     if len(states) > _STATES:
-        omitted.append(f"{count(len(states) - _STATES, 'state')} not drawn: see the table of states")
+        omitted.append(f"{plural(len(states) - _STATES, 'state')} not drawn: see the table of states")
     shapes: list[Packet | Bundle] = [*gathered.packets, *gathered.bundles]
     drawn_flows = sorted({shape.flow for shape in shapes if shape.flow is not None})[:_FLOWS]
     return Diagram(

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from html import escape
 from importlib.resources import files
 
+from lab.quantities import duration
 from lab.report.diagram.layout import Anchor, Arrow, Block, BundleShape, Layout, lay_out
 from lab.report.diagram.model import WIRE, Diagram, Packet
-from lab.report.text import cut, nanoseconds
+from lab.report.text import cut
 
 _STATE_CLASS = {
     "SYN_SENT": "open",
@@ -127,7 +128,7 @@ def body(layout: Layout) -> Iterator[str]:
         )
     for state in layout.states:
         cls = f"st st-{_STATE_CLASS.get(state.state.label, 'other')}"
-        span = nanoseconds((state.state.end_ns or layout.diagram.end_ns) - state.state.start_ns)
+        span = duration((state.state.end_ns or layout.diagram.end_ns) - state.state.start_ns)
         yield (
             f"<g><title>{escape(state.state.label)}: {escape(state.state.socket)}, {span}</title>"
             + _rect(state.x, state.y1, 6, max(2.5, state.y2 - state.y1), cls, 1.5)
@@ -141,7 +142,7 @@ def body(layout: Layout) -> Iterator[str]:
         )
     for call in layout.calls:
         cls = "c-failed" if call.call.failed else "c-error" if call.call.is_error else "c-ok"
-        took = "" if call.call.end_ns is None else f", {nanoseconds(call.call.end_ns - call.call.start_ns)}"
+        took = "" if call.call.end_ns is None else f", {duration(call.call.end_ns - call.call.start_ns)}"
         title = f"{call.call.title}: {call.call.outcome or 'no return'}{took} ({call.call.step})"
         yield f'<g class="{cls}"><title>{escape(title)}</title>'
         yield _rect(call.x, call.y1, 9, call.y2 - call.y1, "call", 2.5)
@@ -176,13 +177,13 @@ def _classes(packet: Packet) -> str:
 def describe(packet: Packet) -> str:
     """One sentence for one who cannot see the arrow."""
     source, target = (("the wire" if name == WIRE else name) for name in (packet.source, packet.target))
-    text = f"{nanoseconds(packet.start_ns)}: {source} to {target}, {packet.label}"
+    text = f"{duration(packet.start_ns)}: {source} to {target}, {packet.label}"
     if packet.note:
         text += f", {packet.note}"
     if packet.outcome:
         text += f", {packet.outcome}"
     elif packet.sent_ns is not None and packet.received_ns is not None:
-        text += f", arrived after {nanoseconds(packet.received_ns - packet.sent_ns)}"
+        text += f", arrived after {duration(packet.received_ns - packet.sent_ns)}"
     return text
 
 
@@ -312,5 +313,5 @@ def summary(diagram: Diagram) -> str:
     lost = sum(1 for p in diagram.packets if p.fate == "lost") + sum(b.lost for b in diagram.bundles)
     return (
         f"Sequence diagram of {diagram.title}: {hosts}; {diagram.total_packets:,} packets, {lost:,} lost, "
-        f"{len(diagram.calls):,} calls, {nanoseconds(diagram.end_ns)}"
+        f"{len(diagram.calls):,} calls, {duration(diagram.end_ns)}"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass, field
 
+from lab.quantities import duration, moment
 from lab.report.diagram.events import (
     Became,
     Done,
@@ -22,7 +23,7 @@ from lab.report.diagram.events import (
     events,
 )
 from lab.report.diagram.model import Bundle, Diagram, Packet
-from lab.report.text import Paint, cells, clean, cut, moment, nanoseconds
+from lab.report.text import Paint, cells, clean, cut
 
 _TIME = 11  #: cells of the time and the space behind it
 
@@ -214,7 +215,7 @@ class _Picture:
                 row = self._row(None)
                 for column in self.lines.values():
                     row.cells[column] = "⋮"
-                text = f" {nanoseconds(ns)} in which nothing happens "
+                text = f" {duration(ns)} in which nothing happens "
                 self._put(row, (_TIME + self.width - len(text)) // 2, text, ("dim",))
 
     def _side(self, host: str) -> int:
@@ -336,7 +337,7 @@ class _Picture:
         if column == -1:
             return
         if copy or column is None or column == -2:
-            late = "" if packet.sent_ns is None else f" +{nanoseconds(t - packet.sent_ns)}"
+            late = "" if packet.sent_ns is None else f" +{duration(t - packet.sent_ns)}"
             label = f"copy of {packet.label}" if copy else self._label(packet) + late
             if column is not None and copy:
                 self.flying[packet.key] = column
@@ -401,7 +402,7 @@ class _Picture:
 
     def _many(self, t: int, bundle: Bundle) -> None:
         a, b = self._columns(bundle.source, bundle.target)
-        over = nanoseconds(bundle.last_sent_ns - bundle.first_sent_ns)
+        over = duration(bundle.last_sent_ns - bundle.first_sent_ns)
         label = ", ".join(part for part in (bundle.label, bundle.detail, f"in {over}") if part)
         style = ("red",) if bundle.lost else ()
         self._whole(t, a, b, label, style, "═")

@@ -8,8 +8,9 @@ from socket import inet_ntoa
 from lab.evidence.model import CallRecord, Endpoint, Json, RunRecord, WireEvent
 from lab.evidence.packets import ACK, FIN, RST, SYN, CaptureError, Packet
 from lab.link import Impairment, Link
+from lab.quantities import duration, size
 from lab.report.diagram.model import PacketKind
-from lab.report.text import clean, cut, nanoseconds, size
+from lab.report.text import clean, cut
 
 _ICMP = {
     (0, 0): "echo reply",
@@ -72,7 +73,7 @@ def wire_event(event: WireEvent) -> str:
         case "partition" | "heal":
             return f"{event.action} " + " | ".join(event.between or ())
         case "drop":
-            what = event.match if isinstance(event.match, str) else "+".join(event.match or ())
+            what = "+".join(event.match) if isinstance(event.match, tuple) else str(event.match or "")
             many = (
                 "" if event.count is None else "the next " if event.count == 1 else f"the next {event.count} "
             )
@@ -144,7 +145,7 @@ def endpoint(value: Endpoint, names: Mapping[str, str]) -> str:
 
 def call_outcome(call: CallRecord, names: Mapping[str, str]) -> str:
     """`= 5 B “hello”`, `ETIMEDOUT`, `= end of stream`, `ok`; then how long it took."""
-    took = nanoseconds(call.elapsed_ns)
+    took = duration(call.elapsed_ns)
     return f"{_outcome(call, names)} · {took}"
 
 
@@ -170,7 +171,7 @@ def run_title(run: RunRecord) -> str:
 
 
 def run_outcome(run: RunRecord) -> str:
-    took = nanoseconds(run.end_mono_ns - run.start_mono_ns)
+    took = duration(run.end_mono_ns - run.start_mono_ns)
     if run.error:
         return f"{run.error} · {took}"
     if run.exit_code is None:
@@ -218,13 +219,17 @@ def packet_label(packet: Packet, relative: tuple[int, int] | None) -> str:
 
 
 def _arp(packet: Packet) -> str:
-    """`ARP who has 198.18.0.11?`, `ARP 198.18.0.11 is at 02:c6:…`."""
+    """`ARP who has 198.18.0.11?`, `ARP 198.18.0.11 is at 02:c6:…`, `ARP announcement: 198.18.0.11 is at …`.
+
+    An announcement (RFC 5227) has its sender's own address as the one it asks for, and wants no answer.
+    """
     try:
         body = packet.frame()[14:42]
     except CaptureError:
         return "ARP"
     if len(body) < 28 or body[6:8] not in (b"\0\1", b"\0\2"):
         return "ARP"
-    if body[7] == 1:
-        return f"ARP who has {inet_ntoa(body[24:28])}?"
-    return f"ARP {inet_ntoa(body[14:18])} is at {body[8:14].hex(':')}"
+    is_at = f"{inet_ntoa(body[14:18])} is at {body[8:14].hex(':')}"
+    if body[14:18] == body[24:28]:
+        return f"ARP announcement: {is_at}"
+    return f"ARP who has {inet_ntoa(body[24:28])}?" if body[7] == 1 else f"ARP {is_at}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from lab.scenario.compose.interpolate import interpolate
+from lab.scenario.compose.interpolate import MAX_FILLED, interpolate
 
 _LINE = re.compile(r"(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)[ \t]*(?P<sign>[=:]?)[ \t]*")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$$"}
@@ -31,7 +31,7 @@ def parse(text: str, lookup: Callable[[str], str | None], *, raw: bool = False) 
         outer = lookup(name)
         return values.get(name) if outer is None else outer
 
-    position = 0
+    position = length = 0
     while position < len(text):
         end = text.find("\n", position)
         end = len(text) if end < 0 else end
@@ -56,6 +56,9 @@ def parse(text: str, lookup: Callable[[str], str | None], *, raw: bool = False) 
             position = end + 1
         else:
             values[name], position = _value(text, match.end(), end, number, known)
+            length += len(values[name])
+            if length > MAX_FILLED:
+                raise BadLine(number, f"with its values the file is longer than {MAX_FILLED} characters")
     return values
 
 

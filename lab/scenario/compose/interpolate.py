@@ -11,6 +11,9 @@ from lab.scenario.locate import Path
 from lab.scenario.problems import Problem, path_text
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+MAX_DEPTH = 20  #: of defaults in defaults
+MAX_TEXT = 1 << 20  #: characters of one text with its values put in
+MAX_FILLED = 16 << 20  #: of all texts of a file together: values made of values grow fast
 _OPERATORS = (":-", ":?", ":+", "-", "?", "+")
 
 
@@ -18,13 +21,17 @@ class BadTemplate(Exception):
     """A text that cannot be interpolated; why is its message."""
 
 
-def interpolate(text: str, lookup: Callable[[str], str | None], unset: Callable[[str], None]) -> str:
+def interpolate(
+    text: str, lookup: Callable[[str], str | None], unset: Callable[[str], None], depth: int = 0
+) -> str:
     """`text` with values put in. `unset` is told of each name that has none and no default.
 
-    Raises `BadTemplate`: for what is no template, and for `${X:?why}` where X is missing.
+    Raises `BadTemplate`: for what is no template, for `${X:?why}` where X is missing, and beyond the bounds.
     """
+    if depth > MAX_DEPTH:
+        raise BadTemplate(f"defaults stand in defaults more than {MAX_DEPTH} times")
     parts: list[str] = []
-    position = 0
+    position = length = 0
     while (dollar := text.find("$", position)) >= 0:
         parts.append(text[position:dollar])
         rest = text[dollar + 1 :]
@@ -33,7 +40,7 @@ def interpolate(text: str, lookup: Callable[[str], str | None], unset: Callable[
             position = dollar + 2
         elif rest.startswith("{"):
             end = _closing(text, dollar + 1)
-            parts.append(_braced(text[dollar + 2 : end], lookup, unset))
+            parts.append(_braced(text[dollar + 2 : end], lookup, unset, depth))
             position = end + 1
         elif name := _NAME.match(rest):
             value = lookup(name[0])
@@ -45,6 +52,9 @@ def interpolate(text: str, lookup: Callable[[str], str | None], unset: Callable[
             raise BadTemplate(
                 f"{text[dollar : dollar + 8]!r} is no variable; for the dollar itself write '$$'"
             )
+        length += len(parts[-1])
+        if length > MAX_TEXT:
+            raise BadTemplate(f"with its values it is longer than {MAX_TEXT} characters")
     return "".join(parts) + text[position:]
 
 
@@ -61,7 +71,9 @@ def _closing(text: str, opening: int) -> int:
     raise BadTemplate("'${' without '}'; for the dollar itself write '$$'")
 
 
-def _braced(inside: str, lookup: Callable[[str], str | None], unset: Callable[[str], None]) -> str:
+def _braced(
+    inside: str, lookup: Callable[[str], str | None], unset: Callable[[str], None], depth: int
+) -> str:
     match = _NAME.match(inside)
     rest = inside[match.end() :] if match else ""
     operator = next((one for one in _OPERATORS if rest.startswith(one)), "")
@@ -73,11 +85,11 @@ def _braced(inside: str, lookup: Callable[[str], str | None], unset: Callable[[s
     name, word, value = match[0], rest[len(operator) :], lookup(match[0])
     there = bool(value) if operator.startswith(":") else value is not None
     if operator in (":-", "-"):
-        return value or "" if there else interpolate(word, lookup, unset)
+        return value or "" if there else interpolate(word, lookup, unset, depth + 1)
     if operator in (":+", "+"):
-        return interpolate(word, lookup, unset) if there else ""
+        return interpolate(word, lookup, unset, depth + 1) if there else ""
     if operator in (":?", "?") and not there:
-        why = interpolate(word, lookup, unset)
+        why = interpolate(word, lookup, unset, depth + 1)
         raise BadTemplate(f"{name} must be set" + (f": {why}" if why else ""))
     if value is None:
         unset(name)
@@ -93,6 +105,7 @@ class Variables:
     problems: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
+    filled: int = 0  #: characters put in so far
 
     def lookup(self, name: str) -> str | None:
         return self.known.get(name)
@@ -127,6 +140,9 @@ class Variables:
 
         try:
             text = interpolate(node.value, lookup, unset)
+            self.filled += len(text)
+            if self.filled > MAX_FILLED:
+                raise BadTemplate(f"with its values the file is longer than {MAX_FILLED} characters")
         except BadTemplate as error:
             self.problems.append(Problem(node.place, path_text(path), str(error)))
             return tree.Scalar(node.place, "", "")

@@ -33,7 +33,7 @@ def _no(text: str) -> Key:
 
 
 _LIMITS = "the site limits what a container may use"
-_POLICY = "the lab's policy does not allow it"
+_POLICY = "the policy does not allow it"
 _NAMES = "names are resolved by the lab: those of its hosts, and no others"
 
 TOP: Mapping[str, Key] = {
@@ -118,7 +118,7 @@ SERVICE: Mapping[str, Key] = {
     "pids_limit": _note(_LIMITS),
     "platform": _note("the engine's own is used"),
     "ports": _note("hosts reach each other at the container's port; nothing outside reaches a lab"),
-    "privileged": _note("`false` holds anyway; `true` is refused"),
+    "privileged": _no(_POLICY),
     "pull_policy": _note("an image that the engine lacks is pulled"),
     "pull_refresh_after": _note("an image that the engine lacks is pulled"),
     "restart": _note("a scenario says when a program starts again"),
@@ -142,6 +142,18 @@ SERVICE: Mapping[str, Key] = {
     "use_api_socket": _no("the engine's socket is not for what runs in a lab"),
     "volumes_from": _no("name the volume at both services"),
 }
+
+
+def refusal(name: str, key: Key) -> str:
+    """What is said of a key that cannot stand where it does."""
+    if key.text == _POLICY:
+        return f"{name} is refused: {_POLICY}"
+    if key.fate == "refused":
+        return f"{name} cannot be honoured: {key.text}"
+    if key.fate == "noted":
+        return f"{name} means nothing in a scenario: {key.text}"
+    return f"{name} is of a Compose file's service: {key.text}"
+
 
 #: Keys whose value decides: these values are refused, whatever the table says of the key.
 HOST_NAMESPACES = ("network_mode", "pid", "ipc", "uts", "userns_mode", "cgroup")

@@ -11,6 +11,7 @@ from pydantic import Discriminator, PlainValidator, Tag, WithJsonSchema
 from lab.policy import BUILD_NETWORKS
 from lab.scenario.base import AtLeastOne, AtMostOne, Model, Opt, Rule, problem, shown
 from lab.scenario.compose import keys
+from lab.scenario.compose.keys import refusal
 from lab.scenario.compose.words import (
     ByteSize,
     Command,
@@ -52,9 +53,7 @@ class ComposeModel(Model):
     def senseless(cls, keys: Collection[str]) -> list[tuple[str, str]]:
         allowed = cls.yaml_keys()
         return [
-            (key, f"{key} is Compose's and has no use here: {cls.table[key].text}")
-            for key in keys
-            if key in cls.table and key not in allowed
+            (key, refusal(key, cls.table[key])) for key in keys if key in cls.table and key not in allowed
         ]
 
 

@@ -19,7 +19,7 @@ MARK = "lab.yml"  #: the file that marks the root of a project
 
 def project_root(scenario: Path) -> Path:
     """The folder of the `lab.yml` above a scenario, else the scenario's own; links resolved."""
-    own = scenario.resolve().parent
+    own = Path(os.path.realpath(scenario)).parent
     return next((folder for folder in (own, *own.parents) if (folder / MARK).is_file()), own)
 
 
@@ -34,7 +34,7 @@ class Outside:
     root: Path
     policy: Policy = field(default_factory=Policy)
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    stored: bool = False  #: a run of the past: its files may be gone, so none is looked for
+    stored: bool = False  #: a run of the past: its files may be gone; paths stay as they are written
 
     def allowed_environment(self) -> dict[str, str]:
         return {name: self.environment[name] for name in self.policy.environment if name in self.environment}
@@ -70,20 +70,22 @@ class Outside:
             raise Refused(f"{name!r} is not the name of a file")
         if name.startswith("~"):
             raise Refused(f"{name}: a home folder is outside the project {self.root}")
-        path = Path(os.path.normpath(base / name))
         if self.stored:
-            return path
-        real = path.resolve()
+            return Path(os.path.normpath(name))
+        path = Path(os.path.normpath(base / name))
+        real = Path(os.path.realpath(path))
         if real != self.root and self.root not in real.parents:
             if real.name in ("docker.sock", "containerd.sock", "podman.sock"):
                 raise Refused(f"{name}: the engine's socket is not for what runs in a lab")
-            by = " by a link" if path.resolve() != Path(os.path.abspath(path)) else ""
+            by = " by a link" if str(real) != os.path.abspath(path) else ""
             raise Refused(f"{name}: outside the project {self.root}{by}; what a scenario uses lies inside it")
         return path
 
     def is_missing(self, path: Path) -> bool:
-        return not self.stored and not path.exists()
+        return not self.stored and not os.path.exists(path)
 
     def read(self, base: Path, name: str, shown: str) -> str:
         """The text of a file. Raises `Refused`, and `tree.Unreadable` where it is no text."""
+        if self.stored:
+            return tree.read_text(base / name, shown)
         return tree.read_text(self.find(base, name, must="file"), shown)

@@ -56,24 +56,27 @@ class Project:
     outside: Outside
     problems: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
+    unfilled: list[Problem] = field(default_factory=list)  #: texts that could not be interpolated
     services: dict[str, Service] | None = None
     networks: dict[str, Place] = field(default_factory=dict)
     profiles: frozenset[str] = frozenset()
     files: dict[Path, _File] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: Path, shown_as: str, folder: Path, outside: Outside) -> Project:
-        """The project of the file at `path`; paths in it are seen from `folder`.
+    def read(cls, path: Path, shown_as: str, outside: Outside) -> Project:
+        """The project of the file at `path`; paths in it are seen from its own folder.
 
         Raises `tree.Unreadable` where the file itself is not YAML.
         """
-        project = cls(outside)
+        project, folder = cls(outside), path.parent
         variables = project.variables(folder, (".env",))
         file = project.open(path, shown_as, folder, variables)
         if file is not None:
             active = variables.lookup("COMPOSE_PROFILES") or ""
             project.profiles = frozenset(one.strip() for one in active.split(",") if one.strip())
             project.take(file)
+        unfilled = {problem.place for problem in project.unfilled}
+        project.problems = project.unfilled + [one for one in project.problems if one.place not in unfilled]
         return project
 
     def variables(
@@ -83,11 +86,11 @@ class Project:
         result = Variables(
             dict(outer.known if outer is not None else self.outside.allowed_environment()),
             self.outside.withheld(),
-            self.problems,
+            self.unfilled,
             self.notes,
         )
         for name in names:
-            if at is None and not (folder / name).is_file():
+            if at is None and not os.path.isfile(folder / name):
                 continue
             nowhere = tree.Scalar(Place(str(folder / name), 0, 0), None, "")
             where = Where(Locator(nowhere), (), folder, self.outside, result)
@@ -142,8 +145,8 @@ class Project:
             if name in found:
                 text = f"{shown(name)} is a service of an included file too; use extends to add to it"
                 self.problems.append(Problem(key.place, key.path, text))
-            elif made is not None:
-                found[name] = Service(name, *made, key.place, key.path)
+            else:
+                found[name] = Service(name, *(made or (Part(), Extra())), key.place, key.path)
 
 
 @dataclass
@@ -272,7 +275,7 @@ class _File:
             base = self.folder
             folder = base / (keys.project_directory or os.path.dirname(name) or ".")
             where = Where(self.locator, at, base, self.project.outside, self.variables)
-            names = keys.env_file or ((".env",) if (folder / ".env").is_file() else ())
+            names = keys.env_file or ((".env",) if os.path.isfile(folder / ".env") else ())
             outer = self.variables
             inner = self.project.variables(base if keys.env_file else folder, names, outer, where)
             file = self.other(name, folder, inner, at)
@@ -285,6 +288,7 @@ class _File:
         project = self.project
         try:
             path = project.outside.find(self.folder, name, must="file")
+            path = self.folder / name if project.outside.stored else path
             if path in project.files:
                 return project.files[path]
             if len(project.files) >= MAX_FILES:
@@ -364,6 +368,9 @@ class _File:
                 at,
                 f"no service {shown(name)} in {file.path.name}: {has}{did_you_mean(name, file.names or ())}",
             )
+            return None
+        if sum(len(one.under_way) for one in self.project.files.values()) > MAX_FILES:
+            self.say(at, f"a service extends a service more than {MAX_FILES} times over")
             return None
         if name in file.under_way:
             self.say(at, f"{' → '.join([*file.under_way, name])}: a service cannot extend itself")

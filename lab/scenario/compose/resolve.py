@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -126,6 +127,8 @@ def environment(given: Mapping[str, str | None], at: Keys, where: Where) -> dict
 
 def _env_files(given: str | list[EnvFileKeys | str], where: Where) -> dict[str, str]:
     result: dict[str, str] = {}
+    if where.outside.stored:
+        return result
     for index, one in enumerate(given if isinstance(given, list) else [given]):
         keys: Keys = ("env_file", index) if isinstance(given, list) else ("env_file",)
         entry = one if isinstance(one, EnvFileKeys) else EnvFileKeys(path=one)
@@ -134,7 +137,7 @@ def _env_files(given: str | list[EnvFileKeys | str], where: Where) -> dict[str, 
         except Refused as error:
             where.say(keys, str(error))
             continue
-        if entry.required is False and not path.exists():
+        if entry.required is False and not os.path.exists(path):
             continue
         result |= read_variables(entry.path, keys, where, raw=entry.format == "raw") or {}
     return result
@@ -178,7 +181,7 @@ def _build(given: BuildKeys | str, where: Where) -> BuildPart:
             where.outside.find(folder, keys.dockerfile, must="file")
         except Refused as error:
             where.say(("build", "dockerfile"), str(error))
-    elif keys.dockerfile_inline is None and context is not None and not (folder / "Dockerfile").is_file():
+    elif keys.dockerfile_inline is None and context is not None and not os.path.isfile(folder / "Dockerfile"):
         where.say(
             at, f"{keys.context}: no Dockerfile in it; name one with dockerfile, or give dockerfile_inline"
         )

@@ -5,30 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from lab.place import Place
-from lab.scenario.base import shown
+from lab.scenario.base import Model, shown
 from lab.scenario.compose import keys as table
 from lab.scenario.compose.file_models import ComposeServiceKeys, FileKeys
 from lab.scenario.compose.models import GrantKeys
 from lab.scenario.compose.resolve import Where
 from lab.scenario.locate import Path as Keys
-from lab.scenario.model import LabKeys, Sysctls
+from lab.scenario.model import LabKeys
 from lab.scenario.problems import did_you_mean
 from lab.scenario.services import Mount, Ulimit
+from lab.scenario.sysctls import Sysctls
 
-if TYPE_CHECKING:
-    from lab.scenario.compose.project import _File
+M = TypeVar("M", bound=Model)
 
 #: The network of services that name none.
 DEFAULT = "default"
 
 
+class ComposeFile(Protocol):
+    """The file that a service stands in, as far as the service asks it."""
+
+    networks: dict[str, Place]
+
+    def judged(self, model: type[M], path: Keys, data: Any, paths: Mapping[int, Keys]) -> M | None:
+        """What stands at `path` as a model; None, and said, where it is none."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
-class Attachment:
+class OnNetwork:
     """A service on one network: by which other names it is known there."""
 
     aliases: tuple[str, ...] = ()
@@ -48,7 +58,7 @@ class Limit:
 class Extra:
     """What is not the program's; None where nothing is said."""
 
-    networks: Mapping[str, Attachment] | None = None  #: empty: it is on none
+    networks: Mapping[str, OnNetwork] | None = None  #: empty: it is on none
     hostname: str | None = None
     container_name: str | None = None
     links: tuple[str, ...] | None = None
@@ -89,17 +99,16 @@ def check_keys(data: dict[str, Any], where: Where) -> dict[str, Any]:
         elif known is None:
             where.say_key((key,), f"unknown key of a service {shown(key)}{did_you_mean(key, table.SERVICE)}")
             del data[key]
-        elif value is None and key not in ("command", "entrypoint"):
+        elif (value is None and key not in ("command", "entrypoint")) or (
+            key == "privileged" and value in (False, "false")
+        ):
             del data[key]
         elif _namespace(key, value, where) or known.fate == "refused":
             if known.fate == "refused":
-                where.say_key((key,), f"{key} {_verb(known)}: {known.text}")
+                where.say_key((key,), table.refusal(key, known))
             del data[key]
         elif known.fate == "noted":
-            if key == "privileged":
-                _privileged(value, where)
-            else:
-                where.note((key,), f"{key} means nothing here: {known.text}")
+            where.note((key,), f"{key} means nothing here: {known.text}")
             del data[key]
     build = data.get("build")
     build = build if isinstance(build, dict) else {}
@@ -117,15 +126,6 @@ def check_keys(data: dict[str, Any], where: Where) -> dict[str, Any]:
             del inner[key]
     lab_keys: dict[str, Any] = lab
     return lab_keys
-
-
-def _verb(key: table.Key) -> str:
-    return "is refused" if key.text == table._POLICY else "cannot be honoured"
-
-
-def _privileged(value: Any, where: Where) -> None:
-    if value is not False and value != "false":
-        where.say(("privileged",), f"privileged is refused: {table._POLICY}")
 
 
 def _namespace(key: str, value: Any, where: Where) -> bool:
@@ -148,7 +148,7 @@ def _namespace(key: str, value: Any, where: Where) -> bool:
 def extra_of(
     keys: ComposeServiceKeys | None,
     lab: Any,
-    file: _File,
+    file: ComposeFile,
     where: Where,
     paths: Mapping[int, Keys],
 ) -> Extra:
@@ -186,7 +186,7 @@ def _limits(keys: ComposeServiceKeys, where: Where) -> dict[str, Limit] | None:
     return {name: Limit(limit, at[name].place, at[name].path) for name, limit in keys.ulimits.items()}
 
 
-def _networks(keys: ComposeServiceKeys, file: _File, where: Where) -> dict[str, Attachment] | None:
+def _networks(keys: ComposeServiceKeys, file: ComposeFile, where: Where) -> dict[str, OnNetwork] | None:
     mode = keys.network_mode
     if mode is not None and keys.networks is not None:
         where.say_key(("networks",), "networks and network_mode exclude each other")
@@ -196,7 +196,7 @@ def _networks(keys: ComposeServiceKeys, file: _File, where: Where) -> dict[str, 
         where.say(("network_mode",), f"{shown(mode)} cannot be honoured; allowed: none, bridge")
     if keys.networks is None:
         return None
-    result: dict[str, Attachment] = {}
+    result: dict[str, OnNetwork] = {}
     for index, name in enumerate(keys.networks):
         at: Keys = ("networks", name if isinstance(keys.networks, dict) else index)
         one = keys.networks[name] if isinstance(keys.networks, dict) else None
@@ -210,7 +210,7 @@ def _networks(keys: ComposeServiceKeys, file: _File, where: Where) -> dict[str, 
             addresses := [key for key in ("ipv4_address", "ipv6_address") if getattr(one, key)]
         ):
             where.note((*at, addresses[0]), f"{addresses[0]} means nothing here: the lab gives the addresses")
-        result[name] = Attachment(() if one is None else one.aliases or (), problem.place)
+        result[name] = OnNetwork(() if one is None else one.aliases or (), problem.place)
     return result
 
 
@@ -261,7 +261,10 @@ def _grant(
     elif source.environment is not None:
         content = where.variables.lookup(source.environment)
         if content is None:
-            top.say(("environment",), where.variables.why_unset(source.environment))
+            content = ""
+            problem = where.locator.at((kind, keys.source, "environment"), "")
+            note = replace(problem, text=where.variables.why_unset(source.environment))
+            where.notes += [note] if note not in where.notes else []
     where.problems += [one for one in top.problems if one not in where.problems]
     owners: dict[str, int] = {}
     for key in ("uid", "gid"):

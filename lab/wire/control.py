@@ -32,7 +32,7 @@ class Hello:
     kernel: str  #: uname -r where tc runs
 
 
-class Session:
+class Control:
     """Requests to the wire. `run` and `ask` raise `WireError` where a line is refused."""
 
     def __init__(self, console: Console, name: str, clock: Clock) -> None:

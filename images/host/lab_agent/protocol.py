@@ -1,0 +1,108 @@
+"""The line protocol: requests from stdin to methods, replies and events to stdout, till stdin ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from .lines import LineReader, encode, write_all
+from .loop import Loop
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+STDIN, STDOUT = 0, 1
+
+Handler = Callable[[int, dict[str, Any]], Any]
+LATER = object()  #: a handler's answer: it replies by itself
+
+
+class Refused(Exception):
+    """The request cannot be done; `kind` is one word for programs."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Service:
+    """Every `op_…` method is an operation of the protocol; its value is the reply, or it replies later."""
+
+    #: Exceptions that are no bug but an answer, and the word that the reply has for each.
+    answers: tuple[tuple[type[Exception], str], ...] = ((OSError, "os"),)
+
+    def __init__(self) -> None:
+        self.loop = Loop()
+        self._requests = LineReader(STDIN)
+        self._ops: dict[str, Handler] = {
+            name.removeprefix("op_"): getattr(self, name) for name in dir(self) if name.startswith("op_")
+        }
+
+    def serve(self) -> None:
+        """Till stdin ends, or SIGTERM comes. Then everything that was started ends."""
+        signal.signal(signal.SIGTERM, lambda number, frame: self.loop.stop())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the lab's to handle
+        self.begin()
+        self.loop.read(STDIN, self._hear)
+        self.send({"event": "ready", "pid": os.getpid(), "kernel": os.uname().release})
+        try:
+            self.loop.run()
+        except BrokenPipeError:
+            pass  # the lab is gone
+        finally:
+            self.end()
+
+    def begin(self) -> None:
+        """Before the first request."""
+
+    def end(self) -> None:
+        """Ends all that was started."""
+
+    def send(self, message: dict[str, Any]) -> None:
+        write_all(STDOUT, encode(message))
+
+    def reply(self, number: int, value: Any) -> None:
+        self.send({"id": number, "ok": value})
+
+    def refuse(self, number: int, kind: str, message: str) -> None:
+        self.send({"id": number, "error": {"kind": kind, "message": message}})
+
+    def _hear(self) -> None:
+        for line in self._requests.take():
+            self._handle(json.loads(line))
+        if self._requests.ended:
+            self.loop.stop()
+
+    def _handle(self, request: dict[str, Any]) -> None:
+        number = request["id"]
+        handler = self._ops.get(request["op"])
+        kinds = tuple(kind for kind, _ in self.answers)
+        try:
+            if handler is None:
+                raise Refused("op", f"unknown operation {request['op']!r}; there are: {', '.join(self._ops)}")
+            value = handler(number, request)
+        except Refused as refused:
+            self.refuse(number, refused.kind, str(refused))
+        except kinds as problem:
+            word = next(word for kind, word in self.answers if isinstance(problem, kind))
+            self.refuse(number, word, str(problem))
+        else:
+            if value is not LATER:
+                self.reply(number, value)
+
+
+def signal_of(name: str) -> signal.Signals:
+    """`KILL` or `SIGKILL`. Raises `Refused` where there is no such signal."""
+    try:
+        return signal.Signals[name if name.startswith("SIG") else "SIG" + name]
+    except KeyError as error:
+        raise Refused("signal", f"{name!r} is not a signal: KILL, TERM, STOP, CONT …") from error
+
+
+def prepare_environment() -> None:
+    """PATH with the folders of system tools, and a working directory that is no one's."""
+    for folder in ("/usr/sbin", "/sbin"):
+        if folder not in os.environ.get("PATH", PATH).split(":"):
+            os.environ["PATH"] = os.environ.get("PATH", PATH) + ":" + folder
+    os.chdir("/")  # where programs begin; the agent's own modules are loaded by now

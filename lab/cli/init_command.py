@@ -1,0 +1,26 @@
+"""`lab init`: the first files of a project of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("init")
+@click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path), default=Path())
+def command(folder: Path) -> None:
+    """Write a first scenario, its schema, lab.yml and CI files (GitHub, GitLab) into DIR, by default here.
+
+    The CI files install this version of the lab, and keep its images between runs. What is there already is
+    left alone.
+    """
+    from lab.project import begin
+
+    begun = begin(folder)
+    for path in begun.written:
+        click.echo(f"wrote {path}")
+    for path in begun.left_alone:
+        click.echo(f"left alone {path}: it is there already")
+    enter = "" if folder == Path() else f"cd {folder} && "
+    click.echo(f"next: {enter}lab run scenarios/first.yml")

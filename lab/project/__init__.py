@@ -1,0 +1,99 @@
+"""What a user's own project begins with: the first files of `lab init`, and its copy of the schema.
+
+Nothing that is there is ever overwritten, but the schema, which is generated and is written again on request.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import __version__
+from lab.errors import UsageError
+from lab.resources import PROJECT_TEMPLATES
+from lab.scenario.schema import ID, schema_text
+
+#: Where the schema is in a project: the first line of scenarios/first.yml leads there.
+SCHEMA = Path("schema") / ID
+
+#: The files of a project, and the template of each.
+TEMPLATES = {
+    Path("scenarios/first.yml"): "first.yml",
+    Path("lab.yml"): "lab.yml",
+    Path(".github/workflows/lab.yml"): "github.yml",
+    Path(".gitlab-ci.yml"): "gitlab.yml",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What `begin` did, each path seen from where the command is given."""
+
+    written: tuple[Path, ...]
+    left_alone: tuple[Path, ...]  #: there already
+
+
+def begin(folder: Path) -> Begun:
+    """Writes the first files of a project into `folder`, which is made where it is not there.
+
+    A file that is there already stays as it is. Raises `UsageError` where a file cannot be written.
+    """
+    texts = {path: _template(name) for path, name in TEMPLATES.items()} | {SCHEMA: schema_text()}
+    written: list[Path] = []
+    left_alone: list[Path] = []
+    for path, text in texts.items():
+        target = folder / path
+        (written if _write_new(target, text) else left_alone).append(target)
+    return Begun(tuple(written), tuple(left_alone))
+
+
+def write_schema(path: Path) -> None:
+    """Writes the schema of this version, in place of an older one.
+
+    Raises `UsageError` where the file cannot be written, or where it is there and is something else.
+    """
+    if path.exists() and not _is_schema(path):
+        raise UsageError(
+            f"{path}: is there and is not the schema of scenarios",
+            hint=f"name another file, for example: lab schema --write {SCHEMA}",
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(schema_text(), encoding="utf-8")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _template(name: str) -> str:
+    text = (PROJECT_TEMPLATES / name).read_text(encoding="utf-8")
+    return text.replace("@VERSION@", __version__)
+
+
+def _write_new(path: Path, text: str) -> bool:
+    """False where something is there, a dangling link too: then it stays."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        if path.is_symlink() or path.is_file():
+            return False
+        raise UsageError(f"{path}: cannot be written: a folder or a file is in its way") from None
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    return True
+
+
+def _unwritable(path: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"{path}: cannot be written: {error.strerror}", hint="name a folder that can be written"
+    )
+
+
+def _is_schema(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("$id") == ID
