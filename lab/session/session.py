@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future, wait
 from pathlib import Path
@@ -30,6 +32,17 @@ from lab.tolerance import Tolerance
 from lab.verdict import Finding
 
 _FOR_EVER = 1 << 62  #: ns: for so long no packet has been seen where there is no host
+
+
+class _Kept:
+    """A folder that is there for as long as somebody holds this."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="lab-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+    def let_go(self) -> None:
+        """Called for a capture that is no more; what was held for it is held no longer."""
 
 
 class Session:
@@ -149,9 +162,12 @@ class Session:
 
     def snapshot(self) -> Evidence:
         """The evidence so far; everything goes on. Settle before, or what is in flight counts as lost."""
-        with tempfile.TemporaryDirectory(prefix="lab-") as name:
-            folder = make_case_folder(Path(name))
-            return collect(self.bed, self.record, self._before, self.tolerance, folder, final=False)
+        kept = _Kept()
+        folder = make_case_folder(kept.path)
+        evidence = collect(self.bed, self.record, self._before, self.tolerance, folder, final=False)
+        for capture in evidence.captures.values():
+            weakref.finalize(capture, kept.let_go)  # frames are read from the file, when they are asked for
+        return evidence
 
     def judge(self, checks: Sequence[Check], evidence: Evidence) -> tuple[Finding, ...]:
         """One finding for each check, in order."""
