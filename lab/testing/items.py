@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
@@ -17,10 +18,12 @@ from lab.errors import LabError
 from lab.result import SCENARIO_FILE, Result
 from lab.scenario import tree
 from lab.scenario.load import LAB_KEY, Case, load
-from lab.site import load_site
+from lab.site import Site, load_site
 from lab.verdict import Verdict
 
 LOG = "logs/lab.log"  #: what every run folder has from its begin on
+
+_TAGS = pytest.StashKey[set[str]]()
 
 
 def is_scenario(path: Path) -> bool:
@@ -39,12 +42,17 @@ def matches(path: Path, root: Path, globs: Iterable[str]) -> bool:
     return any(fnmatch(str(inside), glob) or inside.match(glob) for glob in globs)
 
 
+@functools.cache
+def _site() -> Site:
+    return load_site()
+
+
 class ScenarioFile(pytest.File):
     """A scenario file; one that is broken is one item, which fails with all that is wrong."""
 
     def collect(self) -> Iterator[pytest.Item]:
         try:
-            cases = load(_shown(self.path), policy=load_site().policy)
+            cases = load(_shown(self.path), policy=_site().policy)
         except LabError as error:
             yield Broken.from_parent(self, name=self.path.stem, error=error)
             return
@@ -87,8 +95,11 @@ class CaseItem(pytest.Item):
         super().__init__(**more)
         self.case = case
         self.lab_alone = case.scenario.alone
+        known = self.config.stash.setdefault(_TAGS, set())
         for tag in case.scenario.tags:
-            self.config.addinivalue_line("markers", f"{tag}: a tag of scenarios")  # --strict-markers takes it
+            if tag not in known:
+                known.add(tag)  # --strict-markers takes what is registered
+                self.config.addinivalue_line("markers", f"{tag}: a tag of scenarios")
             if not tag.startswith("_"):
                 self.add_marker(tag)
 
@@ -99,7 +110,7 @@ class CaseItem(pytest.Item):
         from lab.session.folder import make_case_folder, make_folder, new_run_id
         from lab.testing.labs import facts, pause, require_engine
 
-        option, site = self.config.getoption, load_site()
+        option, site = self.config.getoption, _site()
         runner = require_engine(
             lambda: case_runner(
                 site,

@@ -14,7 +14,7 @@ import pytest
 import lab.runner.finishing
 import lab.session.session
 import lab.testing.items
-import lab.testing.labs  # noqa: F401 - pytester forgets what is first imported inside it; so it is here
+import lab.testing.labs  # pytester forgets what is first imported inside it, so it is imported here
 from lab.api.engine import NoEngine, Opened
 from tests.unit.fake_lab import IMAGES, FakeLab, at, dies
 
@@ -39,6 +39,7 @@ ALONE = 'lab: 1\nalone: true\nsteps:\n  - {do: connect, at: client, to: "server:
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeLab]:
     """An engine in memory under everything that the plugin starts; at the end nothing may be left on it."""
     monkeypatch.setenv("LAB_STATE", str(tmp_path / "state"))
+    lab.testing.items._site.cache_clear()
     made = FakeLab({})
     on = Opened(made.engine, made.engine, IMAGES, made.engine.info(), lambda: None)
     monkeypatch.setattr("lab.api.up.opened", lambda site: on)
