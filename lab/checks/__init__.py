@@ -13,6 +13,7 @@ from lab.checks.connection import judge_close, judge_handshake
 from lab.checks.data import judge_bytes
 from lab.checks.host import judge_counter, judge_state
 from lab.checks.order import judge_order
+from lab.checks.recorded import judge_call_check
 from lab.checks.schedule import judge_schedule
 from lab.checks.service import judge_log, judge_service
 from lab.checks.value import judge_value
@@ -28,6 +29,7 @@ from lab.evidence.store import Evidence
 from lab.patterns import PatternTooSlow
 from lab.scenario.checks import (
     BytesCheck,
+    CallCheck,
     Check,
     CloseCheck,
     CounterCheck,
@@ -67,6 +69,7 @@ JUDGES: Mapping[type[Check], Judge] = {
     ServiceCheck: judge_service,
     LogCheck: judge_log,
     ValueCheck: judge_value,
+    CallCheck: judge_call_check,
 }
 
 

@@ -13,7 +13,7 @@ from lab.report import render
 from lab.result import Result
 from lab.scenario.load import load_all
 from lab.verdict import Verdict
-from tests.lab.commands import ROOT, lab, results, start
+from tests.lab.commands import ROOT, SCENARIOS, lab, results, start
 
 pytestmark = pytest.mark.docker
 
@@ -108,14 +108,20 @@ def test_a_killed_lab_leaves_no_service(images: Images, engine: DockerEngine, tm
     file = tmp_path / "long.yml"
     file.write_text(
         "lab: 1\nhosts:\n  web:\n    service: {command: [sh, -c, 'echo up; sleep 60'], ready: {log: /up/},"
-        " volumes: ['data:/data']}\nsteps:\n  - {do: sleep, for: 30s}\n"
+        " volumes: ['/data']}\nsteps:\n  - {do: sleep, for: 30s}\n"
     )
-    running = start("run", file, "--out", tmp_path / "out")
-    assert running.stderr is not None
-    while "steps begin" not in (line := running.stderr.readline()):
-        assert line, "it ended before its steps began"
-    running.send_signal(signal.SIGKILL)
-    running.communicate(timeout=30)
-    assert lab("clean").exit_code == 0
-    mine = [one.name for one in engine.containers({"lab.pid": str(running.pid)})]
-    assert mine + [one.name for one in engine.volumes({"lab.pid": str(running.pid)})] == []
+    with start("run", "--verbose", file, "--out", tmp_path / "out") as running:
+        assert running.stderr is not None
+        said = ""
+        while "steps begin" not in said:
+            line = running.stderr.readline()
+            assert line, f"it ended before its steps began: {said}"
+            said += line
+        running.send_signal(signal.SIGKILL)
+        running.communicate(timeout=30)
+    mine = {"lab.pid": str(running.pid)}
+    assert {one.labels["lab.role"] for one in engine.containers(mine)} >= {"host", "service", "wire"}
+    assert len(engine.volumes(mine)) == 1
+    assert lab("run", SCENARIOS / "truncated-recv.yml", "--out", tmp_path / "out").exit_code == 0
+    assert [one.name for one in engine.containers(mine)] == []
+    assert [one.name for one in engine.volumes(mine)] == []
