@@ -5,7 +5,7 @@ Nothing here touches an engine: a stored run is judged exactly as a live one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lab.checks import judge_checks
@@ -124,8 +124,14 @@ def live_findings(findings: Sequence[Finding], scenario: Scenario) -> tuple[Find
     return tuple(
         replace(finding, place=steps[finding.source].place) if finding.source in steps else finding
         for finding in findings
-        if finding.name.endswith(LIVE_ONLY)
+        if finding.name.endswith(LIVE_ONLY) or _of_no_file(finding, steps)
     )
+
+
+def _of_no_file(finding: Finding, steps: Mapping[str, Step]) -> bool:
+    """What a program did and judged in the lab: no scenario tells it again."""
+    told = finding.source in steps or finding.source.startswith("checks[") or finding.name == "service.end"
+    return not told
 
 
 #: How the names of findings end that only a live run can make.
