@@ -11,6 +11,7 @@ from lab.checks.common import HasPlace, Held, allowed, failed, found, hold_time,
 from lab.checks.parting import first_difference, parting
 from lab.evidence.model import CallRecord, RunRecord
 from lab.limits import REACHED
+from lab.patterns import PatternTooSlow
 from lab.quantities import duration
 from lab.scenario.base import Model
 from lab.scenario.expects import Expect, HexValue, RunExpect
@@ -301,31 +302,35 @@ def judge_run(
     *,
     rtt: Duration | None = None,
     tolerance: Tolerance | None = None,
+    end_elsewhere: bool = False,
 ) -> tuple[Finding, ...]:
-    """One finding for each key of `expect`; and one for a program that could not start or did not end.
+    """One finding for each key of `expect`; and one for a program that ended as nobody said it would.
 
-    Text is equal but for newlines at the end (a program's last line has one, a scenario's text has none);
-    `/regex/` is found anywhere.
+    `end_elsewhere`: another step (a background run and its `await`) says how it is to end. Text is equal but
+    for newlines at the end (a program's last line has one, a scenario's text has none); `/regex/` is found
+    anywhere.
     """
     program = record.command[0] if record.command else "the program"
-    if step.expect is not None and step.expect.any and record.error in (None, "timeout"):
+    if step.expect is not None and step.expect.any and record.error in (None, "timeout", "killed"):
         return ()
-    if record.error is not None:
-        if record.error == "timeout":
-            what = "ran out of time"
-        elif REACHED in record.error:
-            what = f"was stopped: {record.error}"
-        else:
-            what = f"did not run: {record.error}"
+    expect = step.expect or RunExpect()
+    wanted_error = expect.error
+    if isinstance(expect, Expect):  # an `await` of `elapsed` or `error` alone does not tell what it awaits
+        expect = RunExpect() if expect.elapsed is None else RunExpect(elapsed=expect.elapsed)
+    if record.error not in (None, "timeout", "killed"):
+        what = f"was stopped: {record.error}" if REACHED in record.error else f"did not run: {record.error}"
         return (failed(step, "run.error", "a program that runs", record.error, f"{program} {what}"),)
-    expect = step.expect
-    if isinstance(expect, Expect):  # an `await` that asks for `elapsed` alone does not tell what it awaits
-        expect = RunExpect(elapsed=expect.elapsed)
-    if expect is None:
-        return ()
     findings: list[Finding] = []
-    if expect.exit is not None:
+    if wanted_error is not None:
+        findings.append(_run_error(step, record, wanted_error, program))
+    elif expect.exit is not None:
         findings.append(_exit(step, record, expect.exit))
+    elif not end_elsewhere:
+        if record.error == "timeout":
+            reason = f"{program} ran out of time"
+            findings.append(failed(step, "run.error", "an end in time", "timeout", reason))
+        elif record.exit_code != 0 and record.ended_by is None:
+            findings.append(_exit(step, record, Range(0, 0)))
     if expect.elapsed is not None:
         took = record.end_mono_ns - record.start_mono_ns
         held = hold_elapsed(expect.elapsed, took, rtt, tolerance or Tolerance(), program)
@@ -337,7 +342,12 @@ def judge_run(
         if wanted is None:
             continue
         actual = _output(output)
-        if wanted.holds(output):
+        try:
+            holds = wanted.holds(output)
+        except PatternTooSlow as error:
+            findings.append(failed(step, f"run.{name}", str(wanted), actual, str(error)))
+            continue
+        if holds:
             findings.append(passed(step, f"run.{name}", str(wanted), actual))
         else:
             differs = "holds nothing that matches" if wanted.regex else "is not"
@@ -346,9 +356,34 @@ def judge_run(
     return tuple(findings)
 
 
+def _run_error(step: Expecting, record: RunRecord, wanted: str, program: str) -> Finding:
+    """Against `killed` or `timeout`. Killed is what a step ended, or the power that it took."""
+    if record.error is not None:
+        actual = record.error
+    elif record.ended_by:
+        actual = "killed"
+    else:
+        actual = _ended(record)
+    if actual == wanted:
+        by = f" by {record.ended_by}" if record.ended_by else ""
+        return passed(step, "run.error", wanted, f"{actual}{by}")
+    ended = "; the lab ended it after the steps" if record.ended_by == "" else ""
+    reason = f"{program} was to end by {wanted}, and not with {actual}{ended}"
+    return failed(step, "run.error", wanted, actual, reason)
+
+
+def _ended(record: RunRecord) -> str:
+    code = record.exit_code
+    if record.error == "timeout":
+        return "it ran out of time"
+    if code is None:
+        return record.error or "it did not end"
+    return str(code) if code >= 0 else f"killed by signal {-code}"
+
+
 def _exit(step: Expecting, record: RunRecord, wanted: Range) -> Finding:
     code = record.exit_code
-    actual = "it did not end" if code is None else str(code) if code >= 0 else f"killed by signal {-code}"
+    actual = _ended(record)
     if code is not None and wanted.holds(code):
         return passed(step, "run.exit", str(wanted), actual)
     tail = record.stderr.strip().splitlines()[-1:]

@@ -121,6 +121,11 @@ def read_sweep(node: tree.Node | None, problems: list[Problem]) -> dict[str, lis
         items = entry.node.items if isinstance(entry.node, tree.Sequence) else (entry.node,)
         if not items:
             problems.append(Problem(entry.node.place, path, "the list is empty; give one value or more"))
+        if len(items) > MAX_CASES:
+            text = f"{len(items):,} values; at most {MAX_CASES:,} cases are allowed"
+            problems.append(Problem(entry.node.place, path, text))
+            sweep[name] = []
+            continue
         values: list[Param] = []
         for index, item in enumerate(items):
             param = Param(_label(item), plain_data(item))

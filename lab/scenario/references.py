@@ -21,6 +21,7 @@ from lab.scenario.problems import Problem, did_you_mean, nearest
 from lab.scenario.quantities import is_host_name
 from lab.scenario.steps import STEPS, Accept, Bind, Call, Connect, Listen, Sendto, Socket, Step
 
+MAX_SOCKETS = 100_000  #: of a scenario, by the counts of its `socket` steps
 _HOST = re.compile(r"([^:\[\]]+)(?::|\Z)")
 _WITH_DATA = ("recv", "recv_exactly", "peek", "recvfrom", "drain", "send", "sendall", "sendto")
 
@@ -85,6 +86,7 @@ class _Names:
     hosts: tuple[str, ...] | None
     locator: Locator
     problems: list[Problem] = field(default_factory=list)
+    many: int = 0  #: sockets that steps with a `count` have made
     ids: dict[str, _Known] = field(default_factory=dict)
     sockets: dict[tuple[str, str], dict[str, str | None]] = field(default_factory=dict)  #: name → kind
     processes: set[tuple[str, str]] = field(default_factory=set)
@@ -247,7 +249,14 @@ class _Names:
         kind = item.text("kind") or ("tcp" if item.cls in (Socket, Bind, Listen, Connect) else None)
         count = item.get("count")
         if item.cls is Socket and isinstance(count, int):
-            sockets.update({f"{name}{number}": kind for number in range(min(count, 10_000))})
+            self.many += max(count, 0)
+            if self.many > MAX_SOCKETS:
+                self.say(
+                    (*item.path, item.key("count") or "count"),
+                    f"the scenario makes {self.many:,} sockets by then; at most {MAX_SOCKETS:,} are allowed",
+                )
+                return
+            sockets.update({f"{name}{number}": kind for number in range(count)})
         else:
             sockets[name] = kind
 
@@ -326,7 +335,7 @@ class _Names:
         at, process = item.text("at"), item.text("process")
         if process is None or at is None or not self.is_host(at) or (at, process) in self.processes:
             return
-        there = [name for host, name in self.processes if host == at]
+        there = sorted(name for host, name in self.processes if host == at)
         has = f"allowed: {self.few(there)}" if there else "it has none"
         text = f"no step has a process {process!r} at {at}; {has}{self.hint(process, there)}"
         self.say((*item.path, item.key("process") or "process"), text)
@@ -443,9 +452,7 @@ class _Names:
             return
         if not is_host_name(name):
             return  # not even a name: its own value says so
-        self.say(
-            path, f"no host {shown(name)}; allowed: {', '.join(self.hosts)}{self.hint(name, self.hosts)}"
-        )
+        self.say(path, f"no host {shown(name)}; allowed: {few(self.hosts)}{self.hint(name, self.hosts)}")
 
 
 def few(names: Iterable[str]) -> str:

@@ -35,7 +35,7 @@ TRACE = "recording the socket calls of programs"
 IPV6 = "IPv6"
 
 #: What is refused as not yet supported.
-NOT_YET = frozenset({RUN_IN, RUN_AS, RUN_ERROR, FILES, RECORD, VALUE_CHECK, TIMER, NETWORKS, TRACE, IPV6})
+NOT_YET = frozenset({TRACE, IPV6})
 
 
 @dataclass(frozen=True, slots=True)
