@@ -252,9 +252,10 @@ class Call:
         """Make the call; the record of how it went."""
         try:
             function(self)
-        except TimedOut:
+        except TimedOut as error:
             limit = (self._limit_ns or 0) / 1e9
-            self.fail("timeout", None, f"the socket's own time-out of {limit:g} s ran out")
+            more = f"; {error}" if error.args else ""
+            self.fail("timeout", None, f"the socket's own time-out of {limit:g} s ran out{more}")
         except Cancelled:
             self.fail("cancelled", None, "the lab ended the wait")
         except EndOfStream as error:
