@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cached_property
+from functools import cache, cached_property
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
@@ -52,32 +52,38 @@ class _Kind:
 
     name: str
     field: str
-    adapter: TypeAdapter[Any]
+    record: type[Any]
     at: Callable[[Any], int] | None = None
     shape: str = "tuple"  #: tuple, mapping (by the record's host or name), or one
 
 
 _KINDS = (
-    _Kind("host", "hosts", TypeAdapter(model.HostFacts), shape="mapping"),
-    _Kind("tolerance", "tolerance", TypeAdapter(Tolerance), shape="one"),
-    _Kind("wire", "wire", TypeAdapter(model.WireFacts), shape="one"),
-    _Kind("capture", "captures", TypeAdapter(model.CaptureFacts)),
-    _Kind("counters", "counters", TypeAdapter(model.CounterRecord), shape="mapping"),
-    _Kind("stream", "streams", TypeAdapter(model.StreamRecord)),
-    _Kind("step", "steps", TypeAdapter(model.StepRecord), lambda r: r.start_wall_ns),
-    _Kind("wire event", "wire_events", TypeAdapter(model.WireEvent), lambda r: r.wall_ns),
-    _Kind("call", "calls", TypeAdapter(model.CallRecord), lambda r: r.start_wall_ns),
-    _Kind("run", "runs", TypeAdapter(model.RunRecord), lambda r: r.start_wall_ns),
+    _Kind("host", "hosts", model.HostFacts, shape="mapping"),
+    _Kind("tolerance", "tolerance", Tolerance, shape="one"),
+    _Kind("wire", "wire", model.WireFacts, shape="one"),
+    _Kind("capture", "captures", model.CaptureFacts),
+    _Kind("counters", "counters", model.CounterRecord, shape="mapping"),
+    _Kind("stream", "streams", model.StreamRecord),
+    _Kind("step", "steps", model.StepRecord, lambda r: r.start_wall_ns),
+    _Kind("wire event", "wire_events", model.WireEvent, lambda r: r.wall_ns),
+    _Kind("call", "calls", model.CallRecord, lambda r: r.start_wall_ns),
+    _Kind("run", "runs", model.RunRecord, lambda r: r.start_wall_ns),
     _Kind(
         "service",
         "services",
-        TypeAdapter(model.ServiceRecord),
+        model.ServiceRecord,
         lambda r: r.started_wall_ns or r.ended_wall_ns or 0,
     ),
-    _Kind("log", "logs", TypeAdapter(model.LogRecord), lambda r: r.wall_ns),
-    _Kind("state", "states", TypeAdapter(model.StateSample), lambda r: r.wall_ns),
+    _Kind("log", "logs", model.LogRecord, lambda r: r.wall_ns),
+    _Kind("state", "states", model.StateSample, lambda r: r.wall_ns),
 )
 _BY_NAME = {kind.name: kind for kind in _KINDS}
+
+
+@cache
+def _adapter(record: type[Any]) -> TypeAdapter[Any]:
+    """Built when it is first needed: all of them take 20 to 45 ms, a run has a few kinds."""
+    return TypeAdapter(record)
 
 
 def _plain(value: object) -> Json:
@@ -131,7 +137,7 @@ def write_records(folder: Path, records: Records) -> Path:
     with path.open("w", encoding="utf-8", errors="surrogatepass") as file:
         file.write(json.dumps({"kind": "lab events", "version": EVENTS_VERSION}) + "\n")
         for kind, record in _lines(records):
-            fields = kind.adapter.dump_python(record, exclude_defaults=kind.name != "tolerance")
+            fields = _adapter(kind.record).dump_python(record, exclude_defaults=kind.name != "tolerance")
             if "kind" in fields:
                 fields[_OWN_KIND] = fields.pop("kind")
             line = {"kind": kind.name, **fields}
@@ -169,7 +175,7 @@ def _assemble(path: Path, file: Iterable[str]) -> Records:
                 line["data"] = _bytes(line["data"])
             if name == "host" and "attachments" not in line:
                 line = _attached(line)
-            held.setdefault(kind.field, []).append(kind.adapter.validate_python(line))
+            held.setdefault(kind.field, []).append(_adapter(kind.record).validate_python(line))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
