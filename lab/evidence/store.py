@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cache, cached_property
+from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class Evidence:
         return Trace.build(self.captures, self.records)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Kind:
     """How one kind of line maps to a field of `Records`; without `at` it stands before the timed ones."""
 
@@ -55,6 +55,11 @@ class _Kind:
     record: type[Any]
     at: Callable[[Any], int] | None = None
     shape: str = "tuple"  #: tuple, mapping (by the record's host or name), or one
+
+    @cached_property
+    def adapter(self) -> TypeAdapter[Any]:
+        """Built when it is first needed: all of them take 20 to 45 ms, and a run has a few kinds."""
+        return TypeAdapter(self.record)
 
 
 _KINDS = (
@@ -78,12 +83,6 @@ _KINDS = (
     _Kind("state", "states", model.StateSample, lambda r: r.wall_ns),
 )
 _BY_NAME = {kind.name: kind for kind in _KINDS}
-
-
-@cache
-def _adapter(record: type[Any]) -> TypeAdapter[Any]:
-    """Built when it is first needed: all of them take 20 to 45 ms, a run has a few kinds."""
-    return TypeAdapter(record)
 
 
 def _plain(value: object) -> Json:
@@ -137,7 +136,7 @@ def write_records(folder: Path, records: Records) -> Path:
     with path.open("w", encoding="utf-8", errors="surrogatepass") as file:
         file.write(json.dumps({"kind": "lab events", "version": EVENTS_VERSION}) + "\n")
         for kind, record in _lines(records):
-            fields = _adapter(kind.record).dump_python(record, exclude_defaults=kind.name != "tolerance")
+            fields = kind.adapter.dump_python(record, exclude_defaults=kind.name != "tolerance")
             if "kind" in fields:
                 fields[_OWN_KIND] = fields.pop("kind")
             line = {"kind": kind.name, **fields}
@@ -175,7 +174,7 @@ def _assemble(path: Path, file: Iterable[str]) -> Records:
                 line["data"] = _bytes(line["data"])
             if name == "host" and "attachments" not in line:
                 line = _attached(line)
-            held.setdefault(kind.field, []).append(_adapter(kind.record).validate_python(line))
+            held.setdefault(kind.field, []).append(kind.adapter.validate_python(line))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))

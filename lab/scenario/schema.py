@@ -31,9 +31,8 @@ def schema_text() -> str:
 
 def schema() -> Schema:
     """The JSON Schema (draft 2020-12) of a scenario file."""
-    _, whole = models_json_schema(
-        [(cls, "validation") for cls in (ScenarioFile, *STEPS.values(), *CHECKS.values())], by_alias=True
-    )
+    parts: list[type[Model]] = [ScenarioFile, *STEPS.values(), *CHECKS.values()]
+    _, whole = models_json_schema([(cls, "validation") for cls in parts], by_alias=True)
     models = {cls.__name__: cls for cls in _subclasses(Model)}
     # What is no model has a schema of its own at each place; nothing refers to its definition.
     defs: Schema = {name: one for name, one in whole["$defs"].items() if name in models}
