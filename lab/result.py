@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +16,7 @@ from lab.errors import UsageError
 from lab.evidence.model import LinkProof, StreamRecord
 from lab.files import read_bounded, write_whole
 from lab.place import Place
+from lab.plain import plain
 from lab.verdict import Finding, Verdict
 
 RESULT_VERSION = 1
@@ -119,7 +121,8 @@ def _adapter() -> TypeAdapter[Result]:
 def write_result(folder: Path, result: Result) -> Path:
     """Writes `result.json` into a run folder; its path."""
     path = folder / RESULT_FILE
-    write_whole(path, _adapter().dump_json(result, indent=2) + b"\n")
+    text = json.dumps(plain(result), indent=2, ensure_ascii=False, default=str)
+    write_whole(path, text + "\n")
     return path
 
 

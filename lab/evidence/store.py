@@ -27,6 +27,7 @@ from lab.evidence.packets import Capture
 from lab.evidence.reader import read_capture
 from lab.evidence.trace import Trace
 from lab.files import inside, open_regular
+from lab.plain import plain
 from lab.tolerance import Tolerance
 
 EVENTS_FILE = "events.jsonl"
@@ -140,7 +141,7 @@ def write_records(folder: Path, records: Records) -> Path:
     with path.open("w", encoding="utf-8", errors="surrogatepass") as file:
         file.write(json.dumps({"kind": "lab events", "version": EVENTS_VERSION}) + "\n")
         for kind, record in _lines(records):
-            fields = kind.adapter.dump_python(record, exclude_defaults=kind.name != "tolerance")
+            fields = plain(record, defaults=kind.name == "tolerance")
             if "kind" in fields:
                 fields[_OWN_KIND] = fields.pop("kind")
             line = {"kind": kind.name, **fields}
