@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from lab.errors import UsageError
 from lab.evidence.model import LinkProof, StreamRecord
+from lab.files import RESULT, read_bytes, replacing
 from lab.place import Place
 from lab.verdict import Finding, Verdict
 
@@ -116,19 +117,24 @@ def _adapter() -> TypeAdapter[Result]:
 def write_result(folder: Path, result: Result) -> Path:
     """Writes `result.json` into a run folder; its path."""
     path = folder / RESULT_FILE
-    path.write_bytes(_adapter().dump_json(result, indent=2) + b"\n")
+    with replacing(path) as file:
+        file.write(_adapter().dump_json(result, indent=2) + b"\n")
     return path
 
 
 def read_result(folder: Path) -> Result:
     """Reads a run folder's `result.json`. Raises `UsageError` where there is none or it is not one."""
     path = folder / RESULT_FILE
-    if not path.is_file():
+    try:
+        raw = read_bytes(path, RESULT, folder)
+    except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"{folder}: no {RESULT_FILE} in it: not a run folder", hint="look in runs/, or at runs/latest"
-        )
+        ) from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        result = _adapter().validate_json(path.read_bytes())
+        result = _adapter().validate_json(raw)
     except ValidationError as error:
         raise UsageError(
             f"{path}: not a result of version {RESULT_VERSION}: {error.errors()[0]['msg']}"

@@ -56,6 +56,9 @@ def _frames(window: Window, frames: RawFrames, order: str, unit: int) -> None:
             if held > LARGEST:
                 frames.note = f"rubbish at byte {base + at}: a packet of {held} bytes"
             break
+        if not held and not length:  # a hole in the file: 100 MB would be six million packets of nothing
+            frames.note = f"rubbish at byte {base + at}: a packet of nothing"
+            break
         t_ns(seconds * 1_000_000_000 + fraction * unit)
         offset(base + start)
         captured(held)

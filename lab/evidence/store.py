@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
+from io import BufferedReader, TextIOWrapper
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from lab.evidence.model import Json, Records
 from lab.evidence.packets import Capture
 from lab.evidence.reader import read_capture
 from lab.evidence.trace import Trace
+from lab.files import EVENTS, opened, replacing
 from lab.tolerance import Tolerance
 
 EVENTS_FILE = "events.jsonl"
@@ -128,7 +130,7 @@ def _lines(records: Records) -> Iterator[tuple[_Kind, Any]]:
 def write_records(folder: Path, records: Records) -> Path:
     """Writes `events.jsonl` into a run folder; its path."""
     path = folder / EVENTS_FILE
-    with path.open("w", encoding="utf-8", errors="surrogatepass") as file:
+    with replacing(path) as raw, TextIOWrapper(raw, encoding="utf-8", errors="surrogatepass") as file:
         file.write(json.dumps({"kind": "lab events", "version": EVENTS_VERSION}) + "\n")
         for kind, record in _lines(records):
             fields = kind.adapter.dump_python(record, exclude_defaults=kind.name != "tolerance")
@@ -143,21 +145,22 @@ def read_records(folder: Path) -> Records:
     """Raises `UsageError` where the folder has no `events.jsonl`, or it is broken or of another version."""
     path = folder / EVENTS_FILE
     try:
-        with path.open(encoding="utf-8", errors="surrogatepass") as file:
+        with opened(path, EVENTS, folder) as raw, BufferedReader(raw) as file:
             return _assemble(path, file)
     except FileNotFoundError as error:
         raise UsageError(
             f"{folder}: no {EVENTS_FILE} in it: not a run folder", hint="look in runs/, or at runs/latest"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{path}: cannot be read: {why}") from error
 
 
-def _assemble(path: Path, file: Iterable[str]) -> Records:
+def _assemble(path: Path, file: Iterable[bytes]) -> Records:
     held: dict[str, list[Any]] = {}
     for number, text in enumerate(file, 1):
         try:
-            line = json.loads(text)
+            line = json.loads(text.decode("utf-8", "surrogatepass"))
             name = line.pop("kind")
             if number == 1:
                 _check_version(path, name, line)
@@ -174,7 +177,7 @@ def _assemble(path: Path, file: Iterable[str]) -> Records:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise UsageError(f"{path}:{number}: {name}: {where}: {first['msg']}") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(f"{path}:{number}: not a line of events: {error}") from error
     if not held:
         raise UsageError(f"{path}: no events in it")
@@ -219,7 +222,7 @@ def load_captures(folder: Path, records: Records) -> dict[str, Capture]:
             raise UsageError(
                 f"{folder}: two capture files of {facts.host}: {paths[facts.host]} and {facts.path}"
             )
-    return {host: read_capture(folder / path, host) for host, path in paths.items()}
+    return {host: read_capture(folder / path, host, root=folder) for host, path in paths.items()}
 
 
 def load_evidence(folder: Path) -> Evidence:

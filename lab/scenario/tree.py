@@ -16,10 +16,11 @@ from typing import Any
 
 import yaml
 
+from lab.files import TEXT, Unfit, read_bytes
 from lab.place import Place
 from lab.scenario.problems import Problem, path_text
 
-MAX_BYTES = 4 << 20
+MAX_BYTES = TEXT
 MAX_DEPTH = 60
 MAX_VALUES = 100_000  #: after aliases are expanded
 
@@ -79,21 +80,20 @@ class Unreadable(Exception):
         self.problem = problem
 
 
-def read_text(path: Path, shown: str) -> str:
-    """The text of a file. Raises `Unreadable` where it is not there or not text."""
+def read_text(path: Path, shown: str, root: Path | None = None) -> str:
+    """The text of a file, of one below `root` where that is given, wherever links lead.
+
+    Raises `Unreadable` where it is not there, not a regular file, too large or not text.
+    """
     nowhere = Place(shown, 0, 0)
     try:
-        raw = path.read_bytes()
+        raw = read_bytes(path, MAX_BYTES, root)
     except FileNotFoundError:
         raise Unreadable(Problem(nowhere, "", "no such file")) from None
-    except IsADirectoryError:
-        raise Unreadable(Problem(nowhere, "", "a folder, not a file")) from None
+    except Unfit as error:
+        raise Unreadable(Problem(nowhere, "", str(error.strerror))) from None
     except OSError as error:
         raise Unreadable(Problem(nowhere, "", f"cannot be read: {error.strerror}")) from None
-    if len(raw) > MAX_BYTES:
-        raise Unreadable(
-            Problem(nowhere, "", f"{len(raw)} bytes; a scenario file has at most {MAX_BYTES} bytes")
-        )
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
