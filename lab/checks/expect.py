@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
@@ -12,9 +12,10 @@ from lab.evidence.model import CallRecord, RunRecord
 from lab.limits import REACHED
 from lab.quantities import duration
 from lab.scenario.base import Model
-from lab.scenario.expects import Expect, RunExpect
+from lab.scenario.expects import Expect, HexValue, RunExpect
 from lab.scenario.values import Address, DataExpect, Elapsed, Range
 from lab.scenario.words import ERROR_ALIASES
+from lab.socket_options import error_number
 from lab.tolerance import Tolerance
 from lab.units import Duration
 from lab.verdict import Finding
@@ -54,6 +55,8 @@ def judge_call(
         findings.append(found(step, f"{record.call}.elapsed", held))
     if record.error is not None and expect.error is None and not error_elsewhere:
         return tuple(findings)  # there is no result, no data: one failure is said once
+    if expect.ready is not None:
+        findings.append(_ready(step, record, expect.ready))
     if expect.has_result:
         findings.append(_result(step, record, expect.result))
     if expect.data is not None:
@@ -123,8 +126,14 @@ def _canonical(error: str) -> str:
 def _result(step: Expecting, record: CallRecord, wanted: object) -> Finding:
     name = f"{record.call}.result"
     got = record.result
+    if isinstance(wanted, dict):
+        return _fields(step, record, wanted)
+    if isinstance(wanted, str) and record.arguments.get("option") == "SO_ERROR":
+        wanted = error_number(wanted) if error_number(wanted) is not None else wanted
     if isinstance(wanted, Range):
         same = isinstance(got, int) and wanted.holds(got)
+    elif isinstance(wanted, HexValue):
+        same = bool(bytes.fromhex(wanted.hex).hex() == got)
     elif isinstance(wanted, Model):
         same = bool(wanted.model_dump() == got)
     else:
@@ -133,6 +142,41 @@ def _result(step: Expecting, record: CallRecord, wanted: object) -> Finding:
     if same:
         return passed(step, name, expected, actual)
     return failed(step, name, expected, actual, f"{record.call}() returned {actual}, and not {expected}")
+
+
+def _ready(step: Expecting, record: CallRecord, wanted: Mapping[str, Sequence[str]]) -> Finding:
+    """Which sockets poll() found ready, and for what: exactly."""
+    got = record.result if isinstance(record.result, Mapping) else {}
+    expected, actual = _events(wanted), _events(got)
+    if {name: set(events) for name, events in wanted.items()} == {
+        n: set(events) for n, events in got.items()
+    }:
+        return passed(step, "poll.ready", expected, actual)
+    return failed(step, "poll.ready", expected, actual, f"poll() found {actual}, and not {expected}")
+
+
+def _as_sets(ready: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
+    return {name: set(events) for name, events in ready.items()}
+
+
+def _events(ready: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{name} {'+'.join(events) or 'nothing'}" for name, events in ready.items()) or "nothing"
+
+
+def _fields(step: Expecting, record: CallRecord, wanted: Mapping[str, Range]) -> Finding:
+    """Fields of TCP_INFO; those that are not named are left alone."""
+    name = f"{record.call}.result"
+    got = record.result if isinstance(record.result, Mapping) else {}
+    expected = ", ".join(f"{field} {limits}" for field, limits in wanted.items())
+    actual = ", ".join(f"{field} {got.get(field, 'not there')}" for field in wanted)
+    wrong = [
+        f"{field} is {got[field]}, and not {limits}" if field in got else f"this kernel has no {field}"
+        for field, limits in wanted.items()
+        if field not in got or not limits.holds(int(got[field]))
+    ]
+    if not wrong:
+        return passed(step, name, expected, actual)
+    return failed(step, name, expected, actual, f"{record.arguments.get('option')}: {'; '.join(wrong)}")
 
 
 def _json(value: object) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 from lab.errors import UsageError
 from lab.evidence.model import CallError, CallRecord, Endpoint, Json, RunRecord, StateSample, StreamRecord
 from lab.host.specs import CallSpec, RunSpec
+from lab.socket_options import OPTIONS, decode, encode
 from lab.units import Duration, Size
 
 PRINTED = (1 << 20) + 64  #: characters of each output of a program: what the agent keeps, and its note
@@ -31,7 +32,11 @@ def address(text: str) -> tuple[str, int]:
 def encode_arguments(arguments: Mapping[str, Json]) -> dict[str, Json]:
     """As the agent takes them: durations in ns, sizes in bytes, addresses as [host, port]."""
     encoded: dict[str, Json] = {}
+    if "option" in arguments:
+        encoded |= _option_arguments(str(arguments["option"]), arguments)
     for key, value in arguments.items():
+        if "option" in arguments and key in ("option", "value"):
+            continue
         if isinstance(value, Duration):
             encoded[key] = value.ns
         elif isinstance(value, Size):
@@ -41,6 +46,22 @@ def encode_arguments(arguments: Mapping[str, Json]) -> dict[str, Json]:
         else:
             encoded[key] = value
     return encoded
+
+
+def _option_arguments(name: str, arguments: Mapping[str, Json]) -> dict[str, Json]:
+    """An option as the agent takes it: level, number, and the bytes of its value, or how many to ask for."""
+    option = OPTIONS.get(name)
+    if option is None:
+        raise UsageError(f"{name!r} is not a socket option of Linux")
+    found: dict[str, Json] = {"level": option.level, "number": option.number}
+    if "value" not in arguments:
+        return found | {"size": option.size}
+    value = arguments["value"]
+    ns = value.ns if isinstance(value, Duration) else None
+    try:
+        return found | {"raw": encode(option, None if ns is not None else value, ns=ns).hex()}
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def shown_arguments(spec: CallSpec) -> dict[str, Json]:
@@ -97,7 +118,7 @@ def call_record(host: str, spec: CallSpec, raw: Mapping[str, Any]) -> CallRecord
         end_wall_ns=raw["end_wall_ns"],
         local=endpoint(raw.get("local")),
         remote=endpoint(raw.get("remote")),
-        result=raw.get("result"),
+        result=_result(spec, raw.get("result")),
         data=None if data is None else base64.b64decode(data),
         length=raw.get("length"),
         sha256=raw.get("sha256"),
@@ -107,6 +128,12 @@ def call_record(host: str, spec: CallSpec, raw: Mapping[str, Any]) -> CallRecord
         error=None if error is None else CallError(error["name"], error["errno"], error["message"]),
         notes=tuple(raw.get("notes", ())),
     )
+
+
+def _result(spec: CallSpec, result: Json) -> Json:
+    if spec.call != "getsockopt" or result is None:
+        return result
+    return decode(OPTIONS[spec.arguments["option"]], bytes.fromhex(result))
 
 
 def run_record(host: str, spec: RunSpec, raw: Mapping[str, Any], limit: str | None = None) -> RunRecord:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import PlainValidator, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Discriminator, PlainValidator, Tag, WithJsonSchema, model_validator
 
 from lab.scenario.base import AtLeastOne, AtMostOne, Excludes, Needs, Opt, Rule, problem, shown
 from lab.scenario.data import Data
@@ -13,10 +13,13 @@ from lab.scenario.expects import (
     AcceptExpect,
     CountExpect,
     DatagramExpect,
+    HexValue,
     Linger,
     OptionExpect,
     OptionValue,
     PlainExpect,
+    PollExpect,
+    ReadyEvent,
     StreamExpect,
 )
 from lab.scenario.quantities import (
@@ -32,7 +35,8 @@ from lab.scenario.quantities import (
     one_of,
     parse_duration,
 )
-from lab.scenario.values import Family, Kind, LocalAddress, Target
+from lab.scenario.values import Family, Kind, LocalAddress, NonEmpty, Target
+from lab.socket_options import OPTIONS, TIMES, encode
 from lab.units import Duration
 
 
@@ -119,10 +123,18 @@ class Connect(PlainCall):
     family: Opt[Family] = None
 
 
+#: Which flags make sense where; a flag of the other direction is refused.
+SEND_FLAGS = ("MSG_OOB", "MSG_DONTWAIT", "MSG_MORE", "MSG_NOSIGNAL", "MSG_DONTROUTE", "MSG_CONFIRM")
+RECEIVE_FLAGS = ("MSG_WAITALL", "MSG_OOB", "MSG_DONTWAIT", "MSG_PEEK", "MSG_TRUNC")
+SendFlag = Annotated[str, one_of((*SEND_FLAGS, "MSG_FASTOPEN"), "a flag of a call that sends")]
+ReceiveFlag = Annotated[str, one_of(RECEIVE_FLAGS, "a flag of a call that receives")]
+
+
 class Send(Call):
     do: Literal["send"] = "send"
     on: Name
     data: Data
+    flags: Opt[list[SendFlag]] = None
     expect: Opt[CountExpect] = None
 
 
@@ -138,6 +150,8 @@ class Sendto(Call):
     on: Name
     to: Target
     data: Data
+    kind: Opt[Kind] = None
+    flags: Opt[list[SendFlag]] = None
     expect: Opt[CountExpect] = None
 
 
@@ -151,6 +165,13 @@ class Receiving(Call):
 
 class Recv(Receiving):
     do: Literal["recv"] = "recv"
+    flags: Opt[list[ReceiveFlag]] = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if {"MSG_PEEK", "MSG_WAITALL"} <= set(self.flags or ()):
+            raise problem("MSG_WAITALL takes what comes and MSG_PEEK leaves it: give one of them")
+        return self
 
 
 class RecvExactly(Receiving):
@@ -165,6 +186,7 @@ class Recvfrom(Call):
     do: Literal["recvfrom"] = "recvfrom"
     on: Name
     size: Bytes
+    flags: Opt[list[ReceiveFlag]] = None
     expect: Opt[DatagramExpect] = None
 
 
@@ -196,12 +218,27 @@ class Setsockopt(PlainCall):
     option: OptionName
     value: OptionValue
 
+    @property
+    def setting(self) -> int | str | Duration | dict[str, Any]:
+        """The value as the kernel's words have it; a text that is a time where the option counts time."""
+        if isinstance(self.value, Linger | HexValue):
+            return self.value.model_dump()
+        if isinstance(self.value, str) and OPTIONS[self.option].kind in TIMES:
+            return parse_duration(self.value)
+        return self.value
+
     @model_validator(mode="after")
-    def _linger(self) -> Self:
-        if self.option == "SO_LINGER" and not isinstance(self.value, Linger):
-            raise problem(f"SO_LINGER takes {{onoff: 0 or 1, seconds: n}}, not {shown(self.value)}")
-        if self.option != "SO_LINGER" and isinstance(self.value, Linger):
-            raise problem(f"{{onoff, seconds}} is the value of SO_LINGER, not of {self.option}")
+    def _fits(self) -> Self:
+        option = OPTIONS[self.option]
+        if option.access == "get":
+            raise problem(f"{self.option} can only be read, by getsockopt")
+        setting = self.setting
+        ns = setting.ns if isinstance(setting, Duration) else None
+        try:
+            encode(option, None if ns is not None else setting, ns=ns)
+        except ValueError as error:
+            given = self.value.model_dump() if isinstance(self.value, Linger | HexValue) else self.value
+            raise problem(f"{error}, not {shown(given)}") from None
         return self
 
 
@@ -210,6 +247,34 @@ class Getsockopt(Call):
     on: Name
     option: OptionName
     expect: Opt[OptionExpect] = None
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> Self:
+        if OPTIONS[self.option].access == "set":
+            raise problem(f"{self.option} can only be set, by setsockopt")
+        wanted = self.expect.result if self.expect is not None else None
+        if isinstance(wanted, dict) and OPTIONS[self.option].kind != "tcp_info":
+            raise problem(f"the result of {self.option} has no fields; only TCP_INFO has")
+        return self
+
+
+def _sockets(value: object) -> object:
+    if isinstance(value, list) and not value:
+        raise problem("the list is empty: name one socket or more")
+    return value
+
+
+class Poll(Call):
+    """poll(2): waits until one of the sockets is ready."""
+
+    do: Literal["poll"] = "poll"
+    on: Annotated[
+        Annotated[Name, Tag("<short>")] | Annotated[list[Name], Tag("<list>")],
+        Discriminator(lambda value: "<list>" if isinstance(value, list) else "<short>"),
+        AfterValidator(_sockets),
+    ]
+    events: Annotated[list[ReadyEvent], NonEmpty]
+    expect: Opt[PollExpect] = None
 
 
 class Shutdown(PlainCall):

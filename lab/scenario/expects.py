@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, PlainValidator, Tag, WithJsonSchema
 
 from lab.scenario.base import Excludes, Model, Opt, Rule, problem, shown
 from lab.scenario.data import DataExpect
-from lab.scenario.quantities import ErrorName, Flag, number, one_of
+from lab.scenario.quantities import ErrorName, Flag, InfoField, Name, number, one_of
 from lab.scenario.ranges import Counted, Elapsed, Range
 from lab.scenario.values import Output, Party
 
@@ -31,12 +32,30 @@ class Linger(Model):
     ]
 
 
+def _hex_text(value: object) -> str:
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(text, str) and re.fullmatch(r"([0-9a-fA-F]{2})*", text):
+        return text.lower()
+    raise problem(f"{shown(value)} is not hex: pairs of digits, like 00ff")
+
+
+class HexValue(Model):
+    """The bytes of a value as the kernel takes them."""
+
+    hex: Annotated[
+        str,
+        PlainValidator(_hex_text),
+        WithJsonSchema({"type": ["string", "integer"], "pattern": "^[0-9a-fA-F]*$"}),
+    ]
+
+
 def _option_value(value: object) -> int | str:
     if isinstance(value, (bool, int)):
         return int(value)
     if isinstance(value, str):
         return value
-    raise problem(f"{shown(value)} is not a value of a socket option: a whole number, true, false or text")
+    allowed = "a number, true, false, a text, {hex: …}"
+    raise problem(f"{shown(value)} is not a value of a socket option: {allowed}")
 
 
 _PlainOption = Annotated[
@@ -47,20 +66,32 @@ _PlainOption = Annotated[
 
 
 def _option_form(value: Any) -> str:
-    if isinstance(value, (Linger, Range)):
-        return "<linger>" if isinstance(value, Linger) else "<range>"
+    if isinstance(value, (Linger, Range, HexValue)):
+        return "<linger>" if isinstance(value, Linger) else "<range>" if isinstance(value, Range) else "<hex>"
     if not isinstance(value, dict):
         return "<short>"
-    return "<range>" if {"min", "max"} & value.keys() else "<linger>"
+    for keys, form in (({"min", "max"}, "<range>"), ({"onoff", "seconds"}, "<linger>"), ({"hex"}, "<hex>")):
+        if keys & value.keys():
+            return form
+    return "<fields>"
+
+
+def _set_form(value: Any) -> str:
+    form = _option_form(value)
+    return form if form in ("<short>", "<hex>") else "<linger>"
 
 
 OptionValue = Annotated[
-    Annotated[Linger, Tag("<linger>")] | Annotated[_PlainOption, Tag("<short>")],
-    Discriminator(lambda value: "<short>" if _option_form(value) == "<short>" else "<linger>"),
+    Annotated[Linger, Tag("<linger>")]
+    | Annotated[HexValue, Tag("<hex>")]
+    | Annotated[_PlainOption, Tag("<short>")],
+    Discriminator(_set_form),
 ]
 _OptionResult = Annotated[
     Annotated[Linger, Tag("<linger>")]
     | Annotated[Range, Tag("<range>")]
+    | Annotated[HexValue, Tag("<hex>")]
+    | Annotated[dict[InfoField, Counted], Tag("<fields>")]
     | Annotated[_PlainOption, Tag("<short>")],
     Discriminator(_option_form),
 ]
@@ -72,6 +103,10 @@ def _nothing(value: object) -> None:
 
 
 _Nothing = Annotated[None, PlainValidator(_nothing), WithJsonSchema({"type": "null"})]
+
+
+EVENTS = ("in", "pri", "out", "rdhup", "err", "hup", "nval")
+ReadyEvent = Annotated[str, one_of(EVENTS, "an event of poll")]
 
 
 class Expect(Model):
@@ -86,6 +121,7 @@ class Expect(Model):
     elapsed: Opt[Elapsed] = None
     peer: Opt[Party] = None
     truncated: Opt[Flag] = None
+    ready: Opt[dict[Name, list[ReadyEvent]]] = None
 
     @classmethod
     def yaml_keys(cls) -> tuple[str, ...]:
@@ -116,6 +152,13 @@ class OptionExpect(Expect):
 
     allowed = ("result", "error", "elapsed")
     result: Opt[_OptionResult] = None
+
+
+class PollExpect(Expect):
+    """Of poll: which sockets are ready, and for what; no more and no less."""
+
+    allowed = ("ready", "error", "elapsed")
+    rules: ClassVar[tuple[Rule, ...]] = (Excludes("error", ("ready",), "a call that errs has none"),)
 
 
 class AcceptExpect(Expect):

@@ -52,7 +52,7 @@ def _flag_names(value: object) -> tuple[str, ...]:
         raise problem(f"{shown_value} is not a list of TCP flags; allowed: {', '.join(FLAGS)}")
     flags = [flag.lower() if isinstance(flag, str) else flag for flag in value]
     for name in flags:
-        if name not in FLAGS:
+        if not isinstance(name, str) or name not in FLAGS:
             raise problem(f"{shown(name)} is not a TCP flag; allowed: {', '.join(FLAGS)}")
     if len(set(flags)) != len(flags):
         raise problem("a flag stands in the list twice")

@@ -21,11 +21,11 @@ from lab.scenario.words import (
     ERRNOS,
     ERROR_ALIASES,
     LAB_ERRORS,
-    OPTIONS,
     SIGNALS,
     STATE_ALIASES,
     STATES,
 )
+from lab.socket_options import OPTIONS, TCP_INFO
 from lab.units import Duration, Percent, Rate, RoundTrips, Size
 
 Span = Duration | RoundTrips
@@ -277,6 +277,11 @@ OptionName = Annotated[
     str,
     word(tuple(sorted(OPTIONS)), {}, "a socket option of Linux, like SO_LINGER or TCP_NODELAY", listed=False),
     _enum(tuple(OPTIONS)),
+]
+InfoField = Annotated[
+    str,
+    word(tuple(TCP_INFO), {}, "a field of TCP_INFO, as the kernel names it without tcpi_"),
+    _enum(tuple(TCP_INFO)),
 ]
 _STATES = STATE_ALIASES | {
     name.replace("_", "-"): STATE_ALIASES.get(name, name) for name in (*STATES, *STATE_ALIASES)

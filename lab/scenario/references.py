@@ -61,6 +61,12 @@ class Item:
         return value if isinstance(value, str) else None
 
 
+def _opens(item: Item) -> bool:
+    """Whether a `sendto` is to connect: TCP, with MSG_FASTOPEN."""
+    flags = item.get("flags")
+    return isinstance(flags, list) and "MSG_FASTOPEN" in flags
+
+
 @dataclass
 class _Known:
     """A step with an id."""
@@ -149,16 +155,21 @@ class _Names:
     def call(self, item: Item, cls: type[Call], sockets: dict[str, str | None]) -> None:
         on = item.text("on")
         if on is not None and cls is Sendto and on not in sockets and not did_you_mean(on, sockets):
-            sockets[on] = "udp"  # sendto needs no address of its own: it makes the socket that it needs
-        if on is not None and on not in sockets:
-            there = f"{item.text('at') or '?'}, process {item.text('process') or 'main'}"
-            has = f"it has {few(sockets)}" if sockets else "it has none yet"
-            self.say(
-                (*item.path, item.key("on") or "on"),
-                f"no socket {on!r} at {there} before this step; {has}{did_you_mean(on, sockets)}",
-            )
+            # sendto needs no address of its own: it makes the socket that it needs
+            sockets[on] = item.text("kind") or ("tcp" if _opens(item) else "udp")
+        given = item.get("on")
+        at: Path = (*item.path, item.key("on") or "on")
+        several = enumerate(given) if isinstance(given, list) else ()
+        for path, name in [(at, on), *(((*at, number), one) for number, one in several)]:
+            if isinstance(name, str) and name not in sockets:
+                there = f"{item.text('at') or '?'}, process {item.text('process') or 'main'}"
+                has = f"it has {few(sockets)}" if sockets else "it has none yet"
+                self.say(
+                    path,
+                    f"no socket {name!r} at {there} before this step; {has}{did_you_mean(name, sockets)}",
+                )
         name = item.text("as") or on
-        if name is not None and (cls in (Accept, Connect) or (cls is Sendto and item.get("flags"))):
+        if name is not None and (cls in (Accept, Connect) or (cls is Sendto and _opens(item))):
             key = (item.text("at") or "", item.text("process") or "main", name)
             self.connected[key] = self.connected.get(key, 0) + 1
         kind = item.text("kind")
@@ -176,6 +187,14 @@ class _Names:
         path = (*item.path, item.key("expect") or "expect")
         if isinstance(expect.get("peer"), str):
             self.host(expect["peer"], (*path, "peer"))
+        if isinstance(ready := expect.get("ready"), dict):
+            given = item.get("on")
+            polled = given if isinstance(given, list) else [given]
+            for name in ready:
+                if name not in polled:
+                    names = [one for one in polled if isinstance(one, str)]
+                    text = f"{name!r} is not polled here; allowed: {few(names)}"
+                    self.say((*path, "ready", name), text)
         data = expect.get("data")
         if isinstance(data, dict) and isinstance(data.get("same_as"), str):
             where, name = (*path, "data", "same_as"), data["same_as"]

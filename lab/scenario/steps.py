@@ -25,6 +25,7 @@ from lab.scenario.calls import (
     Listen,
     Peek,
     PlainCall,
+    Poll,
     Receiving,
     Recv,
     RecvExactly,
@@ -88,6 +89,7 @@ __all__ = [
     "Pause",
     "Peek",
     "PlainCall",
+    "Poll",
     "Power",
     "Receiving",
     "Recv",
@@ -345,7 +347,7 @@ class Parallel(Step):
 
 _CLASSES: tuple[type[Step], ...] = (
     *(Socket, Bind, Listen, Accept, Connect, Send, Sendall, Sendto, Recv, RecvExactly, Peek, Recvfrom, Drain),
-    *(Settimeout, Setsockopt, Getsockopt, Shutdown, Close),
+    *(Settimeout, Setsockopt, Getsockopt, Poll, Shutdown, Close),
     *(LinkStep, Cut, Restore, Partition, Heal, Drop),
     *(Kill, Pause, Resume, Power, Start, Stop, Run, Sleep, WaitFor, Await, Parallel),
 )

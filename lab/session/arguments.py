@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lab.evidence.model import Json
 from lab.scenario.base import Model
+from lab.scenario.calls import Setsockopt
 from lab.scenario.data import Data
 from lab.scenario.steps import Call
 from lab.scenario.values import Address
@@ -22,7 +23,9 @@ def arguments(call: Call) -> dict[str, Json]:
         value = getattr(call, name)
         if name == "address" and value == "any":
             continue  # the agent's default, for the family at hand
-        if value is not None or name == "value":
+        if isinstance(call, Setsockopt) and name == "value":
+            found[name] = call.setting
+        elif value is not None or name == "value":
             found[name.rstrip("_")] = _plain(value)
     return found
 

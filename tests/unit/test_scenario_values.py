@@ -42,8 +42,8 @@ def said(kind: Any, value: Any) -> str:
 
 DO = """
 socket bind listen accept connect send sendall sendto recv recv_exactly peek recvfrom drain settimeout
-setsockopt getsockopt shutdown close link cut restore partition heal drop kill pause resume power start stop
-run sleep wait_for await parallel
+setsockopt getsockopt poll shutdown close link cut restore partition heal drop kill pause resume power start
+stop run sleep wait_for await parallel
 """
 CHECK = """
 handshake close packets retransmissions one_way loss reordered duplicated schedule state counter service log
@@ -179,8 +179,12 @@ def test_aliases_of_words() -> None:
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("SO_LINGER", 1, "SO_LINGER takes {onoff: 0 or 1, seconds: n}, not 1"),
-        ("TCP_NODELAY", {"onoff": 1, "seconds": 0}, "is the value of SO_LINGER, not of TCP_NODELAY"),
+        ("SO_LINGER", 1, "SO_LINGER takes {onoff: 0 or 1, seconds: n}, or {hex: …}, not 1"),
+        (
+            "TCP_NODELAY",
+            {"onoff": 1, "seconds": 0},
+            "TCP_NODELAY takes true or false, or a number",
+        ),
     ],
 )
 def test_the_value_of_linger_is_its_own(option: str, value: object, said: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -122,14 +123,14 @@ def test_merged_captures_take_the_place_of_a_link(tmp_path: Path, run: Path) -> 
 def test_the_files_of_a_run_are_its_own(tmp_path: Path, run: Path, name: str, kind: str) -> None:
     (run / name).unlink()
     unfit(run / name, kind, tmp_path / "elsewhere")
-    asked = {
-        "result.json": lambda: read_result(run),
-        "events.jsonl": lambda: read_records(run),
-        "scenario.yml": lambda: stored_case(run),
-        "pcap/client.pcapng": lambda: load_evidence(run),
-    }[name]
+    asked: dict[str, Callable[[Path], object]] = {
+        "result.json": read_result,
+        "events.jsonl": read_records,
+        "scenario.yml": stored_case,
+        "pcap/client.pcapng": load_evidence,
+    }
     with pytest.raises(LabError) as caught:
-        asked()
+        asked[name](run)
     assert "secret" not in str(caught.value)
 
 

@@ -13,11 +13,13 @@ from typing import Any, TypeVar
 
 from .ledger import Stream
 from .sockets import Address, Named, Sockets
-from .waiting import wait_fd
+from .waiting import wait_fd, wait_fds
 
 #: A call that waits longer says so, once. Not sooner: saying it takes 0.1 ms, by which the end of a short
 #: call would be stamped too late.
 QUICK_NS = 3_000_000
+#: The calls that SO_SNDTIMEO limits; SO_RCVTIMEO limits the others.
+SENDING = ("connect", "send", "sendall", "sendto")
 KEEP = 64 << 10  #: bytes of received data that a record holds
 
 T = TypeVar("T")
@@ -77,6 +79,7 @@ class Call:
         self.used: Named | None = None  #: the socket that the record speaks of
         self.start_mono = self.start_wall = self.end_mono = self.end_wall = 0
         self._limit_ns: int | None = None
+        self._by_kernel = False  #: the limit is SO_RCVTIMEO or SO_SNDTIMEO, which end a call with EAGAIN
         self.until_ns: int | None = None
         self.blocking = True  #: False: EAGAIN at once
         # what the record says of the outcome
@@ -115,6 +118,9 @@ class Call:
         if timeout is None and self.used is not None:
             timeout = self.used.timeout_ns
         self.blocking = timeout != 0
+        if timeout is None and self.used is not None:
+            timeout = self.used.send_limit_ns if self.name in SENDING else self.used.receive_limit_ns
+            self._by_kernel = timeout is not None
         self._limit_ns = timeout
         self.start_wall = time.time_ns()
         self.start_mono = time.monotonic_ns()
@@ -165,6 +171,28 @@ class Call:
         while not self._wait_once(named, events, self.until_ns):
             pass
 
+    def wait_many(self, fds: list[int], events: int) -> list[int]:
+        """Till one of the descriptors is ready, or is not valid (-1); what each has."""
+        if -1 in fds or not self.blocking:
+            until: int | None = 0
+        else:
+            until = time.monotonic_ns() + QUICK_NS
+        while True:
+            self.check()
+            limit = min((one for one in (until, self.until_ns) if one is not None), default=None)
+            found = wait_fds([fd for fd in fds if fd >= 0], events, limit)
+            if any(found) or -1 in fds:
+                self.stamp()
+                given = iter(found)
+                return [0 if fd < 0 else next(given) for fd in fds]
+            if not self.blocking:
+                self.stamp()
+                raise TimedOut
+            if self._tell_begun is not None:
+                tell, self._tell_begun = self._tell_begun, None
+                tell(self)
+            until = None
+
     def _wait_once(self, named: Named, events: int, until_ns: int | None) -> bool:
         self.check()
         if self.until_ns is not None and until_ns is not None:
@@ -181,6 +209,9 @@ class Call:
             raise Cancelled
         if self.until_ns is not None and time.monotonic_ns() >= self.until_ns:
             self.stamp()
+            if self._by_kernel:
+                code = errno.EINPROGRESS if self.name == "connect" else errno.EAGAIN
+                raise OSError(code, os.strerror(code))
             raise TimedOut
 
     def cancel(self) -> None:
@@ -197,11 +228,15 @@ class Call:
         if stream is not None:
             stream.sent(data)
 
-    def came(self, named: Named, data: bytes | memoryview, *, peeked: bool = False) -> None:
-        """The kernel gave these bytes."""
+    def came(
+        self, named: Named, data: bytes | memoryview, *, peeked: bool = False, whole: int | None = None
+    ) -> None:
+        """The kernel gave these bytes; `whole` is the length of all, where it told that of more."""
         if self.received is None:
             self.received = Received()
         self.received.add(data)
+        if whole is not None:
+            self.received.length = whole
         if not peeked and (stream := self._stream(named)) is not None:
             stream.received(data)
 

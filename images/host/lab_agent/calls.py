@@ -7,7 +7,9 @@ sends no FIN till the recv() is over.
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +21,19 @@ from .waiting import POLLIN, POLLOUT
 
 HELD_WHOLE = 16 << 20  #: data up to here goes to the kernel in one piece, as a program's buffer would
 PIECE = 256 << 10  #: of a read that goes on to the end
+#: Flags of send and recv by name (linux/socket.h).
+FLAGS = {
+    name: getattr(socket, name)
+    for name in (
+        *("MSG_OOB", "MSG_PEEK", "MSG_DONTROUTE", "MSG_TRUNC", "MSG_DONTWAIT", "MSG_WAITALL"),
+        *("MSG_CONFIRM", "MSG_NOSIGNAL", "MSG_MORE", "MSG_FASTOPEN"),
+    )
+}
+#: What poll() is asked for and answers, by name.
+EVENTS = {
+    name: getattr(select, f"POLL{name.upper()}")
+    for name in ("in", "pri", "out", "rdhup", "err", "hup", "nval")
+}
 ANY = {"ipv4": "0.0.0.0", "ipv6": "::"}
 
 
@@ -156,6 +171,16 @@ def _pieces(what: Any) -> list[bytes] | Any:
     return recipe.chunks(what)
 
 
+def _flags(call: Call) -> int:
+    """The flags of a call; MSG_DONTWAIT keeps it from waiting."""
+    flags = 0
+    for name in call.args.get("flags") or ():
+        flags |= FLAGS[name]
+    if flags & socket.MSG_DONTWAIT:
+        call.blocking = False
+    return flags
+
+
 def _send_all(call: Call, named: Named, *, once: bool) -> None:
     """To the end of the data; `once`: as far as one send() that does not block goes, after the first byte.
 
@@ -166,10 +191,11 @@ def _send_all(call: Call, named: Named, *, once: bool) -> None:
     call.sent_bytes = 0
     pieces = _pieces(call.args["data"])
     call.begin()
+    asked = _flags(call)
     for piece in pieces:
         view = memoryview(piece)
         left -= len(view)
-        flags = socket.MSG_MORE if left else 0
+        flags = asked | (socket.MSG_MORE if left else 0)
         while True:
             taken = _try_send(call, named, view, flags)
             if once and call.sent_bytes and taken < len(view):
@@ -202,7 +228,7 @@ def do_send(call: Call) -> None:
     if named.kind == "udp":
         _send_datagram(call, named, None)
         return
-    timeless = not call.has_timeout and named.timeout_ns is None
+    timeless = not call.has_timeout and named.timeout_ns is None and named.send_limit_ns is None
     try:
         _send_all(call, named, once=not timeless)
     except OSError as error:
@@ -229,17 +255,42 @@ def do_sendto(call: Call) -> None:
         named = call.use(name)
     else:
         call.args["as"] = name
-        named = _make(call, call.args.get("kind") or "udp", family)
-    _send_datagram(call, named, address)
+        opens = "MSG_FASTOPEN" in (call.args.get("flags") or ())
+        named = _make(call, call.args.get("kind") or ("tcp" if opens else "udp"), family)
+    if named.kind == "tcp":
+        _send_opening(call, named, address)
+    else:
+        _send_datagram(call, named, address)
+
+
+def _send_opening(call: Call, named: Named, address: Any) -> None:
+    """sendto() on TCP: with MSG_FASTOPEN it connects; the data go with the SYN where there is a cookie."""
+    view = memoryview(b"".join(recipe.chunks(call.args["data"])))
+    call.begin()
+    flags = _flags(call)
+    try:
+        taken = call.once(named, lambda: named.sock.sendto(view, flags, address))
+    except BlockingIOError:  # no cookie: the SYN asks for one, and the data follow the handshake
+        if not call.blocking:
+            raise
+        call.wait(named, POLLOUT)
+        code = named.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code)) from None
+        taken = call.attempt(named, POLLOUT, lambda: named.sock.send(view, flags & ~socket.MSG_FASTOPEN))
+    call.sockets.stream(named)
+    call.took(named, view[:taken])
+    call.result = taken
 
 
 def _send_datagram(call: Call, named: Named, address: Any) -> None:
     view = memoryview(b"".join(recipe.chunks(call.args["data"])))
     call.begin()
+    flags = _flags(call)
     if address is None:
-        taken = call.attempt(named, POLLOUT, lambda: named.sock.send(view))
+        taken = call.attempt(named, POLLOUT, lambda: named.sock.send(view, flags))
     else:
-        taken = call.attempt(named, POLLOUT, lambda: named.sock.sendto(view, address))
+        taken = call.attempt(named, POLLOUT, lambda: named.sock.sendto(view, flags, address))
     call.took(named, view[:taken])
     call.result = None if call.name == "sendall" else taken
 
@@ -259,26 +310,67 @@ def _receive(call: Call, flags: int) -> None:
     named = call.use(call.args["on"])
     size = int(call.args["size"])
     call.begin()
+    flags |= _flags(call)
+    if flags & socket.MSG_WAITALL and named.kind == "tcp":
+        _receive_all(call, named, size, flags & ~socket.MSG_WAITALL)
+        return
     while (data := _try_receive(call, named, size, flags)) is None:
         call.wait(named, POLLIN)
-    call.eof = named.kind == "tcp" and not data and size > 0
+    call.eof = named.kind == "tcp" and not data and size > 0 and not flags & socket.MSG_OOB
+
+
+def _receive_all(call: Call, named: Named, size: int, flags: int) -> None:
+    """recv(MSG_WAITALL): all of `size`; less where the stream ends, or a signal or SO_RCVTIMEO ends the wait.
+
+    Under settimeout the descriptor does not block, and then the flag says nothing: what there is is given.
+    """
+    alone = call.has_timeout or named.timeout_ns is not None or not call.blocking
+    left = size
+    while left > 0:
+        try:
+            data = _try_receive(call, named, left, flags)
+            if data is None:
+                call.wait(named, POLLIN)
+                continue
+        except OSError as error:
+            if error.errno == errno.EAGAIN and left < size:
+                return
+            raise
+        left -= len(data)
+        if not data:
+            call.eof = left == size
+            return
+        if alone:
+            return
 
 
 def _try_receive(call: Call, named: Named, size: int, flags: int = 0) -> bytes | None:
     """One recv() that does not block; None where a blocking one would wait. Hashed in the stream's order."""
     with named.receiving:
+        whole = None
         try:
-            if named.kind == "udp":
+            if flags & socket.MSG_TRUNC:
+                data, whole, address = call.once(named, lambda: _receive_truncated(named, size, flags))
+                _came_from(call, address)
+            elif named.kind == "udp":
                 data, address = call.once(named, lambda: named.sock.recvfrom(size, flags))
                 _came_from(call, address)
             else:
                 data = call.once(named, lambda: named.sock.recv(size, flags))
         except BlockingIOError:
-            if not call.blocking:
+            if not call.blocking or flags & socket.MSG_OOB:  # urgent data are not waited for
                 raise
             return None
-        call.came(named, data, peeked=bool(flags))
+        # What is only looked at, and a byte beside the stream, are not of the stream.
+        call.came(named, data, peeked=bool(flags & (socket.MSG_PEEK | socket.MSG_OOB)), whole=whole)
         return data
+
+
+def _receive_truncated(named: Named, size: int, flags: int) -> tuple[bytes, int, Any]:
+    """What fits, the length of all, and from whom. Of a stream the kernel throws away what it counts."""
+    buffer = bytearray(size)
+    whole, address = named.sock.recvfrom_into(buffer, size, flags)
+    return bytes(buffer[:whole]) if named.kind == "udp" else b"", whole, address
 
 
 def _receive_on(call: Call, named: Named, wanted: int | None) -> bool:
@@ -323,9 +415,15 @@ def do_recvfrom(call: Call) -> None:
     named = call.use(call.args["on"])
     size = int(call.args["size"])
     call.begin()
-    data, _, flags, address = call.attempt(named, POLLIN, lambda: named.sock.recvmsg(size))
-    call.came(named, data)
-    call.truncated = bool(flags & socket.MSG_TRUNC)
+    asked = _flags(call)
+    whole: int | None = None
+    if asked & socket.MSG_TRUNC:
+        data, whole, address = call.attempt(named, POLLIN, lambda: _receive_truncated(named, size, asked))
+        call.truncated = whole > size
+    else:
+        data, _, flags, address = call.attempt(named, POLLIN, lambda: named.sock.recvmsg(size, 0, asked))
+        call.truncated = bool(flags & socket.MSG_TRUNC)
+    call.came(named, data, peeked=bool(asked & (socket.MSG_PEEK | socket.MSG_OOB)), whole=whole)
     call.eof = named.kind == "tcp" and not data and size > 0
     _came_from(call, address)
 
@@ -349,14 +447,40 @@ def do_setsockopt(call: Call) -> None:
     named = call.use(call.args["on"])
     call.begin()
     call.attempt(
-        named, POLLIN, lambda: options.set_option(named.sock, call.args["option"], call.args["value"])
+        named,
+        POLLIN,
+        lambda: options.set_option(
+            named, call.args["level"], call.args["number"], bytes.fromhex(call.args["raw"])
+        ),
     )
 
 
 def do_getsockopt(call: Call) -> None:
     named = call.use(call.args["on"])
     call.begin()
-    call.result = call.attempt(named, POLLIN, lambda: options.get_option(named.sock, call.args["option"]))
+    raw = call.attempt(
+        named,
+        POLLIN,
+        lambda: options.get_option(named, call.args["level"], call.args["number"], call.args["size"]),
+    )
+    call.result = raw.hex()
+
+
+def do_poll(call: Call) -> None:
+    """poll(2) of one socket or several; nothing in time is the time-out. A closed one is not valid."""
+    on = call.args["on"]
+    sockets = [call.sockets.get(name) for name in ([on] if isinstance(on, str) else on)]
+    call.used = sockets[0]
+    events = 0
+    for name in call.args["events"]:
+        events |= EVENTS[name]
+    call.begin()
+    found = call.wait_many([-1 if named.closed else named.fd for named in sockets], events)
+    call.result = {
+        named.name: [word for word, bit in EVENTS.items() if bit & (EVENTS["nval"] if named.closed else got)]
+        for named, got in zip(sockets, found, strict=True)
+        if got or named.closed
+    }
 
 
 HOW = {"read": socket.SHUT_RD, "write": socket.SHUT_WR, "both": socket.SHUT_RDWR}
@@ -400,6 +524,7 @@ CALLS: dict[str, Callable[[Call], None]] = {
     "settimeout": do_settimeout,
     "setsockopt": do_setsockopt,
     "getsockopt": do_getsockopt,
+    "poll": do_poll,
     "shutdown": do_shutdown,
     "close": do_close,
 }

@@ -35,6 +35,8 @@ class Named:
         self.kind: Kind = kind
         self.fd = sock.fileno()
         self.timeout_ns: int | None = BLOCKING
+        self.receive_limit_ns: int | None = None  #: SO_RCVTIMEO
+        self.send_limit_ns: int | None = None  #: SO_SNDTIMEO
         self.stream: Stream | None = None
         self.local: Address | None = None  #: at the time of close()
         self.remote: Address | None = None  #: of the last success, for when the kernel has forgotten it

@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Sequence
 
 POLLIN = select.POLLIN
 POLLOUT = select.POLLOUT
@@ -49,15 +50,23 @@ def wait_fd(fd: int, events: int, until_ns: int | None) -> bool:
 
     `until_ns` is on CLOCK_MONOTONIC; None is for ever.
     """
-    entry = _PollFd(fd, events, 0)
+    return bool(wait_fds([fd], events, until_ns)[0])
+
+
+def wait_fds(fds: Sequence[int], events: int, until_ns: int | None) -> list[int]:
+    """Block till one of `fds` has one of `events`, or an error, or hung up; what each of them has.
+
+    All have nothing when woken or out of time. A descriptor that is not open has POLLNVAL.
+    """
+    entries = (_PollFd * len(fds))(*(_PollFd(fd, events, 0) for fd in fds))
     span = None
     if until_ns is not None:
         seconds, nanoseconds = divmod(max(0, until_ns - time.monotonic_ns()), 1_000_000_000)
         span = ctypes.byref(_TimeSpec(seconds, nanoseconds))
-    ready = _ppoll(ctypes.byref(entry), 1, span, ctypes.byref(_NO_SIGNALS))
+    ready = _ppoll(ctypes.byref(entries), len(fds), span, ctypes.byref(_NO_SIGNALS))
     if ready < 0 and (code := ctypes.get_errno()) != errno.EINTR:
         raise OSError(code, os.strerror(code))
-    return bool(ready > 0)
+    return [entry.revents if ready > 0 else 0 for entry in entries]
 
 
 def _nothing(number: int, frame: object) -> None:

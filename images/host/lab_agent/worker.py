@@ -21,7 +21,6 @@ from .call import Call
 from .calls import CALLS
 from .ledger import Ledger
 from .lines import encode, write_all
-from .options import BadOption
 from .privileges import give_up_all
 from .sockets import Address, NameProblem, Sockets
 from .waiting import WAKE, prepare_process
@@ -126,8 +125,6 @@ class Worker:
             reply = {"id": number, "record": call.run(CALLS[call.name])}
         except NameProblem as error:
             reply = {"id": number, "kind": "name", "message": str(error)}
-        except BadOption as error:
-            reply = {"id": number, "kind": "option", "message": str(error)}
         finally:
             with self._lock:
                 del self._running[number]
