@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from lab.engine.state import state_dir
 from lab.errors import EngineError, LabEnvironmentError
 
 LABEL_MACHINE = "lab.machine"  #: the owner's machine: a lock file says nothing about a run on another one
+
+RUN_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")  #: what may become part of a path
 
 _KEPT = b"kept\n"
 
@@ -273,7 +276,16 @@ def _held(left: Leftover) -> Iterator[bool]:
 
 
 def _lock_of(labels: Mapping[str, str]) -> Path | None:
-    return Path(labels[LABEL_LOCK]) if labels.get(LABEL_LOCK) else None
+    """The lock file that an object's labels speak of, if they can speak of one of this lab's.
+
+    Anybody may label a container: no path is taken from a label. The path is made of a run id that is one, in
+    this lab's own folder; a label that says anything else is another lab's, whose lock is not seen from here.
+    """
+    run = labels.get(LABEL_RUN, "")
+    if not RUN_ID.fullmatch(run):
+        return None
+    path = locks_dir() / f"{run}.lock"
+    return path if labels.get(LABEL_LOCK) == str(path) else None
 
 
 def _same_file(path: Path, descriptor: int) -> bool:

@@ -13,12 +13,16 @@ from click.testing import CliRunner
 
 from lab import files
 from lab.cli import cli
+from lab.engine.base import LABEL_BOOT, LABEL_LOCK, LABEL_RUN, ContainerSpec
+from lab.engine.clean import LABEL_MACHINE, Owner, boot_id, machine, sweep
+from lab.engine.fake import FakeEngine
 from lab.errors import LabError
 from lab.evidence.reader import read_capture
 from lab.evidence.store import load_evidence, read_records
 from lab.judging.recheck import recheck, stored_case
 from lab.result import read_result
 from lab.scenario.load import load
+from tests.engine_compliance import CAT, shell
 from tests.unit.report_helpers import loss_story, result, run_folder
 
 GOOD = "lab: 1\nsteps: [{do: sleep, for: 1ms}]\n"
@@ -197,3 +201,25 @@ def test_a_file_that_grows_is_read_up_to_the_bound(tmp_path: Path) -> None:
     assert len(files.read_bytes(Path("/proc/self/status"), 1 << 16)) > 100  # its size says 0
     with pytest.raises(files.Unfit, match="more than 100 bytes"):
         files.read_bytes(Path("/proc/self/status"), 100)
+
+
+# --- objects of somebody on the same engine ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("run", ["deadbeef", "../../victim", "/victim", "a/b", "", ".", "x\n"])
+@pytest.mark.parametrize("owners", [(Owner.DEAD,), tuple(Owner)])
+def test_no_label_names_a_file_that_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: str, owners: tuple[Owner, ...]
+) -> None:
+    monkeypatch.setenv("LAB_STATE", str(tmp_path / "state"))
+    (tmp_path / "state" / "locks").mkdir(parents=True)
+    victim = tmp_path / "victim.lock"
+    victim.write_text("mine")
+    engine = FakeEngine({"image": shell})
+    for boot in (boot_id(), "before"):
+        labels = {LABEL_RUN: run, LABEL_LOCK: str(victim), LABEL_BOOT: boot, LABEL_MACHINE: machine()}
+        engine.create(ContainerSpec(f"theirs-{boot[:6]}", "image", labels, command=CAT))
+    sweep(engine)
+    assert len(engine.containers({})) == 2, "a container of no run of ours is not swept"
+    sweep(engine, owners=owners)
+    assert victim.read_text() == "mine"
