@@ -6,7 +6,9 @@ import os
 import struct
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from click.testing import CliRunner
@@ -20,8 +22,14 @@ from lab.errors import LabError
 from lab.evidence.reader import read_capture
 from lab.evidence.store import load_evidence, read_records
 from lab.judging.recheck import recheck, stored_case
-from lab.result import read_result
-from lab.scenario.load import load
+from lab.result import Result, read_result
+from lab.runner import invocation
+from lab.runner.case import CaseRunner
+from lab.runner.suite import Outcome, plan_jobs, run_jobs
+from lab.scenario.load import Case, load
+from lab.session.folder import RunFolder
+from lab.session.interrupt import Interrupt
+from lab.verdict import Verdict
 from tests.engine_compliance import CAT, shell
 from tests.unit.report_helpers import loss_story, result, run_folder
 
@@ -223,3 +231,37 @@ def test_no_label_names_a_file_that_is_removed(
     assert len(engine.containers({})) == 2, "a container of no run of ours is not swept"
     sweep(engine, owners=owners)
     assert victim.read_text() == "mine"
+
+
+# --- no internal errors -----------------------------------------------------------------------------------
+
+
+class Breaks:
+    """In place of a `CaseRunner`: breaks on the cases of one name as nobody foresaw."""
+
+    def listener(self, event: object) -> None:
+        pass
+
+    def run(self, case: Case, run: str, folder: RunFolder, cpu: int) -> Result:
+        if case.name == "broken":
+            raise OverflowError("nobody foresaw this")
+        return replace(result(), name=case.name)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_suite_goes_on_where_one_case_breaks(tmp_path: Path, workers: int) -> None:
+    names = ("first", "broken", "last")
+    cases = [load(scenario(tmp_path, name=f"{name}.yml"))[0] for name in names]
+    folder, jobs = plan_jobs(cases, tmp_path / "runs", 1)
+    seen: list[Outcome] = []
+    outcomes = run_jobs(jobs, cast(CaseRunner, Breaks()), Interrupt(), workers, seen.append)
+    verdicts = [(outcome.result.name, outcome.result.verdict) for outcome in outcomes]
+    assert verdicts == [("first", Verdict.PASS), ("broken", Verdict.ERROR), ("last", Verdict.PASS)]
+    assert len(seen) == 3
+    broken = outcomes[1]
+    assert "nobody foresaw this" in broken.result.reason
+    assert "Traceback" in (broken.folder / "traceback.txt").read_text()
+    assert read_result(broken.folder) == broken.result
+    invocation._write_index(folder, outcomes)
+    assert "nobody foresaw this" in (folder / "junit.xml").read_text()
+    assert (folder / "index.html").is_file()
