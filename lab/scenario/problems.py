@@ -9,10 +9,16 @@ from dataclasses import dataclass
 from lab.errors import UsageError
 from lab.place import Place
 
+_MOST_WORDS = 200  #: among more no near one is looked for: thousands of wrong names would take minutes
+_LONGEST_WORD = 100
+_MOST_PROBLEMS = 200  #: that are shown
+_LONGEST_LINE = 2_000  #: characters of a problem that are shown
+
 
 def nearest(value: object, words: Iterable[str]) -> str | None:
     """The word that was probably meant, if one is near."""
-    if not isinstance(value, str) or not value:
+    words = list(words)
+    if not isinstance(value, str) or not value or len(value) > _LONGEST_WORD or len(words) > _MOST_WORDS:
         return None
     by_lower = {word.lower(): word for word in words}
     near = difflib.get_close_matches(value.lower(), by_lower, n=1, cutoff=0.6)
@@ -44,6 +50,8 @@ class Problem:
     def __str__(self) -> str:
         where = str(self.place) if self.place.line else self.place.file
         line = f"{where}: {self.path}: {self.text}" if self.path else f"{where}: {self.text}"
+        if len(line) > _LONGEST_LINE:
+            line = f"{line[:_LONGEST_LINE]}… ({len(line) - _LONGEST_LINE} characters more)"
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
 
 
@@ -58,4 +66,7 @@ class ScenarioProblems(UsageError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(set(problems), key=order))
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        lines = [str(problem) for problem in self.problems[:_MOST_PROBLEMS]]
+        if len(self.problems) > _MOST_PROBLEMS:
+            lines.append(f"and {len(self.problems) - _MOST_PROBLEMS} problems more")
+        super().__init__("\n".join(lines))

@@ -23,8 +23,11 @@ from lab.scenario.problems import Problem, path_text
 MAX_BYTES = TEXT
 MAX_DEPTH = 60
 MAX_VALUES = 100_000  #: after aliases are expanded
+MAX_MERGED = 1_000_000  #: keys that all `<<` of a file bring, also those that are there already
+MAX_EXPANDED = 16 << 20  #: characters of text after aliases are expanded
 
 _DECIMAL = re.compile(r"-?[1-9][0-9]{0,39}|0|-?(?:0|[1-9][0-9]{0,39})\.[0-9]{1,40}")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _WORDS = {"true": True, "false": False, "null": None, "": None}
 
 
@@ -37,12 +40,17 @@ class Scalar:
     text: str
     size: int = 1
 
+    @property
+    def weight(self) -> int:
+        return len(self.text)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sequence:
     place: Place
     items: tuple[Node, ...]
     size: int
+    weight: int = 0  #: characters in it, aliases expanded, as it was read
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +66,7 @@ class Mapping:
     place: Place
     entries: dict[str, Entry]
     size: int
+    weight: int = 0
 
 
 Node = Scalar | Sequence | Mapping
@@ -173,6 +182,7 @@ class _Builder:
         self.stack: list[_Frame] = []
         self.root: Node | None = None
         self.documents = 0
+        self.merged = 0
 
     def build(self, events: Iterator[Any]) -> Node | None:
         for event in events:
@@ -211,6 +221,9 @@ class _Builder:
     def _add(self, node: Node, anchor: str | None) -> None:
         if node.size > MAX_VALUES:
             raise Unreadable(Problem(node.place, "", f"aliases expand to more than {MAX_VALUES} values"))
+        if node.weight > MAX_EXPANDED:
+            text = f"aliases expand to more than {MAX_EXPANDED} characters of text"
+            raise Unreadable(Problem(node.place, "", text))
         if anchor is not None:
             self.anchors[anchor] = node
         if self.stack:
@@ -237,10 +250,14 @@ class _Builder:
         if event.tag not in (None, "!", "tag:yaml.org,2002:str"):
             text = f"tag {event.tag} is not allowed; a scenario has no tags (for text, use quotes)"
             self.problems.append(Problem(place, "", text))
+        if not event.value.isascii() and (alone := _SURROGATE.search(event.value)):
+            text = f"U+{ord(alone[0]):04X} is half a character, a surrogate without its other half"
+            self.problems.append(Problem(place, "", text))
         return Scalar(place, value, event.value)
 
     def _sequence(self, frame: _Frame) -> Sequence:
-        return Sequence(frame.place, tuple(frame.nodes), 1 + sum(node.size for node in frame.nodes))
+        size, weight = 1 + sum(node.size for node in frame.nodes), sum(node.weight for node in frame.nodes)
+        return Sequence(frame.place, tuple(frame.nodes), size, weight)
 
     def _mapping(self, frame: _Frame) -> Mapping:
         entries: dict[str, Entry] = {}
@@ -260,6 +277,11 @@ class _Builder:
             if not isinstance(part, Mapping):
                 self.problems.append(Problem(part.place, self._path("<<"), "only a mapping can be merged"))
                 continue
+            self.merged += len(part.entries)
+            if self.merged > MAX_MERGED:
+                raise Unreadable(Problem(part.place, "", f"merges bring more than {MAX_MERGED} keys"))
             for name, entry in part.entries.items():
                 entries.setdefault(name, entry)
-        return Mapping(frame.place, entries, 1 + sum(entry.node.size + 1 for entry in entries.values()))
+        size = 1 + sum(entry.node.size + 1 for entry in entries.values())
+        weight = sum(entry.node.weight + len(name) for name, entry in entries.items())
+        return Mapping(frame.place, entries, size, weight)
