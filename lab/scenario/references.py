@@ -34,6 +34,9 @@ def check_names(data: Any, hosts: Iterable[str] | None, locator: Locator) -> lis
     return names.problems
 
 
+MAX_MADE = 100_000  #: sockets that the `count`s of a scenario may come to
+
+
 @dataclass
 class Item:
     """One step or check as raw keys, with the class that it is or was probably meant to be."""
@@ -86,6 +89,7 @@ class _Names:
     problems: list[Problem] = field(default_factory=list)
     ids: dict[str, _Known] = field(default_factory=dict)
     sockets: dict[tuple[str, str], dict[str, str | None]] = field(default_factory=dict)  #: name → kind
+    made: int = 0  #: sockets by `count`, so far
     processes: set[tuple[str, str]] = field(default_factory=set)
     connected: dict[tuple[str, str, str], int] = field(default_factory=dict)  #: host, process, socket → times
     parallel: bool = False  #: the steps of a `parallel` are being looked at
@@ -212,6 +216,10 @@ class _Names:
         kind = item.text("kind") or ("tcp" if item.cls in (Socket, Bind, Listen, Connect) else None)
         count = item.get("count")
         if item.cls is Socket and isinstance(count, int):
+            self.made += min(count, 10_000)
+            if self.made > MAX_MADE:
+                self.say((*item.path, "count"), f"the steps make more than {MAX_MADE} sockets by count")
+                return
             sockets.update({f"{name}{number}": kind for number in range(min(count, 10_000))})
         else:
             sockets[name] = kind
