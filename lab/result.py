@@ -87,6 +87,7 @@ class Result:
     streams: tuple[StreamRecord, ...] = ()
     captures: tuple[str, ...] = ()  #: pcapng files, relative to the run folder
     notes: tuple[str, ...] = ()
+    values: Mapping[str, str] = field(default_factory=dict)  #: what `record` kept of programs' output
 
     @property
     def began(self) -> float:

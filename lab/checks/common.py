@@ -27,6 +27,7 @@ class Context:
     attachments: Mapping[str, Sequence[Attachment]]  #: by host
     timeline: Timeline  #: the links as they were configured when
     tolerance: Tolerance
+    values: Mapping[str, str] = field(default_factory=dict)  #: what `record` kept, by name
     selections: dict[Any, Sequence[int]] = field(default_factory=dict, compare=False, repr=False)
     """What `lab.checks.columns` has looked up in this evidence."""
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from lab.checks.common import HasPlace, Held, allowed, failed, found, hold_time, passed
 from lab.evidence.model import CallRecord, RunRecord
 from lab.limits import REACHED
+from lab.patterns import PatternTooSlow
 from lab.quantities import duration
 from lab.scenario.base import Model
 from lab.scenario.expects import Expect, HexValue, RunExpect
@@ -49,6 +50,8 @@ def judge_call(
     A call that went as it should and expects nothing gives no finding.
     """
     expect = step.expect if isinstance(step.expect, Expect) else Expect()
+    if expect.any:
+        return ()
     findings = _error(step, record, expect.error, error_elsewhere)
     if expect.elapsed is not None:
         held = hold_elapsed(expect.elapsed, record.elapsed_ns, rtt, tolerance, f"{record.call}()")
@@ -58,7 +61,7 @@ def judge_call(
     if expect.ready is not None:
         findings.append(_ready(step, record, expect.ready))
     if expect.has_result:
-        findings.append(_result(step, record, expect.result))
+        findings.append(judge_result(step, record, expect.result))
     if expect.data is not None:
         findings.append(_data(step, record, expect.data, calls))
     if expect.eof is not None:
@@ -113,17 +116,23 @@ def _error(step: Expecting, record: CallRecord, wanted: str | None, elsewhere: b
             return []
         reason = f"{call}() failed with {record.error.name}, and no error was expected"
         return [failed(step, name, "no error", actual, reason)]
-    if _canonical(record.error.name) != _canonical(wanted):
+    if not same_error(record.error.name, wanted):
         reason = f"{call}() failed with {record.error.name}, and {wanted} was expected"
         return [failed(step, name, wanted, actual, reason)]
     return [passed(step, name, wanted, actual)]
+
+
+def same_error(got: str, wanted: str) -> bool:
+    """EAGAIN and EWOULDBLOCK are one error."""
+    return _canonical(got) == _canonical(wanted)
 
 
 def _canonical(error: str) -> str:
     return ERROR_ALIASES.get(error, error)
 
 
-def _result(step: Expecting, record: CallRecord, wanted: object) -> Finding:
+def judge_result(step: HasPlace, record: CallRecord, wanted: object) -> Finding:
+    """What a call returned against a value, a range, or the fields of one."""
     name = f"{record.call}.result"
     got = record.result
     if isinstance(wanted, dict):
@@ -163,7 +172,7 @@ def _events(ready: Mapping[str, Sequence[str]]) -> str:
     return "; ".join(f"{name} {'+'.join(events) or 'nothing'}" for name, events in ready.items()) or "nothing"
 
 
-def _fields(step: Expecting, record: CallRecord, wanted: Mapping[str, Range]) -> Finding:
+def _fields(step: HasPlace, record: CallRecord, wanted: Mapping[str, Range]) -> Finding:
     """Fields of TCP_INFO; those that are not named are left alone."""
     name = f"{record.call}.result"
     got = record.result if isinstance(record.result, Mapping) else {}
@@ -292,29 +301,35 @@ def judge_run(
     *,
     rtt: Duration | None = None,
     tolerance: Tolerance | None = None,
+    end_elsewhere: bool = False,
 ) -> tuple[Finding, ...]:
-    """One finding for each key of `expect`; and one for a program that could not start or did not end.
+    """One finding for each key of `expect`; and one for a program that ended as nobody said it would.
 
-    Text is equal but for newlines at the end (a program's last line has one, a scenario's text has none);
-    `/regex/` is found anywhere.
+    `end_elsewhere`: another step (a background run and its `await`) says how it is to end. Text is equal but
+    for newlines at the end (a program's last line has one, a scenario's text has none); `/regex/` is found
+    anywhere.
     """
     program = record.command[0] if record.command else "the program"
-    if record.error is not None:
-        if record.error == "timeout":
-            what = "ran out of time"
-        elif REACHED in record.error:
-            what = f"was stopped: {record.error}"
-        else:
-            what = f"did not run: {record.error}"
-        return (failed(step, "run.error", "a program that runs", record.error, f"{program} {what}"),)
-    expect = step.expect
-    if isinstance(expect, Expect):  # an `await` that asks for `elapsed` alone does not tell what it awaits
-        expect = RunExpect(elapsed=expect.elapsed)
-    if expect is None:
+    if step.expect is not None and step.expect.any and record.error in (None, "timeout", "killed"):
         return ()
+    expect = step.expect or RunExpect()
+    wanted_error = expect.error
+    if isinstance(expect, Expect):  # an `await` of `elapsed` or `error` alone does not tell what it awaits
+        expect = RunExpect() if expect.elapsed is None else RunExpect(elapsed=expect.elapsed)
+    if record.error not in (None, "timeout", "killed"):
+        what = f"was stopped: {record.error}" if REACHED in record.error else f"did not run: {record.error}"
+        return (failed(step, "run.error", "a program that runs", record.error, f"{program} {what}"),)
     findings: list[Finding] = []
-    if expect.exit is not None:
+    if wanted_error is not None:
+        findings.append(_run_error(step, record, wanted_error, program))
+    elif expect.exit is not None:
         findings.append(_exit(step, record, expect.exit))
+    elif not end_elsewhere:
+        if record.error == "timeout":
+            reason = f"{program} ran out of time"
+            findings.append(failed(step, "run.error", "an end in time", "timeout", reason))
+        elif record.exit_code != 0 and record.ended_by is None:
+            findings.append(_exit(step, record, Range(0, 0)))
     if expect.elapsed is not None:
         took = record.end_mono_ns - record.start_mono_ns
         held = hold_elapsed(expect.elapsed, took, rtt, tolerance or Tolerance(), program)
@@ -326,7 +341,12 @@ def judge_run(
         if wanted is None:
             continue
         actual = _output(output)
-        if wanted.holds(output):
+        try:
+            holds = wanted.holds(output)
+        except PatternTooSlow as error:
+            findings.append(failed(step, f"run.{name}", str(wanted), actual, str(error)))
+            continue
+        if holds:
             findings.append(passed(step, f"run.{name}", str(wanted), actual))
         else:
             differs = "holds nothing that matches" if wanted.regex else "is not"
@@ -335,9 +355,34 @@ def judge_run(
     return tuple(findings)
 
 
+def _run_error(step: Expecting, record: RunRecord, wanted: str, program: str) -> Finding:
+    """Against `killed` or `timeout`. Killed is what a step ended, or the power that it took."""
+    if record.error is not None:
+        actual = record.error
+    elif record.ended_by:
+        actual = "killed"
+    else:
+        actual = _ended(record)
+    if actual == wanted:
+        by = f" by {record.ended_by}" if record.ended_by else ""
+        return passed(step, "run.error", wanted, f"{actual}{by}")
+    ended = "; the lab ended it after the steps" if record.ended_by == "" else ""
+    reason = f"{program} was to end by {wanted}, and not with {actual}{ended}"
+    return failed(step, "run.error", wanted, actual, reason)
+
+
+def _ended(record: RunRecord) -> str:
+    code = record.exit_code
+    if record.error == "timeout":
+        return "it ran out of time"
+    if code is None:
+        return record.error or "it did not end"
+    return str(code) if code >= 0 else f"killed by signal {-code}"
+
+
 def _exit(step: Expecting, record: RunRecord, wanted: Range) -> Finding:
     code = record.exit_code
-    actual = "it did not end" if code is None else str(code) if code >= 0 else f"killed by signal {-code}"
+    actual = _ended(record)
     if code is not None and wanted.holds(code):
         return passed(step, "run.exit", str(wanted), actual)
     tail = record.stderr.strip().splitlines()[-1:]

@@ -9,7 +9,8 @@ from lab.evidence.store import Evidence
 from lab.evidence.trace import WIRE, End, Flow
 from lab.scenario.values import Address
 
-RULES = ("drop", "cut", "partition", "power off")  #: causes of a loss that a step asked for by name
+#: Causes of a loss that the scenario asked for by name.
+RULES = ("drop", "cut", "partition", "network", "power off")
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,13 +47,15 @@ def judge_state(check: StateCheck, evidence: Evidence, context: Context) -> Find
     window = Window.of(check, evidence.records)
     where, moment = _where(check), check.moment
     when = {"end": "at the end", "ever": "at some time"}.get(moment, f"when {moment} had ended") + window.text
-    expected = f"{check.state}{where} {when}" + (f": {check.count}" if check.count is not None else "")
+    expected = f"{check.state}{_timer(check)}{where} {when}" + (
+        f": {check.count}" if check.count is not None else ""
+    )
     if window.missing:
         return failed(check, "state", expected, "nothing", window.missing)
     samples = [s for s in evidence.records.states if s.host == check.at and _meant(check, s, context)]
     if moment == "ever":
         sockets = _ever(check, window, samples, evidence, context)
-        others = _states([s for s in samples if not _is(s, check.state) and window.holds(s.wall_ns)])
+        others = _states(check, [s for s in samples if not _fits(s, check) and window.holds(s.wall_ns)])
         known = bool(samples)
     else:
         times = None if moment == "end" else step_times(evidence.records).get(moment)
@@ -66,11 +68,13 @@ def judge_state(check: StateCheck, evidence: Evidence, context: Context) -> Find
             known_by_then, last = samples, [s for s in samples if s.final and s.state != _GONE]
         known = bool(known_by_then)
         read = "read at the end" if moment == "end" else "read then"
-        sockets = [_Socket(s.local, s.remote, read) for s in last if _is(s, check.state)]
-        if check.state == "CLOSE":
+        sockets = [_Socket(s.local, s.remote, read) for s in last if _fits(s, check)]
+        if check.state == "CLOSE" and check.timer is None:
             sockets += _gone(known_by_then, {_key(s.local, s.remote) for s in last}, when)
-        others = _states([s for s in last if not _is(s, check.state)])
-    held = hold_count(wanted, len(sockets), f"sockets of {check.at}{where} in {check.state} {when}")
+        others = _states(check, [s for s in last if not _fits(s, check)])
+    held = hold_count(
+        wanted, len(sockets), f"sockets of {check.at}{where} in {check.state}{_timer(check)} {when}"
+    )
     actual = _actual(check, sockets, others, known)
     packets = tuple(ref for socket in sockets for ref in socket.packets)[:MAX_REFS]
     if not held.ok and not sockets:
@@ -111,6 +115,16 @@ def _is(sample: StateSample, state: str) -> bool:
     return _SAME_STATE.get(sample.state, sample.state) == _SAME_STATE.get(state, state)
 
 
+def _fits(sample: StateSample, check: StateCheck) -> bool:
+    """In the state, and with the timer that is asked for, which has no more than that left."""
+    if not _is(sample, check.state):
+        return False
+    if check.timer is None:
+        return True
+    in_time = check.within is None or (sample.left_ns is not None and sample.left_ns <= check.within.ns)
+    return sample.timer == check.timer and in_time
+
+
 def _meant(check: StateCheck, sample: StateSample, context: Context) -> bool:
     remote_port = None if sample.remote is None else sample.remote.port
     if check.port is not None and check.port not in (sample.local.port, remote_port):
@@ -147,11 +161,12 @@ def _ever(
     begin = min((s.wall_ns for s in evidence.records.states), default=0)
     sockets: dict[tuple[str, int, str, int], _Socket] = {}
     for sample, until_ns in _lasting(samples):
-        if _is(sample, check.state) and _overlaps(window, sample.wall_ns, until_ns):
+        if _fits(sample, check) and _overlaps(window, sample.wall_ns, until_ns):
             how = f"sampled {duration(sample.wall_ns - begin)} after the first sample"
             sockets.setdefault(_key(sample.local, sample.remote), _Socket(sample.local, sample.remote, how))
     counters = evidence.records.counters.get(check.at)
-    for flow in evidence.trace.flows:
+    # packets prove a state and no timer
+    for flow in evidence.trace.flows if check.timer is None else ():
         if flow.protocol != "tcp" or check.at not in (flow.client.host, flow.server.host):
             continue
         local, remote = _ends(flow, check.at)
@@ -201,10 +216,31 @@ def _flow_meant(check: StateCheck, local: Endpoint, remote: Endpoint, context: C
     return check.to is None or (check.state != "LISTEN" and _is_at(side(check.to, context), remote, context))
 
 
-def _states(samples: list[StateSample]) -> list[str]:
-    """The states of these samples, in order of time, each once."""
+def _states(check: StateCheck, samples: list[StateSample]) -> list[str]:
+    """The states of these samples, in order of time, each once; with their timers where one is asked for."""
     seen = sorted(samples, key=lambda sample: sample.wall_ns)
-    return list(dict.fromkeys(sample.state for sample in seen if sample.state != _GONE))
+    words = (
+        sample.state if check.timer is None else f"{sample.state} ({_timer_of(sample)})"
+        for sample in seen
+        if sample.state != _GONE
+    )
+    return list(dict.fromkeys(words))
+
+
+def _timer(check: StateCheck) -> str:
+    if check.timer is None:
+        return ""
+    left = f" that expires within {check.within}" if check.within is not None else ""
+    return " with no timer" if check.timer == "none" else f" with the {check.timer} timer{left}"
+
+
+def _timer_of(sample: StateSample) -> str:
+    if sample.timer is None:
+        return "timers were not read"
+    if sample.timer == "none":
+        return "no timer"
+    left = f", {duration(sample.left_ns)} left" if sample.left_ns is not None else ""
+    return f"{sample.timer} timer{left}"
 
 
 def _actual(check: StateCheck, sockets: list[_Socket], others: list[str], known: bool) -> str:
@@ -222,7 +258,9 @@ def _never(check: StateCheck, where: str, when: str, others: list[str], known: b
     """Why no socket is in the state."""
     if others:
         verb = "was seen" if check.moment == "ever" else "is" if check.moment == "end" else "was"
-        return f"no socket{where} was in {check.state} {when}: it {verb} in {', '.join(others)}"
+        return (
+            f"no socket{where} was in {check.state}{_timer(check)} {when}: it {verb} in {', '.join(others)}"
+        )
     if known and check.moment != "ever":
         return f"no socket{where} was left {when}, in no state at all"
     return f"no socket{where} was ever seen, in no state at all"

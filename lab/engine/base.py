@@ -104,6 +104,7 @@ class ContainerSpec:
     address: Address | None = None
     mac: str | None = None
     join: str | None = None  #: container id
+    sees: str | None = None  #: id of a container whose processes it sees, with those of its own
     #: Also the network alias, so that Docker's DNS gives the name; not with `join`.
     hostname: str | None = None
     hosts: Mapping[str, str] = field(default_factory=dict)  #: name → address in /etc/hosts; not with `join`
@@ -312,6 +313,7 @@ class Engine(Protocol):
         user: str | None = None,
         working_dir: str | None = None,
         environment: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
         limit: int = 16 << 20,
         each: Callable[[StreamName, bytes], None] | None = None,
     ) -> ExecResult:
@@ -333,6 +335,10 @@ class Engine(Protocol):
 
     def disk_used(self, container_id: str) -> int:
         """Bytes of its writable layer: what was made or changed over its image."""
+        ...
+
+    def processes(self, container_id: str) -> int:
+        """How many processes and threads it has now; 0 where it does not run."""
         ...
 
     def read_file(self, container_id: str, path: str) -> bytes:

@@ -72,6 +72,8 @@ def _host_config(spec: ContainerSpec) -> dict[str, Any]:
         "SecurityOpt": ["no-new-privileges"] if spec.no_new_privileges else [],
         "LogConfig": _log_config(spec),
     }
+    if spec.sees is not None:
+        host["PidMode"] = f"container:{spec.sees}"
     if spec.groups:
         host["GroupAdd"] = list(spec.groups)
     if spec.cpu is not None:

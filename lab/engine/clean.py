@@ -7,6 +7,7 @@ proves nothing across boots and PID namespaces; a lock ends with its holder, how
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -19,6 +20,7 @@ from pathlib import Path
 from lab.engine.base import LABEL_BOOT, LABEL_LOCK, LABEL_PID, LABEL_RUN, Engine
 from lab.engine.state import state_dir
 from lab.errors import EngineError, LabEnvironmentError
+from lab.files import Unfit, opened
 
 LABEL_MACHINE = "lab.machine"  #: the owner's machine: a lock file says nothing about a run on another one
 
@@ -153,7 +155,7 @@ def owner(labels: Mapping[str, str]) -> Owner:
     if labels.get(LABEL_BOOT) != boot_id():
         return Owner.DEAD
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = _open_lock(path)
     except OSError:
         return Owner.UNKNOWN
     try:
@@ -166,17 +168,21 @@ def owner(labels: Mapping[str, str]) -> Owner:
 
 
 def leftovers(engine: Engine) -> list[Leftover]:
-    """Every run that has something on the engine, living ones too."""
+    """Every run that has something on the engine, living ones too. What only looks like one is left out."""
     runs: dict[str, tuple[Mapping[str, str], dict[str, str], dict[str, str]]] = {}
     stored: dict[str, list[str]] = {}
     for container in engine.containers({LABEL_RUN: None}):
+        if not _is_ours(container.labels):
+            continue
         entry = runs.setdefault(container.labels[LABEL_RUN], (container.labels, {}, {}))
         entry[1][container.id] = container.name
     for network in engine.networks():
-        if LABEL_RUN in network.labels:
+        if _is_ours(network.labels):
             entry = runs.setdefault(network.labels[LABEL_RUN], (network.labels, {}, {}))
             entry[2][network.id] = network.name
     for volume in engine.volumes({LABEL_RUN: None}):
+        if not _is_ours(volume.labels):
+            continue
         runs.setdefault(volume.labels[LABEL_RUN], (volume.labels, {}, {}))
         stored.setdefault(volume.labels[LABEL_RUN], []).append(volume.name)
     return [
@@ -213,6 +219,7 @@ def sweep(
                 )
                 if left.lock is not None and not done.failures:
                     with contextlib.suppress(OSError):
+                        os.close(_open_lock(left.lock))  # it is still a lock, and nobody's file
                         left.lock.unlink(missing_ok=True)
     return total
 
@@ -261,7 +268,7 @@ def _held(left: Leftover) -> Iterator[bool]:
     descriptor = None
     if left.lock is not None and left.owner in (Owner.DEAD, Owner.KEPT):
         with contextlib.suppress(OSError):
-            descriptor = os.open(left.lock, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = _open_lock(left.lock)
     if descriptor is None:
         yield True
         return
@@ -286,6 +293,20 @@ def _lock_of(labels: Mapping[str, str]) -> Path | None:
         return None
     path = locks_dir() / f"{run}.lock"
     return path if labels.get(LABEL_LOCK) == str(path) else None
+
+
+def _open_lock(path: Path) -> int:
+    """A descriptor of a lock file: a small file of its own, and neither a link nor anything else."""
+    with opened(path, len(_KEPT), path.parent) as file:
+        if file.read(len(_KEPT)) in (b"", _KEPT):
+            return os.dup(file.fileno())
+    raise Unfit(errno.EINVAL, "not a lock of the lab", str(path))
+
+
+def _is_ours(labels: Mapping[str, str]) -> bool:
+    """Whether the labels are all that a run gives; what has one of that name alone is somebody else's."""
+    wanted = (LABEL_RUN, LABEL_LOCK, LABEL_BOOT, LABEL_MACHINE)
+    return all(labels.get(label) for label in wanted) and RUN_ID.fullmatch(labels[LABEL_RUN]) is not None
 
 
 def _same_file(path: Path, descriptor: int) -> bool:

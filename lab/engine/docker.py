@@ -30,7 +30,7 @@ from lab.engine.bodies import container_body, exit_code, status_of
 from lab.engine.endpoint import Endpoint
 from lab.engine.logs import DockerLogs
 from lab.engine.store import DockerImages, calling
-from lab.engine.stream import STDERR, STDOUT, DockerStream, Frames, feed, hijack
+from lab.engine.stream import STDERR, STDOUT, DockerStream, Frames, feed, feed_all, hijack
 from lab.errors import EngineError, SubnetTaken, SysctlRefused
 
 #: What 20.10 (Debian 12) speaks; 29.0 to 29.2 want 1.44, so the engine's own minimum wins where higher.
@@ -247,6 +247,7 @@ class DockerEngine(DockerImages):
         user: str | None = None,
         working_dir: str | None = None,
         environment: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
         limit: int = 16 << 20,
         each: Callable[[StreamName, bytes], None] | None = None,
     ) -> ExecResult:
@@ -258,7 +259,9 @@ class DockerEngine(DockerImages):
             more["WorkingDir"] = working_dir
         if environment:
             more["Env"] = [f"{name}={value}" for name, value in environment.items()]
-        identity, connection, rest = self._start_exec(deadline.what, container_id, argv, **more)
+        identity, connection, rest = self._start_exec(
+            deadline.what, container_id, argv, stdin=bool(stdin), **more
+        )
         output = {STDOUT: bytearray(), STDERR: bytearray()}
         whole = True
 
@@ -267,6 +270,8 @@ class DockerEngine(DockerImages):
             return connection.recv(size)
 
         with connection:
+            if stdin:
+                threading.Thread(target=feed_all, args=(stdin, connection), daemon=True).start()
             frames = Frames(recv, rest)
             while True:
                 try:
@@ -293,6 +298,13 @@ class DockerEngine(DockerImages):
             url = self._api._url("/containers/{0}/json", container_id)
             answer = self._api._result(self._api._get(url, params={"size": True}), json=True)
         return int(answer.get("SizeRw") or 0)
+
+    def processes(self, container_id: str) -> int:
+        with calling(f"count the processes of container {container_id[:12]}"):
+            url = self._api._url("/containers/{0}/stats", container_id)
+            params = {"stream": False, "one-shot": True}
+            answer = self._api._result(self._api._get(url, params=params), json=True)
+        return int((answer.get("pids_stats") or {}).get("current") or 0)
 
     def exec_attached(
         self,

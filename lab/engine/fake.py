@@ -240,6 +240,7 @@ class FakeEngine:
         user: str | None = None,
         working_dir: str | None = None,
         environment: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
         limit: int = 16 << 20,
         each: Callable[[StreamName, bytes], None] | None = None,
     ) -> ExecResult:
@@ -253,6 +254,8 @@ class FakeEngine:
             working_dir=working_dir,
             environment=environment,
         )
+        if stdin:
+            process.stdin.put(stdin)
         process.stdin.put(None)
         running = FakeContainer("exec", spec, process, container.program, started=True)
         threading.Thread(target=running.run, daemon=True).start()
@@ -272,6 +275,9 @@ class FakeEngine:
 
     def disk_used(self, container_id: str) -> int:
         return sum(map(len, self._container(container_id).process.files.values()))
+
+    def processes(self, container_id: str) -> int:
+        return int(self._container(container_id).runs)
 
     def read_file(self, container_id: str, path: str) -> bytes:
         container = self._container(container_id)

@@ -127,6 +127,13 @@ def feed(source: int, connection: socket.socket) -> None:
         socket.socket.shutdown(connection, socket.SHUT_WR)
 
 
+def feed_all(data: bytes, connection: socket.socket) -> None:
+    """Writes all of `data` to a connection, then says that no more comes; see `feed`."""
+    with contextlib.suppress(OSError):
+        connection.sendall(data)
+        socket.socket.shutdown(connection, socket.SHUT_WR)
+
+
 class Frames:
     """Takes the engine's multiplexed stream apart: 1 byte stream, 3 zero, 4 bytes length, then the data."""
 

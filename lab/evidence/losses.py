@@ -80,6 +80,8 @@ class Losses:
     def _silenced(self, source: str, target: str, begin_ns: int, end_ns: int) -> Cause | None:
         """A power-off, a cut or a partition in the way."""
         timeline = self._timeline
+        if frozenset((source, target)) in timeline.apart:
+            return Cause("network", f"{source} and {target} share no network")
         for host in (target, source):
             band = overlapping(timeline.off.get(host, ()), begin_ns, end_ns)
             if band is not None:

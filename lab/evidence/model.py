@@ -100,7 +100,10 @@ class CallRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One program of a `run` step. `exit_code` is negative for a signal, None where it did not end."""
+    """One program of a `run` step. `exit_code` is negative for a signal, None where it did not end.
+
+    Of a program inside a service the engine tells the status alone: a signal is 128 and its number there.
+    """
 
     step: str
     host: str
@@ -112,7 +115,9 @@ class RunRecord:
     end_mono_ns: int
     start_wall_ns: int
     end_wall_ns: int
-    error: str | None = None  #: why it could not be started, or "timeout"
+    error: str | None = None  #: why it could not be started, "timeout", or "killed": the power went
+    service: str | None = None  #: in which it ran; None: beside the host's agent
+    ended_by: str | None = None  #: id of the step that ended it; "" is the lab, None: it ended by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,7 @@ class ServiceRecord:
     not_ready: str = ""  #: why it did not get ready in time
     error: str = ""  #: why it could not be started, in the engine's words
     log_cut: bool = False  #: lines are missing: it wrote more than is kept
+    limit: str = ""  #: which limit of the site it reached, in words; it was ended for that
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +190,8 @@ class StateSample:
     send_queue: int
     final: bool = False
     step: str | None = None
+    timer: str | None = None  #: keepalive, retransmit, persist, time_wait or none; None: not read
+    left_ns: int | None = None  #: until that timer expires, at `wall_ns`
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +212,7 @@ class WireEvent:
     """Something done to the wire: a band or a line in the diagram, and the reason of a loss."""
 
     wall_ns: int  #: when it held (after the read-back)
-    action: Literal["link", "cut", "restore", "partition", "heal", "drop", "power_off", "power_on"]
+    action: Literal["link", "cut", "restore", "partition", "heal", "drop", "power_off", "power_on", "apart"]
     step: str | None  #: None for what was configured before the first step
     host: str | None = None
     direction: Literal["up", "down", "both"] | None = None
@@ -278,6 +286,8 @@ class StepRecord:
     end_wall_ns: int
     start_mono_ns: int
     end_mono_ns: int
+    target: str | None = None  #: of kill, pause and resume: the process, service or program
+    signal: str | None = None  #: that was sent to it: TERM, STOP …
 
 
 @dataclass(frozen=True)

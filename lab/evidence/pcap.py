@@ -50,14 +50,14 @@ def _frames(window: Window, frames: RawFrames, order: str, unit: int) -> None:
     last = end - 16
     while at <= last:
         seconds, fraction, held, length = unpack(data, at)
+        if not length:  # no frame has no byte: a file with a hole would be a million of them
+            frames.note = f"rubbish at byte {base + at}: a packet of no bytes"
+            break
         start = at + 16
         stop = start + held
         if stop > end:
             if held > LARGEST:
                 frames.note = f"rubbish at byte {base + at}: a packet of {held} bytes"
-            break
-        if not held and not length:  # a hole in the file: 100 MB would be six million packets of nothing
-            frames.note = f"rubbish at byte {base + at}: a packet of nothing"
             break
         t_ns(seconds * 1_000_000_000 + fraction * unit)
         offset(base + start)

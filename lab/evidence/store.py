@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import heapq
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from io import BufferedReader, TextIOWrapper
+from io import TextIOWrapper
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -31,6 +32,7 @@ from lab.tolerance import Tolerance
 
 EVENTS_FILE = "events.jsonl"
 EVENTS_VERSION = 1
+MAX_LINE = 160 << 20  #: bytes of one of its lines: 64 MB of a call, in hex
 _OWN_KIND = (
     "type"  #: how a record's own `kind` (of a socket, of a wire) is written: the line has a `kind` too
 )
@@ -145,8 +147,8 @@ def read_records(folder: Path) -> Records:
     """Raises `UsageError` where the folder has no `events.jsonl`, or it is broken or of another version."""
     path = folder / EVENTS_FILE
     try:
-        with opened(path, EVENTS, folder) as raw, BufferedReader(raw) as file:
-            return _assemble(path, file)
+        with opened(path, EVENTS, folder) as raw, open(os.dup(raw.fileno()), "rb") as file:
+            return _assemble(path, _bounded_lines(path, file))
     except FileNotFoundError as error:
         raise UsageError(
             f"{folder}: no {EVENTS_FILE} in it: not a run folder", hint="look in runs/, or at runs/latest"
@@ -154,6 +156,14 @@ def read_records(folder: Path) -> Records:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{path}: cannot be read: {why}") from error
+
+
+def _bounded_lines(path: Path, file: BinaryIO) -> Iterator[bytes]:
+    """The lines of a file, none longer than a record can be."""
+    while line := file.readline(MAX_LINE + 1):
+        if len(line) > MAX_LINE:
+            raise UsageError(f"{path}: a line is longer than {MAX_LINE:,} bytes: not a line of events")
+        yield line
 
 
 def _assemble(path: Path, file: Iterable[bytes]) -> Records:

@@ -61,6 +61,7 @@ class Timeline:
         began = starts or {}
         self.cuts: dict[tuple[str, Direction], list[Band]] = defaultdict(list)
         self.partitions: dict[frozenset[str], list[Band]] = defaultdict(list)
+        self.apart: set[frozenset[str]] = set()  #: hosts that share no network
         self.off: dict[str, list[Band]] = defaultdict(list)
         self.drops: list[Band] = []
         self._holds: dict[tuple[str, Direction], list[Hold]] = {}
@@ -112,6 +113,8 @@ class Timeline:
                 _switch(self.cuts[event.host, direction], event, begin, on=event.action == "cut")
         elif event.action in ("partition", "heal") and event.between is not None:
             _switch(self.partitions[frozenset(event.between)], event, begin, on=event.action == "partition")
+        elif event.action == "apart" and event.between is not None:
+            self.apart.add(frozenset(event.between))
         elif event.action in ("power_off", "power_on") and event.host is not None:
             _switch(self.off[event.host], event, begin, on=event.action == "power_off")
         elif event.action == "drop":

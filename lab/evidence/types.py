@@ -51,6 +51,7 @@ class Cause:
         "drop",
         "cut",
         "partition",
+        "network",  #: the two hosts share none
         "power off",
         "loss",
         "queue",

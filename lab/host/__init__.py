@@ -2,7 +2,16 @@
 
 from lab.host.host import Host
 from lab.host.programs import Programs, launcher
-from lab.host.specs import HOST_CAPABILITIES, CallSpec, HostReadback, HostSetup, Moment, PowerOff, RunSpec
+from lab.host.specs import (
+    HOST_CAPABILITIES,
+    CallSpec,
+    HostReadback,
+    HostSetup,
+    Identity,
+    Moment,
+    PowerOff,
+    RunSpec,
+)
 
 __all__ = [
     "HOST_CAPABILITIES",
@@ -10,6 +19,7 @@ __all__ = [
     "Host",
     "HostReadback",
     "HostSetup",
+    "Identity",
     "Moment",
     "PowerOff",
     "Programs",

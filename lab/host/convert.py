@@ -185,4 +185,6 @@ def state_sample(host: str, raw: Mapping[str, Any]) -> StateSample:
         recv_queue=raw["recv_queue"],
         send_queue=raw["send_queue"],
         final=raw.get("final", False),
+        timer=raw.get("timer"),
+        left_ns=raw["left_ms"] * 1_000_000 if raw.get("left_ms") else None,
     )

@@ -229,6 +229,16 @@ class Host:
             raise AgentError(f"{self.name}: this host was made without a place for programs")
         return self._programs
 
+    def freeze_programs(self) -> None:
+        """No program does anything from now on: its host is about to lose its power."""
+        if self._programs is not None:
+            self._programs.freeze()
+
+    def kill_programs(self) -> None:
+        """Ends all programs; returns when their records are there, with what they had printed."""
+        if self._programs is not None:
+            self._programs.kill_all()
+
     # -- states and counters -----------------------------------------------------------------------
 
     def watch(self) -> None:

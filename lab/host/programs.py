@@ -2,7 +2,7 @@
 
 A program can do anything to what it shares: signal it, lower its limits, fill its memory, edit its files. So
 it shares no user, process, mount, cgroup or capability with the agent, its calls and tcpdump. There is one
-container for each set of capabilities that the host's programs ask for; most hosts need that of none.
+container for each identity (capabilities and user) that the host's programs ask for; most hosts need one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ from lab.errors import AgentError, EngineError, LabError, UsageError
 from lab.evidence.model import RunRecord
 from lab.host.channel import AgentRefused, Channel, Event
 from lab.host.convert import run_record
-from lab.host.specs import Moment, RunSpec
+from lab.host.specs import Identity, Moment, RunSpec
 from lab.limits import DEFAULT, Limits
 from lab.policy import Policy
 
@@ -32,8 +32,6 @@ BRING_UP = 60.0  #: seconds from the start of a container to its ready agent
 LOOK = 1.0
 #: A program that ended sooner has written too little to be looked at.
 SHORT_NS = 100_000_000
-
-Capabilities = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ class Started:
     kill: Callable[[], None]
 
 
-Launch = Callable[[Capabilities], Started]
+Launch = Callable[[Identity], Started]
 
 
 def launcher(
@@ -60,30 +58,34 @@ def launcher(
     policy: Policy,
     outlives_lab: bool,
     opened: Callable[[Stream], None],
+    fill: Callable[[str, Identity], None] = lambda container, identity: None,
 ) -> Launch:
     """Starts containers for programs in the network namespace of container `beside`.
 
     They are created at once and start when `running` is set: it is, once `beside` runs or never will.
-    `opened` hears of each stream, so that whoever takes the lab down can end it.
+    `opened` hears of each stream, so that whoever takes the lab down can end it; `fill` puts files into a
+    container before it starts.
     """
 
-    def launch(capabilities: Capabilities) -> Started:
-        refused = [word for word in capabilities if word not in policy.capabilities]
+    def launch(identity: Identity) -> Started:
+        refused = [word for word in identity.capabilities if word not in policy.capabilities]
         if refused:
             raise UsageError(f"{', '.join(refused)} is not allowed by policy.capabilities in lab.yml")
         spec = ContainerSpec(
-            name="-".join((name, "programs", *(word.lower() for word in capabilities))),
+            name="-".join((name, "programs", *_words_of(identity))),
             image=image,
             labels=labels,
             command=("lab-agent", "programs"),
             join=beside,
-            capabilities=capabilities,
+            capabilities=identity.capabilities,
+            user=identity.user,
             ulimits={"core": 0},
             limits=ContainerLimits(limits.memory.bytes, limits.pids, limits.file_size.bytes),
             no_new_privileges=True,
             outlives_lab=outlives_lab,
         )
         container = engine.create(spec)
+        fill(container, identity)
         stream = engine.attach(container)
         opened(stream)
         running.wait()
@@ -93,6 +95,13 @@ def launcher(
     return launch
 
 
+def _words_of(identity: Identity) -> Iterator[str]:
+    """For the name of a container: letters, digits and `_.-` only."""
+    yield from (word.lower() for word in identity.capabilities)
+    if identity.user is not None:
+        yield "as-" + "".join(c if c.isascii() and c.isalnum() else "." for c in identity.user)
+
+
 class Programs:
     """All programs of one life of a host. Thread-safe; containers start when they are prepared or needed."""
 
@@ -100,16 +109,16 @@ class Programs:
         self._host, self._launch, self._limits = host, launch, limits
         self.heard: Callable[[Event], None] = lambda event: None  #: is told what the agents tell unasked
         self._lock = threading.Lock()
-        self._rooms: dict[Capabilities, Future[_Room]] = {}
+        self._rooms: dict[Identity, Future[_Room]] = {}
         self._live: list[_Room] = []  #: those whose container was started, ready or not
         self._of_step: dict[str, _Room] = {}
         self._cpu: int | None = None
         self._closed = False
 
-    def prepare(self, needed: Iterable[Capabilities]) -> None:
-        """Begins to start the containers of these capabilities, each in a thread; `wait_ready` ends it."""
-        for capabilities in needed:
-            self._room(capabilities)
+    def prepare(self, needed: Iterable[Identity]) -> None:
+        """Begins to start the containers of these identities, each in a thread; `wait_ready` ends it."""
+        for identity in needed:
+            self._room(identity)
 
     def wait_ready(self) -> None:
         """Raises what went wrong where a container that was prepared did not start."""
@@ -127,7 +136,7 @@ class Programs:
             room.pin(number)
 
     def run(self, spec: RunSpec, open_files: int | None) -> Future[RunRecord]:
-        room = self._room(spec.capabilities).result(BRING_UP)
+        room = self._room(spec.identity).result(BRING_UP)
         with self._lock:
             self._of_step[spec.step] = room
         return room.run(spec, open_files)
@@ -143,6 +152,22 @@ class Programs:
         with self._lock:
             room = self._of_step.get(step)
         return 0 if room is None else room.cancel(step)
+
+    def freeze(self) -> None:
+        """No program does anything from now on; see `kill_all`."""
+        for room in self._rooms_now():
+            room.signal_all("STOP")
+
+    def kill_all(self) -> None:
+        """Ends all programs; returns when their records are there, with what they had printed."""
+        for room in self._rooms_now():
+            room.signal_all("KILL")
+        for room in self._rooms_now():
+            room.wait_ended()
+
+    def _rooms_now(self) -> list[_Room]:
+        with self._lock:
+            return list(self._live)
 
     def close(self) -> None:
         """Ends all programs, with their containers. May be called twice."""
@@ -160,22 +185,20 @@ class Programs:
             room.close(kill=kill)
         wait(opening, BRING_UP)
 
-    def _room(self, capabilities: Capabilities) -> Future[_Room]:
+    def _room(self, identity: Identity) -> Future[_Room]:
         with self._lock:
             if self._closed:
                 raise AgentError(f"{self._host}: its programs have ended with it")
-            future = self._rooms.get(capabilities)
+            future = self._rooms.get(identity)
             if future is None:
-                future = self._rooms[capabilities] = Future()
+                future = self._rooms[identity] = Future()
                 name = f"programs-{self._host}"
-                threading.Thread(
-                    target=self._open, args=(capabilities, future), name=name, daemon=True
-                ).start()
+                threading.Thread(target=self._open, args=(identity, future), name=name, daemon=True).start()
             return future
 
-    def _open(self, capabilities: Capabilities, future: Future[_Room]) -> None:
+    def _open(self, identity: Identity, future: Future[_Room]) -> None:
         try:
-            started = self._launch(capabilities)
+            started = self._launch(identity)
             with self._lock:
                 room = _Room(self._host, started, self._limits, self.heard)
                 self._live.append(room)
@@ -203,6 +226,7 @@ class _Room:
         #: What waits for a look at the disk: a program that ended, or None where one began.
         self._events: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._running = 0
+        self._steps: dict[str, Future[RunRecord]] = {}  #: of the programs that run
         self._lock = threading.Lock()
         self._closed = False
         threading.Thread(target=self._watch, name=f"disk-{host}", daemon=True).start()
@@ -220,6 +244,7 @@ class _Room:
         began = time.monotonic_ns(), time.time_ns()
         with self._lock:
             self._running += 1
+            self._steps[spec.step] = target
         self._events.put(None)
         source = self._channel.submit(
             "run",
@@ -229,11 +254,13 @@ class _Room:
             timeout_ns=None if spec.timeout is None else spec.timeout.ns,
             open_files=open_files,
             output=self._limits.logs.bytes,
+            environment=dict(spec.environment),
         )
 
         def settle() -> None:
             with self._lock:
                 self._running -= 1
+                del self._steps[spec.step]
             try:
                 raw = source.result()
                 record = run_record(self._host, spec, raw, self._told(raw))
@@ -261,6 +288,19 @@ class _Room:
     def signal(self, step: str, signal: str) -> Moment:
         raw = self._channel.request("signal_run", timeout=QUICK, step=step, signal=signal)
         return Moment(raw["wall_ns"], raw["mono_ns"])
+
+    def signal_all(self, signal: str) -> None:
+        """To every program that runs; one that ends meanwhile, or with its container, is none."""
+        with self._lock:
+            steps = list(self._steps)
+        for step in steps:
+            with contextlib.suppress(AgentError):
+                self.signal(step, signal)
+
+    def wait_ended(self) -> None:
+        with self._lock:
+            running = list(self._steps.values())
+        wait(running, QUICK)
 
     def cancel(self, step: str) -> int:
         return int(self._channel.request("cancel", timeout=QUICK, step=step))

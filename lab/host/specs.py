@@ -97,6 +97,14 @@ class CallSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """As whom programs run. Those that differ in it share nothing but the host's network."""
+
+    capabilities: tuple[str, ...] = ()  #: NET_RAW, NET_ADMIN; sorted
+    user: str | None = None  #: "name", "uid", "user:group"; None is root, which has no privilege there
+
+
+@dataclass(frozen=True, slots=True)
 class RunSpec:
     """One program on the host, by its own tools. Past `timeout` it is killed: error "timeout"."""
 
@@ -104,7 +112,8 @@ class RunSpec:
     argv: Sequence[str]
     stdin: str = ""
     timeout: Duration | None = None
-    capabilities: tuple[str, ...] = ()  #: NET_RAW, NET_ADMIN; sorted
+    identity: Identity = Identity()
+    environment: Mapping[str, str] = field(default_factory=dict)  #: beside what every program has
 
 
 @dataclass(frozen=True, slots=True)

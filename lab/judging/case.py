@@ -14,6 +14,7 @@ from lab.evidence.model import CallRecord, RunRecord
 from lab.evidence.store import Evidence
 from lab.judging.services import judge_services
 from lab.judging.steps import StepJudge
+from lab.judging.values import recorded
 from lab.scenario.model import Scenario
 from lab.scenario.steps import Await, Call, Parallel, Run, Step, all_steps
 from lab.verdict import Finding, Verdict
@@ -35,7 +36,10 @@ def judge_case(
     context = Context.of(evidence.records)
     steps = _judge_steps(scenario, evidence, context, live, broken)
     services = judge_services(scenario, evidence.records)
-    return (*steps, *services, *judge_checks(scenario.checks, evidence, context))
+    values = recorded(scenario, evidence.records)
+    missing = () if broken else values.findings
+    judged = judge_checks(scenario.checks, evidence, replace(context, values=values.values))
+    return (*steps, *services, *missing, *judged)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from lab.errors import UsageError
 from lab.evidence.store import Evidence, load_evidence
 from lab.files import is_file, project_root
 from lab.judging.case import judge_case, live_findings
+from lab.judging.values import recorded
 from lab.result import SCENARIO_FILE, TOPOLOGY_FILE, Result, read_result
 from lab.scenario import tree
 from lab.scenario.load import Case, load
@@ -50,13 +51,14 @@ def recheck_file(folder: Path, path: Path) -> Result:
 def judge_again(stored: Result, scenario: Scenario, evidence: Evidence) -> Result:
     """The result with its findings made anew; the pure part of `recheck`."""
     live = live_findings(stored.findings, scenario)
+    values = recorded(scenario, evidence.records).values
     if stored.error is not None:
-        return replace(stored, findings=judge_case(scenario, evidence, live, broken=True))
+        return replace(stored, findings=judge_case(scenario, evidence, live, broken=True), values=values)
     findings = judge_case(scenario, evidence, live)
     verdict = Verdict.of(finding.verdict for finding in findings)
     first = next((finding for finding in findings if finding.verdict is verdict), None)
     reason = "" if verdict is Verdict.PASS or first is None else first.reason
-    return replace(stored, findings=findings, verdict=verdict, reason=reason)
+    return replace(stored, findings=findings, verdict=verdict, reason=reason, values=values)
 
 
 def stored_case(folder: Path, stored: Result | None = None) -> Case:

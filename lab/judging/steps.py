@@ -63,16 +63,20 @@ class StepJudge:
         item = _Expecting(step.id, step.place, getattr(step, "expect", None))
         run = runs.get(record_of)
         if run is not None:
-            findings = judge_run(item, run, tolerance=context.tolerance)
+            of_run = self.steps.get(record_of) if by_await else self.awaits.get(record_of)
+            # of a background program both may speak; where neither says how it ends, the step itself does
+            elsewhere = _says_end(of_run) or (by_await and not _says_end(step))
+            findings = judge_run(item, run, tolerance=context.tolerance, end_elsewhere=elsewhere)
             # the background step itself has said already that the program could not run
-            return tuple(f for f in findings if not (by_await and f.name == "run.error"))
+            could_not = by_await and run.error not in (None, "timeout", "killed")
+            return tuple(f for f in findings if not (could_not and f.name == "run.error"))
         call = calls.get(record_of)
         if call is None:
             return ()
         caller = self.steps.get(record_of)
         other = caller if by_await else self.awaits.get(record_of)
-        elsewhere = _error_of(other) is not None
-        if by_await and call.error is not None and not elsewhere and _error_of(step) is None:
+        elsewhere = _speaks_of_error(other)
+        if by_await and call.error is not None and not elsewhere and not _speaks_of_error(step):
             return ()  # the background step has said that it failed
         return judge_call(
             item,
@@ -111,6 +115,14 @@ class _Expecting:
     expect: Expect | RunExpect | None
 
 
-def _error_of(step: Step | None) -> str | None:
+def _says_end(step: Step | None) -> bool:
+    """Whether a step says how a program ends."""
     expect = getattr(step, "expect", None)
-    return expect.error if isinstance(expect, Expect) else None
+    if isinstance(expect, RunExpect):
+        return expect.exit is not None or expect.error is not None
+    return isinstance(expect, Expect) and expect.error is not None
+
+
+def _speaks_of_error(step: Step | None) -> bool:
+    expect = getattr(step, "expect", None)
+    return isinstance(expect, Expect) and expect.speaks_of_error

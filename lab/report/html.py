@@ -18,13 +18,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lab.evidence.store import Evidence
-from lab.quantities import seconds
+from lab.quantities import plural, seconds
 from lab.report import page
 from lab.report.diagram import legend, svg, words
 from lab.report.diagram.layout import NARROW, Layout, lay_out
 from lab.report.diagram.source import diagram_of, zero_ns
 from lab.report.plots import flow_plots
 from lab.report.text import MARKS, tally
+from lab.report.values import tables_of
 from lab.result import Result, time_taken
 from lab.verdict import Verdict
 
@@ -195,6 +196,11 @@ def _view(name: str, layout: Layout) -> dict[str, Any]:
         "width": round(layout.width),
         "height": round(layout.height),
         "head_height": round(svg.head_height(layout)),
+        "hidden": (
+            f"The states of {plural(layout.hidden_sockets, 'more socket')} are in the table below"
+            if layout.hidden_sockets
+            else ""
+        ),
         "gap": round(first.right if first is not None and name == "wide" else 0),
         # The drawing escapes its texts.
         "head": Markup("".join(svg.head(layout))),
@@ -263,6 +269,7 @@ def render_index(results: Sequence[Result], *, folders: Sequence[str] = (), titl
         "cases": cases,
         "broken": [case for case in cases if case["bad"]],
         "matrices": _matrices(results, cases),
+        "values": list(tables_of(results)),
     }
     return _environment().get_template("index.html.j2").render(context)
 

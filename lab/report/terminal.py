@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lab.quantities import plural, seconds
 from lab.report.text import MARKS, Paint, clean, cut, fit, tally
+from lab.report.values import value_tables
 from lab.result import Result, time_taken
 from lab.verdict import Finding, Verdict
 
@@ -33,6 +34,7 @@ def render(
     lines += _why(result, paint, verbose)
     lines += _table(result.findings, width, paint, verbose)
     lines += _impairment(result, paint, verbose)
+    lines += [f"  {name} = {clean(value)}" for name, value in result.values.items()]
     lines += _foot(result, width, paint, verbose, folder)
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
@@ -61,6 +63,7 @@ def render_suite(
             )
         elif result.verdict is Verdict.SKIP:
             lines[results.index(result)] += f"\n      {clean(result.reason)}"
+    blocks += [f"\n{table}" for table in value_tables(results, width)]
     total = Verdict.of(result.verdict for result in results)
     spent = seconds(time_taken(results))
     end = f"{paint.verdict(total, 6)}{plural(len(results), 'case')}: {tally(r.verdict for r in results)}"

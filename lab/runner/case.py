@@ -40,6 +40,7 @@ from lab.session.opening import open_session
 from lab.session.plan import Plan, plan_case
 from lab.session.record import Record
 from lab.session.service_images import ensure_service_images
+from lab.session.service_log import LINES
 from lab.session.testbed import testbed
 from lab.site import Site, WireChoice
 from lab.verdict import Verdict
@@ -79,8 +80,24 @@ class CaseRunner:
     def bring_up(self, case: Case) -> str:
         """Only the hosts and the wire of a case, left standing; the id of the run. Raises `LabError`."""
         run, standing, events = new_run_id(), False, Events(self.listener)
+        images = ensure_service_images(
+            self.store,
+            self.images,
+            case.scenario.hosts,
+            case.scenario.start_order,
+            self.site.policy,
+            lambda text: events.emit(Said(text, lasting=True)),
+        )
         with RunLock.take(run) as lock:
-            plan = plan_case(case.scenario, run, self.wire, lock.labels(), keep=True, cpu=os.getpid())
+            plan = plan_case(
+                case.scenario,
+                run,
+                self.wire,
+                lock.labels(),
+                keep=True,
+                cpu=os.getpid(),
+                service_images=images,
+            )
             events.emit(_bringing_up(case))
             with testbed(
                 self.engine,
@@ -94,7 +111,9 @@ class CaseRunner:
                 self.site.policy,
                 lambda: standing,
                 lambda: None,
-            ):
+            ) as bed:
+                for error in bed.services.start(bed.services.first(), Deadline("no limit", None)):
+                    raise error
                 standing = True
             lock.keep()
         return run
@@ -141,6 +160,7 @@ class _Run:
                     self.scenario.start_order,
                     self.lab.site.policy,
                     lambda text: self.events.emit(Said(text, lasting=True)),
+                    lambda line: self.events.emit(Said(line)),
                 )
                 with RunLock.take(self.id) as lock:
                     with self._session(self._plan(lock, images)) as session:
@@ -224,6 +244,11 @@ class _Run:
             self._broke(error)
         with self.events.phase("evidence"):
             self.evidence, broken = session.collect(self.folder)
+        self.notes += [
+            f"{one.service} of {one.host} wrote more than is kept: the first {LINES:,} lines are there"
+            for one in self.evidence.records.services
+            if one.log_cut
+        ]
         if broken is not None:
             self._broke(broken)
 
@@ -285,6 +310,7 @@ class _Run:
             streams=records.streams if records else (),
             captures=tuple(dict.fromkeys(c.path for c in records.captures)) if records else (),
             notes=tuple(self.notes),
+            values=self.judged.values if self.judged is not None else {},
         )
 
     def _environment(self) -> Environment:

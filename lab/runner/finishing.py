@@ -5,8 +5,8 @@ A module of its own because its imports take 0.1 s: they are made while the cont
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lab.errors import LabError
@@ -14,6 +14,7 @@ from lab.evidence.model import LinkProof
 from lab.evidence.store import Evidence
 from lab.judging.case import judge_case, live_findings
 from lab.judging.trust import assess
+from lab.judging.values import recorded
 from lab.report import prepare_html, write_reports
 from lab.result import Result, write_result
 from lab.scenario.model import Scenario
@@ -29,6 +30,7 @@ class Judged:
     findings: tuple[Finding, ...] = ()
     proofs: tuple[LinkProof, ...] = ()
     distrust: LabError | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 def judge(scenario: Scenario, evidence: Evidence, so_far: Sequence[Finding], *, broken: bool) -> Judged:
@@ -37,7 +39,7 @@ def judge(scenario: Scenario, evidence: Evidence, so_far: Sequence[Finding], *, 
     `broken`: the lab itself broke, so steps may have no record.
     """
     findings = judge_case(scenario, evidence, live_findings(so_far, scenario), broken=broken)
-    return Judged(findings, *assess(evidence))
+    return Judged(findings, *assess(evidence), recorded(scenario, evidence.records).values)
 
 
 def write(folder: Path, result: Result, evidence: Evidence | None) -> None:

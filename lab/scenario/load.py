@@ -26,6 +26,7 @@ from lab.scenario.params import Param
 from lab.scenario.permitted import not_permitted
 from lab.scenario.problems import Problem, ScenarioProblems, did_you_mean, order
 from lab.scenario.references import check_names
+from lab.scenario.repeat import Expanded, Origin, expand
 from lab.scenario.service_names import check_service_names, services_of
 from lab.scenario.steps import LinkStep, Parallel, Step
 from lab.scenario.topology import Hosts, read_topology
@@ -204,7 +205,7 @@ class _File:
         }
         self.problems += sweeps.check_references(kept, self.sweep, "", self.quiet)
         wrong_sweep = any(problem.path.startswith(("params", "cases")) for problem in self.problems)
-        locator, places = Locator(root), all_places(root)
+        places = all_places(root)
         cases: list[Case] = []
         chosen = sweeps.override(swept, self.params)
         first = {name: values[0] for name, values in {**self.sweep, **chosen}.items() if values}
@@ -212,7 +213,8 @@ class _File:
         combinations = [{**case, **values} for case in mappings for values in sweeps.cases(chosen)]
         for values in [first] if wrong_sweep else combinations:
             self.notes = {}
-            scenario = self._scenario(kept, locator, values)
+            expanded = expand(kept, values)
+            scenario = self._scenario(kept, expanded, values)
             if scenario is not None:
                 label = ",".join(f"{name}={param.label}" for name, param in values.items())
                 cases.append(
@@ -222,7 +224,7 @@ class _File:
                         self.path,
                         self.text,
                         {name: param.value for name, param in values.items()},
-                        places,
+                        places if expanded.root is kept else all_places(expanded.root),
                         tuple(self.notes),
                     )
                 )
@@ -244,9 +246,13 @@ class _File:
         self.problems.append(Problem(place, "", f"{what}; a scenario begins with lab: 1"))
         return None
 
-    def _scenario(self, root: tree.Mapping, locator: Locator, values: Mapping[str, Param]) -> Scenario | None:
-        """One case. Its problems are added but for those at a place and path where another case has one."""
-        filled = sweeps.fill(root, values)
+    def _scenario(
+        self, root: tree.Mapping, expanded: Expanded, values: Mapping[str, Param]
+    ) -> Scenario | None:
+        """One case. Its problems are added but for those at a place and path where another case, or another
+        round of a `repeat`, has one."""
+        locator = Locator(expanded.root)
+        filled = sweeps.fill(expanded.root, values)
         model, found = validate(ScenarioFile, filled, locator)
         topology = filled.data.get("topology")
         hosts: Hosts | None = None
@@ -259,6 +265,7 @@ class _File:
         own = filled.data.get("hosts")
         more = list(own) if isinstance(own, dict) else []
         known = None if hosts is None or hosts.hosts is None else list(dict.fromkeys([*hosts.hosts, *more]))
+        found += expanded.problems
         found += check_names(filled.data, known, locator)
         if known is not None and hosts is not None:
             programs = {name: [name] if name in hosts.parts else [] for name in known}
@@ -275,10 +282,17 @@ class _File:
             found += judge_services(filled, self.path.parent, self.outside, locator)
             scenario = None
         said = {(problem.place, problem.path) for problem in self.problems}
-        for problem in dict.fromkeys(found):
-            if (problem.place, problem.path) not in said and problem.place not in self.quiet:
-                names = [name for name in self._used_at(root).get(problem.place, ()) if name in values]
-                case = ", ".join(f"{name}={values[name].label}" for name in names)
+        first: dict[tuple[Place, str], Origin | None] = {}
+        for one in dict.fromkeys(found):
+            problem, origin = expanded.in_file(one)
+            where = (problem.place, problem.path)
+            if where in said or problem.place in self.quiet:
+                continue
+            if first.setdefault(where, origin) == origin:
+                labels = {name: param.label for name, param in values.items()}
+                labels |= {} if origin is None else {name: str(number) for name, number in origin.rounds}
+                names = [name for name in self._used_at(root).get(problem.place, ()) if name in labels]
+                case = ", ".join(f"{name}={labels[name]}" for name in names)
                 text = f"{problem.text} (with {case})" if case else problem.text
                 self.problems.append(Problem(problem.place, problem.path, text))
         return scenario if not found else None

@@ -268,7 +268,7 @@ ErrorName = Annotated[
     word(
         _ERRORS,
         ERROR_ALIASES,
-        "an error: an errno's name like ECONNREFUSED, or timeout, EOF, killed",
+        "an error: an errno's name like ECONNREFUSED, or timeout, EOF, killed, gaierror",
         listed=False,
     ),
     _enum((*_ERRORS, *ERROR_ALIASES)),

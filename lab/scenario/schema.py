@@ -40,6 +40,7 @@ def schema() -> Schema:
     top["properties"]["checks"]["items"] = {"$ref": "#/$defs/AnyCheck"}
     top["properties"]["hosts"]["additionalProperties"] = False
     defs["Parallel"]["properties"]["steps"]["items"] = {"$ref": "#/$defs/InnerStep"}
+    defs["Repeat"]["properties"]["steps"]["items"] = {"$ref": "#/$defs/AnyStep"}
     inner = {name: cls for name, cls in STEPS.items() if name != "parallel"}
     defs |= {
         "AnyStep": _one_of("do", STEPS),

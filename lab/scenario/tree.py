@@ -22,12 +22,12 @@ from lab.scenario.problems import Problem, path_text
 
 MAX_BYTES = TEXT
 MAX_DEPTH = 60
-MAX_VALUES = 100_000  #: after aliases are expanded
-MAX_MERGED = 1_000_000  #: keys that all `<<` of a file bring, also those that are there already
+MAX_VALUES = 500_000  #: after aliases are expanded
+MAX_MERGED = 1_000_000  #: keys that `<<` copies in one file
 MAX_EXPANDED = 16 << 20  #: characters of text after aliases are expanded
 
 _DECIMAL = re.compile(r"-?[1-9][0-9]{0,39}|0|-?(?:0|[1-9][0-9]{0,39})\.[0-9]{1,40}")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _WORDS = {"true": True, "false": False, "null": None, "": None}
 
 
@@ -182,7 +182,7 @@ class _Builder:
         self.stack: list[_Frame] = []
         self.root: Node | None = None
         self.documents = 0
-        self.merged = 0
+        self.merged = 0  #: keys that merges have copied
 
     def build(self, events: Iterator[Any]) -> Node | None:
         for event in events:
@@ -220,9 +220,11 @@ class _Builder:
 
     def _add(self, node: Node, anchor: str | None) -> None:
         if node.size > MAX_VALUES:
-            raise Unreadable(Problem(node.place, "", f"aliases expand to more than {MAX_VALUES} values"))
+            raise Unreadable(
+                Problem(node.place, "", f"more than {MAX_VALUES:,} values, what aliases stand for included")
+            )
         if node.weight > MAX_EXPANDED:
-            text = f"aliases expand to more than {MAX_EXPANDED} characters of text"
+            text = f"more than {MAX_EXPANDED:,} characters of text, what aliases stand for included"
             raise Unreadable(Problem(node.place, "", text))
         if anchor is not None:
             self.anchors[anchor] = node
@@ -250,8 +252,8 @@ class _Builder:
         if event.tag not in (None, "!", "tag:yaml.org,2002:str"):
             text = f"tag {event.tag} is not allowed; a scenario has no tags (for text, use quotes)"
             self.problems.append(Problem(place, "", text))
-        if not event.value.isascii() and (alone := _SURROGATE.search(event.value)):
-            text = f"U+{ord(alone[0]):04X} is half a character, a surrogate without its other half"
+        if _SURROGATE.search(event.value):
+            text = "half of a surrogate pair is no text; for bytes, write {hex: …}"
             self.problems.append(Problem(place, "", text))
         return Scalar(place, value, event.value)
 
@@ -279,7 +281,8 @@ class _Builder:
                 continue
             self.merged += len(part.entries)
             if self.merged > MAX_MERGED:
-                raise Unreadable(Problem(part.place, "", f"merges bring more than {MAX_MERGED} keys"))
+                text = f"merges copy more than {MAX_MERGED:,} keys in this file"
+                raise Unreadable(Problem(part.place, self._path("<<"), text))
             for name, entry in part.entries.items():
                 entries.setdefault(name, entry)
         size = 1 + sum(entry.node.size + 1 for entry in entries.values())

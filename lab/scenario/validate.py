@@ -54,17 +54,17 @@ def validate(model: type[T], filled: Filled, locator: Locator) -> tuple[T | None
         result = model.model_validate(filled.data, context=seen, by_alias=True, by_name=False)
     except ValidationError as error:
         problems += _findings(error, seen, filled, locator)
+    useless: dict[str, Problem] = {}
     for keys, cls in seen.models.values():
         path = filled.paths.get(id(keys))
         if path is None:
             continue
         problems += [locator.at(path, text) for text in cls.broken_rules(_meant(keys, cls))]
         for key, text in cls.senseless(keys):
-            useless = locator.at_key((*path, key), text)
-            problems = [one for one in problems if one.path != useless.path]
-            problems.append(useless)
+            one = locator.at_key((*path, key), text)
+            useless[one.path] = one
         problems += [locator.at_key((*path, key), text) for key, text in not_yet(cls, keys)]
-    return result, problems
+    return result, [*(one for one in problems if one.path not in useless), *useless.values()]
 
 
 def _meant(keys: dict[str, Any], cls: type[Model]) -> set[str]:

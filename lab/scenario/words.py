@@ -27,7 +27,7 @@ ERROR_ALIASES = {"EWOULDBLOCK": "EAGAIN", "ENOTSUP": "EOPNOTSUPP", "EDEADLOCK": 
 
 #: Not the kernel's: the socket's own timeout, the stream's end before all of recv_exactly had come, and the
 #: end of the process that called.
-LAB_ERRORS = ("timeout", "EOF", "killed")
+LAB_ERRORS = ("timeout", "EOF", "killed", "gaierror")
 
 #: The kernel's names of TCP states, as sock_diag and the results have them.
 STATES = (

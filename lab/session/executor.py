@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from lab.clock import Deadline
 from lab.errors import AgentError, DeadlineExceeded
 from lab.evidence.model import CallError, CallRecord, RunRecord, StepRecord
 from lab.host import CallSpec, RunSpec
+from lab.host.channel import AgentRefused
 from lab.link import Link
 from lab.scenario.steps import (
     STEPS,
@@ -39,12 +41,18 @@ from lab.scenario.steps import (
 )
 from lab.session.arguments import arguments
 from lab.session.events import Events, StepBegan
+from lab.session.inside import Inside
 from lab.session.interrupt import Interrupt
+from lab.session.plan import identity_of
+from lab.session.service import Service
 from lab.session.services import not_ready
+from lab.session.signals import sent_by
 from lab.session.testbed import Boot, Testbed
 from lab.verdict import Finding, Verdict
 
 _END_OF_PROGRAM = 2.0  #: seconds that a program which is still running after the steps gets to end on SIGTERM
+#: Signals that end no program that does nothing about them.
+_HARMLESS = frozenset({"CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "WINCH"})
 _END_OF_CALL = 5.0  #: seconds for the record of a call that was cancelled
 
 #: Says of a step that has ended what its `expect` makes of it.
@@ -58,6 +66,8 @@ class Pending:
     step: Call | Run
     future: Future[CallRecord] | Future[RunRecord]
     boot: Boot  #: of the host, when it was begun
+    inside: Inside | None = None  #: of a program that runs in a service
+    ended_by: str | None = None  #: id of the step that sent a signal which may end it; "" is the lab
     started: tuple[int, int] = field(default_factory=lambda: (time.monotonic_ns(), time.time_ns()))
 
 
@@ -73,6 +83,7 @@ class Executor:
     deadline: Deadline
     pending: dict[str, Pending] = field(default_factory=dict)
     ends: dict[str, int] = field(default_factory=dict)  #: when each step ended, on the wall clock
+    calls_at: Callable[[str], bool] = lambda host: True  #: whether a step makes socket calls at this host
     states_after: Collection[str] = ()  #: the ids of steps at whose ends the states of all sockets are read
 
     def step(self, step: Step) -> CallRecord | RunRecord | None:
@@ -97,7 +108,9 @@ class Executor:
             raise
         finally:
             end_wall, end_mono = time.time_ns(), time.monotonic_ns()
-            ended = StepRecord(step.id, step.do, step.place, at, wall, end_wall, mono, end_mono)
+            ended = StepRecord(
+                step.id, step.do, step.place, at, wall, end_wall, mono, end_mono, *sent_by(step)
+            )
             self.ends[step.id] = end_wall
             self.events.emit(ended)
 
@@ -139,15 +152,43 @@ class Executor:
             argv=tuple(step.command),
             stdin=step.stdin or "",
             timeout=step.timeout,
-            capabilities=step.held,
+            identity=identity_of(step),
+            environment=step.environment or {},
         )
         boot = self.bed.boots[step.at][-1]
-        pending = Pending(step, boot.host.run(spec), boot)
+        inside: Inside | None = None
+        if step.in_ is not None:
+            service = self.bed.services.of(step.at, step.in_)
+            if not service.running:
+                return self._not_running(step, service)
+            inside = service.run(spec)
+        pending = Pending(step, boot.host.run(spec) if inside is None else inside.future, boot, inside)
         if step.background:
-            boot.host.begun(step.id)
+            if inside is None:
+                boot.host.begun(step.id)
             self.pending[step.id] = pending
             return None
         return self._end(pending, step)
+
+    def _not_running(self, step: Run, service: Service) -> RunRecord:
+        """The record of a program that was to run in a service which does not run."""
+        wall, mono = time.time_ns(), time.monotonic_ns()
+        error = f"{step.command[0]} could not be started in {service.name}: {service.status()}"
+        record = RunRecord(
+            step.id, step.at, tuple(step.command), None, "", "", mono, mono, wall, wall, error, service.name
+        )
+        self.events.emit(record)
+        self._judge(step)
+        return record
+
+    def _signal_program(self, pending: Pending, name: str, by: str) -> None:
+        """A signal to a program that goes on, by a step, or by the lab (`by` is "")."""
+        if name not in _HARMLESS:
+            pending.ended_by = by
+        if pending.inside is not None:
+            pending.inside.signal(name)
+        else:
+            pending.boot.host.signal_run(pending.step.id, name)
 
     def awaits(self, step: Await) -> CallRecord | RunRecord:
         return self._end(self.pending.pop(step.awaits), step)
@@ -162,9 +203,24 @@ class Executor:
             raise DeadlineExceeded(text) from None
         except AgentError as error:
             record = self._of_dead_host(pending, error)
+        record = self._with_its_end(pending, record)
         self.events.emit(record)
         self._judge(by)
         return record
+
+    def _with_its_end(self, pending: Pending, record: CallRecord | RunRecord) -> CallRecord | RunRecord:
+        """The record of a program says who ended it, if somebody did."""
+        if not isinstance(record, RunRecord) or record.error is not None:
+            return record
+        off = pending.boot.power_off
+        if off is not None and record.end_mono_ns > off.moment.mono_ns:
+            mono, wall, by = off.moment.mono_ns, off.moment.wall_ns, pending.boot.off_by
+            return replace(
+                record, end_mono_ns=mono, end_wall_ns=wall, error="killed", exit_code=None, ended_by=by
+            )
+        if pending.inside is not None and record.exit_code and pending.ended_by is None:
+            return replace(record, ended_by=pending.inside.ended_by())
+        return replace(record, ended_by=pending.ended_by) if record.exit_code else record
 
     def _judge(self, step: Step) -> None:
         for finding in self.judge(step):
@@ -176,12 +232,12 @@ class Executor:
         return future.result(timeout)
 
     def _give_up(self, pending: Pending) -> CallRecord | RunRecord:
-        host = self.bed.host(pending.step.at)
         if isinstance(pending.step, Call):
-            host.cancel(pending.step.id)
+            self.bed.host(pending.step.at).cancel(pending.step.id)
         else:
-            host.signal_run(pending.step.id, "KILL")
-        return self._result(pending.future, _END_OF_CALL)
+            with suppress(AgentRefused):  # it has ended meanwhile
+                self._signal_program(pending, "KILL", "")
+        return self._with_its_end(pending, self._result(pending.future, _END_OF_CALL))
 
     def _of_dead_host(self, pending: Pending, error: AgentError) -> CallRecord | RunRecord:
         """What was under way on a host when its power went ends with it; any other death is the lab's."""
@@ -202,7 +258,8 @@ class Executor:
                 end_mono_ns=moment.mono_ns,
                 start_wall_ns=started[1],
                 end_wall_ns=moment.wall_ns,
-                error="the host lost its power",
+                error="killed",
+                ended_by=pending.boot.off_by,
             )
         return CallRecord(
             step=step.id,
@@ -241,15 +298,17 @@ class Executor:
     def _end_program(self, pending: Pending) -> None:
         """A program in the background goes on for as long as the steps do; then it is asked to end."""
         step = pending.step
-        host = self.bed.host(step.at)
-        host.signal_run(step.id, "TERM")
         try:
+            with suppress(AgentRefused):  # it has ended meanwhile
+                self._signal_program(pending, "TERM", "")
             record = self._result(pending.future, _END_OF_PROGRAM)
         except FutureTimeout:
-            host.signal_run(step.id, "KILL")
+            with suppress(AgentRefused):
+                self._signal_program(pending, "KILL", "")
             record = self._result(pending.future, _END_OF_CALL)
         except AgentError as error:
             record = self._of_dead_host(pending, error)
+        record = self._with_its_end(pending, record)
         self.events.emit(record)
         if not self.failed():
             self._judge(step)
@@ -285,15 +344,23 @@ class Executor:
     # --- processes and hosts ---
 
     def signal(self, step: Kill | Pause | Resume) -> None:
-        if step.service is not None:
+        if step.service is not None or self._means_service(step):
             self._signal_service(step, step.service)
             return
-        name = step.signal if isinstance(step, Kill) else {Pause: "STOP", Resume: "CONT"}[type(step)]
-        host = self.bed.host(step.at)
-        if step.run is not None:
-            host.signal_run(step.run, name)
+        _, name = sent_by(step)
+        assert name is not None
+        if step.run is None:
+            self.bed.host(step.at).signal(step.process or "main", name)
+        elif (pending := self.pending.get(step.run)) is not None:
+            self._signal_program(pending, name, step.id)
         else:
-            host.signal(step.process or "main", name)
+            self.bed.host(step.at).signal_run(step.run, name)
+
+    def _means_service(self, step: Kill | Pause | Resume) -> bool:
+        """What names nothing means the host's socket calls, and its only service where it makes none."""
+        if step.process is not None or step.run is not None or self.calls_at(step.at):
+            return False
+        return len(self.bed.services.on(step.at)) == 1
 
     def power(self, step: Power) -> None:
         if step.state == "off":
@@ -315,7 +382,7 @@ class Executor:
     def stop(self, step: Stop) -> None:
         self.bed.services.of(step.at, step.service).stop(step.id)
 
-    def _signal_service(self, step: Kill | Pause | Resume, name: str) -> None:
+    def _signal_service(self, step: Kill | Pause | Resume, name: str | None) -> None:
         service = self.bed.services.of(step.at, name)
         match step:
             case Kill():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from lab.engine.base import LABEL_HOST, LABEL_ROLE
+from lab.host import Identity
 from lab.link import PLAIN, Link
 from lab.scenario.calls import Send, Sendall, Sendto
 from lab.scenario.model import HostSpec, Scenario, names_at
@@ -33,9 +34,9 @@ class Plan:
     keep: bool = False  #: whether the lab is to go on standing without its runner
     drops: bool = False  #: whether a step will drop packets: the wire then loads what that needs
     only_routes: bool = False  #: whether nothing will be impaired, and little is sent
-    #: By host, the capabilities that its programs are known to have: a container for each set. Others start
-    #: when they are asked for.
-    programs: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    #: By host, as whom its programs are known to run: a container for each. Others start when they are
+    #: asked for.
+    programs: Mapping[str, tuple[Identity, ...]] = field(default_factory=dict)
     start_order: tuple[tuple[str, str], ...] = ()  #: all services, (host, service), each behind what it needs
     service_images: Mapping[tuple[str, str], str] = field(default_factory=dict)  #: their tags on the engine
     jobs: frozenset[tuple[str, str]] = frozenset()  #: services that are to end by themselves
@@ -62,6 +63,11 @@ class Plan:
         return {**self.labels, LABEL_ROLE: role, **({LABEL_HOST: host} if host else {})}
 
 
+def identity_of(run: Run) -> Identity:
+    """As whom the program of a step runs."""
+    return Identity(run.held, run.user)
+
+
 def plan_case(
     scenario: Scenario,
     run: str,
@@ -75,7 +81,10 @@ def plan_case(
     """The plan of a case, whose steps are all known."""
     hosts = {name: scenario.hosts[name] for name in scenario.used_hosts}
     steps = list(all_steps(scenario.steps))
-    runs = [step for step in steps if isinstance(step, Run)]
+    programs = {name: dict[Identity, None]() for name in hosts}
+    for step in steps:
+        if isinstance(step, Run) and step.in_ is None:
+            programs[step.at][identity_of(step)] = None
     return Plan(
         run,
         hosts,
@@ -85,7 +94,7 @@ def plan_case(
         keep,
         drops=any(isinstance(step, Drop) for step in steps),
         only_routes="netem" not in scenario.requires and _only_routes(steps, hosts.values()),
-        programs={name: tuple(dict.fromkeys(run.held for run in runs if run.at == name)) for name in hosts},
+        programs={name: tuple(identities) for name, identities in programs.items()},
         start_order=scenario.start_order,
         service_images=service_images or {},
         jobs=frozenset(key for key in scenario.start_order if scenario.completes(*key)),

@@ -12,8 +12,10 @@ from lab.engine.base import ContainerSpec, ContainerStatus, Engine, Healthcheck
 from lab.engine.service import stop
 from lab.errors import DeadlineExceeded, EngineError, LabError
 from lab.evidence.model import LogRecord, ServiceRecord
-from lab.host import Host
+from lab.host import Host, RunSpec
+from lab.limits import DEFAULT, Limits
 from lab.scenario.services import Condition, Ready, ServiceSpec
+from lab.session.inside import Inside, Signaller
 from lab.session.interrupt import Interrupt
 from lab.session.service_log import ServiceLog
 
@@ -40,6 +42,7 @@ class _Started:
     container: str
     log: ServiceLog | None = None
     ended: threading.Event = field(default_factory=threading.Event)
+    power_off_ns: int | None = None  #: when its host lost its power
 
 
 @dataclass
@@ -57,6 +60,8 @@ class Service:
     may_end: bool
     make: Callable[[int], ContainerSpec]
     fill: Callable[[str, str | None], None]  #: puts files into a new container; the one before it, if any
+    signaller: Signaller
+    limits: Limits = DEFAULT
     starts: list[_Started] = field(default_factory=list)
     begun: threading.Event = field(default_factory=threading.Event)
     ready: threading.Event = field(default_factory=threading.Event)
@@ -103,7 +108,14 @@ class Service:
             raise self._not_ready(f"it could not be started: {started.record.error}", "a start") from error
         finally:
             self.begun.set()
-        started.log = ServiceLog(self.host, self.spec.name, number, self.engine.logs(container, follow=True))
+        started.log = ServiceLog(
+            self.host,
+            self.spec.name,
+            number,
+            self.engine.logs(container, follow=True),
+            self.limits.logs.bytes,
+            lambda: self._over(started, "logs"),
+        )
         started.record = replace(started.record, started_wall_ns=self.engine.inspect(container).started_ns)
         name = f"end-{self.host}-{self.spec.name}"
         threading.Thread(target=self._await_end, args=(started,), name=name, daemon=True).start()
@@ -249,11 +261,55 @@ class Service:
         if signal == "KILL":
             started.ended.wait(5.0)
 
+    def power_off(self, step: str, wall_ns: int) -> None:
+        """It ends with its host: nothing that it wrote after this moment was ever written."""
+        if not self.running:
+            return
+        started = self.starts[-1]
+        self.kill(step)
+        started.power_off_ns = wall_ns
+        started.record = replace(started.record, ended_wall_ns=wall_ns)
+
     def pause(self) -> None:
         self.engine.pause(self.container)
 
     def resume(self) -> None:
         self.engine.unpause(self.container)
+
+    def run(self, spec: RunSpec) -> Inside:
+        """A program in its container, begun. Raises `LabError` where it does not run."""
+        container, started = self.container, self.starts[-1]
+        inside = Inside(
+            self.host,
+            self.name,
+            container,
+            spec,
+            self.engine,
+            self.signaller,
+            lambda: started.record.ended_by,
+        )
+        inside.start()
+        return inside
+
+    def _over(self, started: _Started, word: str) -> None:
+        """It has reached a limit: it ends, and its record says which."""
+        if started.ended.is_set() or started.record.limit:
+            return
+        started.record = replace(started.record, limit=self.limits.reached(word, self.name))
+        self.engine.kill(started.container)
+
+    def look(self) -> None:
+        """Whether it has written more over its image than it may, or has as many processes as it may."""
+        if not self.running:
+            return
+        started = self.starts[-1]
+        try:
+            if self.engine.disk_used(started.container) > self.limits.disk.bytes:
+                self._over(started, "disk")
+            elif self.engine.processes(started.container) >= self.limits.pids:
+                self._over(started, "pids")
+        except EngineError:
+            return  # it has ended, and says so itself
 
     def _ends_by(self, started: _Started, step: str) -> None:
         started.record = replace(started.record, ended_by=step)
@@ -268,13 +324,21 @@ class Service:
             if not started.ended.is_set():
                 status = self.engine.inspect(started.container)
                 self._note_end(started, status)
+            if started.log is not None:
+                started.log.catch_up(self.engine.logs(started.container))
             cut = started.log is not None and started.log.cut
             health = status.health if status is not None else started.record.health
             found.append(replace(started.record, log_cut=cut, health=health))
         return tuple(found)
 
     def lines(self) -> tuple[LogRecord, ...]:
-        return tuple(line for started in self.starts if started.log for line in started.log.lines())
+        return tuple(
+            line
+            for started in self.starts
+            if started.log
+            for line in started.log.lines()
+            if started.power_off_ns is None or line.wall_ns <= started.power_off_ns
+        )
 
 
 def _listens(host: Host, port: int | None, limit: Deadline) -> bool:

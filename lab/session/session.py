@@ -15,7 +15,7 @@ from lab.evidence.store import Evidence
 from lab.evidence.timeline import Timeline
 from lab.judging.steps import StepJudge
 from lab.scenario.checks import Check
-from lab.scenario.steps import Step
+from lab.scenario.steps import Call, Step
 from lab.session.collect import collect, read_counters
 from lab.session.events import Events
 from lab.session.executor import Executor
@@ -50,6 +50,7 @@ class Session:
         self._executor = Executor(
             bed, events, self._judge_step, lambda: record.failed, bed.interrupt, Deadline("no limit", None)
         )
+        self._executor.calls_at = self._calls_at
         self._before = read_counters(bed)
 
     def start_services(self) -> None:
@@ -85,6 +86,9 @@ class Session:
     def finish(self) -> None:
         """Brings to its end what goes on in the background: calls are awaited, programs are ended."""
         self._executor.finish()
+
+    def _calls_at(self, host: str) -> bool:
+        return any(isinstance(step, Call) and step.at == host for step in self._judge.steps.values())
 
     def _timeline(self) -> Timeline:
         """The links so far."""

@@ -9,9 +9,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Network
+from itertools import combinations
 
 from lab.attachment import Attachment, attach_all, attach_wire, prefix_length
-from lab.engine.base import DEFAULT_LIMITS, ContainerSpec, Engine, NetworkSpec, Stream
+from lab.engine.base import ContainerSpec, Engine, NetworkSpec, Stream
 from lab.engine.clean import remove_run
 from lab.engine.images import Images
 from lab.engine.subnets import create_in_free_subnet
@@ -21,6 +22,7 @@ from lab.host import HOST_CAPABILITIES, Host, HostReadback, HostSetup, PowerOff,
 from lab.limits import Limits
 from lab.policy import Policy
 from lab.session.events import Events
+from lab.session.host_files import fill_programs
 from lab.session.interrupt import Interrupt
 from lab.session.plan import Plan
 from lab.session.services import Services
@@ -41,6 +43,7 @@ class Boot:
     setup: HostSetup
     readback: HostReadback
     power_off: PowerOff | None = None  #: the last that was read of it, once its power is off
+    off_by: str = ""  #: id of the step that took its power
     capture: CaptureFacts | None = None  #: once its capture has stopped
 
 
@@ -152,6 +155,9 @@ class Testbed:
             policy=self.policy,
             outlives_lab=self.plan.keep,
             opened=self._streams.append,
+            fill=lambda container, identity: fill_programs(
+                self.engine, container, identity, self.plan.hosts[host].files
+            ),
         )
         programs = Programs(host, launch, self.limits)
         self._of_programs.append(programs)
@@ -192,16 +198,24 @@ class Testbed:
             self.wire = open_wire(stream, _BRING_UP, on_event=self.events.emit)
         with self.events.phase("wire: set up"):
             self.wire.set_up(
-                WireSetup(self.wire_attachment, self.attachments, self.plan.arp, self.plan.drops)
+                WireSetup(
+                    self.wire_attachment,
+                    self.attachments,
+                    self.plan.arp,
+                    self.plan.drops,
+                    [pair for pair in combinations(self.plan.hosts, 2) if not self.plan.reach(*pair)],
+                )
             )
 
     def power_off(self, name: str, step: str) -> None:
         """The host falls silent: its interface goes down first, so that its dying kernel sends no FIN."""
         boot = self.boots[name][-1]
-        boot.power_off = boot.host.power_off()
+        boot.host.freeze_programs()  # else they would print that their network has gone
+        boot.power_off, boot.off_by = boot.host.power_off(), step
         self.off.add(name)
         self.wire.power(name, "off", step=step)
-        self.services.end_host(name, step)
+        self.services.end_host(name, step, boot.power_off.moment.wall_ns)
+        boot.host.kill_programs()
         boot.capture = boot.host.stop_capture(len(self.boots[name]))
         self.engine.kill(boot.container)
         boot.host.close()
@@ -260,10 +274,11 @@ def testbed(
             plan.hosts,
             plan.start_order,
             plan.service_images,
+            images.host.tag,
             plan.labels,
             engine,
-            DEFAULT_LIMITS,
             interrupt,
+            limits,
             plan.jobs,
         )
         bed = Testbed(
@@ -281,6 +296,7 @@ def testbed(
             services,
         )
         stack.callback(bed.leave_programs)
+        stack.callback(services.close)
         stack.callback(bed.abort)
         stack.enter_context(interrupt.calling(bed.abort))
         with events.phase("bring-up"):

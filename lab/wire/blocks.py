@@ -14,7 +14,7 @@ from lab.wire import tc
 from lab.wire.control import Control
 from lab.wire.router import WireSetup
 
-Reason = Literal["cut", "power", "partition"]
+Reason = Literal["cut", "power", "partition", "apart"]
 
 
 @dataclass
@@ -61,6 +61,13 @@ class Blocks:
             match = tc.between(self._addresses[source], self._addresses[target])
             block = self._block(f"partition:{source}:{target}", "egress", tc.PRIO_PARTITION, match)
             self._switch(block, "partition", on=on)
+
+    def apart(self, a: str, b: str) -> None:
+        """Two hosts that share no network: for ever, whatever partitions come and go."""
+        for source, target in ((a, b), (b, a)):
+            match = tc.between(self._addresses[source], self._addresses[target])
+            block = self._block(f"apart:{source}:{target}", "egress", tc.PRIO_PARTITION, match)
+            self._switch(block, "apart", on=True)
 
     def confirm(self, step: str | None) -> int:
         """Reads back which filters drop; the moment at which that was so."""

@@ -39,6 +39,11 @@ class ImpairingWire(Wire):
         self._control.run("tc", lines)
         self._route_mtu()
         self._confirm_links(self._ports.values(), None)
+        for a, b in setup.apart:
+            self._blocks.apart(a, b)
+        if setup.apart:
+            self._blocks.confirm(None)
+            self._tell_apart(setup)
         if setup.drops:
             self._drops.prepare()
         if self.hello.kind == "uml":

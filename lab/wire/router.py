@@ -25,6 +25,7 @@ class WireSetup:
     hosts: Mapping[str, Attachment]  #: by name, with their links
     arp: Literal["static", "dynamic"] = "static"
     drops: bool = False  #: loads what `drop` needs now (0.1 s), not at the first one
+    apart: Sequence[tuple[str, str]] = ()  #: hosts that share no network: nothing passes between them
 
     def ports(self) -> list[Port]:
         """Both directions of every host's link."""
@@ -57,9 +58,18 @@ def set_up_lines(device: str, setup: WireSetup, ports: Iterable[Port]) -> list[s
 
 
 def forward_lines(setup: WireSetup) -> list[str]:
-    """For iptables-restore --noflush in a wire that only routes: it forwards to the lab's hosts."""
+    """For iptables-restore --noflush in a wire that only routes: it forwards to the lab's hosts, where those
+    that talk share a network."""
     hosts = setup.hosts.values()
-    return ["*filter", *(f"-A FORWARD -d {at.address}/32 -j ACCEPT" for at in hosts), "COMMIT"]
+    accepted = (f"-A FORWARD -d {at.address}/32 -j ACCEPT" for at in hosts)
+    return ["*filter", *apart_rules(setup), *accepted, "COMMIT"]
+
+
+def apart_rules(setup: WireSetup) -> list[str]:
+    """The rules of iptables that keep hosts apart, as `iptables-save` shows them."""
+    pairs = [pair for a, b in setup.apart for pair in ((a, b), (b, a))]
+    places = setup.hosts
+    return [f"-A FORWARD -s {places[a].address}/32 -d {places[b].address}/32 -j DROP" for a, b in pairs]
 
 
 def narrowest(source: Link, target: Link) -> int | None:

@@ -28,8 +28,17 @@ class RoutingWire(Wire):
         self._control.run("ip", router.set_up_lines(self.hello.device, setup, ()))
         text = " ".join(shlex.quote(line) for line in router.forward_lines(setup))
         self._control.run("out", [f"printf '%s\\n' {text} | {self.hello.router}-restore --noflush 2>&1"])
+        self._confirm_apart(setup)
         sides = [(port.host, port.direction) for port in setup.ports()]
         self._tell_links(sides, self._read_back(), None)
+
+    def _confirm_apart(self, setup: WireSetup) -> None:
+        wanted = router.apart_rules(setup)
+        if not wanted:
+            return
+        saved = self._control.run("out", [f"{self.hello.router}-save -t filter 2>&1"]).output
+        as_asked([f"asked {rule}, got nothing like it" for rule in wanted if rule not in saved])
+        self._tell_apart(setup)
 
     def confirm(self) -> None:
         with self._lock:

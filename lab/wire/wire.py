@@ -172,6 +172,11 @@ class Wire(ABC):
         self.events.append(event)
         self._on_event(event)
 
+    def _tell_apart(self, setup: WireSetup) -> None:
+        """Says which hosts are kept apart, once they are."""
+        for pair in setup.apart:
+            self._tell(WireEvent(self._control.clock.wall_ns(), "apart", None, between=pair))
+
     def _tell_links(self, sides: Iterable[tuple[str, Direction]], wall_ns: int, step: str | None) -> None:
         """Says that these directions of links are as asked since that moment."""
         for host, side in sides:

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 from lab.errors import EngineError
+from lab.host import Identity
 from lab.host.programs import Launch, Started
 
 AGENT = [sys.executable, "-S", "-E", "-m", "lab_agent"]
@@ -75,7 +76,7 @@ class PipeStream:
 def launcher(streams: list[PipeStream]) -> Launch:
     """Starts agents of programs as subprocesses, which gather in `streams`."""
 
-    def launch(capabilities: tuple[str, ...]) -> Started:
+    def launch(identity: Identity) -> Started:
         stream = PipeStream([*AGENT, "programs"])
         streams.append(stream)
         return Started(stream, lambda: 0, stream.process.kill)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.errors import AgentError, DeadlineExceeded
-from lab.host import CallSpec, Host, Programs, RunSpec
+from lab.host import CallSpec, Host, Identity, Programs, RunSpec
 from lab.host.channel import AgentRefused
 from lab.units import Duration
 from tests.process.agent_process import PipeStream, launcher
@@ -255,7 +255,7 @@ def test_programs_of_other_capabilities_have_another_container() -> None:
         host.wait_ready()
         host.programs_ready()
         for number, capabilities in enumerate([(), ("NET_ADMIN",), (), ("NET_ADMIN",)]):
-            spec = RunSpec(f"step-{number}", ["true"], capabilities=capabilities)
+            spec = RunSpec(f"step-{number}", ["true"], identity=Identity(capabilities))
             assert host.run(spec).result(PATIENCE).exit_code == 0
         assert len(programs) == 2
     for one in (stream, *programs):

@@ -249,10 +249,11 @@ def call(
 
 def program(
     step: str, code: int | None = 0, stdout: str = "", stderr: str = "", *, host: str = "client",
-    error: str | None = None, took: float = 1.0,
+    error: str | None = None, took: float = 1.0, ended_by: str | None = None,
 ) -> RunRecord:  # fmt: skip
     end = round(took * MS)
-    return RunRecord(step, host, ("tool",), code, stdout, stderr, 0, end, T0, T0 + end, error)
+    times = (0, end, T0, T0 + end)
+    return RunRecord(step, host, ("tool",), code, stdout, stderr, *times, error, ended_by=ended_by)
 
 
 def sample(

@@ -268,8 +268,37 @@ def test_programs(expect: dict[str, Any], record: dict[str, Any], verdict: Verdi
     assert finding.verdict is verdict, finding
 
 
+@pytest.mark.parametrize(
+    ("wanted", "code", "error", "ended_by", "verdict"),
+    [
+        ("killed", -9, None, "steps[3]", Verdict.PASS),
+        ("killed", None, "killed", "steps[3]", Verdict.PASS),
+        ("killed", -9, None, None, Verdict.FAIL),
+        ("killed", -15, None, "", Verdict.FAIL),
+        ("killed", 0, None, None, Verdict.FAIL),
+        ("timeout", -9, "timeout", None, Verdict.PASS),
+        ("timeout", 0, None, None, Verdict.FAIL),
+    ],
+)
+def test_who_ended_a_program(
+    wanted: str, code: int | None, error: str | None, ended_by: str | None, verdict: Verdict
+) -> None:
+    (finding,) = ran({"error": wanted}, code=code, error=error, ended_by=ended_by)
+    assert finding.verdict is verdict
+
+
+def test_what_a_step_or_the_lab_ended_need_not_exit_with_0() -> None:
+    assert ran(None, code=-9, ended_by="steps[3]") == ()
+    assert ran(None, code=-15, ended_by="") == ()
+    assert ran(None, code=None, error="killed", ended_by="power") == ()
+
+
 def test_a_program_without_expectations_must_at_least_run() -> None:
-    assert ran(None, code=7) == ()
+    assert ran(None, code=0) == ()
+    (finding,) = ran(None, code=7)
+    assert (finding.verdict, finding.reason) == (Verdict.FAIL, "exit status: 7, and not 0")
+    (finding,) = ran(None, code=None, error="timeout")
+    assert finding.reason == "tool ran out of time"
     (finding,) = ran(None, code=None, error="no such file")
     assert finding.verdict is Verdict.FAIL
     assert finding.reason == "tool did not run: no such file"

@@ -13,7 +13,7 @@ from lab.engine.base import ContainerSpec
 from lab.engine.fake import FakeEngine, FakeProcess
 from lab.errors import AgentError, UsageError
 from lab.host.programs import Programs, Started, launcher
-from lab.host.specs import RunSpec
+from lab.host.specs import Identity, RunSpec
 from lab.limits import DEFAULT, Limits
 from lab.policy import Policy
 from lab.units import Size
@@ -70,7 +70,7 @@ class Silent:
 def programs(answer: Answer, used: Callable[[], int], limits: Limits = DEFAULT) -> tuple[Programs, Silent]:
     stream = Silent(answer)
     started = Started(stream, used, stream.close)
-    return Programs("client", lambda capabilities: started, limits), stream
+    return Programs("client", lambda identity: started, limits), stream
 
 
 def test_a_full_disk_ends_all_programs_of_the_host_by_name() -> None:
@@ -175,7 +175,7 @@ def test_a_container_for_programs_shares_the_network_and_nothing_else(
         opened=lambda stream: None,
     )
     some = Programs("client", launch)
-    some.prepare([(), ("NET_RAW",)])
+    some.prepare([Identity(), Identity(("NET_RAW",))])
     running.set()
     some.wait_ready()
     plain, raw = sorted(specs, key=lambda spec: len(spec.capabilities))
@@ -187,4 +187,4 @@ def test_a_container_for_programs_shares_the_network_and_nothing_else(
     assert plain.name != raw.name
     some.close()
     with pytest.raises(UsageError, match=r"^NET_ADMIN is not allowed by policy\.capabilities in lab\.yml$"):
-        launch(("NET_ADMIN",))
+        launch(Identity(("NET_ADMIN",)))

@@ -11,7 +11,6 @@ import pytest
 from lab.errors import UsageError
 from lab.link import Impairment, Link, one_way_delay, round_trip
 from lab.place import Place
-from lab.policy import Policy
 from lab.scenario import support
 from lab.scenario.load import Case, find, load, load_all, select
 from lab.scenario.problems import Problem, ScenarioProblems
@@ -276,15 +275,22 @@ def test_what_is_not_supported_is_valid(monkeypatch: pytest.MonkeyPatch) -> None
     """Taken out of the table, it loads: models, names and schema know it already."""
     path = Path(__file__).parents[1] / "golden" / "bad" / "unsupported.yml"
     monkeypatch.setattr(support, "NOT_YET", frozenset[str]())
-    case = load(path, policy=Policy(capabilities=("NET_RAW",)))[0]
-    assert {step.do for step in case.scenario.steps} >= {"start", "stop"}
-    assert list(case.scenario.hosts["server"].services) == ["server"]
-    assert list(case.scenario.hosts["web"].services) == ["one", "two"]
+    case = load(path)[0]
+    assert case.scenario.hosts["web"].services["one"].trace
+    assert case.scenario.requires == ("ipv6", "swarm")
+
+
+def test_what_is_of_programs_loads() -> None:
+    path = Path(__file__).parents[1] / "golden" / "good" / "programs.yml"
+    first, second = load(path)
+    assert (first.name, second.name) == ("programs[loss=0%,most=0]", "programs[loss=20%,most=2]")
+    assert list(first.scenario.hosts["server"].services) == ["server"]
+    assert list(first.scenario.hosts["web"].services) == ["one", "two"]
 
 
 def test_the_golden_file_has_everything() -> None:
     folder = Path(__file__).parents[1] / "golden"
-    text = (folder / "good" / "everything.yml").read_text() + (folder / "bad" / "unsupported.yml").read_text()
+    text = "".join((folder / "good" / name).read_text() for name in ("everything.yml", "programs.yml"))
     missing = [do for do in STEPS if f"do: {do}" not in text]
     assert not missing
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -186,7 +187,7 @@ def test_a_hole_in_a_capture_is_not_a_million_packets(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert capture.truncated
-    assert "nothing" in capture.note
+    assert "no bytes" in capture.note
     assert peak < 16 << 20
 
 
@@ -265,3 +266,33 @@ def test_the_suite_goes_on_where_one_case_breaks(tmp_path: Path, workers: int) -
     invocation._write_index(folder, outcomes)
     assert "nobody foresaw this" in (folder / "junit.xml").read_text()
     assert (folder / "index.html").is_file()
+
+
+# --- bounds -----------------------------------------------------------------------------------------------
+
+STEPS = "lab: 1\nsteps:\n"
+GROWING = {
+    "aliases": f"lab: 1\nx-a: &a {'a' * 1_000_000}\nx-l: [{', '.join(['*a'] * 9_000)}]\nsteps: []\n",
+    "merges": f"lab: 1\nx-a: &a {{{', '.join(f'k{i}: 1' for i in range(40_000))}}}\n"
+    f"x-m: {{<<: [{', '.join(['*a'] * 5_000)}]}}\nsteps: []\n",
+    "digits": STEPS + f"  - {{do: sleep, for: {'9' * 5_000}ms}}\n",
+    "years": STEPS + f"  - {{do: sleep, for: {'9' * 20}m}}\n",
+    "time-out": f"lab: 1\ntimeout: {'9' * 400}s\nsteps: [{{do: sleep, for: 1ms}}]\n",
+    "surrogate": 'lab: 1\nsummary: "a\\ud800b"\nsteps: [{do: sleep, for: 1ms}]\n',
+    "params": f"lab: 1\nparams: {{a: [{', '.join(map(str, range(40_000)))}]}}\n"
+    "steps: [{do: sleep, for: '${a}ms'}]\n",
+    "hosts": f"lab: 1\nhosts: {{{', '.join(f'h{i}: {{}}' for i in range(5_000))}}}\n"
+    + "steps:\n"
+    + "".join(f"  - {{at: hots{i}, do: socket, as: c}}\n" for i in range(300)),
+    "counts": STEPS + "  - {at: client, do: socket, as: c, count: 10000}\n" * 500,
+}
+
+
+@pytest.mark.parametrize("row", GROWING)
+def test_what_grows_ends_in_an_error_soon(tmp_path: Path, row: str) -> None:
+    path = scenario(tmp_path, GROWING[row])
+    before = time.process_time()
+    said = wrong(path)
+    assert time.process_time() - before < 5
+    assert str(path) in said
+    assert len(said) < 1_000_000

@@ -46,6 +46,7 @@ class ProgramAgent(Service):
                     request["stdin"],
                     request["open_files"],
                     request["output"],
+                    request["environment"],
                     before,
                     lambda record: self.reply(number, record),
                 )
@@ -84,7 +85,7 @@ class ProgramAgent(Service):
 
 def main() -> None:
     prepare_environment()
-    if os.getpid() == 1:  # in a container, whose files of names are in part its own
+    if os.getpid() == 1 and os.geteuid() == 0:  # in a container, whose files of names are in part its own
         for path, text in NO_RESOLVER.items():
             path.write_text(text)
     close_to_others()

@@ -76,6 +76,7 @@ class Program:
         stdin: str,
         open_files: int | None,
         output: int | None,
+        environment: dict[str, str],
         hits: dict[str, int],
         done: Callable[[dict[str, Any]], None],
     ) -> None:
@@ -100,7 +101,7 @@ class Program:
             self.pid = os.posix_spawnp(
                 argv[0],
                 argv,
-                os.environ,
+                {**os.environ, **environment},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, in_read, 0),
                     (os.POSIX_SPAWN_DUP2, out_write, 1),

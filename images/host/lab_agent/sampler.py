@@ -115,7 +115,7 @@ class Sampler:
         current = {_key(seen): seen for seen in found}
         for key, seen in current.items():
             before = self._last.get(key)
-            if before is None or before.state != seen.state or _queue_counts(before, seen):
+            if before is None or before.state != seen.state or _counts(before, seen):
                 self._changes.append(_sample(seen, now_wall))
         for key, before in self._last.items():
             if key not in current:
@@ -167,8 +167,15 @@ def _key(seen: Seen) -> Key:
     return seen.kind, seen.local, seen.remote, b"" if seen.remote else seen.cookie
 
 
-def _queue_counts(before: Seen, seen: Seen) -> bool:
-    return seen.state == "LISTEN" and before.recv_queue != seen.recv_queue
+#: Timers that data which is merely under way does not start: their change is worth a sample.
+_LASTING = ("keepalive", "persist")
+
+
+def _counts(before: Seen, seen: Seen) -> bool:
+    """Whether a change within a state is one: a listener's queue, a timer that was armed or given up."""
+    if seen.state == "LISTEN":
+        return before.recv_queue != seen.recv_queue
+    return before.timer != seen.timer and (before.timer in _LASTING or seen.timer in _LASTING)
 
 
 def _sample(seen: Seen, wall_ns: int) -> dict[str, Any]:
@@ -180,4 +187,6 @@ def _sample(seen: Seen, wall_ns: int) -> dict[str, Any]:
         "state": seen.state,
         "recv_queue": seen.recv_queue,
         "send_queue": seen.send_queue,
+        "timer": seen.timer,
+        "left_ms": seen.left_ms,
     }

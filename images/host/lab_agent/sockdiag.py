@@ -31,8 +31,10 @@ ALL_STATES = 0x1FFF
 
 _HEADER = struct.Struct("=IHHII")
 _REQUEST = struct.Struct("=BBxxI48x")  # family, protocol; states; an empty socket id
-# state; source and destination port; addresses; interface; cookie; expires; queues; uid; inode
-_SOCKET = struct.Struct("=BBxxHH16s16sI8sIIIII")
+# state, timer; source and destination port; addresses; interface; cookie; expires; queues; uid; inode
+_SOCKET = struct.Struct("=BBBxHH16s16sI8sIIIII")
+# net/ipv4/inet_diag.c; 2 is the socket's own timer: keepalive, and the end of FIN_WAIT2.
+TIMERS = {0: "none", 1: "retransmit", 2: "keepalive", 3: "time_wait", 4: "persist"}
 
 
 class Seen(NamedTuple):
@@ -45,6 +47,8 @@ class Seen(NamedTuple):
     recv_queue: int  #: of a listener: connections that wait for accept()
     send_queue: int
     cookie: bytes
+    timer: str
+    left_ms: int  #: until the timer expires; 0 without one
 
 
 class SockDiag:
@@ -88,8 +92,8 @@ class SockDiag:
 
 
 def _parse(kind: str, data: bytes, at: int) -> Seen:
-    family, state, sport, dport, source, target, _, cookie, _, rqueue, wqueue, _, _ = _SOCKET.unpack_from(
-        data, at
+    family, state, timer, sport, dport, source, target, _, cookie, left_ms, rqueue, wqueue, _, _ = (
+        _SOCKET.unpack_from(data, at)
     )
     remote_port = socket.ntohs(dport)
     name = STATES.get(state, str(state))
@@ -103,6 +107,8 @@ def _parse(kind: str, data: bytes, at: int) -> Seen:
         rqueue,
         wqueue,
         cookie,
+        TIMERS.get(timer, str(timer)),
+        left_ms if timer else 0,
     )
 
 

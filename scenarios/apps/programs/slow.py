@@ -1,0 +1,11 @@
+"""A WSGI application: /slow takes a second, all else answers at once."""
+
+import time
+
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/slow":
+        print("working", flush=True)
+        time.sleep(1)
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "6")])
+    return [b"hello\n"]
