@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from lab.checks.common import HasPlace, Held, allowed, failed, found, hold_time, passed
+from lab.checks.parting import first_difference, parting
 from lab.evidence.model import CallRecord, RunRecord
 from lab.limits import REACHED
 from lab.patterns import PatternTooSlow
@@ -21,7 +22,7 @@ from lab.tolerance import Tolerance
 from lab.units import Duration
 from lab.verdict import Finding
 
-NOBODY: Mapping[str, str] = MappingProxyType({})
+NO_ADDRESSES: Mapping[str, str] = MappingProxyType({})
 _EMPTY = hashlib.sha256(b"").hexdigest()
 
 
@@ -39,7 +40,7 @@ def judge_call(
     rtt: Duration | None,
     tolerance: Tolerance,
     calls: Mapping[str, CallRecord],
-    addresses: Mapping[str, str] = NOBODY,
+    addresses: Mapping[str, str] = NO_ADDRESSES,
     error_elsewhere: bool = False,
 ) -> tuple[Finding, ...]:
     """One finding for each key of `expect`; and one for an error that was not expected.
@@ -230,10 +231,10 @@ def _data_differs(record: CallRecord, wanted: DataExpect, calls: Mapping[str, Ca
 def _difference(wanted: bytes, record: CallRecord) -> str:
     """The first byte that differs, as far as the record holds the data."""
     got = record.data or b""
-    at = next((i for i, (a, b) in enumerate(zip(wanted, got, strict=False)) if a != b), None)
     lengths = f"{record.length:,} bytes came and {len(wanted):,} were expected"
-    if at is not None:
-        here = f"the first difference is at byte {at}: {got[at : at + 8]!r}, and not {wanted[at : at + 8]!r}"
+    at = first_difference(wanted, got)
+    if at is not None and (at < len(got) or len(got) == record.length):
+        here = parting(wanted, got)
         return here if record.length == len(wanted) else f"{lengths}; {here}"
     if record.length != len(wanted):
         return lengths

@@ -17,6 +17,7 @@ from lab.packet_words import PacketMatch
 from lab.place import Place
 from lab.tolerance import Tolerance
 
+KEPT_DATA = 64 << 10  #: bytes of received data that a record holds
 Json = Any  #: None, bool, int, float, str, list or dict, as JSON has them
 
 

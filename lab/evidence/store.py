@@ -50,36 +50,41 @@ class Evidence:
         return Trace.build(self.captures, self.records)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Kind:
     """How one kind of line maps to a field of `Records`; without `at` it stands before the timed ones."""
 
     name: str
     field: str
-    adapter: TypeAdapter[Any]
+    record: type[Any]
     at: Callable[[Any], int] | None = None
     shape: str = "tuple"  #: tuple, mapping (by the record's host or name), or one
 
+    @cached_property
+    def adapter(self) -> TypeAdapter[Any]:
+        """Built when it is first needed: all of them take 20 to 45 ms, and a run has a few kinds."""
+        return TypeAdapter(self.record)
+
 
 _KINDS = (
-    _Kind("host", "hosts", TypeAdapter(model.HostFacts), shape="mapping"),
-    _Kind("tolerance", "tolerance", TypeAdapter(Tolerance), shape="one"),
-    _Kind("wire", "wire", TypeAdapter(model.WireFacts), shape="one"),
-    _Kind("capture", "captures", TypeAdapter(model.CaptureFacts)),
-    _Kind("counters", "counters", TypeAdapter(model.CounterRecord), shape="mapping"),
-    _Kind("stream", "streams", TypeAdapter(model.StreamRecord)),
-    _Kind("step", "steps", TypeAdapter(model.StepRecord), lambda r: r.start_wall_ns),
-    _Kind("wire event", "wire_events", TypeAdapter(model.WireEvent), lambda r: r.wall_ns),
-    _Kind("call", "calls", TypeAdapter(model.CallRecord), lambda r: r.start_wall_ns),
-    _Kind("run", "runs", TypeAdapter(model.RunRecord), lambda r: r.start_wall_ns),
+    _Kind("host", "hosts", model.HostFacts, shape="mapping"),
+    _Kind("tolerance", "tolerance", Tolerance, shape="one"),
+    _Kind("wire", "wire", model.WireFacts, shape="one"),
+    _Kind("capture", "captures", model.CaptureFacts),
+    _Kind("counters", "counters", model.CounterRecord, shape="mapping"),
+    _Kind("stream", "streams", model.StreamRecord),
+    _Kind("step", "steps", model.StepRecord, lambda r: r.start_wall_ns),
+    _Kind("wire event", "wire_events", model.WireEvent, lambda r: r.wall_ns),
+    _Kind("call", "calls", model.CallRecord, lambda r: r.start_wall_ns),
+    _Kind("run", "runs", model.RunRecord, lambda r: r.start_wall_ns),
     _Kind(
         "service",
         "services",
-        TypeAdapter(model.ServiceRecord),
+        model.ServiceRecord,
         lambda r: r.started_wall_ns or r.ended_wall_ns or 0,
     ),
-    _Kind("log", "logs", TypeAdapter(model.LogRecord), lambda r: r.wall_ns),
-    _Kind("state", "states", TypeAdapter(model.StateSample), lambda r: r.wall_ns),
+    _Kind("log", "logs", model.LogRecord, lambda r: r.wall_ns),
+    _Kind("state", "states", model.StateSample, lambda r: r.wall_ns),
 )
 _BY_NAME = {kind.name: kind for kind in _KINDS}
 

@@ -19,6 +19,7 @@ from lab.scenario import tree
 from lab.scenario.checks import Check
 from lab.scenario.compose.outside import Outside, Refused
 from lab.scenario.element import Element
+from lab.scenario.given import Given, yaml_of
 from lab.scenario.hosts import Joined, join, judge_services
 from lab.scenario.locate import Locator, all_places
 from lab.scenario.model import OWN_PAIR, HostSpec, Scenario, ScenarioFile, Topology
@@ -74,6 +75,28 @@ def load(
     Raises `ScenarioProblems` with all that is wrong, `UsageError` where a parameter is not the file's.
     """
     file = _File(Path(path), params or {}, topology, policy, stored=stored)
+    cases = file.read()
+    if file.problems:
+        raise ScenarioProblems(file.problems)
+    _unknown_params(params or {}, file.sweep)
+    return cases
+
+
+def load_given(
+    given: Given,
+    source: Path | None = None,
+    *,
+    params: Mapping[str, str] | None = None,
+    policy: Policy | None = None,
+) -> list[Case]:
+    """The cases of what a program gives, over a scenario file where there is a `source`.
+
+    Raises as `load` does. The source text of the cases is theirs without steps and checks, which the program
+    may run or not.
+    """
+    file = _File(source or given.base / given.shown, params or {}, policy=policy, given=given)
+    if source is None:
+        file.shown = given.shown
     cases = file.read()
     if file.problems:
         raise ScenarioProblems(file.problems)
@@ -142,14 +165,14 @@ def _is_compose(path: Path) -> bool:
         text = tree.read_text(path, str(path))
     except tree.Unreadable:
         return False
-    return bool(_SERVICES.search(text)) and not _LAB.search(text)
+    return bool(_SERVICES.search(text)) and not LAB_KEY.search(text)
 
 
 #: Of a run of the past: it was permitted, or it would not have been run.
 ANYTHING = Policy("host", (), NETWORK_CAPABILITIES)
 
 _SERVICES = re.compile(r"^[\"']?services[\"']?\s*:", re.MULTILINE)
-_LAB = re.compile(r"^[\"']?lab[\"']?\s*:", re.MULTILINE)
+LAB_KEY = re.compile(r"^[\"']?lab[\"']?\s*:", re.MULTILINE)
 
 
 def select(cases: Iterable[Case], keyword: str | None = None, tags: Iterable[str] = ()) -> list[Case]:
@@ -175,8 +198,10 @@ class _File:
         policy: Policy | None = None,
         *,
         stored: bool = False,
+        given: Given | None = None,
     ) -> None:
         self.path = path
+        self.given = given
         self.topology_path = topology
         self.outside = Outside(project_root(path), ANYTHING if stored else policy or Policy(), stored=stored)
         self.notes: dict[Problem, None] = {}
@@ -231,6 +256,16 @@ class _File:
         return cases
 
     def _root(self) -> tree.Mapping | None:
+        if self.given is None:
+            return self._of_file()
+        own = self._of_file() if self.shown != self.given.shown else None
+        if own is None and self.problems:
+            return None
+        root = self.given.over(own, self.path.parent, self.problems)
+        self.text = yaml_of(root, without=("steps", "checks"))
+        return root
+
+    def _of_file(self) -> tree.Mapping | None:
         try:
             self.text = tree.read_text(self.path, self.shown, self.outside.root)
             root, problems = tree.parse(self.text, self.shown)
@@ -261,7 +296,8 @@ class _File:
             found += hosts.problems
             self.notes |= dict.fromkeys(hosts.notes)
         elif topology is None:
-            hosts = Hosts({name: HostSpec(name) for name in OWN_PAIR}, ())
+            pair = OWN_PAIR if self.given is None or self.given.own_pair else ()
+            hosts = Hosts({name: HostSpec(name) for name in pair}, ())
         own = filled.data.get("hosts")
         more = list(own) if isinstance(own, dict) else []
         known = None if hosts is None or hosts.hosts is None else list(dict.fromkeys([*hosts.hosts, *more]))

@@ -335,7 +335,7 @@ class _Names:
         at, process = item.text("at"), item.text("process")
         if process is None or at is None or not self.is_host(at) or (at, process) in self.processes:
             return
-        there = [name for host, name in self.processes if host == at]
+        there = sorted(name for host, name in self.processes if host == at)
         has = f"allowed: {self.few(there)}" if there else "it has none"
         text = f"no step has a process {process!r} at {at}; {has}{self.hint(process, there)}"
         self.say((*item.path, item.key("process") or "process"), text)

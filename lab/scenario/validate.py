@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from lab.packet_words import MATCHES
 from lab.scenario.base import Model, Seen, shown
 from lab.scenario.checks import CHECKS
+from lab.scenario.element import NO_MEMBER
 from lab.scenario.locate import Locator, Path
 from lab.scenario.params import Filled
 from lab.scenario.problems import Problem, did_you_mean, nearest, path_text
@@ -91,7 +92,7 @@ def _findings(error: ValidationError, seen: Seen, filled: Filled, locator: Locat
             yield Problem(node.place, path_text((*path, key)), f"{key} is missing{wanted}")
         elif loc and loc[-1] == "[key]":
             yield locator.at_key((*path, str(loc[-2])) if path[-1:] != (loc[-2],) else path, _text(detail))
-        elif kind in ("union_tag_invalid", "union_tag_not_found"):
+        elif kind == NO_MEMBER:
             yield _wrong_tag(path, detail["input"], locator)
         else:
             yield locator.at(path, _text(detail))

@@ -13,7 +13,7 @@ from typing import Any
 
 from lab.clock import Deadline
 from lab.errors import AgentError, DeadlineExceeded
-from lab.evidence.model import CallError, CallRecord, RunRecord, StepRecord
+from lab.evidence.model import KEPT_DATA, CallError, CallRecord, RunRecord, StepRecord
 from lab.host import CallSpec, RunSpec
 from lab.host.channel import AgentRefused
 from lab.link import Link
@@ -82,6 +82,8 @@ class Executor:
     interrupt: Interrupt
     deadline: Deadline
     pending: dict[str, Pending] = field(default_factory=dict)
+    unjudged: set[str] = field(default_factory=set)  #: steps of which nothing is expected
+    whole: set[str] = field(default_factory=set)  #: calls of which all data is wanted, not only its beginning
     ends: dict[str, int] = field(default_factory=dict)  #: when each step ended, on the wall clock
     calls_at: Callable[[str], bool] = lambda host: True  #: whether a step makes socket calls at this host
     states_after: Collection[str] = ()  #: the ids of steps at whose ends the states of all sockets are read
@@ -137,6 +139,7 @@ class Executor:
             call=step.do,
             arguments=arguments(step),
             timeout=step.timeout,
+            whole=step.id in self.whole,
         )
         boot = self.bed.boots[step.at][-1]
         pending = Pending(step, boot.host.call(spec), boot)
@@ -193,6 +196,12 @@ class Executor:
     def awaits(self, step: Await) -> CallRecord | RunRecord:
         return self._end(self.pending.pop(step.awaits), step)
 
+    def end(self, name: str) -> CallRecord | RunRecord:
+        """Awaits a background step of which nothing is expected."""
+        pending = self.pending.pop(name)
+        self.unjudged.add(name)
+        return self._end(pending, pending.step)
+
     def _end(self, pending: Pending, by: Step) -> CallRecord | RunRecord:
         """Waits for a call or a program and judges it; one that hangs is given up and recorded as that."""
         try:
@@ -204,7 +213,7 @@ class Executor:
         except AgentError as error:
             record = self._of_dead_host(pending, error)
         record = self._with_its_end(pending, record)
-        self.events.emit(record)
+        self.events.emit(_kept(record))
         self._judge(by)
         return record
 
@@ -223,6 +232,8 @@ class Executor:
         return replace(record, ended_by=pending.ended_by) if record.exit_code else record
 
     def _judge(self, step: Step) -> None:
+        if step.id in self.unjudged:
+            return
         for finding in self.judge(step):
             self.events.emit(finding)
 
@@ -439,6 +450,13 @@ class Executor:
         errors = [error for future in futures if (error := future.exception()) is not None]
         if errors:
             raise errors[0]
+
+
+def _kept(record: CallRecord | RunRecord) -> CallRecord | RunRecord:
+    """As the evidence keeps it: of received data the beginning, with length and hash of all."""
+    if isinstance(record, CallRecord) and record.data is not None and len(record.data) > KEPT_DATA:
+        return replace(record, data=record.data[:KEPT_DATA])
+    return record
 
 
 #: Every `do` that the lab carries out; those that it does not yet are refused when the scenario is loaded.

@@ -10,7 +10,7 @@ import pytest
 
 from lab.checks import judge
 from lab.checks.common import Context
-from lab.evidence.model import CallError, CallRecord, Endpoint, Json
+from lab.evidence.model import CallError, CallRecord, Endpoint, Json, RunRecord
 from lab.evidence.store import Evidence
 from lab.judging.case import judge_case
 from lab.scenario.checks import parse_check
@@ -142,3 +142,26 @@ def test_a_result_of_an_await_is_a_range(tmp_path: Path) -> None:
         calls = (call("steps[0]", "bind", 0, 0), call("x", "sendto", 1, 0, result=result))
         found = replace(base, records=replace(base.records, calls=calls))
         assert [one.verdict for one in judge_case(case.scenario, found)] == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("[ping, -c, '1', other]", True),
+        ("[python3, -c, \"connect(('other', 80))\"]", True),
+        ("[curl, 'http://other:80/']", True),
+        ("[curl, 'http://another.other/']", False),
+        ("[curl, 'http://server/']", False),
+    ],
+)
+def test_a_program_that_names_a_host_which_was_not_started(command: str, told: bool, tmp_path: Path) -> None:
+    text = (
+        f"{{do: run, at: client, command: {command}, id: x, expect: {{exit: 0}}}}\n"
+        "  - {do: socket, at: server}\nhosts: {other: {}}"
+    )
+    (case,) = load(scenario(tmp_path, text))
+    base = Story(tmp_path).evidence()
+    run = RunRecord("x", "client", ("x",), 6, "", "", 0, MS, T0, T0 + MS)
+    found = replace(base, records=replace(base.records, runs=(run,)))
+    reason = judge_case(case.scenario, found)[0].reason
+    assert ("other was not started, and does not resolve: a host is started where" in reason) == told
