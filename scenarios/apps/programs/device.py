@@ -1,0 +1,12 @@
+"""A device that reports nothing and says `gone` by its last will: device.py HOST KEEPALIVE."""
+
+import sys
+
+import paho.mqtt.client as mqtt
+
+client = mqtt.Client("device")
+client.on_connect = lambda *_: print("connected", flush=True)
+client.on_disconnect = lambda *_: print("disconnected", flush=True)
+client.will_set("device/state", "gone")
+client.connect(sys.argv[1], keepalive=int(sys.argv[2]))
+client.loop_forever()
