@@ -3,14 +3,15 @@
     .venv/bin/python benchmarks/bringup.py [--rounds 5]
 
 The floor, `handshake` without impairment and `handshake` through the `uml` wire take turns in one run, so
-that a busy machine slows all three alike. Printed are medians with their spread (lowest to highest) and
-ratios.
+that a busy machine slows all three alike. Printed are medians with their spread (lowest to highest), ratios
+and the CPU of each run's Python, user and system.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import statistics
 import subprocess
 import sys
@@ -77,8 +78,15 @@ def floor(engine: DockerEngine, image: str) -> float:
     return time.perf_counter() - begin
 
 
-def lab_run(scenario: Path, out: Path) -> tuple[float, dict[str, float]]:
-    """Wall time of the whole command as a user types it, and the phases of its result."""
+def children_cpu() -> float:
+    """Seconds of user and system time of all child processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def lab_run(scenario: Path, out: Path) -> tuple[float, float, dict[str, float]]:
+    """Wall time of the whole command as a user types it, its CPU, and the phases of its result."""
+    before = children_cpu()
     begin = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-m", "lab", "run", str(scenario), "--out", str(out)],
@@ -89,10 +97,11 @@ def lab_run(scenario: Path, out: Path) -> tuple[float, dict[str, float]]:
         check=False,
     )
     seconds = time.perf_counter() - begin
+    cpu = children_cpu() - before
     if done.returncode != 0:
         raise SystemExit(f"{scenario.name} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     result = json.loads((out / "latest" / "result.json").read_text())
-    return seconds, {phase["name"]: phase["seconds"] for phase in result["phases"]}
+    return seconds, cpu, {phase["name"]: phase["seconds"] for phase in result["phases"]}
 
 
 def spread(values: list[float]) -> str:
@@ -106,6 +115,7 @@ def main() -> None:
     engine = find_engine(lambda text: print(text, file=sys.stderr))
     image = ensure_images(engine, lambda text: print(text, file=sys.stderr)).host.tag
     times: dict[str, list[float]] = {"floor": [], "plain": [], "uml": []}
+    cpu: dict[str, list[float]] = {"plain": [], "uml": []}
     phases: dict[str, dict[str, list[float]]] = {"plain": {}, "uml": {}}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
@@ -114,7 +124,8 @@ def main() -> None:
         files["uml"].write_text(IMPAIRED)
 
         def measure(name: str) -> float:
-            seconds, costs = lab_run(files[name], out / "runs")
+            seconds, used, costs = lab_run(files[name], out / "runs")
+            cpu[name].append(used)
             for phase, cost in costs.items():
                 phases[name].setdefault(phase, []).append(cost)
             return seconds
@@ -128,6 +139,8 @@ def main() -> None:
             job()
         for costs in phases.values():
             costs.clear()
+        for used in cpu.values():
+            used.clear()
         for number in range(rounds):
             for name, job in jobs.items():
                 times[name].append(job())
@@ -137,7 +150,9 @@ def main() -> None:
     uml = statistics.median(times["uml"])
     print(f"floor               {spread(times['floor'])}")
     print(f"whole run, plain    {spread(times['plain'])}   {plain / base:.2f} x the floor")
-    print(f"whole run, uml      {spread(times['uml'])}   {uml - plain:+.2f} s more than plain")
+    print(f"whole run, uml      {spread(times['uml'])}   {uml / base:.2f} x the floor, {uml - plain:+.2f} s")
+    for name, used in cpu.items():
+        print(f"Python's CPU, {name:5s} {spread(used)}")
     for name, costs in phases.items():
         print(f"\nphases of {name} (median; they overlap)")
         for phase, values in costs.items():

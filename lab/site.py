@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from lab.errors import UsageError
+from lab.files import read_bounded
 from lab.limits import DEFAULT, Limits
 from lab.policy import BuildNetwork, Policy
 from lab.resources import site_file
@@ -97,6 +98,9 @@ class Site:
     limits: Limits
 
 
+_MOST = 1 << 20  #: bytes of a lab.yml
+
+
 def load_site(path: Path | None = None) -> Site:
     """`path`, else `lab.yml` where the command is given, else the checkout's; raises `UsageError`."""
     if path is None:
@@ -107,7 +111,7 @@ def load_site(path: Path | None = None) -> Site:
 def _read(path: Path) -> _File:
     hint = "compare it with the one that `lab init` writes into an empty folder"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_bounded(path, _MOST).decode("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"{path}: cannot be read: {error}", hint=hint) from error
     try:

@@ -14,9 +14,13 @@ from lab.errors import UnitError
 
 _NUMBER = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>[A-Za-z%]*)\Z")
 
+_LONGEST = 40  #: characters of a quantity: 10^20 ns are 3,000 years
+
 
 def _split(text: str, what: str, units: dict[str, int]) -> tuple[Decimal, int]:
     allowed = ", ".join(units)
+    if len(text) > _LONGEST:
+        raise UnitError(f"{text[:20]!r}… has {len(text):,} characters, more than any {what} needs")
     match = _NUMBER.match(text.strip())
     if match is None:
         raise UnitError(f"{text!r} is not a {what}: a number and one of {allowed}, like {_EXAMPLES[what]}")

@@ -41,6 +41,16 @@ class PacketRef:
 
 
 @dataclass(frozen=True, slots=True)
+class LogRef:
+    """A line of a service's log: which start of which service wrote it, and when the engine had it."""
+
+    host: str
+    service: str
+    start: int
+    wall_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that was judged: a step's expectation or a check.
 
@@ -58,3 +68,4 @@ class Finding:
     margin: str = ""
     reason: str = ""  #: one sentence; required for FAIL, ERROR and SKIP
     packets: tuple[PacketRef, ...] = ()  #: the packets that decide
+    lines: tuple[LogRef, ...] = ()  #: the lines of services' logs that decide

@@ -2,7 +2,8 @@
 
     python -m tools.import_picture > docs/explanation/imports.md
 
-The imports are read by grimp; a room is a folder of `lab/`, and all modules of the ground floor are one.
+The imports are read by grimp, but for those that only a type checker makes. A room
+is a folder of `lab/`, and all modules of the ground floor are one.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def circles(graph: grimp.ImportGraph) -> list[list[str]]:
 
 
 def page() -> str:
-    drawn = direct(arrows(grimp.build_graph("lab", cache_dir=None)))
+    drawn = direct(arrows(grimp.build_graph("lab", cache_dir=None, exclude_type_checking_imports=True)))
     names = sorted({name for arrow in drawn for name in arrow})
     numbers = {name: f"r{number}" for number, name in enumerate(names)}
     lines = [f'    {numbers[name]}["{name}"]' for name in names]

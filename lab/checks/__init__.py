@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lab.checks.common import Context
+from lab.checks.common import Context, failed
 from lab.checks.connection import judge_close, judge_handshake
 from lab.checks.data import judge_bytes
 from lab.checks.host import judge_counter, judge_state
 from lab.checks.order import judge_order
+from lab.checks.recorded import judge_call_check
 from lab.checks.schedule import judge_schedule
 from lab.checks.service import judge_log, judge_service
 from lab.checks.value import judge_value
@@ -25,8 +26,10 @@ from lab.checks.wire import (
     judge_retransmissions,
 )
 from lab.evidence.store import Evidence
+from lab.patterns import PatternTooSlow
 from lab.scenario.checks import (
     BytesCheck,
+    CallCheck,
     Check,
     CloseCheck,
     CounterCheck,
@@ -66,6 +69,7 @@ JUDGES: Mapping[type[Check], Judge] = {
     ServiceCheck: judge_service,
     LogCheck: judge_log,
     ValueCheck: judge_value,
+    CallCheck: judge_call_check,
 }
 
 
@@ -77,7 +81,10 @@ def judge(check: Check, evidence: Evidence, context: Context) -> Finding:
         return Finding(
             check.check, check.id, check.place, Verdict.ERROR, check.check, "not judged", reason=reason
         )
-    return known(check, evidence, context)
+    try:
+        return known(check, evidence, context)
+    except PatternTooSlow as error:
+        return failed(check, check.check, "an answer in time", "none", str(error))
 
 
 def judge_checks(

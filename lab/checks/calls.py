@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lab.evidence.model import CallRecord, Endpoint, Records
 from lab.evidence.trace import End, Flow
+from lab.scenario.option_values import option_bytes
 
 _SLACK_NS = 5_000_000  #: a call's own stamps are taken outside the kernel's
 
@@ -43,8 +44,8 @@ def set_option(call: CallRecord | None, option: str, records: Records) -> int | 
             and other.end_mono_ns <= call.start_mono_ns
             and other.arguments.get("option") == option
         ):
-            given = other.arguments.get("value")
-            value = given if isinstance(given, int) else value
+            given = option_bytes(option, other.arguments.get("value"))
+            value = int.from_bytes(given[:4], "little", signed=True)
     return value
 
 

@@ -11,8 +11,10 @@ from lab.checks.columns import Packets
 from lab.checks.common import MAX_REFS, Context, failed, passed
 from lab.checks.flows import Pair, none_there
 from lab.checks.moments import Window
+from lab.checks.parting import first_difference, parting
 from lab.checks.which import choose, picks, within
-from lab.evidence.model import CallRecord, StreamRecord
+from lab.evidence.flags import SYN, URG
+from lab.evidence.model import CallRecord, Records, StreamRecord
 from lab.evidence.packets import Packet
 from lab.evidence.store import Evidence
 from lab.evidence.trace import Flow, Journey
@@ -41,6 +43,7 @@ class _Transfer:
     how: str
     incomplete: str = ""  #: why what is known is not all
     packets: tuple[PacketRef, ...] = ()
+    parting: str = ""  #: where the two part, and why, as far as it is known
 
 
 def judge_bytes(check: BytesCheck, evidence: Evidence, context: Context) -> Finding:
@@ -89,6 +92,8 @@ def _differs(transfer: _Transfer) -> str:
     sent, received = transfer.sent, transfer.received
     if transfer.incomplete:
         return transfer.incomplete
+    if transfer.parting:
+        return f"{sent.length:,} bytes were sent and {received.length:,} received; {transfer.parting}"
     if received.length < sent.length:
         missing = plural(sent.length - received.length, "byte")
         return (
@@ -121,10 +126,11 @@ def _streams(pair: Pair, evidence: Evidence, meant: Container[int] | None) -> li
         if meant is not None and flow.number not in meant:
             continue  # its records are taken all the same: ports may be used again
         if sender is not None and receiver is not None:
-            transfers.append(_by_agents(name, sender, receiver))
+            transfers.append(_by_agents(name, sender, receiver, flow, evidence.records))
         elif _carried(flow, source.host):
             own = _own_program(target.host, evidence)
-            transfers.append(_by_captures(name, flow, source.host, target.host, sender, receiver, own))
+            ends = (sender, receiver)
+            transfers.append(_by_captures(name, flow, source.host, target.host, ends, own, evidence.records))
     return transfers
 
 
@@ -145,13 +151,13 @@ def _plain(ends: tuple[str, int, str, int]) -> tuple[str, int, str, int]:
     return ends[0].removeprefix("::ffff:"), ends[1], ends[2].removeprefix("::ffff:"), ends[3]
 
 
-def _by_agents(name: str, sender: StreamRecord, receiver: StreamRecord) -> _Transfer:
-    return _Transfer(
-        name,
-        _Side(sender.sent_bytes, sender.sent_sha256),
-        _Side(receiver.received_bytes, receiver.received_sha256),
-        "by what the sockets took and gave",
-    )
+def _by_agents(
+    name: str, sender: StreamRecord, receiver: StreamRecord, flow: Flow, records: Records
+) -> _Transfer:
+    sent = _Side(sender.sent_bytes, sender.sent_sha256)
+    received = _Side(receiver.received_bytes, receiver.received_sha256)
+    parts = "" if sent == received else _parting(flow, sender.host, receiver.host, records, sent, received)
+    return _Transfer(name, sent, received, "by what the sockets took and gave", parting=parts)
 
 
 def _carried(flow: Flow, source: str) -> bool:
@@ -171,9 +177,9 @@ def _by_captures(
     flow: Flow,
     source: str,
     target: str,
-    sender: StreamRecord | None,
-    receiver: StreamRecord | None,
+    ends: tuple[StreamRecord | None, StreamRecord | None],
     own_program: bool,
+    records: Records,
 ) -> _Transfer:
     """At an end without a record: the bytes that its capture holds, put together.
 
@@ -181,6 +187,7 @@ def _by_captures(
     wait in a connection which nobody accepted were not received.
     """
     incomplete = ""
+    sender, receiver = ends
     sides = []
     for host, known in (
         (source, None if sender is None else _Side(sender.sent_bytes, sender.sent_sha256)),
@@ -198,7 +205,62 @@ def _by_captures(
         if not stream.complete:
             incomplete = f"the capture of {host} lacks bytes after the first {stream.length:,}"
     refs = tuple(j.packet.ref for j in _last_data(flow, source))
-    return _Transfer(name, sides[0], sides[1], "by the captures put together", incomplete, refs)
+    parts = ""
+    if sides[0] != sides[1] and not incomplete and receiver is not None:
+        parts = _parting(flow, source, target, records, sides[0], sides[1])
+    return _Transfer(name, sides[0], sides[1], "by the captures put together", incomplete, refs, parts)
+
+
+_COMPARED = 1 << 20  #: bytes from the first that are compared one by one
+
+
+def _parting(flow: Flow, source: str, target: str, records: Records, sent: _Side, got: _Side) -> str:
+    """Where what the application received parts from what was sent; "" where it is not known.
+
+    What was sent is in its host's capture, what was received in the records of the calls, as far as they hold
+    it. The urgent pointer tells of a byte that left the stream.
+    """
+    if max(sent.length, got.length) > _COMPARED or flow.stream(source, source).sha256 != sent.sha256:
+        return ""
+    own = flow.client if flow.client.host == target else flow.server
+    other = flow.server if own is flow.client else flow.client
+    calls = sorted(
+        (
+            call
+            for call in records.calls
+            if call.call in ("recv", "recv_exactly", "drain", "recvfrom")
+            and call.host == target
+            and call.kind == "tcp"
+            and call.local is not None
+            and call.remote is not None
+            and (call.local.port, call.remote.port) == (own.port, other.port)
+            and not {"MSG_OOB", "MSG_PEEK"} & set(call.arguments.get("flags") or ())
+        ),
+        key=lambda call: call.end_mono_ns,
+    )
+    received = b"".join(call.data or b"" for call in calls)
+    if hashlib.sha256(received).hexdigest() != got.sha256:
+        return ""
+    whole = flow.head(source, source, _COMPARED)
+    at = first_difference(whole, received)
+    if at is None or at == len(received):
+        return ""  # the end is missing, which the lengths say
+    urgent = _URGENT if at in _urgent(flow, source) else ""
+    return f"{parting(whole, received)}{urgent}"
+
+
+_URGENT = "; that byte was sent as urgent, and leaves the stream unless the socket has SO_OOBINLINE"
+
+
+def _urgent(flow: Flow, source: str) -> set[int]:
+    """The offsets of the bytes that the urgent pointer of some packet was behind."""
+    isn = next((j.packet.seq for j in flow if j.source == source and j.packet.flags & SYN), None)
+    found: set[int] = set()
+    for journey in flow:
+        packet = journey.packet
+        if isn is not None and journey.source == source and packet.flags & URG:
+            found.add((packet.seq + packet.urgent - 1 - isn - 1) & 0xFFFFFFFF)
+    return found
 
 
 def _last_data(flow: Flow, source: str) -> list[Journey]:

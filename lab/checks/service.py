@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from lab.checks.common import Context, failed, found, hold_count, passed
+from dataclasses import replace
+
+from lab.checks.common import MAX_REFS, Context, failed, found, hold_count, passed
 from lab.checks.moments import Window
 from lab.evidence.model import LogRecord, Records, ServiceRecord
 from lab.evidence.store import Evidence
 from lab.quantities import plural
 from lab.scenario.checks import LogCheck, ServiceCheck
 from lab.scenario.ranges import Range
-from lab.verdict import Finding
+from lab.verdict import Finding, LogRef
 
 _SHOWN = 20  #: lines that a failure shows
 _MATCHES = 3  #: lines that a finding names
@@ -21,8 +23,10 @@ def how_it_ended(record: ServiceRecord) -> str:
         return f"it could not be started: {record.error}"
     if record.ended_wall_ns is None:
         return "it runs"
+    if record.limit:
+        return f"it was ended: {record.limit}"
     if record.out_of_memory:
-        return "it was killed by the kernel: it reached its limit of memory"
+        return "it was killed by the kernel: it reached its limit of memory (limits.memory in lab.yml)"
     if record.signal is not None:
         return f"it was ended by signal {record.signal} (exit status {record.exit_code})"
     return f"it ended with exit status {record.exit_code}"
@@ -94,9 +98,16 @@ def judge_log(check: LogCheck, evidence: Evidence, context: Context) -> Finding:
     wanted = check.count if check.count is not None else Range(1, None)
     held = hold_count(wanted, len(matching), f"lines of {check.at} that match {check.match}{window.text}")
     cut = any(record.log_cut for record in records.services if record.host == check.at)
-    if cut and not held.ok:
-        held = held.because(f"{held.reason}; it wrote more than is kept, so lines are missing")
+    if cut:  # what is missing may match too: only what those that are there prove is proven
+        more = hold_count(wanted, len(matching) + 1, "")
+        missing = "it wrote more than is kept, so lines are missing"
+        if not held.ok:
+            held = held.because(f"{held.reason}; {missing}")
+        elif wanted.max is not None or not more.ok:
+            held = replace(held, ok=False, reason=f"nobody knows how many lines match: {missing}")
     actual = f"{plural(len(matching), 'line')} of {len(lines):,}"
     if matching:
         actual += ": " + "; ".join(repr(line.text[:60]) for line in matching[:_MATCHES])
-    return found(check, "log", held, expected=f"{wanted} matching {check.match}", actual=actual)
+    judged = found(check, "log", held, expected=f"{wanted} matching {check.match}", actual=actual)
+    lines_seen = tuple(LogRef(one.host, one.service, one.start, one.wall_ns) for one in matching[:MAX_REFS])
+    return replace(judged, lines=lines_seen)

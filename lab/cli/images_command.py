@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from lab.engine.images import Images, ImageStore
 
 
 @click.command("images")
 @click.option(
     "--tags", "only_tags", is_flag=True, help="Print the tags alone: builds nothing, needs no Docker."
 )
-@click.option("--prune", is_flag=True, help="Remove the lab's images of former sources.")
-def command(only_tags: bool, prune: bool) -> None:
-    """Build the images that are missing; images whose sources have not changed are left as they are."""
+@click.option(
+    "--prune",
+    is_flag=True,
+    help="Remove the lab's images of former sources; with PATH, all that was built for other scenarios too.",
+)
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+def command(only_tags: bool, prune: bool, paths: tuple[str, ...]) -> None:
+    """Build the images that are missing; images whose sources have not changed are left as they are.
+
+    With PATH, a scenario or a folder of them, the images of their services too.
+    """
+    from lab.engine.build import prune_builds
     from lab.engine.images import ensure_images, prune_images, sources
     from lab.engine.private import find_engine
     from lab.site import load_site
@@ -30,6 +46,29 @@ def command(only_tags: bool, prune: bool) -> None:
     images = ensure_images(engine, say)
     for image in (images.base, images.host, images.wire):
         click.echo(f"{image.tag}  {image.id}")
+    needed = _of_services(engine, images, paths, say) if paths else []
     if prune:
-        for tag in prune_images(engine):
+        gone = prune_images(engine)
+        if paths:  # without, nobody knows which of them some scenario needs
+            gone += prune_builds(engine, needed)
+        for tag in gone:
             click.echo(f"removed {tag}")
+
+
+def _of_services(
+    engine: ImageStore, images: Images, paths: Sequence[str], say: Callable[[str], None]
+) -> list[str]:
+    """The tags of what the services of these scenarios run, each once; built where it is missing."""
+    from lab.scenario.load import load_all
+    from lab.session.service_images import ensure_service_images
+    from lab.site import load_site
+
+    policy = load_site().policy
+    said: dict[str, None] = {}
+    for case in load_all([Path(path) for path in paths], policy=policy):
+        scenario = case.scenario
+        found = ensure_service_images(engine, images, scenario.hosts, scenario.start_order, policy, say)
+        said |= dict.fromkeys(found.values())
+    for tag in said:
+        click.echo(f"{tag}  {engine.image_id(tag)}")
+    return list(said)

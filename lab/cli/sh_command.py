@@ -15,7 +15,8 @@ import click
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND]...")
 @click.option("--run", metavar="ID", help="Which lab, where several stand.")
 def command(host: str, words: tuple[str, ...], run: str | None) -> int:
-    """A shell on HOST of a lab that stands, or COMMAND there. `wire` is the router between the hosts.
+    """A shell on HOST of a lab that stands, or COMMAND there. `wire` is the router between the hosts, and
+    HOST/SERVICE is inside a service.
 
     Stdin is passed on where it is not a terminal: lab sh client wc -l < file. In a loop that reads a file,
     write lab sh … < /dev/null, as for ssh.
@@ -31,17 +32,15 @@ def command(host: str, words: tuple[str, ...], run: str | None) -> int:
     lab = choose(engine, run)
     if host not in lab.hosts:
         raise UsageError(f"run {lab.run} has no host {host!r} that stands: it has {', '.join(lab.hosts)}")
-    container = lab.hosts[host].id
+    container, shell = lab.hosts[host].id, "/bin/sh" if "/" in host else "/bin/bash"
     stdin = _piped()
     if words or stdin is not None:
-        return engine.exec_attached(container, list(words) or ["/bin/bash"], stdin, _write)
+        return engine.exec_attached(container, list(words) or [shell], stdin, _write)
     docker = shutil.which("docker")
     if docker is None:
         raise UsageError("a shell needs the command `docker`", hint=f"name a command: lab sh {host} ip route")
     environment = {**os.environ, "DOCKER_HOST": engine.info().address}
-    return subprocess.run(
-        [docker, "exec", "-it", container, "/bin/bash"], env=environment, check=False
-    ).returncode
+    return subprocess.run([docker, "exec", "-it", container, shell], env=environment, check=False).returncode
 
 
 def _piped() -> int | None:

@@ -337,6 +337,10 @@ class Engine(Protocol):
         """Bytes of its writable layer: what was made or changed over its image."""
         ...
 
+    def processes(self, container_id: str) -> int:
+        """How many processes and threads it has now; 0 where it does not run."""
+        ...
+
     def read_file(self, container_id: str, path: str) -> bytes:
         """A file out of the container (not from a tmpfs), running or stopped."""
         ...

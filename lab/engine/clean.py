@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,10 +19,12 @@ from pathlib import Path
 from lab.engine.base import LABEL_BOOT, LABEL_LOCK, LABEL_PID, LABEL_RUN, Engine
 from lab.engine.state import state_dir
 from lab.errors import EngineError, LabEnvironmentError
+from lab.files import NotAFile, open_regular
 
 LABEL_MACHINE = "lab.machine"  #: the owner's machine: a lock file says nothing about a run on another one
 
 _KEPT = b"kept\n"
+_RUN = re.compile(r"[A-Za-z0-9-]{1,64}")  #: an id of a run
 
 
 class Owner(Enum):
@@ -150,7 +153,7 @@ def owner(labels: Mapping[str, str]) -> Owner:
     if labels.get(LABEL_BOOT) != boot_id():
         return Owner.DEAD
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = _open_lock(path)
     except OSError:
         return Owner.UNKNOWN
     try:
@@ -163,17 +166,21 @@ def owner(labels: Mapping[str, str]) -> Owner:
 
 
 def leftovers(engine: Engine) -> list[Leftover]:
-    """Every run that has something on the engine, living ones too."""
+    """Every run that has something on the engine, living ones too. What only looks like one is left out."""
     runs: dict[str, tuple[Mapping[str, str], dict[str, str], dict[str, str]]] = {}
     stored: dict[str, list[str]] = {}
     for container in engine.containers({LABEL_RUN: None}):
+        if not _is_ours(container.labels):
+            continue
         entry = runs.setdefault(container.labels[LABEL_RUN], (container.labels, {}, {}))
         entry[1][container.id] = container.name
     for network in engine.networks():
-        if LABEL_RUN in network.labels:
+        if _is_ours(network.labels):
             entry = runs.setdefault(network.labels[LABEL_RUN], (network.labels, {}, {}))
             entry[2][network.id] = network.name
     for volume in engine.volumes({LABEL_RUN: None}):
+        if not _is_ours(volume.labels):
+            continue
         runs.setdefault(volume.labels[LABEL_RUN], (volume.labels, {}, {}))
         stored.setdefault(volume.labels[LABEL_RUN], []).append(volume.name)
     return [
@@ -210,6 +217,7 @@ def sweep(
                 )
                 if left.lock is not None and not done.failures:
                     with contextlib.suppress(OSError):
+                        os.close(_open_lock(left.lock))  # it is still a lock, and nobody's file
                         left.lock.unlink(missing_ok=True)
     return total
 
@@ -258,7 +266,7 @@ def _held(left: Leftover) -> Iterator[bool]:
     descriptor = None
     if left.lock is not None and left.owner in (Owner.DEAD, Owner.KEPT):
         with contextlib.suppress(OSError):
-            descriptor = os.open(left.lock, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = _open_lock(left.lock)
     if descriptor is None:
         yield True
         return
@@ -273,7 +281,30 @@ def _held(left: Leftover) -> Iterator[bool]:
 
 
 def _lock_of(labels: Mapping[str, str]) -> Path | None:
-    return Path(labels[LABEL_LOCK]) if labels.get(LABEL_LOCK) else None
+    """Where the lock of these labels is; None where they are not such as a run of the lab gives.
+
+    Anybody can put labels on a container, so a path in one is believed only as far as it is a lock's: named
+    after the run. `_open_lock` looks at what is there.
+    """
+    run, path = labels.get(LABEL_RUN, ""), labels.get(LABEL_LOCK, "")
+    if not _RUN.fullmatch(run) or not os.path.isabs(path) or os.path.basename(path) != f"{run}.lock":
+        return None
+    return Path(path)
+
+
+def _open_lock(path: Path) -> int:
+    """A descriptor of a lock file: a small file of its own, and neither a link nor anything else."""
+    descriptor = open_regular(path, follow=False)
+    if os.fstat(descriptor).st_size <= len(_KEPT) and os.pread(descriptor, len(_KEPT), 0) in (b"", _KEPT):
+        return descriptor
+    os.close(descriptor)
+    raise NotAFile(f"{path}: not a lock of the lab")
+
+
+def _is_ours(labels: Mapping[str, str]) -> bool:
+    """Whether the labels are all that a run gives; what has one of that name alone is somebody else's."""
+    wanted = (LABEL_RUN, LABEL_LOCK, LABEL_BOOT, LABEL_MACHINE)
+    return all(labels.get(label) for label in wanted) and _lock_of(labels) is not None
 
 
 def _same_file(path: Path, descriptor: int) -> bool:

@@ -276,6 +276,9 @@ class FakeEngine:
     def disk_used(self, container_id: str) -> int:
         return sum(map(len, self._container(container_id).process.files.values()))
 
+    def processes(self, container_id: str) -> int:
+        return int(self._container(container_id).runs)
+
     def read_file(self, container_id: str, path: str) -> bytes:
         container = self._container(container_id)
         files, inside = self._place(container, path)

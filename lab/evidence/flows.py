@@ -12,7 +12,7 @@ from typing import overload
 from lab.evidence.journeys import CORRUPTED, Journeys
 from lab.evidence.match import NOBODY
 from lab.evidence.packets import ACK, FIN, RST, SYN, Capture, Packet, protocol_name
-from lab.evidence.streams import reassemble
+from lab.evidence.streams import reassemble, stream_head
 from lab.evidence.types import ByteStream, Close, End, Handshake, Journey, Point, Segment
 
 _ALL, _HALF = (1 << 32) - 1, 1 << 31
@@ -279,13 +279,23 @@ class Flow(Sequence[Journey]):
             self._streams[source, at] = self._stream(source, at)
         return self._streams[source, at]
 
+    def head(self, source: str, at: str, limit: int) -> bytes:
+        """The first `limit` bytes of `stream`."""
+        found = self._items(source, at)
+        return b"" if found is None else stream_head(*found, limit)
+
     def _stream(self, source: str, at: str) -> ByteStream:
+        found = self._items(source, at)
+        return ByteStream(at, 0, _NOTHING, True) if found is None else reassemble(*found)
+
+    def _items(self, source: str, at: str) -> tuple[Capture, list[int], int] | None:
+        """The capture of host `at`, the packets in it that `source` sent, and their first sequence number."""
         wanted = self._is_client(source)
         isn = self._isn[0 if wanted else 1]
         items = [(c, p) for c, p, from_client in self._at(at) if from_client == wanted]
         if not items or isn is None:
-            return ByteStream(at, 0, _NOTHING, True)
-        return reassemble(items[0][0], (position for _, position in items), isn)
+            return None
+        return items[0][0], [position for _, position in items], isn
 
     def rtt(self, host: str) -> list[Point]:
         """Round-trip samples at `host` in ns, each when its ACK came: from what used up sequence numbers and

@@ -3,7 +3,7 @@
 Two answers. `wireshark` gives the names by the conditions of the Wireshark User's Guide ("TCP Analysis"), so
 that counts can be held against tshark's, whoever captured. `truth` is about the packets that the capturing
 host sent itself: what its own stack sends below the highest sequence number is a retransmission, never out of
-order.
+order, and an ACK that asks again for what is missing is a duplicate one, whatever window it has.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from array import array
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
+from lab.evidence.options import TcpOptions
 from lab.evidence.packets import ACK, FIN, RST, SYN, TCP, Capture
 from lab.evidence.types import Mark
 
@@ -99,6 +100,17 @@ class _Direction:
         self.starts: array[int] = array("q")  #: where each segment with new bytes began …
         self.positions: array[int] = array("i")  #: … and which packet it was
 
+    def lacks(self, ack: int) -> bool:
+        """Has more come from this sender than up to `ack`, where there is a hole?"""
+        if self.next is None or self.contiguous >= self.next:
+            return False
+        return ack == (self.base + self.contiguous) & _ALL
+
+
+def _sacks_beyond(options: bytes, ack: int) -> bool:
+    """Does a SACK block speak of bytes behind `ack`? Those of a D-SACK (RFC 2883) lie before it."""
+    return any(0 < (right - ack) & _ALL <= _HALF for _, right in TcpOptions.parse(options).sack)
+
 
 class _Connection:
     __slots__ = ("rtt_ns", "syn_ns")
@@ -185,6 +197,10 @@ def mark(capture: Capture) -> Marks:
                         elif window:
                             found = WINDOW_UPDATE
             real = found
+            if found == WINDOW_UPDATE and (reverse.lacks(ack) or _sacks_beyond(capture.option_bytes(i), ack)):
+                # The receive buffer grows with each segment that arrives, so the first duplicate ACKs carry
+                # new windows. RFC 6675 goes by what they say of the gap, and so does a sender.
+                real = DUPLICATE_ACK
         if ack != forward.ack:
             forward.duplicates = 0
         if (

@@ -45,7 +45,7 @@ class Matching:
     hosts: tuple[str, ...]
     numbers: dict[str, int]  #: address as text → position in `hosts`
     paths: list[Path]
-    outside: dict[int, list[int]]  #: host → positions it sent to an address that is no host's
+    outside: dict[int, list[int]]  #: host → positions it sent to an address that is no other host's
     inside: dict[int, list[int]]  #: host → positions it received from an address that is no host's
 
 
@@ -120,7 +120,8 @@ class _Sorter:
             sender = numbers.get(self._capture.address(source), NOBODY)
             receiver = numbers.get(self._capture.address(target), NOBODY)
             if sender == self._own or (sender == NOBODY and self._from_own_mac(positions[0])):
-                side.sent[receiver].extend(positions)
+                # An ARP announcement names its sender's own address as its target: it is for all.
+                side.sent[NOBODY if receiver == self._own else receiver].extend(positions)
             elif receiver == self._own or (sender == NOBODY and receiver == NOBODY):
                 mine = self._for_own_mac(positions)
                 if mine:

@@ -17,6 +17,7 @@ from lab.packet_words import PacketMatch
 from lab.place import Place
 from lab.tolerance import Tolerance
 
+KEPT_DATA = 64 << 10  #: bytes of received data that a record holds
 Json = Any  #: None, bool, int, float, str, list or dict, as JSON has them
 
 
@@ -140,6 +141,7 @@ class ServiceRecord:
     not_ready: str = ""  #: why it did not get ready in time
     error: str = ""  #: why it could not be started, in the engine's words
     log_cut: bool = False  #: lines are missing: it wrote more than is kept
+    limit: str = ""  #: which limit of the site it reached, in words; it was ended for that
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +287,8 @@ class StepRecord:
     end_wall_ns: int
     start_mono_ns: int
     end_mono_ns: int
+    target: str | None = None  #: of kill, pause and resume: the process, service or program
+    signal: str | None = None  #: that was sent to it: TERM, STOP …
 
 
 @dataclass(frozen=True)

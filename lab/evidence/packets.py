@@ -107,6 +107,11 @@ class Packet(NamedTuple):
         return self.capture.ttl(self.position)
 
     @property
+    def urgent(self) -> int:
+        """The urgent pointer of TCP: from `seq` to behind the urgent byte."""
+        return self.capture.urgent(self.position)
+
+    @property
     def captured(self) -> int:
         """Bytes of the frame that the capture holds."""
         return self.capture.captured[self.position]
@@ -310,6 +315,10 @@ class Capture(Sequence[Packet]):
 
     def ttl(self, index: int) -> int:
         return self.rows[index * ROW + _IP + 8]
+
+    def urgent(self, index: int) -> int:
+        at = index * ROW + _L4 + 18
+        return int.from_bytes(self.rows[at : at + 2], "big")
 
     def icmp(self, index: int) -> tuple[int | None, int | None]:
         """Type and code of an ICMP or ICMPv6 packet."""

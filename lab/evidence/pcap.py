@@ -50,6 +50,9 @@ def _frames(window: Window, frames: RawFrames, order: str, unit: int) -> None:
     last = end - 16
     while at <= last:
         seconds, fraction, held, length = unpack(data, at)
+        if not length:  # no frame has no byte: a file with a hole would be a million of them
+            frames.note = f"rubbish at byte {base + at}: a packet of no bytes"
+            break
         start = at + 16
         stop = start + held
         if stop > end:

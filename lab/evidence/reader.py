@@ -7,6 +7,7 @@ decoded one by one afterwards.
 
 from __future__ import annotations
 
+import os
 import sys
 from array import array
 from operator import sub
@@ -19,7 +20,9 @@ from lab.evidence.packets import ICMP, RESERVED, ROW, TCP, UDP, Capture, Capture
 from lab.evidence.pcap import is_pcap, read_pcap
 from lab.evidence.pcapng import is_pcapng, read_pcapng
 from lab.evidence.raw import RawFrames, Window
+from lab.files import open_regular
 
+MAX_CAPTURE = 4 << 30  #: bytes of a capture file
 _IPV4 = 0x0800
 _LEAST = {TCP: 54, UDP: 42, ICMP: 42}  #: least length of a frame, by the IP protocol
 _NOT_PLAIN = 255
@@ -35,7 +38,9 @@ def read_capture(path: Path, host: str | None = None) -> Capture:
     `CaptureError` where nothing can be read.
     """
     try:
-        with path.open("rb", buffering=0) as file:
+        with os.fdopen(open_regular(path, follow=False), "rb", buffering=0) as file:
+            if (size := os.fstat(file.fileno()).st_size) > MAX_CAPTURE:
+                raise CaptureError(f"{path}: {size:,} bytes, and a capture has at most {MAX_CAPTURE:,}")
             window = Window(file)
             if not window.more(1):
                 raise CaptureError(f"{path}: empty, not a capture file")

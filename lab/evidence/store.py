@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import heapq
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -25,10 +26,13 @@ from lab.evidence.model import Json, Records
 from lab.evidence.packets import Capture
 from lab.evidence.reader import read_capture
 from lab.evidence.trace import Trace
+from lab.files import inside, open_regular
 from lab.tolerance import Tolerance
 
 EVENTS_FILE = "events.jsonl"
 EVENTS_VERSION = 1
+MAX_EVENTS = 1 << 30  #: bytes of an events.jsonl
+MAX_LINE = 96 << 20  #: characters of one of its lines
 _OWN_KIND = (
     "type"  #: how a record's own `kind` (of a socket, of a wire) is written: the line has a `kind` too
 )
@@ -46,36 +50,41 @@ class Evidence:
         return Trace.build(self.captures, self.records)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Kind:
     """How one kind of line maps to a field of `Records`; without `at` it stands before the timed ones."""
 
     name: str
     field: str
-    adapter: TypeAdapter[Any]
+    record: type[Any]
     at: Callable[[Any], int] | None = None
     shape: str = "tuple"  #: tuple, mapping (by the record's host or name), or one
 
+    @cached_property
+    def adapter(self) -> TypeAdapter[Any]:
+        """Built when it is first needed: all of them take 20 to 45 ms, and a run has a few kinds."""
+        return TypeAdapter(self.record)
+
 
 _KINDS = (
-    _Kind("host", "hosts", TypeAdapter(model.HostFacts), shape="mapping"),
-    _Kind("tolerance", "tolerance", TypeAdapter(Tolerance), shape="one"),
-    _Kind("wire", "wire", TypeAdapter(model.WireFacts), shape="one"),
-    _Kind("capture", "captures", TypeAdapter(model.CaptureFacts)),
-    _Kind("counters", "counters", TypeAdapter(model.CounterRecord), shape="mapping"),
-    _Kind("stream", "streams", TypeAdapter(model.StreamRecord)),
-    _Kind("step", "steps", TypeAdapter(model.StepRecord), lambda r: r.start_wall_ns),
-    _Kind("wire event", "wire_events", TypeAdapter(model.WireEvent), lambda r: r.wall_ns),
-    _Kind("call", "calls", TypeAdapter(model.CallRecord), lambda r: r.start_wall_ns),
-    _Kind("run", "runs", TypeAdapter(model.RunRecord), lambda r: r.start_wall_ns),
+    _Kind("host", "hosts", model.HostFacts, shape="mapping"),
+    _Kind("tolerance", "tolerance", Tolerance, shape="one"),
+    _Kind("wire", "wire", model.WireFacts, shape="one"),
+    _Kind("capture", "captures", model.CaptureFacts),
+    _Kind("counters", "counters", model.CounterRecord, shape="mapping"),
+    _Kind("stream", "streams", model.StreamRecord),
+    _Kind("step", "steps", model.StepRecord, lambda r: r.start_wall_ns),
+    _Kind("wire event", "wire_events", model.WireEvent, lambda r: r.wall_ns),
+    _Kind("call", "calls", model.CallRecord, lambda r: r.start_wall_ns),
+    _Kind("run", "runs", model.RunRecord, lambda r: r.start_wall_ns),
     _Kind(
         "service",
         "services",
-        TypeAdapter(model.ServiceRecord),
+        model.ServiceRecord,
         lambda r: r.started_wall_ns or r.ended_wall_ns or 0,
     ),
-    _Kind("log", "logs", TypeAdapter(model.LogRecord), lambda r: r.wall_ns),
-    _Kind("state", "states", TypeAdapter(model.StateSample), lambda r: r.wall_ns),
+    _Kind("log", "logs", model.LogRecord, lambda r: r.wall_ns),
+    _Kind("state", "states", model.StateSample, lambda r: r.wall_ns),
 )
 _BY_NAME = {kind.name: kind for kind in _KINDS}
 
@@ -143,14 +152,24 @@ def read_records(folder: Path) -> Records:
     """Raises `UsageError` where the folder has no `events.jsonl`, or it is broken or of another version."""
     path = folder / EVENTS_FILE
     try:
-        with path.open(encoding="utf-8", errors="surrogatepass") as file:
-            return _assemble(path, file)
+        with os.fdopen(open_regular(path, follow=False), encoding="utf-8", errors="surrogatepass") as file:
+            if (size := os.fstat(file.fileno()).st_size) > MAX_EVENTS:
+                raise UsageError(f"{path}: {size:,} bytes, and at most {MAX_EVENTS:,} are read")
+            return _assemble(path, _bounded_lines(path, file))
     except FileNotFoundError as error:
         raise UsageError(
             f"{folder}: no {EVENTS_FILE} in it: not a run folder", hint="look in runs/, or at runs/latest"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read: {error}") from error
+
+
+def _bounded_lines(path: Path, file: TextIO) -> Iterator[str]:
+    """The lines of a file, none longer than a record can be."""
+    while line := file.readline(MAX_LINE + 1):
+        if len(line) > MAX_LINE:
+            raise UsageError(f"{path}: a line is longer than {MAX_LINE:,} characters: not a line of events")
+        yield line
 
 
 def _assemble(path: Path, file: Iterable[str]) -> Records:
@@ -215,6 +234,7 @@ def load_captures(folder: Path, records: Records) -> dict[str, Capture]:
     """The captures that the records name, by host. One file a host, whatever number of boots it holds."""
     paths: dict[str, str] = {}
     for facts in records.captures:
+        inside(folder, facts.path)
         if paths.setdefault(facts.host, facts.path) != facts.path:
             raise UsageError(
                 f"{folder}: two capture files of {facts.host}: {paths[facts.host]} and {facts.path}"

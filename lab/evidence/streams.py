@@ -26,6 +26,22 @@ def reassemble(capture: Capture, positions: Iterable[int], isn: int) -> ByteStre
         raise CaptureError(f"{capture.path}: cannot be read: {error.strerror or error}") from error
 
 
+def stream_head(capture: Capture, positions: Iterable[int], isn: int, limit: int) -> bytes:
+    """The first `limit` bytes of what `reassemble` puts together."""
+    head = bytearray()
+
+    def keep(data: bytes) -> None:
+        if len(head) < limit:
+            head.extend(data[: limit - len(head)])
+
+    try:
+        with capture.path.open("rb", buffering=0) as file:
+            _reassemble(capture, positions, isn, _Blocks(file), keep)
+    except OSError as error:
+        raise CaptureError(f"{capture.path}: cannot be read: {error.strerror or error}") from error
+    return bytes(head)
+
+
 class _Blocks:
     """Reads a file here and there, mostly forward."""
 
@@ -46,8 +62,20 @@ class _Blocks:
         return self._data[at : at + size]
 
 
-def _reassemble(capture: Capture, positions: Iterable[int], isn: int, file: _Blocks) -> ByteStream:
+def _reassemble(
+    capture: Capture,
+    positions: Iterable[int],
+    isn: int,
+    file: _Blocks,
+    also: Callable[[bytes], None] | None = None,
+) -> ByteStream:
     digest = hashlib.sha256()
+
+    def update(data: bytes) -> None:
+        digest.update(data)
+        if also is not None:
+            also(data)
+
     expected = 0  # offset of the next byte from the first of the stream
     highest = 0
     whole = True
@@ -65,13 +93,13 @@ def _reassemble(capture: Capture, positions: Iterable[int], isn: int, file: _Blo
         if offset > expected:
             heapq.heappush(early, (offset, position))
             continue
-        whole &= _take(capture, position, expected - offset, file, digest.update)
+        whole &= _take(capture, position, expected - offset, file, update)
         expected = end
         while early and early[0][0] <= expected:
             offset, position = heapq.heappop(early)
             end = offset + capture.payload_len[position]
             if end > expected:
-                whole &= _take(capture, position, expected - offset, file, digest.update)
+                whole &= _take(capture, position, expected - offset, file, update)
                 expected = end
     return ByteStream(capture.host, expected, digest.hexdigest(), whole and expected == highest)
 

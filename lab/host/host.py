@@ -173,6 +173,7 @@ class Host:
             call=spec.call,
             args=encode_arguments(spec.arguments),
             timeout_ns=None if spec.timeout is None else spec.timeout.ns,
+            whole=spec.whole,
         )
         return _then(future, lambda raw: call_record(self.name, spec, raw), begun.set)
 

@@ -94,6 +94,7 @@ class CallSpec:
     arguments: Mapping[str, Json] = field(default_factory=dict)
     process: str = "main"
     timeout: Duration | None = None
+    whole: bool = False  #: the record has all data that came, up to 64 MB
 
 
 @dataclass(frozen=True, slots=True)

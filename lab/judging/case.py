@@ -5,7 +5,8 @@ Nothing here touches an engine: a stored run is judged exactly as a live one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lab.checks import judge_checks
@@ -35,6 +36,7 @@ def judge_case(
     """
     context = Context.of(evidence.records)
     steps = _judge_steps(scenario, evidence, context, live, broken)
+    steps = [_with_absent_hosts(finding, scenario) for finding in steps]
     services = judge_services(scenario, evidence.records)
     values = recorded(scenario, evidence.records)
     missing = () if broken else values.findings
@@ -118,14 +120,42 @@ def _judge_steps(
     return [*walk.findings, *(finding for rest in walk.live.values() for finding in rest)]
 
 
+def _with_absent_hosts(finding: Finding, scenario: Scenario) -> Finding:
+    """A program that failed and names a host which was not started: its name does not resolve."""
+    if finding.verdict is not Verdict.FAIL or not finding.name.startswith("run."):
+        return finding
+    step = next((one for one in all_steps(scenario.steps) if one.id == finding.source), None)
+    if isinstance(step, Await):
+        step = next((one for one in all_steps(scenario.steps) if one.id == step.awaits), None)
+    if not isinstance(step, Run):
+        return finding
+    command = " ".join(step.command)
+    absent = [
+        host
+        for host in scenario.hosts
+        if host not in scenario.used_hosts and re.search(rf"(?<![\w.-]){re.escape(host)}(?![\w-])", command)
+    ]
+    if not absent:
+        return finding
+    names = " and ".join(absent)
+    why = "a host is started where a step or a check names it, or where it has a service"
+    return replace(finding, reason=f"{finding.reason}; {names} was not started, and does not resolve: {why}")
+
+
 def live_findings(findings: Sequence[Finding], scenario: Scenario) -> tuple[Finding, ...]:
     """Of a run's findings those that its records cannot tell again: see `judge_case`."""
     steps = {step.id: step for step in all_steps(scenario.steps)}
     return tuple(
         replace(finding, place=steps[finding.source].place) if finding.source in steps else finding
         for finding in findings
-        if finding.name.endswith(LIVE_ONLY)
+        if finding.name.endswith(LIVE_ONLY) or _of_no_file(finding, steps)
     )
+
+
+def _of_no_file(finding: Finding, steps: Mapping[str, Step]) -> bool:
+    """What a program did and judged in the lab: no scenario tells it again."""
+    told = finding.source in steps or finding.source.startswith("checks[") or finding.name == "service.end"
+    return not told
 
 
 #: How the names of findings end that only a live run can make.

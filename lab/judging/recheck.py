@@ -7,13 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lab.errors import UsageError
 from lab.evidence.store import Evidence, load_evidence
 from lab.judging.case import judge_case, live_findings
 from lab.judging.values import recorded
 from lab.result import SCENARIO_FILE, TOPOLOGY_FILE, Result, read_result
+from lab.scenario import tree
 from lab.scenario.load import Case, load
 from lab.scenario.model import Scenario
 from lab.scenario.same import same_but_expectations
@@ -82,10 +81,11 @@ def _topology(folder: Path, stored: Result) -> Path | None:
 def _topology_name(path: Path) -> str | None:
     """What a scenario file says under `topology`; None too where it cannot be read: `load` says why."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        root, _ = tree.parse(tree.read_text(path, str(path)), str(path))
+    except tree.Unreadable:
         return None
-    name = content.get("topology") if isinstance(content, dict) else None
+    entry = root.entries.get("topology") if isinstance(root, tree.Mapping) else None
+    name = entry.node.value if entry is not None and isinstance(entry.node, tree.Scalar) else None
     return name if isinstance(name, str) else None
 
 

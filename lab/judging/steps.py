@@ -75,8 +75,8 @@ class StepJudge:
             return ()
         caller = self.steps.get(record_of)
         other = caller if by_await else self.awaits.get(record_of)
-        elsewhere = _error_of(other) is not None
-        if by_await and call.error is not None and not elsewhere and _error_of(step) is None:
+        elsewhere = _speaks_of_error(other)
+        if by_await and call.error is not None and not elsewhere and not _speaks_of_error(step):
             return ()  # the background step has said that it failed
         return judge_call(
             item,
@@ -123,6 +123,6 @@ def _says_end(step: Step | None) -> bool:
     return isinstance(expect, Expect) and expect.error is not None
 
 
-def _error_of(step: Step | None) -> str | None:
+def _speaks_of_error(step: Step | None) -> bool:
     expect = getattr(step, "expect", None)
-    return expect.error if isinstance(expect, Expect) else None
+    return isinstance(expect, Expect) and expect.speaks_of_error

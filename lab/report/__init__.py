@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lab.evidence.store import Evidence
+from lab.files import read_bounded, write_whole
 from lab.report.diagram import mermaid, svg, text
 from lab.report.diagram.bundling import Budget
 from lab.report.diagram.source import diagram_of
@@ -28,22 +29,25 @@ __all__ = [
 
 REPORT_FILE = "report.html"
 JUNIT_FILE = "junit.xml"
+_SOURCE = 4 << 20  #: bytes of a scenario that the page shows
 
 _SHORT = Budget(all_below=90, special=70, ends=25, bundles=40)  #: what a terminal or a page of text bears
 
 
 def write_reports(folder: Path, result: Result, evidence: Evidence | None, *, index: str = "") -> None:
     """Writes `report.html` and `junit.xml` into a run folder. `evidence` is None where none was collected."""
-    (folder / JUNIT_FILE).write_text(render_junit([result]), encoding="utf-8")
-    scenario = folder / "scenario.yml"
-    source = scenario.read_text("utf-8", "replace") if scenario.is_file() else ""
+    write_whole(folder / JUNIT_FILE, render_junit([result]))
+    try:
+        source = read_bounded(folder / "scenario.yml", _SOURCE, follow=False).decode("utf-8", "replace")
+    except OSError:
+        source = ""  # not there, or not a file of the folder's own: the page goes without it
     names = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.is_file() and path.name != REPORT_FILE
+        if path.is_file() and not path.is_symlink() and path.name != REPORT_FILE
     )
     page = render_html(result, evidence, source=source, files_of_run=names[:200], index=index)
-    (folder / REPORT_FILE).write_text(page, encoding="utf-8")
+    write_whole(folder / REPORT_FILE, page)
 
 
 def diagram_text(

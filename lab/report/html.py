@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lab.evidence.store import Evidence
-from lab.quantities import seconds
+from lab.quantities import plural, seconds
 from lab.report import page
 from lab.report.diagram import legend, svg, words
 from lab.report.diagram.layout import NARROW, Layout, lay_out
@@ -196,6 +196,11 @@ def _view(name: str, layout: Layout) -> dict[str, Any]:
         "width": round(layout.width),
         "height": round(layout.height),
         "head_height": round(svg.head_height(layout)),
+        "hidden": (
+            f"The states of {plural(layout.hidden_sockets, 'more socket')} are in the table below"
+            if layout.hidden_sockets
+            else ""
+        ),
         "gap": round(first.right if first is not None and name == "wide" else 0),
         # The drawing escapes its texts.
         "head": Markup("".join(svg.head(layout))),

@@ -76,6 +76,10 @@ def excerpt(source: str, line: int, around: int = 3) -> dict[str, Any] | None:
 def packet_rows(diagram: Diagram, frames: Callable[[int], str]) -> list[dict[str, Any]]:
     """The text alternative of the diagram: its packets and bundles in order of time."""
     rows: list[tuple[int, dict[str, Any]]] = []
+
+    def tag(flow: int | None) -> str:
+        return f"{letters}: " if (letters := diagram.tag(flow)) else ""
+
     for p in diagram.packets:
         rows.append(
             (
@@ -85,7 +89,7 @@ def packet_rows(diagram: Diagram, frames: Callable[[int], str]) -> list[dict[str
                     "bad": p.decisive,
                     "sent": "" if p.sent_ns is None else moment(p.sent_ns),
                     "received": "" if p.received_ns is None else moment(p.received_ns),
-                    "way": f"{_name(p.source)} → {_name(p.target)}",
+                    "way": f"{tag(p.flow)}{_name(p.source)} → {_name(p.target)}",
                     "label": " ".join(x for x in (p.label, p.payload) if x),
                     "anchor": f"p{p.key}",
                     "fate": fate_text(p),
@@ -94,7 +98,7 @@ def packet_rows(diagram: Diagram, frames: Callable[[int], str]) -> list[dict[str
             )
         )
     for b in diagram.bundles:
-        way = f"{_name(b.source)} → {_name(b.target)}"
+        way = f"{tag(b.flow)}{_name(b.source)} → {_name(b.target)}"
         rows.append(
             (
                 b.first_sent_ns,

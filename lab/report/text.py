@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from textwrap import wrap
 
 from lab.verdict import Verdict
 
@@ -85,6 +86,16 @@ def cut(text: str, width: int) -> str:
         taken.append(character)
         used += size
     return "".join(taken).rstrip() + "…"
+
+
+def folded(text: str, width: int, lines: int = 2) -> tuple[str, ...]:
+    """`text` in at most so many lines of at most `width` cells; an ellipsis where there is more."""
+    found = wrap(text, max(1, width)) or [text]
+    return (
+        tuple(found)
+        if len(found) <= lines
+        else (*found[: lines - 1], cut(" ".join(found[lines - 1 :]), width))
+    )
 
 
 def tally(verdicts: Iterable[Verdict]) -> str:

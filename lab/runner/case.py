@@ -6,12 +6,12 @@ import importlib
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lab import __version__
 from lab.clock import Deadline
@@ -40,8 +40,10 @@ from lab.session.opening import open_session
 from lab.session.plan import Plan, plan_case
 from lab.session.record import Record
 from lab.session.service_images import ensure_service_images
+from lab.session.service_log import LINES
 from lab.session.testbed import testbed
 from lab.site import Site, WireChoice
+from lab.units import Duration
 from lab.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -65,22 +67,39 @@ class CaseRunner:
     info: EngineInfo
     site: Site
     wire: WireChoice
-    keep: bool
+    keep: bool | Literal["failed"]  #: which labs go on standing
     interrupt: Interrupt
     listener: Listener  #: of the events of every case, beside each case's own
+    on_failure: Callable[[CaseRun], None] | None = None  #: called while what failed still stands
 
     def run(self, case: Case, run: str, folder: RunFolder, cpu: int) -> Result:
         """The whole case; its result and reports are in `folder` then. Raises nothing but bugs.
 
         `cpu` is which of the machine's moves its packets; cases side by side have different ones.
         """
-        return _Run(self, case, run, folder, cpu).all()
+        return CaseRun(self, case, run, folder, cpu).all()
 
     def bring_up(self, case: Case) -> str:
         """Only the hosts and the wire of a case, left standing; the id of the run. Raises `LabError`."""
         run, standing, events = new_run_id(), False, Events(self.listener)
+        images = ensure_service_images(
+            self.store,
+            self.images,
+            case.scenario.hosts,
+            case.scenario.start_order,
+            self.site.policy,
+            lambda text: events.emit(Said(text, lasting=True)),
+        )
         with RunLock.take(run) as lock:
-            plan = plan_case(case.scenario, run, self.wire, lock.labels(), keep=True, cpu=os.getpid())
+            plan = plan_case(
+                case.scenario,
+                run,
+                self.wire,
+                lock.labels(),
+                keep=True,
+                cpu=os.getpid(),
+                service_images=images,
+            )
             events.emit(_bringing_up(case))
             with testbed(
                 self.engine,
@@ -94,7 +113,9 @@ class CaseRunner:
                 self.site.policy,
                 lambda: standing,
                 lambda: None,
-            ):
+            ) as bed:
+                for error in bed.services.start(bed.services.first(), Deadline("no limit", None)):
+                    raise error
                 standing = True
             lock.keep()
         return run
@@ -104,8 +125,11 @@ def _bringing_up(case: Case) -> Said:
     return Said(f"{case.name}: bringing up {', '.join(case.scenario.used_hosts)}")
 
 
-class _Run:
-    """The state of one case on its way."""
+class CaseRun:
+    """The state of one case on its way: what is done with its lab in between is its client's.
+
+    `all` is the whole of it for a case whose steps are known; `lab.api` acts in a block of `standing`.
+    """
 
     def __init__(self, lab: CaseRunner, case: Case, run: str, folder: RunFolder, cpu: int) -> None:
         self.lab = lab
@@ -120,14 +144,34 @@ class _Run:
         self.evidence: Evidence | None = None
         self.judged: Judged | None = None
         self.error: ErrorFacts | None = None
+        self.cause: LabError | None = None  #: what `error` tells of
         self.notes: list[str] = []
-        self.standing = False
+        self.stays = False  #: whether the lab goes on standing
 
     def all(self) -> Result:
-        self._keep_sources()
+        self.keep_sources()
         skip = self._why_skip()
         if skip:
             return self._finish(self._result(Verdict.SKIP, skip))
+        try:
+            with self.standing() as session:
+                self._act(session)
+        except NothingImpairs as error:
+            if "netem" in self.scenario.requires:
+                return self._finish(self._result(Verdict.SKIP, f"requires netem: {error}"))
+            self.broke(error)
+        except LabError as error:
+            self.broke(error)
+        return self.finish()
+
+    @contextmanager
+    def standing(self) -> Iterator[Session]:
+        """The lab of the case, up, its services ready; at the end of the block the network settles, the
+        evidence is taken, everything is taken down and judged.
+
+        A `LabError` of the block is kept as what broke; any other exception leaves no evidence. Raises
+        `LabError` where the lab cannot be brought up or taken down.
+        """
         with (
             log_to(self.folder.logs / "lab.log", self.events),
             ThreadPoolExecutor(1, thread_name_prefix="judge") as judge,
@@ -141,28 +185,52 @@ class _Run:
                     self.scenario.start_order,
                     self.lab.site.policy,
                     lambda text: self.events.emit(Said(text, lasting=True)),
+                    lambda line: self.events.emit(Said(line)),
                 )
                 with RunLock.take(self.id) as lock:
                     with self._session(self._plan(lock, images)) as session:
-                        self._use(session)
+                        try:
+                            self._begin(session)
+                            yield session
+                            self._settle(session)
+                        except Interrupted:
+                            raise
+                        except LabError as error:
+                            self.broke(error)
+                        self._collect(session)
                         if self.evidence is not None:
                             judging = judge.submit(self._judge, self.evidence)
-                        self.standing = self.lab.keep
-                    if self.standing:
+                        if self.lab.on_failure is not None or self.lab.keep == "failed":
+                            self._look_at_failure(judging)
+                        self.stays = self.lab.keep is True or (self.lab.keep == "failed" and self._bad())
+                    if self.stays:
                         lock.keep()
-            except NothingImpairs as error:
-                if "netem" in self.scenario.requires:
-                    return self._finish(self._result(Verdict.SKIP, f"requires netem: {error}"))
-                self._broke(error)
-            except LabError as error:
-                self._broke(error)
-            if judging is not None:
-                judging.result()
+            finally:
+                if judging is not None:
+                    judging.result()
+
+    def _look_at_failure(self, judging: Future[None] | None) -> None:
+        """While everything still stands: whoever wants to look at a failure is told of it."""
+        if judging is not None:
+            judging.result()
+        if self.lab.on_failure is not None and self._bad():
+            self.lab.on_failure(self)
+
+    def _bad(self) -> bool:
+        """Whether the verdict will not be a pass."""
+        judged = self.judged
+        findings = judged.findings if judged is not None else self.record.findings
+        distrust = judged is not None and judged.distrust is not None
+        bad = any(one.verdict in (Verdict.FAIL, Verdict.ERROR) for one in findings)
+        return bad or distrust or self.error is not None
+
+    def finish(self) -> Result:
+        """The result of the case, written into its folder with the reports."""
         if self.judged is not None and self.judged.distrust is not None:
-            self._broke(self.judged.distrust)
+            self.broke(self.judged.distrust)
         return self._finish(self._verdict())
 
-    def _keep_sources(self) -> None:
+    def keep_sources(self) -> None:
         """The scenario and its topology as they were, for `lab recheck`."""
         (self.folder.path / SCENARIO_FILE).write_text(self.case.source_text, encoding="utf-8")
         if self.scenario.topology is not None:
@@ -180,7 +248,7 @@ class _Run:
             self.id,
             self.lab.wire,
             lock.labels(),
-            keep=self.lab.keep,
+            keep=bool(self.lab.keep),
             cpu=self.cpu,
             service_images=images,
         )
@@ -196,44 +264,51 @@ class _Run:
             self.record,
             self.lab.interrupt,
             steps=self.scenario.steps,
-            keep=lambda: self.standing,
+            keep=lambda: self.stays,
             meanwhile=load_finishing,
         )
 
-    def _use(self, session: Session) -> None:
-        """Steps, settling, evidence. What breaks is kept as the error; the evidence is taken all the same."""
-        timeout = self.scenario.timeout or self.lab.site.timeout
-        try:
-            if self.scenario.start_order:
-                self.events.emit(Said(f"{self.case.name}: starting services"))
-                with self.events.phase("services"):
-                    session.start_services()
-            session.deadline = Deadline.after(timeout.seconds, f"the scenario's {timeout}")
-            self.events.emit(Said(f"{self.case.name}: steps begin"))
-            with self.events.phase("steps"):
-                self._steps(session)
-            with self.events.phase("settle"):
-                if not session.settle():
-                    self.notes.append(
-                        "the network was not at rest 3 s after the last step: the captures end there"
-                    )
-        except Interrupted:
-            raise
-        except LabError as error:
-            self._broke(error)
+    @property
+    def timeout(self) -> Duration:
+        """How long the steps may take."""
+        return self.scenario.timeout or self.lab.site.timeout
+
+    def _begin(self, session: Session) -> None:
+        if self.scenario.start_order:
+            self.events.emit(Said(f"{self.case.name}: starting services"))
+            with self.events.phase("services"):
+                session.start_services()
+
+    def _act(self, session: Session) -> None:
+        """All steps up to the first that fails; then what goes on in the background is brought to its end."""
+        session.deadline = Deadline.after(self.timeout.seconds, f"the scenario's {self.timeout}")
+        self.events.emit(Said(f"{self.case.name}: steps begin"))
+        session.read_states_after(steps_asked(self.scenario.checks))
+        with self.events.phase("steps"):
+            for step in self.scenario.steps:
+                if self.record.failed:
+                    break
+                session.act(step)
+            session.finish()
+
+    def _settle(self, session: Session) -> None:
+        with self.events.phase("settle"):
+            if not session.settle():
+                self.notes.append(
+                    "the network was not at rest 3 s after the last step: the captures end there"
+                )
+
+    def _collect(self, session: Session) -> None:
+        """The evidence, which is taken also where something broke."""
         with self.events.phase("evidence"):
             self.evidence, broken = session.collect(self.folder)
+        self.notes += [
+            f"{one.service} of {one.host} wrote more than is kept: the first {LINES:,} lines are there"
+            for one in self.evidence.records.services
+            if one.log_cut
+        ]
         if broken is not None:
-            self._broke(broken)
-
-    def _steps(self, session: Session) -> None:
-        """All steps up to the first that fails; then what goes on in the background is brought to its end."""
-        session.read_states_after(steps_asked(self.scenario.checks))
-        for step in self.scenario.steps:
-            if self.record.failed:
-                break
-            session.act(step)
-        session.finish()
+            self.broke(broken)
 
     def _judge(self, evidence: Evidence) -> None:
         """In a thread of its own, while the hosts are taken down."""
@@ -242,13 +317,14 @@ class _Run:
         with self.events.phase("judge"):
             self.judged = judge(self.scenario, evidence, self.record.findings, broken=self.error is not None)
 
-    def _broke(self, error: LabError) -> None:
+    def broke(self, error: LabError) -> None:
         """The first error is kept: what follows is mostly its consequence."""
         notes = getattr(error, "__notes__", ())
         message = "\n".join([str(error), *notes])
         if isinstance(error, SysctlRefused):
             message = f"{self.case.sysctl_place(error.host, error.sysctl)}: {message}"
         if self.error is None:
+            self.cause = error
             self.error = ErrorFacts(type(error).__name__, message, error.hint)
         else:
             self.notes.append(message)
@@ -278,7 +354,7 @@ class _Run:
             seconds=round(self.events.seconds(), 3),
             findings=self.judged.findings if self.judged is not None else (),
             error=self.error,
-            environment=self._environment(),
+            environment=self.environment(),
             phases=tuple(sorted(self.record.phases, key=lambda phase: phase.start)),
             links=self.judged.proofs if self.judged is not None else (),
             streams=records.streams if records else (),
@@ -287,7 +363,8 @@ class _Run:
             values=self.judged.values if self.judged is not None else {},
         )
 
-    def _environment(self) -> Environment:
+    def environment(self) -> Environment:
+        """Where it runs; of the wire what is known once there is evidence."""
         info, images = self.lab.info, self.lab.images
         wire = self.evidence.records.wire if self.evidence is not None else None
         return Environment(

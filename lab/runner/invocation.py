@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -14,6 +14,7 @@ from lab.engine.docker import DockerEngine
 from lab.engine.images import ensure_images
 from lab.engine.private import find_engine
 from lab.errors import UsageError
+from lab.files import write_whole
 from lab.runner.case import CaseRunner
 from lab.runner.selection import Selection
 from lab.runner.suite import Outcome, finish_folder, plan_jobs, run_jobs
@@ -64,16 +65,21 @@ def invoke(
     out: Path | None,
     wire: str | None,
     listener: Listener,
+    interrupt: Interrupt | None = None,
 ) -> Done:
-    """Runs everything selected. Raises `LabError` where it cannot even begin."""
+    """Runs everything selected. Raises `LabError` where it cannot even begin.
+
+    Signals end it in good order, unless it is given the `interrupt` that its caller sets.
+    """
     site = load_site()
     cases = selection.cases(site.policy)
     if keep and len(cases) > 1:
         raise UsageError(f"--keep goes with one case, and these are {len(cases)}", hint="choose one with -k")
     for note in noted(cases):
         listener(Said(note, lasting=True))
-    interrupt = Interrupt()
-    with _runner(site, interrupt, keep=keep, wire=wire, listener=listener) as runner:
+    signals = interrupt is None
+    interrupt = interrupt or Interrupt()
+    with _runner(site, interrupt, keep=keep, wire=wire, listener=listener, signals=signals) as runner:
         folder, jobs = plan_jobs(cases, out or site.runs, repeat)
         many = len(jobs) > 1
 
@@ -87,20 +93,26 @@ def invoke(
     if many:
         _write_index(folder, outcomes)
     finish_folder(folder)
-    hint = _look_around(outcomes[0].result.run) if keep and outcomes else ""
+    hint = look_around(outcomes[0].result.run) if keep and outcomes else ""
     return Done(folder, outcomes, interrupt.reason, hint)
 
 
 @contextmanager
 def _runner(
-    site: Site, interrupt: Interrupt, *, keep: bool, wire: str | None, listener: Listener
+    site: Site,
+    interrupt: Interrupt,
+    *,
+    keep: bool,
+    wire: str | None,
+    listener: Listener,
+    signals: bool = True,
 ) -> Iterator[CaseRunner]:
-    """The engine with its images, and what runs cases on it; signals set `interrupt` within."""
+    """The engine with its images, and what runs cases on it; signals set `interrupt` within, if wanted."""
 
     def say(text: str) -> None:
         listener(Said(text, lasting=True))
 
-    with signals_set(interrupt), closing(open_engine(site, say)) as engine:
+    with signals_set(interrupt) if signals else nullcontext(), closing(open_engine(site, say)) as engine:
         interrupt.check()
         images = ensure_images(engine, say)
         interrupt.check()
@@ -122,7 +134,7 @@ def bring_up(case: Case, *, wire: str | None, listener: Listener) -> str:
     interrupt = Interrupt()
     with _runner(load_site(), interrupt, keep=True, wire=wire, listener=listener) as runner:
         run = runner.bring_up(case)
-    return _look_around(run)
+    return look_around(run)
 
 
 def _write_index(folder: Path, outcomes: Sequence[Outcome]) -> None:
@@ -131,11 +143,11 @@ def _write_index(folder: Path, outcomes: Sequence[Outcome]) -> None:
 
     results = [outcome.result for outcome in outcomes]
     folders = [outcome.folder.relative_to(folder).as_posix() for outcome in outcomes]
-    (folder / "index.html").write_text(render_index(results, folders=folders), encoding="utf-8")
-    (folder / "junit.xml").write_text(render_junit(results), encoding="utf-8")
+    write_whole(folder / "index.html", render_index(results, folders=folders))
+    write_whole(folder / "junit.xml", render_junit(results))
 
 
-def _look_around(run: str) -> str:
+def look_around(run: str) -> str:
     lab = f"{Path(sys.executable).name} -m lab"
     return (
         f"\nThe hosts of run {run} stand. A shell on one of them, and a command:\n"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lab.engine.base import LABEL_HOST, LABEL_ROLE, LABEL_RUN, ContainerState, Engine
 from lab.engine.clean import Owner, leftovers
 from lab.errors import UsageError
+from lab.session.services import LABEL_SERVICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,8 @@ class Standing:
     """One lab that stands on purpose."""
 
     run: str
-    hosts: dict[str, ContainerState]  #: running containers by the name of their host; the wire is `wire`
+    #: Running containers by the name of their host, `host/service` for a service's; the wire is `wire`.
+    hosts: dict[str, ContainerState]
 
 
 def standing(engine: Engine) -> list[Standing]:
@@ -24,9 +26,12 @@ def standing(engine: Engine) -> list[Standing]:
     for container in engine.containers({LABEL_RUN: None}):
         run = container.labels[LABEL_RUN]
         if run in found and container.running:
-            if container.labels.get(LABEL_ROLE) == "programs":
+            role = container.labels.get(LABEL_ROLE, container.name)
+            if role in ("programs", "signal"):
                 continue  # beside a host, which stands for it
-            name = container.labels.get(LABEL_HOST) or container.labels.get(LABEL_ROLE, container.name)
+            name = container.labels.get(LABEL_HOST) or role
+            if role == "service":
+                name = f"{name}/{container.labels.get(LABEL_SERVICE, name)}"
             found[run][name] = container
     return [Standing(run, hosts) for run, hosts in found.items()]
 

@@ -288,3 +288,12 @@ class Shutdown(PlainCall):
 class Close(PlainCall):
     do: Literal["close"] = "close"
     on: Name
+
+
+_CLASSES: tuple[type[Call], ...] = (
+    *(Socket, Bind, Listen, Accept, Connect, Send, Sendall, Sendto, Recv, RecvExactly, Peek, Recvfrom, Drain),
+    *(Settimeout, Setsockopt, Getsockopt, Poll, Shutdown, Close),
+)
+
+#: Every socket call by its name, in the order of the documentation.
+CALLS: tuple[str, ...] = tuple(cls.model_fields["do"].default for cls in _CLASSES)

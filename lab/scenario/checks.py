@@ -7,19 +7,25 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
 
-from pydantic import Discriminator, PlainValidator, Tag, TypeAdapter, WithJsonSchema
+from pydantic import Discriminator, PlainValidator, Tag, TypeAdapter, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
 
 from lab.place import Place
-from lab.scenario.base import Model, Needs, Opt, Rule, problem, shown
+from lab.scenario.base import AtMostOne, Model, Needs, Opt, Rule, problem, shown
+from lab.scenario.calls import CALLS
 from lab.scenario.element import NOWHERE, Element, union_of
+from lab.scenario.expects import AwaitedResult, HexValue, Linger, OptionValue
+from lab.scenario.option_values import option_bytes
 from lab.scenario.quantities import (
     Count,
     CounterName,
+    ErrorName,
     Flag,
     HostName,
     Name,
+    OptionName,
     Port,
     Share,
     SpanText,
@@ -40,6 +46,10 @@ class Check(Element):
     def id(self) -> str:
         """`checks[2]`."""
         return self.path
+
+
+def _enum(words: Iterable[str]) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "enum": list(words)})
 
 
 class TimedCheck(Check):
@@ -240,6 +250,48 @@ class LogCheck(TimedCheck):
     count: Opt[Counted] = None
 
 
+class CallCheck(TimedCheck):
+    """How many recorded calls of a host are like this. Without `count`: at least one."""
+
+    check: Literal["call"] = "call"
+    host_keys = ("at", "to")
+    rules: ClassVar[tuple[Rule, ...]] = (
+        AtMostOne(("process", "service", "run"), "a call is of one of them"),
+        AtMostOne(("error", "result"), "a call that errs has none"),
+        Needs("value", ("option",), "of what option"),
+    )
+    at: HostName
+    process: Opt[Name] = None  #: None: any of the host
+    service: Opt[Name] = None
+    run: Opt[Name] = None
+    call: Opt[Annotated[str, one_of(CALLS, "a socket call"), _enum(CALLS)]] = None
+    to: Opt[Party] = None
+    port: Opt[Port] = None  #: of either end
+    error: Opt[ErrorName] = None
+    result: AwaitedResult = None
+    elapsed: Opt[Elapsed] = None
+    option: Opt[OptionName] = None
+    value: Opt[OptionValue] = None
+    count: Opt[Counted] = None
+
+    @property
+    def has_result(self) -> bool:
+        """Whether a result is asked for: null is one."""
+        return "result" in self.model_fields_set
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.option is not None and self.value is not None:
+            try:
+                option_bytes(self.option, self.value)
+            except PydanticCustomError:
+                raise
+            except ValueError as error:
+                given = self.value.model_dump() if isinstance(self.value, Linger | HexValue) else self.value
+                raise problem(f"{error}, not {shown(given)}") from None
+        return self
+
+
 class ValueCheck(Check):
     """What a `record` of the case is."""
 
@@ -292,7 +344,7 @@ class BytesCheck(ConnectionCheck):
 _CLASSES: tuple[type[Check], ...] = (
     *(HandshakeCheck, CloseCheck, PacketsCheck, RetransmissionsCheck, OneWayCheck, LossCheck, ReorderedCheck),
     *(DuplicatedCheck, ScheduleCheck, StateCheck, CounterCheck, ServiceCheck, LogCheck, ValueCheck),
-    *(OrderCheck, BytesCheck),
+    *(OrderCheck, BytesCheck, CallCheck),
 )
 
 #: Every `check` and its class, in the order of the documentation.

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, PlainValidator, Tag, WithJsonSchema
 
@@ -109,12 +109,48 @@ EVENTS = ("in", "pri", "out", "rdhup", "err", "hup", "nval")
 ReadyEvent = Annotated[str, one_of(EVENTS, "an event of poll")]
 
 
+def _true(value: object) -> Literal[True]:
+    if value is True:
+        return True
+    raise problem(f"{shown(value)}: any is true, or is left out")
+
+
+def _plain_result(value: object) -> object:
+    if isinstance(value, list):
+        raise problem("a list is not a result: a number, a text, null, {min, max} or a mapping")
+    return value
+
+
+if TYPE_CHECKING:
+    AwaitedResult = Any
+else:
+    #: Of a call that the `await` does not tell: a range or a mapping is one, anything else stands for itself.
+    AwaitedResult = Annotated[
+        Annotated[_OptionResult, Tag("<mapping>")]
+        | Annotated[
+            Any,
+            PlainValidator(_plain_result),
+            Tag("<short>"),
+            WithJsonSchema({"type": ["integer", "boolean", "string", "null"]}),
+        ],
+        Discriminator(lambda value: "<mapping>" if isinstance(value, (dict, Model)) else "<short>"),
+    ]
+
+_WhateverHappens = Annotated[Literal[True], PlainValidator(_true), WithJsonSchema({"const": True})]
+_ALONE = Excludes(
+    "any",
+    ("result", "data", "eof", "error", "elapsed", "peer", "truncated", "ready"),
+    "any: true leaves all of it open",
+)
+
+
 class Expect(Model):
     """What a call is to do. None: not asked for; for `result`, where null is a value, see `has_result`."""
 
-    allowed: ClassVar[tuple[str, ...] | None] = None  #: the keys that make sense; None is all
+    allowed: ClassVar[tuple[str, ...] | None] = None  #: the keys that make sense beside `any`; None is all
+    rules: ClassVar[tuple[Rule, ...]] = (_ALONE,)
 
-    result: Any = None
+    result: AwaitedResult = None
     data: Opt[DataExpect] = None
     eof: Opt[Flag] = None
     error: Opt[ErrorName] = None
@@ -122,10 +158,16 @@ class Expect(Model):
     peer: Opt[Party] = None
     truncated: Opt[Flag] = None
     ready: Opt[dict[Name, list[ReadyEvent]]] = None
+    any: Opt[_WhateverHappens] = None  #: however the call turns out; checks judge it
 
     @classmethod
     def yaml_keys(cls) -> tuple[str, ...]:
-        return cls.allowed if cls.allowed is not None else super().yaml_keys()
+        return (*cls.allowed, "any") if cls.allowed is not None else super().yaml_keys()
+
+    @property
+    def speaks_of_error(self) -> bool:
+        """Whether it says how the call may fail."""
+        return self.error is not None or self.any is True
 
     @property
     def has_result(self) -> bool:
@@ -158,7 +200,7 @@ class PollExpect(Expect):
     """Of poll: which sockets are ready, and for what; no more and no less."""
 
     allowed = ("ready", "error", "elapsed")
-    rules: ClassVar[tuple[Rule, ...]] = (Excludes("error", ("ready",), "a call that errs has none"),)
+    rules: ClassVar[tuple[Rule, ...]] = (Excludes("error", ("ready",), "a call that errs has none"), _ALONE)
 
 
 class AcceptExpect(Expect):
@@ -179,13 +221,17 @@ class DatagramExpect(Expect):
     allowed = ("data", "peer", "truncated", "error", "elapsed")
     rules: ClassVar[tuple[Rule, ...]] = (
         Excludes("error", ("peer", "truncated"), "a call that errs has none"),
+        _ALONE,
     )
 
 
 class RunExpect(Model):
-    """What a program is to do. `error`: it was killed by a step, or its time was up."""
+    """What a program is to do. `error`: a step killed it, or its time was up. `any`: however it ends."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (Excludes("error", ("exit",), "a program that is ended has none"),)
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Excludes("error", ("exit",), "a program that is ended has none"),
+        Excludes("any", ("error", "exit", "stdout", "stderr", "elapsed"), "any: true leaves all of it open"),
+    )
     error: Opt[
         Annotated[Literal["killed", "timeout"], one_of(("killed", "timeout"), "an end of a program")]
     ] = None
@@ -193,6 +239,7 @@ class RunExpect(Model):
     stdout: Opt[Output] = None
     stderr: Opt[Output] = None
     elapsed: Opt[Elapsed] = None
+    any: Opt[_WhateverHappens] = None
 
 
 def _awaited(value: Any) -> str:

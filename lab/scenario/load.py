@@ -18,6 +18,7 @@ from lab.scenario import tree
 from lab.scenario.checks import Check
 from lab.scenario.compose.outside import Outside, Refused, project_root
 from lab.scenario.element import Element
+from lab.scenario.given import Given, yaml_of
 from lab.scenario.hosts import Joined, join, judge_services
 from lab.scenario.locate import Locator, all_places
 from lab.scenario.model import OWN_PAIR, HostSpec, Scenario, ScenarioFile, Topology
@@ -25,6 +26,7 @@ from lab.scenario.params import Param
 from lab.scenario.permitted import not_permitted
 from lab.scenario.problems import Problem, ScenarioProblems, did_you_mean, order
 from lab.scenario.references import check_names
+from lab.scenario.repeat import Expanded, Origin, expand
 from lab.scenario.service_names import check_service_names, services_of
 from lab.scenario.steps import LinkStep, Parallel, Step
 from lab.scenario.topology import Hosts, read_topology
@@ -72,6 +74,28 @@ def load(
     Raises `ScenarioProblems` with all that is wrong, `UsageError` where a parameter is not the file's.
     """
     file = _File(Path(path), params or {}, topology, policy, stored=stored)
+    cases = file.read()
+    if file.problems:
+        raise ScenarioProblems(file.problems)
+    _unknown_params(params or {}, file.sweep)
+    return cases
+
+
+def load_given(
+    given: Given,
+    source: Path | None = None,
+    *,
+    params: Mapping[str, str] | None = None,
+    policy: Policy | None = None,
+) -> list[Case]:
+    """The cases of what a program gives, over a scenario file where there is a `source`.
+
+    Raises as `load` does. The source text of the cases is theirs without steps and checks, which the program
+    may run or not.
+    """
+    file = _File(source or given.base / given.shown, params or {}, policy=policy, given=given)
+    if source is None:
+        file.shown = given.shown
     cases = file.read()
     if file.problems:
         raise ScenarioProblems(file.problems)
@@ -140,14 +164,14 @@ def _is_compose(path: Path) -> bool:
         text = tree.read_text(path, str(path))
     except tree.Unreadable:
         return False
-    return bool(_SERVICES.search(text)) and not _LAB.search(text)
+    return bool(_SERVICES.search(text)) and not LAB_KEY.search(text)
 
 
 #: Of a run of the past: it was permitted, or it would not have been run.
 ANYTHING = Policy("host", (), NETWORK_CAPABILITIES)
 
 _SERVICES = re.compile(r"^[\"']?services[\"']?\s*:", re.MULTILINE)
-_LAB = re.compile(r"^[\"']?lab[\"']?\s*:", re.MULTILINE)
+LAB_KEY = re.compile(r"^[\"']?lab[\"']?\s*:", re.MULTILINE)
 
 
 def select(cases: Iterable[Case], keyword: str | None = None, tags: Iterable[str] = ()) -> list[Case]:
@@ -173,8 +197,10 @@ class _File:
         policy: Policy | None = None,
         *,
         stored: bool = False,
+        given: Given | None = None,
     ) -> None:
         self.path = path
+        self.given = given
         self.topology_path = topology
         self.outside = Outside(project_root(path), ANYTHING if stored else policy or Policy(), stored=stored)
         self.notes: dict[Problem, None] = {}
@@ -203,7 +229,7 @@ class _File:
         }
         self.problems += sweeps.check_references(kept, self.sweep, "", self.quiet)
         wrong_sweep = any(problem.path.startswith(("params", "cases")) for problem in self.problems)
-        locator, places = Locator(root), all_places(root)
+        places = all_places(root)
         cases: list[Case] = []
         chosen = sweeps.override(swept, self.params)
         first = {name: values[0] for name, values in {**self.sweep, **chosen}.items() if values}
@@ -211,7 +237,8 @@ class _File:
         combinations = [{**case, **values} for case in mappings for values in sweeps.cases(chosen)]
         for values in [first] if wrong_sweep else combinations:
             self.notes = {}
-            scenario = self._scenario(kept, locator, values)
+            expanded = expand(kept, values)
+            scenario = self._scenario(kept, expanded, values)
             if scenario is not None:
                 label = ",".join(f"{name}={param.label}" for name, param in values.items())
                 cases.append(
@@ -221,13 +248,23 @@ class _File:
                         self.path,
                         self.text,
                         {name: param.value for name, param in values.items()},
-                        places,
+                        places if expanded.root is kept else all_places(expanded.root),
                         tuple(self.notes),
                     )
                 )
         return cases
 
     def _root(self) -> tree.Mapping | None:
+        if self.given is None:
+            return self._of_file()
+        own = self._of_file() if self.shown != self.given.shown else None
+        if own is None and self.problems:
+            return None
+        root = self.given.over(own, self.path.parent, self.problems)
+        self.text = yaml_of(root, without=("steps", "checks"))
+        return root
+
+    def _of_file(self) -> tree.Mapping | None:
         try:
             self.text = tree.read_text(self.path, self.shown)
             root, problems = tree.parse(self.text, self.shown)
@@ -243,9 +280,13 @@ class _File:
         self.problems.append(Problem(place, "", f"{what}; a scenario begins with lab: 1"))
         return None
 
-    def _scenario(self, root: tree.Mapping, locator: Locator, values: Mapping[str, Param]) -> Scenario | None:
-        """One case. Its problems are added but for those at a place and path where another case has one."""
-        filled = sweeps.fill(root, values)
+    def _scenario(
+        self, root: tree.Mapping, expanded: Expanded, values: Mapping[str, Param]
+    ) -> Scenario | None:
+        """One case. Its problems are added but for those at a place and path where another case, or another
+        round of a `repeat`, has one."""
+        locator = Locator(expanded.root)
+        filled = sweeps.fill(expanded.root, values)
         model, found = validate(ScenarioFile, filled, locator)
         topology = filled.data.get("topology")
         hosts: Hosts | None = None
@@ -254,10 +295,12 @@ class _File:
             found += hosts.problems
             self.notes |= dict.fromkeys(hosts.notes)
         elif topology is None:
-            hosts = Hosts({name: HostSpec(name) for name in OWN_PAIR}, ())
+            pair = OWN_PAIR if self.given is None or self.given.own_pair else ()
+            hosts = Hosts({name: HostSpec(name) for name in pair}, ())
         own = filled.data.get("hosts")
         more = list(own) if isinstance(own, dict) else []
         known = None if hosts is None or hosts.hosts is None else list(dict.fromkeys([*hosts.hosts, *more]))
+        found += expanded.problems
         found += check_names(filled.data, known, locator)
         if known is not None and hosts is not None:
             programs = {name: [name] if name in hosts.parts else [] for name in known}
@@ -274,10 +317,17 @@ class _File:
             found += judge_services(filled, self.path.parent, self.outside, locator)
             scenario = None
         said = {(problem.place, problem.path) for problem in self.problems}
-        for problem in dict.fromkeys(found):
-            if (problem.place, problem.path) not in said and problem.place not in self.quiet:
-                names = [name for name in self._used_at(root).get(problem.place, ()) if name in values]
-                case = ", ".join(f"{name}={values[name].label}" for name in names)
+        first: dict[tuple[Place, str], Origin | None] = {}
+        for one in dict.fromkeys(found):
+            problem, origin = expanded.in_file(one)
+            where = (problem.place, problem.path)
+            if where in said or problem.place in self.quiet:
+                continue
+            if first.setdefault(where, origin) == origin:
+                labels = {name: param.label for name, param in values.items()}
+                labels |= {} if origin is None else {name: str(number) for name, number in origin.rounds}
+                names = [name for name in self._used_at(root).get(problem.place, ()) if name in labels]
+                case = ", ".join(f"{name}={labels[name]}" for name in names)
                 text = f"{problem.text} (with {case})" if case else problem.text
                 self.problems.append(Problem(problem.place, problem.path, text))
         return scenario if not found else None

@@ -69,9 +69,11 @@ def _version(value: object) -> Literal[1]:
 
 
 def _label(value: object) -> str:
-    if isinstance(value, str) and re.fullmatch(r"[^/\x00-\x1f\[\]\s][^/\x00-\x1f\[\]]*", value):
+    pattern = r"[^/\x00-\x1f\[\]\s][^/\x00-\x1f\[\]]*"
+    if isinstance(value, str) and re.fullmatch(pattern, value) and value.isprintable() and len(value) <= 100:
         return value
-    raise problem(f"{shown(value)} is not a name of a scenario: text without '/', '[' and ']'")
+    text = "text without '/', '[' and ']' that can be printed, at most 100 characters"
+    raise problem(f"{shown(value)} is not a name of a scenario: {text}")
 
 
 def _above_zero(value: Duration) -> Duration:

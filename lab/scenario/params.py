@@ -17,7 +17,7 @@ from lab.scenario.problems import Problem, did_you_mean
 MAX_CASES = 1000
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
-_REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>[^}]*)\}?")
+REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>[^}]*)\}?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def _fill(
 def _put_in(
     text: str, values: Values, path: tuple[str | int, ...], paths: dict[int, tuple[str | int, ...]]
 ) -> Any:
-    whole = _REFERENCE.fullmatch(text)
+    whole = REFERENCE.fullmatch(text)
     if whole is not None and whole["name"] in values:
         return _copy(values[whole["name"]].value, path, paths)
 
@@ -81,7 +81,7 @@ def _put_in(
         param = values.get(match["name"])
         return match[0] if param is None else param.label
 
-    return _REFERENCE.sub(replaced, text)
+    return REFERENCE.sub(replaced, text)
 
 
 def _copy(value: Any, path: tuple[str | int, ...], paths: dict[int, tuple[str | int, ...]]) -> Any:
@@ -121,6 +121,11 @@ def read_sweep(node: tree.Node | None, problems: list[Problem]) -> dict[str, lis
         items = entry.node.items if isinstance(entry.node, tree.Sequence) else (entry.node,)
         if not items:
             problems.append(Problem(entry.node.place, path, "the list is empty; give one value or more"))
+        if len(items) > MAX_CASES:
+            text = f"{len(items):,} values; at most {MAX_CASES:,} cases are allowed"
+            problems.append(Problem(entry.node.place, path, text))
+            sweep[name] = []
+            continue
         values: list[Param] = []
         for index, item in enumerate(items):
             param = Param(_label(item), plain_data(item))
@@ -129,7 +134,7 @@ def read_sweep(node: tree.Node | None, problems: list[Problem]) -> dict[str, lis
                 problems.append(Problem(item.place, where, "a parameter needs a value"))
             elif any(param.label == other.label for other in values):
                 problems.append(Problem(item.place, where, f"{param.label!r} stands in the list twice"))
-            elif any(_REFERENCE.search(text) for text in _texts(param.value)):
+            elif any(REFERENCE.search(text) for text in _texts(param.value)):
                 problems.append(Problem(item.place, where, "a parameter cannot be made of parameters"))
             values.append(param)
         sweep[name] = values
@@ -245,23 +250,31 @@ def cases(sweep: Mapping[str, list[Param]]) -> Iterator[dict[str, Param]]:
 
 def references(text: str) -> list[str]:
     """The names of the parameters in a text."""
-    return list(dict.fromkeys(match["name"] for match in _REFERENCE.finditer(text) if match["name"]))
+    return list(dict.fromkeys(match["name"] for match in REFERENCE.finditer(text) if match["name"]))
 
 
 def check_references(
-    node: tree.Node, sweep: Mapping[str, list[Param]], path: str, quiet: set[Place]
+    node: tree.Node,
+    sweep: Mapping[str, list[Param]],
+    path: str,
+    quiet: set[Place],
+    rounds: tuple[str, ...] = (),
 ) -> Iterator[Problem]:
     """What is wrong with the `${x}` in a tree. The place of each wrong one is added to `quiet`: whatever else
-    would be said of it follows from this."""
+    would be said of it follows from this. `rounds` are the numbers of each `repeat` around it, by name."""
     if isinstance(node, tree.Sequence):
         for index, item in enumerate(node.items):
-            yield from check_references(item, sweep, f"{path}[{index}]", quiet)
+            yield from check_references(item, sweep, f"{path}[{index}]", quiet, rounds)
     elif isinstance(node, tree.Mapping):
+        own = (*rounds, *_own_round(node))
         for key, entry in node.entries.items():
-            yield from check_references(entry.node, sweep, f"{path}.{key}" if path else key, quiet)
+            known = own if key == "steps" else rounds
+            yield from check_references(entry.node, sweep, f"{path}.{key}" if path else key, quiet, known)
     elif isinstance(node.value, str):
-        for match in _REFERENCE.finditer(node.value):
-            text = _wrong_reference(match, node.value, sweep)
+        for match in REFERENCE.finditer(node.value):
+            if match["name"] in rounds and match[0].endswith("}"):
+                continue
+            text = _wrong_reference(match, node.value, sweep, rounds)
             if not text and match["name"] is not None and not sweep[match["name"]]:
                 quiet.add(node.place)  # its list is empty, which is said there
             if text:
@@ -269,7 +282,20 @@ def check_references(
                 yield Problem(node.place, path, text)
 
 
-def _wrong_reference(match: re.Match[str], whole: str, sweep: Mapping[str, list[Param]]) -> str:
+def _own_round(node: tree.Mapping) -> tuple[str, ...]:
+    """What a `repeat` calls the number of its round; () of any other mapping."""
+    do, name = node.entries.get("do"), node.entries.get("n")
+    if do is None or not isinstance(do.node, tree.Scalar) or do.node.value != "repeat":
+        return ()
+    if name is None:
+        return ("n",)
+    own = name.node.value if isinstance(name.node, tree.Scalar) else None
+    return (own,) if isinstance(own, str) else ()
+
+
+def _wrong_reference(
+    match: re.Match[str], whole: str, sweep: Mapping[str, list[Param]], rounds: tuple[str, ...]
+) -> str:
     name = match["name"]
     if name is None:
         return ""
@@ -277,8 +303,10 @@ def _wrong_reference(match: re.Match[str], whole: str, sweep: Mapping[str, list[
         return "'${' without '}'; for the text itself write '$${'"
     if name not in sweep:
         known = f"params has {', '.join(sweep)}" if sweep else "the file has no params"
+        if rounds:
+            known += f"; this repeat has {', '.join(dict.fromkeys(rounds))}"
         return (
-            f"'${{{name}}}' is not a parameter; {known}{did_you_mean(name, sweep)}; "
+            f"'${{{name}}}' is not a parameter; {known}{did_you_mean(name, (*sweep, *rounds))}; "
             f"for the text itself write '$${{{name}}}'"
         )
     if match[0] != whole and any(isinstance(param.value, (dict, list)) for param in sweep[name]):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+from lab.place import Place
 from lab.scenario.base import Model, shown
 from lab.scenario.checks import CHECKS, Check, TimedCheck
 from lab.scenario.expects import Expect, RunExpect
@@ -20,6 +21,7 @@ from lab.scenario.problems import Problem, did_you_mean, nearest
 from lab.scenario.quantities import is_host_name
 from lab.scenario.steps import STEPS, Accept, Bind, Call, Connect, Listen, Sendto, Socket, Step
 
+MAX_SOCKETS = 100_000  #: of a scenario, by the counts of its `socket` steps
 _HOST = re.compile(r"([^:\[\]]+)(?::|\Z)")
 _WITH_DATA = ("recv", "recv_exactly", "peek", "recvfrom", "drain", "send", "sendall", "sendto")
 
@@ -84,23 +86,50 @@ class _Names:
     hosts: tuple[str, ...] | None
     locator: Locator
     problems: list[Problem] = field(default_factory=list)
+    many: int = 0  #: sockets that steps with a `count` have made
     ids: dict[str, _Known] = field(default_factory=dict)
     sockets: dict[tuple[str, str], dict[str, str | None]] = field(default_factory=dict)  #: name → kind
     processes: set[tuple[str, str]] = field(default_factory=set)
     connected: dict[tuple[str, str, str], int] = field(default_factory=dict)  #: host, process, socket → times
     parallel: bool = False  #: the steps of a `parallel` are being looked at
     repeats: bool = False  #: some steps are done several times
-    later: list[Callable[[], None]] = field(default_factory=list)
+    later: list[tuple[Path, Callable[[], None]]] = field(default_factory=list)
+    wrong: set[Place] = field(default_factory=set)  #: steps with a problem; in other rounds it is the same
+    makers: set[Place] = field(default_factory=set)  #: each `sendto` that makes its socket
+    again: bool = False  #: the step has had a problem in another round, and only the first is shown
 
     def say(self, path: Path, text: str) -> None:
         self.problems.append(self.locator.at(path, text))
+        self.wrong.add(self.where(path))
+
+    def where(self, path: Path) -> Place:
+        """The place of the step or check that a path leads into."""
+        _, node = self.locator.resolve(path[: 4 if path[2:3] == ("steps",) else 2])
+        return node.place
+
+    def hint(self, name: object, names: Iterable[str]) -> str:
+        """What was probably meant. To look for it among thousands of names for thousands of rounds, of which
+        one is shown, would take minutes."""
+        return "" if self.again else did_you_mean(name, names)
+
+    def few(self, names: Iterable[str]) -> str:
+        return "…" if self.again else few(names)
 
     # --- steps --------------------------------------------------------------------------------------------
 
     def steps(self, raw: Any) -> None:
-        for item in items(raw, ("steps",), STEPS, "do"):
-            self.repeats = self.repeats or item.keys.get("do") == "repeat"
+        self.each(raw, ("steps",))
+        for path, check in self.later:
+            self.again = self.where(path) in self.wrong
+            check()
+        self.again = False
+
+    def each(self, raw: Any, path: Path) -> None:
+        for item in items(raw, path, STEPS, "do"):
             self.step(item)
+            if item.keys.get("do") == "repeat":  # its own keys are wrong; its steps are as in the first round
+                self.repeats = True
+                self.each(item.get("steps"), (*item.path, "steps"))
             if item.keys.get("do") == "parallel":
                 inner = list(items(item.get("steps"), (*item.path, "steps"), STEPS, "do"))
                 # None of them may use what another of them makes: which comes first is left open.
@@ -109,12 +138,11 @@ class _Names:
                 self.parallel = False
                 for make in makes:
                     make()
-        for check in self.later:
-            check()
 
     def step(self, item: Item, *, together: bool = False) -> Callable[[], None] | None:
         """Judges one step in its order. With `together` its new socket is made by calling the result."""
         cls = item.cls
+        self.again = self.where(item.path) in self.wrong
         at = self.the_hosts(item, cls.host_keys if cls is not None else ("at",))
         if cls is None or not issubclass(cls, Step):
             return None
@@ -154,7 +182,7 @@ class _Names:
 
     def call(self, item: Item, cls: type[Call], sockets: dict[str, str | None]) -> None:
         on = item.text("on")
-        if on is not None and cls is Sendto and on not in sockets and not did_you_mean(on, sockets):
+        if on is not None and cls is Sendto and on not in sockets and self.may_make(item, on, sockets):
             # sendto needs no address of its own: it makes the socket that it needs
             sockets[on] = item.text("kind") or ("tcp" if _opens(item) else "udp")
         given = item.get("on")
@@ -163,10 +191,10 @@ class _Names:
         for path, name in [(at, on), *(((*at, number), one) for number, one in several)]:
             if isinstance(name, str) and name not in sockets:
                 there = f"{item.text('at') or '?'}, process {item.text('process') or 'main'}"
-                has = f"it has {few(sockets)}" if sockets else "it has none yet"
+                has = f"it has {self.few(sockets)}" if sockets else "it has none yet"
                 self.say(
                     path,
-                    f"no socket {name!r} at {there} before this step; {has}{did_you_mean(name, sockets)}",
+                    f"no socket {name!r} at {there} before this step; {has}{self.hint(name, sockets)}",
                 )
         name = item.text("as") or on
         if name is not None and (cls in (Accept, Connect) or (cls is Sendto and _opens(item))):
@@ -179,6 +207,15 @@ class _Names:
         if issubclass(cls, (Bind, Listen)) and address not in (None, "any", "localhost"):
             self.host(address, (*item.path, "address"), literal=True)
         self.expected(item)
+
+    def may_make(self, item: Item, name: str, sockets: dict[str, str | None]) -> bool:
+        """Whether a `sendto` of a new socket is meant: not where the name is nearly that of another one. The
+        other rounds of such a step have names that are near."""
+        place = self.where(item.path)
+        if place not in self.makers and did_you_mean(name, sockets):
+            return False
+        self.makers.add(place)
+        return True
 
     def expected(self, item: Item) -> None:
         expect = item.get("expect")
@@ -193,12 +230,12 @@ class _Names:
             for name in ready:
                 if name not in polled:
                     names = [one for one in polled if isinstance(one, str)]
-                    text = f"{name!r} is not polled here; allowed: {few(names)}"
+                    text = f"{name!r} is not polled here; allowed: {self.few(names)}"
                     self.say((*path, "ready", name), text)
         data = expect.get("data")
         if isinstance(data, dict) and isinstance(data.get("same_as"), str):
             where, name = (*path, "data", "same_as"), data["same_as"]
-            self.later.append(lambda: self.has_data(where, name))
+            self.later.append((where, lambda: self.has_data(where, name)))
 
     def has_data(self, path: Path, name: str) -> None:
         known = self.known_step(path, name, self.ids)
@@ -212,7 +249,14 @@ class _Names:
         kind = item.text("kind") or ("tcp" if item.cls in (Socket, Bind, Listen, Connect) else None)
         count = item.get("count")
         if item.cls is Socket and isinstance(count, int):
-            sockets.update({f"{name}{number}": kind for number in range(min(count, 10_000))})
+            self.many += max(count, 0)
+            if self.many > MAX_SOCKETS:
+                self.say(
+                    (*item.path, item.key("count") or "count"),
+                    f"the scenario makes {self.many:,} sockets by then; at most {MAX_SOCKETS:,} are allowed",
+                )
+                return
+            sockets.update({f"{name}{number}": kind for number in range(count)})
         else:
             sockets[name] = kind
 
@@ -223,7 +267,7 @@ class _Names:
             self.say(
                 (*item.path, "process"),
                 f"no step before this one has a process {process!r} at {at}"
-                f"{did_you_mean(process, [*there, 'main'])}",
+                f"{self.hint(process, [*there, 'main'])}",
             )
         if run is not None:
             runs = {name: one for name, one in self.ids.items() if one.do == "run" and one.background}
@@ -266,6 +310,7 @@ class _Names:
     # --- checks -------------------------------------------------------------------------------------------
 
     def checks(self, raw: Any) -> None:
+        self.again = False
         for item in items(raw, ("checks",), CHECKS, "check"):
             self.the_hosts(item, item.cls.host_keys if item.cls is not None else ("at", "from", "to"))
             check = item.keys.get("check")
@@ -275,6 +320,8 @@ class _Names:
                 self.which(item)
             if check == "order":
                 self.order(item)
+            elif check == "call":
+                self.caller(item)
             elif check == "state":
                 self.moment(item)
             elif check == "close" and isinstance(first := item.text("first"), str):
@@ -282,6 +329,16 @@ class _Names:
                 if None not in ends and first not in ends and self.is_host(first):
                     text = f"{first!r} is no end of this connection; allowed: {ends[0]}, {ends[1]}"
                     self.say((*item.path, item.key("first") or "first"), text)
+
+    def caller(self, item: Item) -> None:
+        """`process`: one that some step has."""
+        at, process = item.text("at"), item.text("process")
+        if process is None or at is None or not self.is_host(at) or (at, process) in self.processes:
+            return
+        there = sorted(name for host, name in self.processes if host == at)
+        has = f"allowed: {self.few(there)}" if there else "it has none"
+        text = f"no step has a process {process!r} at {at}; {has}{self.hint(process, there)}"
+        self.say((*item.path, item.key("process") or "process"), text)
 
     def window(self, item: Item) -> None:
         """`after` and `before`: steps that exist, and between which something can lie."""
@@ -310,7 +367,7 @@ class _Names:
         path = (*item.path, item.key("when") or "when")
         if when not in ("end", "ever") and when not in self.ids:
             allowed = ["end", "ever", *self.ids]
-            text = f"no step has the id {when!r}; allowed: {few(allowed)}{did_you_mean(when, allowed)}"
+            text = f"no step has the id {when!r}; allowed: {self.few(allowed)}{self.hint(when, allowed)}"
             self.say(path, text)
         if when != "ever" and (item.get("after") is not None or item.get("before") is not None):
             self.say(
@@ -325,8 +382,8 @@ class _Names:
         process = item.text("process") or "main"
         there = self.sockets.get((host, process), {})
         if name not in there:
-            has = f"it has {few(there)}" if there else "it has none"
-            text = f"no socket {name!r} at {host}, process {process}; {has}{did_you_mean(name, there)}"
+            has = f"it has {self.few(there)}" if there else "it has none"
+            text = f"no socket {name!r} at {host}, process {process}; {has}{self.hint(name, there)}"
             self.say((*item.path, item.key("socket") or "socket"), text)
             return
         nth, count = item.get("nth"), self.connected.get((host, process, name), 0)
@@ -368,8 +425,8 @@ class _Names:
     ) -> _Known | None:
         if name in known:
             return known[name]
-        has = f"allowed: {few(known)}" if known else "there is none"
-        self.say(path, f"no {what} has the id {name!r}; {has}{did_you_mean(name, known)}")
+        has = f"allowed: {self.few(known)}" if known else "there is none"
+        self.say(path, f"no {what} has the id {name!r}; {has}{self.hint(name, known)}")
         return None
 
     def is_host(self, name: str) -> bool:
@@ -395,9 +452,7 @@ class _Names:
             return
         if not is_host_name(name):
             return  # not even a name: its own value says so
-        self.say(
-            path, f"no host {shown(name)}; allowed: {', '.join(self.hosts)}{did_you_mean(name, self.hosts)}"
-        )
+        self.say(path, f"no host {shown(name)}; allowed: {few(self.hosts)}{self.hint(name, self.hosts)}")
 
 
 def few(names: Iterable[str]) -> str:

@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pydantic.json_schema import models_json_schema
+
 from lab.scenario.base import AtLeastOne, AtMostOne, Excludes, Model, Needs, Rule
 from lab.scenario.checks import CHECKS
 from lab.scenario.model import ScenarioFile
@@ -29,9 +31,12 @@ def schema_text() -> str:
 
 def schema() -> Schema:
     """The JSON Schema (draft 2020-12) of a scenario file."""
-    top = ScenarioFile.model_json_schema(by_alias=True)
-    defs: Schema = top.pop("$defs")
+    parts: list[type[Model]] = [ScenarioFile, *STEPS.values(), *CHECKS.values()]
+    _, whole = models_json_schema([(cls, "validation") for cls in parts], by_alias=True)
     models = {cls.__name__: cls for cls in _subclasses(Model)}
+    # What is no model has a schema of its own at each place; nothing refers to its definition.
+    defs: Schema = {name: one for name, one in whole["$defs"].items() if name in models}
+    top: Schema = defs.pop(ScenarioFile.__name__)
     for name, one in defs.items():
         _finish(one, models[name])
     _finish(top, ScenarioFile)
@@ -40,6 +45,7 @@ def schema() -> Schema:
     top["properties"]["checks"]["items"] = {"$ref": "#/$defs/AnyCheck"}
     top["properties"]["hosts"]["additionalProperties"] = False
     defs["Parallel"]["properties"]["steps"]["items"] = {"$ref": "#/$defs/InnerStep"}
+    defs["Repeat"]["properties"]["steps"]["items"] = {"$ref": "#/$defs/AnyStep"}
     inner = {name: cls for name, cls in STEPS.items() if name != "parallel"}
     defs |= {
         "AnyStep": _one_of("do", STEPS),

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, TypeAdapter, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainValidator, TypeAdapter, WithJsonSchema
 
 from lab.link import Impairment
 from lab.place import Place
@@ -57,6 +58,7 @@ from lab.scenario.quantities import (
     StateName,
     Text,
     Time,
+    number,
     one_of,
 )
 from lab.scenario.values import (
@@ -95,6 +97,7 @@ __all__ = [
     "Recv",
     "RecvExactly",
     "Recvfrom",
+    "Repeat",
     "Restore",
     "Resume",
     "Run",
@@ -345,11 +348,49 @@ class Parallel(Step):
         return tuple(dict.fromkeys(host for step in self.steps for host in step.hosts()))
 
 
+#: Of a scenario, with every round of every `repeat`.
+MAX_STEPS = 10_000
+
+#: What a `repeat` may call the number of its round.
+COUNTER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+
+def _counter(value: object) -> str:
+    if isinstance(value, str) and COUNTER.fullmatch(value):
+        return value
+    raise problem(f"{shown(value)} is not a name of a number: letters, digits, '_' and '-'")
+
+
+class Repeat(Step):
+    """Steps done `times` times, with `${n}` from 1. The loader puts the rounds in its place: no scenario that
+    is run has one."""
+
+    do: Literal["repeat"] = "repeat"
+    host_keys = ()
+    times: Annotated[
+        int,
+        number(1, MAX_STEPS, "times"),
+        WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_STEPS}),
+    ]
+    n: Opt[
+        Annotated[
+            str,
+            PlainValidator(_counter),
+            WithJsonSchema({"type": "string", "pattern": f"^{COUNTER.pattern}$"}),
+        ]
+    ] = None  #: None: n
+    steps: Annotated[list[AnyStep], NonEmpty]
+
+    @classmethod
+    def yaml_keys(cls) -> tuple[str, ...]:
+        return tuple(key for key in super().yaml_keys() if key != "id")
+
+
 _CLASSES: tuple[type[Step], ...] = (
     *(Socket, Bind, Listen, Accept, Connect, Send, Sendall, Sendto, Recv, RecvExactly, Peek, Recvfrom, Drain),
     *(Settimeout, Setsockopt, Getsockopt, Poll, Shutdown, Close),
     *(LinkStep, Cut, Restore, Partition, Heal, Drop),
-    *(Kill, Pause, Resume, Power, Start, Stop, Run, Sleep, WaitFor, Await, Parallel),
+    *(Kill, Pause, Resume, Power, Start, Stop, Run, Sleep, WaitFor, Await, Parallel, Repeat),
 )
 
 #: Every `do` and its class, in the order of the documentation.

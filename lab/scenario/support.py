@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.scenario.base import Model
-from lab.scenario.checks import LogCheck, ServiceCheck, StateCheck, ValueCheck
+from lab.scenario.checks import CallCheck, LogCheck, ServiceCheck, StateCheck, ValueCheck
 from lab.scenario.compose.models import ServiceKeys
 from lab.scenario.expects import RunExpect
 from lab.scenario.model import LabKeys, ScenarioFile
@@ -74,6 +74,8 @@ USES = (
     Use(RUN_ERROR, (RunExpect,), "error"),
     Use(RECORD, (Run, ServiceKeys), "record"),
     Use(TRACE, (Run, ServiceKeys), "trace", _true),
+    Use(TRACE, (CallCheck,), "service"),
+    Use(TRACE, (CallCheck,), "run"),
     Use(FILES, (LabKeys,), "files"),
     Use(WAIT_LOG, (WaitFor,), "log"),
     Use(TIMER, (StateCheck,), "timer"),

@@ -16,14 +16,17 @@ from typing import Any
 
 import yaml
 
+from lab import files
 from lab.place import Place
 from lab.scenario.problems import Problem, path_text
 
 MAX_BYTES = 4 << 20
 MAX_DEPTH = 60
-MAX_VALUES = 100_000  #: after aliases are expanded
+MAX_VALUES = 500_000  #: after aliases are expanded
+MAX_MERGED = 1_000_000  #: keys that `<<` copies in one file
 
 _DECIMAL = re.compile(r"-?[1-9][0-9]{0,39}|0|-?(?:0|[1-9][0-9]{0,39})\.[0-9]{1,40}")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _WORDS = {"true": True, "false": False, "null": None, "": None}
 
 
@@ -83,17 +86,14 @@ def read_text(path: Path, shown: str) -> str:
     """The text of a file. Raises `Unreadable` where it is not there or not text."""
     nowhere = Place(shown, 0, 0)
     try:
-        raw = path.read_bytes()
+        raw = files.read_bounded(path, MAX_BYTES)
+    except files.NotAFile as error:
+        raise Unreadable(Problem(nowhere, "", str(error))) from None
     except FileNotFoundError:
         raise Unreadable(Problem(nowhere, "", "no such file")) from None
-    except IsADirectoryError:
-        raise Unreadable(Problem(nowhere, "", "a folder, not a file")) from None
-    except OSError as error:
-        raise Unreadable(Problem(nowhere, "", f"cannot be read: {error.strerror}")) from None
-    if len(raw) > MAX_BYTES:
-        raise Unreadable(
-            Problem(nowhere, "", f"{len(raw)} bytes; a scenario file has at most {MAX_BYTES} bytes")
-        )
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise Unreadable(Problem(nowhere, "", f"cannot be read: {why}")) from None
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -173,6 +173,7 @@ class _Builder:
         self.stack: list[_Frame] = []
         self.root: Node | None = None
         self.documents = 0
+        self.merged = 0  #: keys that merges have copied
 
     def build(self, events: Iterator[Any]) -> Node | None:
         for event in events:
@@ -210,7 +211,9 @@ class _Builder:
 
     def _add(self, node: Node, anchor: str | None) -> None:
         if node.size > MAX_VALUES:
-            raise Unreadable(Problem(node.place, "", f"aliases expand to more than {MAX_VALUES} values"))
+            raise Unreadable(
+                Problem(node.place, "", f"more than {MAX_VALUES:,} values, what aliases stand for included")
+            )
         if anchor is not None:
             self.anchors[anchor] = node
         if self.stack:
@@ -237,6 +240,9 @@ class _Builder:
         if event.tag not in (None, "!", "tag:yaml.org,2002:str"):
             text = f"tag {event.tag} is not allowed; a scenario has no tags (for text, use quotes)"
             self.problems.append(Problem(place, "", text))
+        if _SURROGATE.search(event.value):
+            text = "half of a surrogate pair is no text; for bytes, write {hex: …}"
+            self.problems.append(Problem(place, "", text))
         return Scalar(place, value, event.value)
 
     def _sequence(self, frame: _Frame) -> Sequence:
@@ -260,6 +266,10 @@ class _Builder:
             if not isinstance(part, Mapping):
                 self.problems.append(Problem(part.place, self._path("<<"), "only a mapping can be merged"))
                 continue
+            self.merged += len(part.entries)
+            if self.merged > MAX_MERGED:
+                text = f"merges copy more than {MAX_MERGED:,} keys in this file"
+                raise Unreadable(Problem(part.place, self._path("<<"), text))
             for name, entry in part.entries.items():
                 entries.setdefault(name, entry)
         return Mapping(frame.place, entries, 1 + sum(entry.node.size + 1 for entry in entries.values()))

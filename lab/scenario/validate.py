@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from lab.packet_words import MATCHES
 from lab.scenario.base import Model, Seen, shown
 from lab.scenario.checks import CHECKS
+from lab.scenario.element import NO_MEMBER
 from lab.scenario.locate import Locator, Path
 from lab.scenario.params import Filled
 from lab.scenario.problems import Problem, did_you_mean, nearest, path_text
@@ -54,17 +55,17 @@ def validate(model: type[T], filled: Filled, locator: Locator) -> tuple[T | None
         result = model.model_validate(filled.data, context=seen, by_alias=True, by_name=False)
     except ValidationError as error:
         problems += _findings(error, seen, filled, locator)
+    useless: dict[str, Problem] = {}
     for keys, cls in seen.models.values():
         path = filled.paths.get(id(keys))
         if path is None:
             continue
         problems += [locator.at(path, text) for text in cls.broken_rules(_meant(keys, cls))]
         for key, text in cls.senseless(keys):
-            useless = locator.at_key((*path, key), text)
-            problems = [one for one in problems if one.path != useless.path]
-            problems.append(useless)
+            one = locator.at_key((*path, key), text)
+            useless[one.path] = one
         problems += [locator.at_key((*path, key), text) for key, text in not_yet(cls, keys)]
-    return result, problems
+    return result, [*(one for one in problems if one.path not in useless), *useless.values()]
 
 
 def _meant(keys: dict[str, Any], cls: type[Model]) -> set[str]:
@@ -91,7 +92,7 @@ def _findings(error: ValidationError, seen: Seen, filled: Filled, locator: Locat
             yield Problem(node.place, path_text((*path, key)), f"{key} is missing{wanted}")
         elif loc and loc[-1] == "[key]":
             yield locator.at_key((*path, str(loc[-2])) if path[-1:] != (loc[-2],) else path, _text(detail))
-        elif kind in ("union_tag_invalid", "union_tag_not_found"):
+        elif kind == NO_MEMBER:
             yield _wrong_tag(path, detail["input"], locator)
         else:
             yield locator.at(path, _text(detail))

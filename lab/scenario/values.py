@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 
+from lab import patterns
 from lab.scenario.base import problem, shown
 from lab.scenario.data import Data, DataExpect
 from lab.scenario.matches import Match, Packets
@@ -42,6 +43,9 @@ __all__ = [
 ]
 
 
+_LONGEST = 2_000  #: characters of a regular expression
+
+
 @dataclass(frozen=True, slots=True)
 class TextMatch:
     """Output of a program: equal but for newlines at the end, or `/regex/` found somewhere in it."""
@@ -51,7 +55,7 @@ class TextMatch:
 
     def holds(self, output: str) -> bool:
         if self.regex:
-            return re.search(self.text, output, re.MULTILINE) is not None
+            return patterns.search(self.text, output) is not None
         return output.rstrip("\n") == self.text.rstrip("\n")
 
     def __str__(self) -> str:
@@ -64,9 +68,11 @@ def _text_match(value: object) -> TextMatch:
     text = parse_text(value)
     if len(text) < 2 or not (text.startswith("/") and text.endswith("/")):
         return TextMatch(text, regex=False)
+    if len(text) > _LONGEST:
+        raise problem(f"a regular expression of {len(text):,} characters; at most {_LONGEST:,} are allowed")
     try:
         re.compile(text[1:-1])
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise problem(f"{shown(text)} is not a regular expression: {error}") from None
     return TextMatch(text[1:-1], regex=True)
 

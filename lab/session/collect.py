@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -95,6 +96,7 @@ def collect(
         captures=tuple(facts for one in found.values() for facts in one.captures),
     )
     write_records(folder.path, records)
+    _write_logs(records, folder.logs)
     _log_commands(wire.commands, folder.logs / "wire.log")
     return Evidence(records, {name: one.packets for name, one in found.items() if one.packets is not None})
 
@@ -137,6 +139,17 @@ def _read_capture(bed: Testbed, name: str, folder: RunFolder) -> tuple[tuple[Cap
 def _capture_file(bed: Testbed, boot: Boot, path: str) -> bytes:
     small = boot.host.small_file(path) if boot.power_off is None else None
     return bed.engine.read_file(boot.container, path) if small is None else small
+
+
+def _write_logs(records: Records, folder: Path) -> None:
+    """`<host>-<service>.log`: what each service wrote, with the engine's stamps."""
+    for host, service in dict.fromkeys((one.host, one.service) for one in records.services):
+        name = host if service == host else f"{host}-{service}"
+        with (folder / f"{name}.log").open("w", encoding="utf-8") as file:
+            for line in records.logs:
+                if (line.host, line.service) == (host, service):
+                    when = datetime.fromtimestamp(line.wall_ns / 1e9, UTC).isoformat(timespec="microseconds")
+                    file.write(f"{when} {line.stream} {line.text}\n")
 
 
 def _log_commands(commands: Iterable[Mapping[str, Json]], path: Path) -> None:

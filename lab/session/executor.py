@@ -13,7 +13,7 @@ from typing import Any
 
 from lab.clock import Deadline
 from lab.errors import AgentError, DeadlineExceeded
-from lab.evidence.model import CallError, CallRecord, RunRecord, StepRecord
+from lab.evidence.model import KEPT_DATA, CallError, CallRecord, RunRecord, StepRecord
 from lab.host import CallSpec, RunSpec
 from lab.host.channel import AgentRefused
 from lab.link import Link
@@ -46,6 +46,7 @@ from lab.session.interrupt import Interrupt
 from lab.session.plan import identity_of
 from lab.session.service import Service
 from lab.session.services import not_ready
+from lab.session.signals import sent_by
 from lab.session.testbed import Boot, Testbed
 from lab.verdict import Finding, Verdict
 
@@ -81,7 +82,10 @@ class Executor:
     interrupt: Interrupt
     deadline: Deadline
     pending: dict[str, Pending] = field(default_factory=dict)
+    unjudged: set[str] = field(default_factory=set)  #: steps of which nothing is expected
+    whole: set[str] = field(default_factory=set)  #: calls of which all data is wanted, not only its beginning
     ends: dict[str, int] = field(default_factory=dict)  #: when each step ended, on the wall clock
+    calls_at: Callable[[str], bool] = lambda host: True  #: whether a step makes socket calls at this host
     states_after: Collection[str] = ()  #: the ids of steps at whose ends the states of all sockets are read
 
     def step(self, step: Step) -> CallRecord | RunRecord | None:
@@ -106,7 +110,9 @@ class Executor:
             raise
         finally:
             end_wall, end_mono = time.time_ns(), time.monotonic_ns()
-            ended = StepRecord(step.id, step.do, step.place, at, wall, end_wall, mono, end_mono)
+            ended = StepRecord(
+                step.id, step.do, step.place, at, wall, end_wall, mono, end_mono, *sent_by(step)
+            )
             self.ends[step.id] = end_wall
             self.events.emit(ended)
 
@@ -133,6 +139,7 @@ class Executor:
             call=step.do,
             arguments=arguments(step),
             timeout=step.timeout,
+            whole=step.id in self.whole,
         )
         boot = self.bed.boots[step.at][-1]
         pending = Pending(step, boot.host.call(spec), boot)
@@ -189,6 +196,12 @@ class Executor:
     def awaits(self, step: Await) -> CallRecord | RunRecord:
         return self._end(self.pending.pop(step.awaits), step)
 
+    def end(self, name: str) -> CallRecord | RunRecord:
+        """Awaits a background step of which nothing is expected."""
+        pending = self.pending.pop(name)
+        self.unjudged.add(name)
+        return self._end(pending, pending.step)
+
     def _end(self, pending: Pending, by: Step) -> CallRecord | RunRecord:
         """Waits for a call or a program and judges it; one that hangs is given up and recorded as that."""
         try:
@@ -200,7 +213,7 @@ class Executor:
         except AgentError as error:
             record = self._of_dead_host(pending, error)
         record = self._with_its_end(pending, record)
-        self.events.emit(record)
+        self.events.emit(_kept(record))
         self._judge(by)
         return record
 
@@ -219,6 +232,8 @@ class Executor:
         return replace(record, ended_by=pending.ended_by) if record.exit_code else record
 
     def _judge(self, step: Step) -> None:
+        if step.id in self.unjudged:
+            return
         for finding in self.judge(step):
             self.events.emit(finding)
 
@@ -340,16 +355,23 @@ class Executor:
     # --- processes and hosts ---
 
     def signal(self, step: Kill | Pause | Resume) -> None:
-        if step.service is not None:
+        if step.service is not None or self._means_service(step):
             self._signal_service(step, step.service)
             return
-        name = step.signal if isinstance(step, Kill) else {Pause: "STOP", Resume: "CONT"}[type(step)]
+        _, name = sent_by(step)
+        assert name is not None
         if step.run is None:
             self.bed.host(step.at).signal(step.process or "main", name)
         elif (pending := self.pending.get(step.run)) is not None:
             self._signal_program(pending, name, step.id)
         else:
             self.bed.host(step.at).signal_run(step.run, name)
+
+    def _means_service(self, step: Kill | Pause | Resume) -> bool:
+        """What names nothing means the host's socket calls, and its only service where it makes none."""
+        if step.process is not None or step.run is not None or self.calls_at(step.at):
+            return False
+        return len(self.bed.services.on(step.at)) == 1
 
     def power(self, step: Power) -> None:
         if step.state == "off":
@@ -371,7 +393,7 @@ class Executor:
     def stop(self, step: Stop) -> None:
         self.bed.services.of(step.at, step.service).stop(step.id)
 
-    def _signal_service(self, step: Kill | Pause | Resume, name: str) -> None:
+    def _signal_service(self, step: Kill | Pause | Resume, name: str | None) -> None:
         service = self.bed.services.of(step.at, name)
         match step:
             case Kill():
@@ -428,6 +450,13 @@ class Executor:
         errors = [error for future in futures if (error := future.exception()) is not None]
         if errors:
             raise errors[0]
+
+
+def _kept(record: CallRecord | RunRecord) -> CallRecord | RunRecord:
+    """As the evidence keeps it: of received data the beginning, with length and hash of all."""
+    if isinstance(record, CallRecord) and record.data is not None and len(record.data) > KEPT_DATA:
+        return replace(record, data=record.data[:KEPT_DATA])
+    return record
 
 
 #: Every `do` that the lab carries out; those that it does not yet are refused when the scenario is loaded.

@@ -13,6 +13,7 @@ from lab.engine.service import stop
 from lab.errors import DeadlineExceeded, EngineError, LabError
 from lab.evidence.model import LogRecord, ServiceRecord
 from lab.host import Host, RunSpec
+from lab.limits import DEFAULT, Limits
 from lab.scenario.services import Condition, Ready, ServiceSpec
 from lab.session.inside import Inside, Signaller
 from lab.session.interrupt import Interrupt
@@ -60,6 +61,7 @@ class Service:
     make: Callable[[int], ContainerSpec]
     fill: Callable[[str, str | None], None]  #: puts files into a new container; the one before it, if any
     signaller: Signaller
+    limits: Limits = DEFAULT
     starts: list[_Started] = field(default_factory=list)
     begun: threading.Event = field(default_factory=threading.Event)
     ready: threading.Event = field(default_factory=threading.Event)
@@ -106,7 +108,14 @@ class Service:
             raise self._not_ready(f"it could not be started: {started.record.error}", "a start") from error
         finally:
             self.begun.set()
-        started.log = ServiceLog(self.host, self.spec.name, number, self.engine.logs(container, follow=True))
+        started.log = ServiceLog(
+            self.host,
+            self.spec.name,
+            number,
+            self.engine.logs(container, follow=True),
+            self.limits.logs.bytes,
+            lambda: self._over(started, "logs"),
+        )
         started.record = replace(started.record, started_wall_ns=self.engine.inspect(container).started_ns)
         name = f"end-{self.host}-{self.spec.name}"
         threading.Thread(target=self._await_end, args=(started,), name=name, daemon=True).start()
@@ -282,6 +291,26 @@ class Service:
         inside.start()
         return inside
 
+    def _over(self, started: _Started, word: str) -> None:
+        """It has reached a limit: it ends, and its record says which."""
+        if started.ended.is_set() or started.record.limit:
+            return
+        started.record = replace(started.record, limit=self.limits.reached(word, self.name))
+        self.engine.kill(started.container)
+
+    def look(self) -> None:
+        """Whether it has written more over its image than it may, or has as many processes as it may."""
+        if not self.running:
+            return
+        started = self.starts[-1]
+        try:
+            if self.engine.disk_used(started.container) > self.limits.disk.bytes:
+                self._over(started, "disk")
+            elif self.engine.processes(started.container) >= self.limits.pids:
+                self._over(started, "pids")
+        except EngineError:
+            return  # it has ended, and says so itself
+
     def _ends_by(self, started: _Started, step: str) -> None:
         started.record = replace(started.record, ended_by=step)
 
@@ -295,6 +324,8 @@ class Service:
             if not started.ended.is_set():
                 status = self.engine.inspect(started.container)
                 self._note_end(started, status)
+            if started.log is not None:
+                started.log.catch_up(self.engine.logs(started.container))
             cut = started.log is not None and started.log.cut
             health = status.health if status is not None else started.record.health
             found.append(replace(started.record, log_cut=cut, health=health))

@@ -20,19 +20,21 @@ def ensure_service_images(
     order: Sequence[Key],
     policy: Policy,
     say: Callable[[str], None],
+    progress: Callable[[str], None] = lambda line: None,
 ) -> dict[Key, str]:
     """The tag of each service's image, there when this returns.
 
     Raises `EngineError` where one cannot be had, with what to do; `BuildFailed` with the end of the build's
-    output and the line of the Dockerfile.
+    output and the line of the Dockerfile. `say` is told what takes long, `progress` each line of it.
     """
     specs = {key: hosts[key[0]].services[key[1]] for key in order}
     own = build.bases_of(images)
+    heard = _Heard(say, progress)
     found: dict[Key, str] = {}
     builds: dict[Key, build.Build] = {}
     for key, spec in specs.items():
         if spec.build is not None:
-            builds[key] = _build("/".join(key), spec.build)
+            builds[key] = _build(key[0] if key[0] == key[1] else "/".join(key), spec.build)
         elif spec.image is None:
             found[key] = images.host.tag
         else:
@@ -41,9 +43,24 @@ def ensure_service_images(
     for network in dict.fromkeys(spec.build.network for spec in specs.values() if spec.build is not None):
         wanted = {key: one for key, one in builds.items() if _network(specs[key].build) == network}
         limits = build.BuildPolicy(network=network)
-        made = build.build_images(store, tuple(wanted.values()), bases=own, policy=limits, progress=say)
+        made = build.build_images(store, tuple(wanted.values()), bases=own, policy=limits, progress=heard)
         found |= {key: made[one.name].tag for key, one in wanted.items()}
     return found
+
+
+class _Heard:
+    """The output of builds, several of which may speak: of each that begins it is said once."""
+
+    def __init__(self, say: Callable[[str], None], progress: Callable[[str], None]) -> None:
+        self._say, self._progress = say, progress
+        self._begun: set[str] = set()
+
+    def __call__(self, line: str) -> None:
+        build = line.partition(": ")[0]
+        if build not in self._begun:
+            self._begun.add(build)
+            self._say(f"{build} begins: nothing on the engine has this content")
+        self._progress(line)
 
 
 def _network(asked: Build | None) -> str | None:

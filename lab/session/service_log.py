@@ -21,9 +21,21 @@ class Pattern(Protocol):
 class ServiceLog:
     """The lines of one start of a service. Thread-safe."""
 
-    def __init__(self, host: str, service: str, start: int, stream: LogStream) -> None:
+    def __init__(
+        self,
+        host: str,
+        service: str,
+        start: int,
+        stream: LogStream,
+        most: int = 1 << 62,
+        flooded: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`flooded` is called once, by the reader, when more than `most` bytes were written."""
         self.host, self.service, self.start = host, service, start
         self.cut = False  #: lines are missing
+        self._room, self._flooded = most, flooded
+        self._read_so_far = 0  #: lines
+        self._first: LogLine | None = None
         self._stream = stream
         self._lines: list[LogRecord] = []
         self._last: list[LogRecord] = []  #: those that failures show, also beyond the limit
@@ -35,7 +47,12 @@ class ServiceLog:
     def _read(self) -> None:
         while (line := self._stream.read()) is not None:
             record = self._record(line)
+            before, self._room = self._room, self._room - len(line.text) - 1
+            if self._room < 0 <= before:
+                self._flooded()
             with self._more:
+                self._first = self._first or line
+                self._read_so_far += 1
                 if len(self._lines) < LINES:
                     self._lines.append(record)
                 else:
@@ -85,6 +102,26 @@ class ServiceLog:
             seen += len(fresh)
             if over and not fresh:
                 return None
+
+    def catch_up(self, whole: LogStream, timeout: float = 5.0) -> None:
+        """Returns when all that the container has written until now was read here; where something was lost
+        on the way, at the engine's limit or by the reader, `cut` says so.
+
+        `whole` is the same log as the engine has it now, not followed; it is read to its end and closed.
+        """
+        deadline = Deadline.after(timeout, "reading a log to its end")
+        first, count = whole.read(), 0
+        line = first
+        while line is not None and not self.cut and not deadline.expired():
+            count, line = count + 1, whole.read()
+        whole.close()
+        if line is not None:  # there is more than is kept, or than can be read in time
+            self.cut = True
+            return
+        with self._more:
+            there = self._more.wait_for(lambda: self._over or self._read_so_far >= count, timeout)
+            if not there or self._read_so_far < count or (first is not None and first != self._first):
+                self.cut = True
 
     def close(self, timeout: float = 5.0) -> None:
         """Reads to the end of what there is; of a container that has ended that is all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from lab.engine.service import fill_volume
 from lab.errors import LabError
 from lab.evidence.model import LogRecord, ServiceRecord
 from lab.host import Host
+from lab.limits import Limits as SiteLimits
 from lab.place import Place
 from lab.scenario.model import HostSpec
 from lab.scenario.services import ServiceSpec
@@ -23,6 +25,7 @@ from lab.session.service import NotReady, Service, health_of, ulimits_of
 from lab.verdict import Finding, Verdict
 
 Key = tuple[str, str]  #: host and service
+LOOK = 1.0  #: seconds between two looks at what the services take; each costs the engine 10 ms
 LABEL_SERVICE = "lab.service"  #: name of the service, in the scenario's words
 
 
@@ -50,11 +53,13 @@ class Services:
     host_image: str
     labels: Mapping[str, str]
     engine: Engine
-    limits: Limits
     interrupt: Interrupt
+    site_limits: SiteLimits
     jobs: frozenset[Key]  #: those that are to end by themselves
     all: dict[Key, Service] = field(default_factory=dict)
     _volumes: set[str] = field(default_factory=set)
+    _closed: threading.Event = field(default_factory=threading.Event)
+    _watcher: threading.Thread | None = None
     _beside: dict[str, tuple[str, Host, int]] = field(default_factory=dict)  #: agent's container, agent, CPU
 
     def __post_init__(self) -> None:
@@ -73,6 +78,7 @@ class Services:
                 partial(self._container, key),
                 partial(self._put_files, spec),
                 signaller,
+                self.site_limits,
             )
 
     def prepare(self) -> None:
@@ -111,6 +117,9 @@ class Services:
         wanted = [key for key in self.order if key in set(keys)]
         if not wanted:
             return []
+        if self._watcher is None:
+            self._watcher = threading.Thread(target=self._watch, name="service-limits", daemon=True)
+            self._watcher.start()
         with ThreadPoolExecutor(len(wanted), thread_name_prefix="service") as pool:
             jobs = [pool.submit(self._start, self.all[key], deadline) for key in wanted]
         failed = []
@@ -120,6 +129,18 @@ class Services:
             except NotReady as error:
                 failed.append(error)
         return failed
+
+    def _watch(self) -> None:
+        """Looks, once a second, whether a service takes more than it may."""
+        while not self._closed.wait(LOOK):
+            for service in self.all.values():
+                service.look()
+
+    def close(self) -> None:
+        """Nobody looks after them any more. May be called twice."""
+        self._closed.set()
+        if self._watcher is not None:
+            self._watcher.join()
 
     def first(self) -> list[Key]:
         """Those that are started before the first step."""
@@ -173,7 +194,13 @@ class Services:
             capabilities=spec.capabilities,
             no_new_privileges=True,
             cpu=cpu,
-            limits=self.limits,
+            limits=Limits(
+                self.site_limits.memory.bytes,
+                self.site_limits.pids,
+                self.site_limits.file_size.bytes,
+                log=2 * self.site_limits.logs.bytes,  # the engine keeps half of it at least
+                layer=self.site_limits.disk.bytes,
+            ),
             stdin=False,
         )
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
+import weakref
 from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import Future, wait
 from pathlib import Path
+from typing import Any
 
 from lab.checks import judge_checks
 from lab.checks.common import Context
@@ -15,7 +19,7 @@ from lab.evidence.store import Evidence
 from lab.evidence.timeline import Timeline
 from lab.judging.steps import StepJudge
 from lab.scenario.checks import Check
-from lab.scenario.steps import Step
+from lab.scenario.steps import Call, Step
 from lab.session.collect import collect, read_counters
 from lab.session.events import Events
 from lab.session.executor import Executor
@@ -28,6 +32,17 @@ from lab.tolerance import Tolerance
 from lab.verdict import Finding
 
 _FOR_EVER = 1 << 62  #: ns: for so long no packet has been seen where there is no host
+
+
+class _Kept:
+    """A folder that is there for as long as somebody holds this."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="lab-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+    def let_go(self) -> None:
+        """Called for a capture that is no more; what was held for it is held no longer."""
 
 
 class Session:
@@ -50,6 +65,7 @@ class Session:
         self._executor = Executor(
             bed, events, self._judge_step, lambda: record.failed, bed.interrupt, Deadline("no limit", None)
         )
+        self._executor.calls_at = self._calls_at
         self._before = read_counters(bed)
 
     def start_services(self) -> None:
@@ -73,18 +89,45 @@ class Session:
         """Reads the states of all sockets whenever one of these steps has ended, for `state` with `when`."""
         self._executor.states_after = steps
 
-    def act(self, step: Step) -> CallRecord | RunRecord | None:
+    def know(self, steps: Iterable[Step]) -> None:
+        """Steps that will come: an `await` may speak for an earlier one."""
+        self._judge.know(steps)
+
+    def act(self, step: Step, *, judged: bool = True, whole: bool = False) -> CallRecord | RunRecord | None:
         """Does one step. Returns when it has ended, or goes on in the background; its findings are events.
 
-        The value is the record of the call or the program that ended with it. Raises `LabError` where the lab
-        itself breaks.
+        The value is the record of the call or the program that ended with it. Not `judged`: it is all
+        the same how the call turns out. `whole`: that record has all data that came, up to 64 MB, and not
+        only the 64 KiB that the evidence keeps. Raises `LabError` where the lab itself breaks.
         """
         self._judge.know((step,))
+        if not judged:
+            self._executor.unjudged.add(step.id)
+        if whole:
+            self._executor.whole.add(step.id)
         return self._executor.step(step)
+
+    def wait(self, step: str, timeout: float | None = None) -> bool:
+        """Whether a background step has ended, within `timeout` seconds (None: for ever)."""
+        pending = self._executor.pending.get(step)
+        if pending is None:
+            return True
+        futures: list[Future[Any]] = [pending.future]
+        return bool(wait(futures, timeout).done)
+
+    def end(self, step: str) -> CallRecord | RunRecord:
+        """The record of a background step, awaited; it is all the same how the call turned out.
+
+        Raises `KeyError` where the step was awaited already, or is none.
+        """
+        return self._executor.end(step)
 
     def finish(self) -> None:
         """Brings to its end what goes on in the background: calls are awaited, programs are ended."""
         self._executor.finish()
+
+    def _calls_at(self, host: str) -> bool:
+        return any(isinstance(step, Call) and step.at == host for step in self._judge.steps.values())
 
     def _timeline(self) -> Timeline:
         """The links so far."""
@@ -123,9 +166,12 @@ class Session:
 
     def snapshot(self) -> Evidence:
         """The evidence so far; everything goes on. Settle before, or what is in flight counts as lost."""
-        with tempfile.TemporaryDirectory(prefix="lab-") as name:
-            folder = make_case_folder(Path(name))
-            return collect(self.bed, self.record, self._before, self.tolerance, folder, final=False)
+        kept = _Kept()
+        folder = make_case_folder(kept.path)
+        evidence = collect(self.bed, self.record, self._before, self.tolerance, folder, final=False)
+        for capture in evidence.captures.values():
+            weakref.finalize(capture, kept.let_go)  # frames are read from the file, when they are asked for
+        return evidence
 
     def judge(self, checks: Sequence[Check], evidence: Evidence) -> tuple[Finding, ...]:
         """One finding for each check, in order."""

@@ -12,7 +12,7 @@ from ipaddress import IPv4Network
 from itertools import combinations
 
 from lab.attachment import Attachment, attach_all, attach_wire, prefix_length
-from lab.engine.base import DEFAULT_LIMITS, ContainerSpec, Engine, NetworkSpec, Stream
+from lab.engine.base import ContainerSpec, Engine, NetworkSpec, Stream
 from lab.engine.clean import remove_run
 from lab.engine.images import Images
 from lab.engine.subnets import create_in_free_subnet
@@ -277,8 +277,8 @@ def testbed(
             images.host.tag,
             plan.labels,
             engine,
-            DEFAULT_LIMITS,
             interrupt,
+            limits,
             plan.jobs,
         )
         bed = Testbed(
@@ -296,6 +296,7 @@ def testbed(
             services,
         )
         stack.callback(bed.leave_programs)
+        stack.callback(services.close)
         stack.callback(bed.abort)
         stack.enter_context(interrupt.calling(bed.abort))
         with events.phase("bring-up"):

@@ -23,6 +23,7 @@ UPDATE = os.environ.get("LAB_UPDATE_GOLDEN") == "1"
 #: Wrong in a way that only the loader can see: names, sweeps, several files, or no YAML at all.
 LOADER_ONLY = {
     *("billion-laughs", "duplicate-keys", "links-by-then", "links-impossible", "links-over-time", "sweep"),
+    *("repeat-names", "repeat-too-many"),
     *("sweep-too-big", "topology-bad", "topology-missing", "topology-not-compose", "unsupported"),
 }
 

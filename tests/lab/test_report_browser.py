@@ -87,3 +87,17 @@ def test_the_theme_can_be_changed(browser: report_chromium.Browser, runs: dict[s
     browser.evaluate("document.querySelector('#theme').click()")
     assert browser.evaluate(ground) == "rgb(17, 22, 28)"
     browser.evaluate("document.querySelector('#theme').click()")
+
+
+def test_at_400_px_all_words_of_the_drawing_are_inside_it(
+    browser: report_chromium.Browser, runs: dict[str, Path]
+) -> None:
+    """By the browser's own measures, whatever fonts it has."""
+    outside = """[...document.querySelectorAll('.viewer.narrow .body-svg text')].filter(t => {
+        const box = t.getBBox(), whole = t.ownerSVGElement.viewBox.baseVal;
+        return !t.getAttribute('transform') && (box.x < -1 || box.x + box.width > whole.width + 1);
+    }).map(t => t.textContent)"""
+    for folder in runs.values():
+        browser.open(folder / "report.html", width=400)
+        assert browser.evaluate("document.querySelectorAll('.viewer.narrow .body-svg text').length") > 5
+        assert browser.evaluate(outside) == []

@@ -104,6 +104,7 @@ class FakeAgent:
                     self.send({"id": number, "ok": self.record({"args": {}}, error=error)})
                 return int(number is not None)
             case "start_capture":
+                self.process.files["/capture"] = EMPTY_CAPTURE
                 return {"path": "/capture", "interface": "eth0"}
             case "stop_capture":
                 return {"path": "/capture", "interface": "eth0", "received": 0, "dropped": 0}

@@ -108,11 +108,12 @@ class Story:
         *,
         ports: tuple[int, int] = (40000, 8001),
         options: bytes = b"",
+        window: int = 502,
     ) -> None:
         src = inet_aton(self.hosts.get(source, WIRE_ADDRESS))
         dst = inet_aton(self.hosts.get(target, WIRE_ADDRESS))
         offset = (20 + len(options)) // 4 << 4
-        l4 = struct.pack(">HHIIBBHHH", *ports, seq, ack, offset, flags, 502, 0, 0) + options + payload
+        l4 = struct.pack(">HHIIBBHHH", *ports, seq, ack, offset, flags, window, 0, 0) + options + payload
         pseudo = src + dst + struct.pack(">BBH", 0, 6, len(l4))
         l4 = l4[:16] + struct.pack(">H", _sum(pseudo + l4)) + l4[18:]
         self.packet(source, target, sent, received, 6, l4)

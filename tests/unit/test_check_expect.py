@@ -131,7 +131,7 @@ def test_a_round_trip_with_nobody_fails() -> None:
         ({"length": {"min": 1, "max": 9}}, Verdict.PASS, ""),
         ({"sha256": "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"}, Verdict.PASS, ""),
         ({"same_as": "sent"}, Verdict.PASS, ""),
-        ("help!", Verdict.FAIL, "the first difference is at byte 3: b'lo', and not b'p!'"),
+        ("help!", Verdict.FAIL, "the first difference is at byte 3, after b'hel': b'lo', and not b'p!'"),
         ("hell", Verdict.FAIL, "5 bytes came and 4 were expected"),
         ("hello!", Verdict.FAIL, "5 bytes came and 6 were expected"),
         ("", Verdict.FAIL, "5 bytes came and 0 were expected"),

@@ -140,7 +140,7 @@ def test_debug_shows_the_traceback(
 
 ROOT = Path(__file__).resolve().parents[2]
 #: The article's programs run by themselves, in hosts; they import nothing of the lab.
-PROGRAMS = ("lab/programs/client.py", "lab/programs/server.py")
+PROGRAMS = ("lab/pattern_worker.py", "lab/programs/client.py", "lab/programs/server.py")
 
 
 def speaks(tree: ast.AST) -> list[int]:

@@ -20,7 +20,7 @@ from lab.policy import Policy
 from lab.scenario.load import load
 from lab.site import _File, load_site
 from lab.tolerance import Tolerance
-from tools import cli_reference, compose_reference, gallery
+from tools import cli_reference, compose_reference, gallery, python_reference
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -147,6 +147,13 @@ def test_an_example_is_valid(path: Path) -> None:
 
 
 # The command line
+
+
+def test_the_python_reference_is_up_to_date() -> None:
+    written = python_reference.PAGE.read_text(encoding="utf-8")
+    assert written == python_reference.text(), (
+        "run: python -m tools.python_reference > docs/reference/python.md"
+    )
 
 
 def test_the_reference_of_the_command_line_is_up_to_date() -> None:

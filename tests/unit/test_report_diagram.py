@@ -133,7 +133,7 @@ def test_a_lost_packet_ends_at_the_wire_and_says_why() -> None:
     )
     lost = layout.arrows[0]
     assert lost.x2 == layout.wires[0]
-    assert lost.under == "× dropped by rule drop-1 (steps[5])"
+    assert lost.under.lines == ("× dropped by rule drop-1 (steps[5])",)
 
 
 def test_labels_beside_one_host_do_not_collide() -> None:

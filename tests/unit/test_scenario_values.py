@@ -43,11 +43,11 @@ def said(kind: Any, value: Any) -> str:
 DO = """
 socket bind listen accept connect send sendall sendto recv recv_exactly peek recvfrom drain settimeout
 setsockopt getsockopt poll shutdown close link cut restore partition heal drop kill pause resume power start
-stop run sleep wait_for await parallel
+stop run sleep wait_for await parallel repeat
 """
 CHECK = """
 handshake close packets retransmissions one_way loss reordered duplicated schedule state counter service log
-value order bytes
+value order bytes call
 """
 
 

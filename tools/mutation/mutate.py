@@ -70,8 +70,13 @@ class Mutation:
 def mutants(scenario: Scenario) -> list[Mutant]:
     """Every falsification of every expectation of the steps and of every check."""
     found: list[Mutant] = []
+    rounds: set[tuple[Place, str]] = set()
     for index, step in enumerate(scenario.steps):
         for what, changed in _steps(step, scenario):
+            one = (_place(what, changed), what.partition(": ")[2])
+            if one in rounds:  # the same line in another round of a `repeat`
+                continue
+            rounds.add(one)
             steps = (*scenario.steps[:index], changed, *scenario.steps[index + 1 :])
             found.append(Mutant(what, _place(what, changed), replace(scenario, steps=steps), None))
     for index, check in enumerate(scenario.checks):

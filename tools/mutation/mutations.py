@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from lab.scenario.checks import (
+    CallCheck,
     Check,
     CloseCheck,
     CounterCheck,
@@ -255,6 +256,22 @@ def _counter(check: CounterCheck, hosts: Sequence[str]) -> _Updates:
     yield from _each("delta", ranges(check.delta))
 
 
+def _call(check: CallCheck, hosts: Sequence[str]) -> _Updates:
+    if check.count is not None:
+        yield from _each("count", ranges(check.count))
+    else:
+        yield "count: 0 instead of at least one", {"count": Range.exactly(0)}
+    if check.count is not None and check.count.min in (None, 0):
+        return  # that there are none of another kind either would be no contradiction
+    if check.error is not None:
+        other = _ERRORS.get(check.error, "ECONNREFUSED")
+        yield f"error: {other} instead of {check.error}", {"error": other}
+    if check.has_result:
+        yield from _each("result", _result(check.result))
+    if check.elapsed is not None:
+        yield from _each("elapsed", times(check.elapsed))
+
+
 def _order(check: OrderCheck, hosts: Sequence[str]) -> _Updates:
     if len(check.of) > 1:
         yield "of: reversed", {"of": list(reversed(check.of))}
@@ -279,4 +296,5 @@ MUTATORS: dict[type[Check], Callable[[Any, Sequence[str]], _Updates]] = {
     StateCheck: _state,
     CounterCheck: _counter,
     OrderCheck: _order,
+    CallCheck: _call,
 }

@@ -21,6 +21,7 @@ QUICK_NS = 3_000_000
 #: The calls that SO_SNDTIMEO limits; SO_RCVTIMEO limits the others.
 SENDING = ("connect", "send", "sendall", "sendto")
 KEEP = 64 << 10  #: bytes of received data that a record holds
+WHOLE = 64_000_000  #: where all of it is asked for
 
 T = TypeVar("T")
 
@@ -38,9 +39,10 @@ class EndOfStream(Exception):
 
 
 class Received:
-    """What came: the first 64 KiB, and length and hash of all."""
+    """What came: the first `keep` bytes, and length and hash of all."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: int) -> None:
+        self._keep = keep
         self.head = bytearray()
         self.length = 0
         self._hash = hashlib.sha256()
@@ -48,8 +50,8 @@ class Received:
     def add(self, data: bytes | memoryview) -> None:
         self._hash.update(data)
         self.length += len(data)
-        if len(self.head) < KEEP:
-            self.head += data[: KEEP - len(self.head)]
+        if len(self.head) < self._keep:
+            self.head += data[: self._keep - len(self.head)]
 
     @property
     def sha256(self) -> str:
@@ -74,6 +76,7 @@ class Call:
         self.sockets = sockets
         self._timeout_ns = timeout_ns  # of this call alone; None: the socket's
         self._tell_begun: Callable[[Call], None] | None = tell_begun
+        self.keep = KEEP
         self._cancelled = False
         self._entered: Named | None = None
         self.used: Named | None = None  #: the socket that the record speaks of
@@ -233,7 +236,7 @@ class Call:
     ) -> None:
         """The kernel gave these bytes; `whole` is the length of all, where it told that of more."""
         if self.received is None:
-            self.received = Received()
+            self.received = Received(self.keep)
         self.received.add(data)
         if whole is not None:
             self.received.length = whole
@@ -249,9 +252,10 @@ class Call:
         """Make the call; the record of how it went."""
         try:
             function(self)
-        except TimedOut:
+        except TimedOut as error:
             limit = (self._limit_ns or 0) / 1e9
-            self.fail("timeout", None, f"the socket's own time-out of {limit:g} s ran out")
+            more = f"; {error}" if error.args else ""
+            self.fail("timeout", None, f"the socket's own time-out of {limit:g} s ran out{more}")
         except Cancelled:
             self.fail("cancelled", None, "the lab ended the wait")
         except EndOfStream as error:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import options, recipe
-from .call import Call, EndOfStream
+from .call import Call, EndOfStream, TimedOut
 from .sockets import FAMILIES, Kind, Named, short
 from .waiting import POLLIN, POLLOUT
 
@@ -398,9 +398,16 @@ def do_recv_exactly(call: Call) -> None:
     size = int(call.args["size"])
     call.begin()
     call.came(named, b"", peeked=True)
-    if not _receive_on(call, named, size):
-        came = call.received.length if call.received else 0
-        raise EndOfStream(f"the peer closed after {came} of {size} bytes")
+    try:
+        ended = not _receive_on(call, named, size)
+    except TimedOut:
+        raise TimedOut(f"{_came(call)} of {size} bytes had come, and are no longer in the socket") from None
+    if ended:
+        raise EndOfStream(f"the peer closed after {_came(call)} of {size} bytes")
+
+
+def _came(call: Call) -> int:
+    return call.received.length if call.received else 0
 
 
 def do_drain(call: Call) -> None:

@@ -118,6 +118,7 @@ class Processes:
             "call": request["call"],
             "args": {**request["args"], "step": request["step"]},
             "timeout_ns": request["timeout_ns"],
+            "whole": request.get("whole", False),
         }
         assert process.outbox is not None
         process.outbox.send(encode(message))

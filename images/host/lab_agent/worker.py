@@ -17,7 +17,7 @@ import sys
 import threading
 from typing import Any, NoReturn
 
-from .call import Call
+from .call import WHOLE, Call
 from .calls import CALLS
 from .ledger import Ledger
 from .lines import encode, write_all
@@ -114,6 +114,8 @@ class Worker:
         call = Call(
             number, message["call"], message["args"], message["timeout_ns"], self._sockets, self._tell_begun
         )
+        if message.get("whole"):
+            call.keep = WHOLE
         with self._lock:
             self._running[number] = (_thread.get_ident(), call)
         reply: dict[str, Any] = {

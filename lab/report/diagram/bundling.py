@@ -38,6 +38,7 @@ class _Run:
     packets: int = 0
     bytes: int = 0
     lost: int = 0
+    discarded: int = 0
     retransmitted: int = 0
     sent: tuple[int, int] = (0, 0)
     received: tuple[int, int] | None = None
@@ -58,6 +59,7 @@ class _Run:
                 (min(self.received[0], at), max(self.received[1], at)) if self.received else (at, at)
             )
         self.lost += journey.fate is Fate.LOST
+        self.discarded += journey.discarded is not None
         self.retransmitted += journey.is_retransmission
         if len(self.members) <= keep:
             self.members.append(journey)
@@ -66,6 +68,7 @@ class _Run:
         self.packets += other.packets
         self.bytes += other.bytes
         self.lost += other.lost
+        self.discarded += other.discarded
         self.retransmitted += other.retransmitted
         self.sent = (self.sent[0], max(self.sent[1], other.sent[1]))
         if other.received is not None:
@@ -179,6 +182,7 @@ def _is_special(journey: Journey) -> bool:
     return (
         bool(packet.flags & (SYN | FIN | RST))
         or journey.fate is not Fate.RECEIVED
+        or journey.discarded is not None
         or journey.is_retransmission
         or bool(journey.copies)
         or packet.protocol not in ("tcp", "udp")
@@ -267,6 +271,7 @@ def _bundle(trace: Trace, i: int, run: _Run, zero: int) -> Bundle:
         first_received_ns=run.received[0] - zero if run.received else None,
         last_received_ns=run.received[1] - zero if run.received else None,
         lost=run.lost,
+        discarded=run.discarded,
         retransmitted=run.retransmitted,
         seq=seq,
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lab.report.diagram.model import Band, Bundle, Call, Diagram, Packet, State
+from lab.quantities import duration
+from lab.report.diagram.model import Band, Bundle, Call, Diagram, Moment, Packet, State
+from lab.report.diagram.silences import sentence, told
 from lab.report.diagram.timemap import scale_for
 
 
@@ -55,15 +57,32 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """A socket was no more in its last state."""
+
+    t_ns: int
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    t_ns: int
+    moment: Moment
+
+
+@dataclass(frozen=True, slots=True)
 class Silence:
+    """A gap that is too long to be told row by row. `text` says what it is."""
+
     t_ns: int
     ns: int
+    text: str
 
 
-Event = Sent | Received | Many | Entered | Returned | Became | Done | Silence
+Event = Sent | Received | Many | Entered | Returned | Became | Left | Done | Happened | Silence
 
 #: At one moment: what came back or in before what goes out.
-_ORDER = {Received: 0, Returned: 1, Became: 2, Done: 3, Entered: 4, Sent: 5, Many: 6}
+_ORDER = {Received: 0, Returned: 1, Left: 2, Became: 3, Done: 4, Happened: 5, Entered: 6, Sent: 7, Many: 8}
 
 
 def events(diagram: Diagram) -> Iterator[Event]:
@@ -77,11 +96,16 @@ def events(diagram: Diagram) -> Iterator[Event]:
     before: int | None = None
     for event in found:
         if before is not None and event.t_ns - before >= scale.fold_ns:
-            yield Silence(before, event.t_ns - before)
+            yield _silence(diagram, before, event.t_ns)
         before = event.t_ns
         yield event
     if before is not None and diagram.end_ns - before >= scale.fold_ns:
-        yield Silence(before, diagram.end_ns - before)
+        yield _silence(diagram, before, diagram.end_ns)
+
+
+def _silence(diagram: Diagram, start_ns: int, end_ns: int) -> Silence:
+    took = duration(end_ns - start_ns)
+    return Silence(start_ns, end_ns - start_ns, sentence(took, told(diagram, start_ns, end_ns)))
 
 
 def _all(diagram: Diagram) -> Iterator[Event]:
@@ -98,7 +122,12 @@ def _all(diagram: Diagram) -> Iterator[Event]:
         yield Entered(call.start_ns, call)
         if call.end_ns is not None:
             yield Returned(call.end_ns, call)
+    begun = {(state.host, state.socket, state.start_ns) for state in diagram.states}
     for state in diagram.states:
         yield Became(state.start_ns, state)
+        if state.end_ns is not None and (state.host, state.socket, state.end_ns) not in begun:
+            yield Left(state.end_ns, state)
     for band in diagram.bands:
         yield Done(band.start_ns, band)
+    for moment in diagram.moments:
+        yield Happened(moment.t_ns, moment)

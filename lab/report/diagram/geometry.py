@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import atan2, degrees
+from textwrap import wrap
 
-from lab.report.diagram.model import Bundle, Call, Diagram, Packet, State
+from lab.report.diagram.labels import fitting
+from lab.report.diagram.model import Bundle, Call, Diagram, Moment, Packet, State
 from lab.report.diagram.shapes import (
     Anchor,
     Arrow,
@@ -16,12 +17,16 @@ from lab.report.diagram.shapes import (
     CallShape,
     Join,
     Metrics,
+    MomentShape,
+    Spoken,
     StateShape,
+    Words,
 )
 from lab.report.diagram.timemap import TimeMap
-from lab.report.text import cut
+from lab.report.text import cut, folded
 
-_ACK = re.compile(r" ack=\d+")
+HALF = 20.0  #: the fall of an arrow that ends or begins at the wire, where no time is known
+FALL = 18.0  #: the least that a packet comes down until it is lost half-way
 
 
 def ends(packet: Packet | Bundle, index: dict[str, int]) -> tuple[int, int]:
@@ -50,6 +55,26 @@ def one_line(call: Call) -> str:
     return f"{call.title} {call.outcome}".strip()
 
 
+def gap_room(m: Metrics, *, many: bool) -> int:
+    """Characters between two hosts."""
+    return int(((m.gap_many if many else m.gap) - 30) / m.char)
+
+
+def reason(packet: Packet, m: Metrics, *, many: bool) -> tuple[str, ...]:
+    """Why a packet was lost, or thrown away, in as many lines as it takes: it is never cut."""
+    return tuple(wrap(f"× {packet.cause}", gap_room(m, many=many)))
+
+
+def moment_lines(moment: Moment, block: Block, m: Metrics) -> tuple[str, ...]:
+    """The words beside a moment's diamond."""
+    return folded(moment.text, int(block.call_width / m.char))
+
+
+def spoken(diagram: Diagram, name: str) -> int:
+    """+1: in a narrow drawing, the words of a host's calls stand right of its edge; -1: left of it."""
+    return -1 if len(diagram.hosts) > 1 and name == diagram.hosts[-1].name else 1
+
+
 @dataclass(frozen=True)
 class Geometry:
     diagram: Diagram
@@ -73,7 +98,7 @@ class Geometry:
 
     def arrow(self, packet: Packet) -> Arrow:
         i, j = ends(packet, self.index)
-        half = 20.0  # the fall of an arrow that ends or begins at the wire, where no time is known
+        half = HALF
         from_wire = packet.source not in self.index or packet.sent_ns is None
         to_wire = packet.target not in self.index or packet.received_ns is None or packet.stops_at_wire
         x1 = self._wire(j, i) if from_wire else self._x(i, j)
@@ -89,37 +114,63 @@ class Geometry:
             y1 = y2 - half
         if from_wire and packet.sent_ns is not None and not to_wire:
             y1 = max(y1, y2 - half)
-        reach = abs(self._wire(i, j) - self._x(i, j)) * (1.9 if to_wire else 1.2 if self.m.narrow else 1.45)
-        label_x, label_y, anchor, angle = self._label(x1, y1, x2, y2)
-        text = " ".join(part for part in (packet.label, packet.payload, packet.note) if part)
-        room = int(reach / self.m.char)
-        if len(text) > room and packet.payload:
-            text = " ".join(part for part in (packet.label, packet.note) if part)
-        if len(text) > room and packet.retransmits is not None:
-            text = f"{packet.label} again"
-        if len(text) > room and packet.kind != "ack":
-            text = _ACK.sub("", text)  # of all but an ACK, what it acknowledges tells the least
+        tag = self.diagram.tag(packet.flow)
+        inset = 12.0 + (16.0 if tag else 0.0)
+        label_x, label_y, anchor, angle = self._label(x1, y1, x2, y2, inset)
+        if from_wire and not to_wire:  # above its highest point, from the host's edge on: all the gap is free
+            out = 12.0 if x2 > x1 else -12.0
+            label_x, label_y, anchor, angle = x2 - out, y1 - 5, "end" if x2 > x1 else "start", 0.0
+        half_gap = abs(self._wire(i, j) - self._x(i, j))
+        if self.m.narrow:
+            room = int((2 * half_gap - 8.0 - inset) / 6.0)
+        else:
+            room = int((half_gap * (1.9 if to_wire or from_wire else 1.45) - inset + 12.0) / self.m.char)
+        under: tuple[str, ...] = ()
+        under_x, under_y, under_anchor, under_angle = label_x, label_y + 18, anchor, angle
+        if packet.cause and (packet.stops_at_wire or packet.discarded):
+            under = reason(packet, self.m, many=len(self.blocks) > 2)
+        if packet.discarded:  # said where it happened: below the arrow's end
+            out = 12.0 if x2 > x1 else -12.0
+            under_x, under_y, under_angle = x2 - out, y2 + self.m.line, 0.0
+            under_anchor = "end" if x2 > x1 else "start"
+        elif self.m.narrow:
+            under_y = y2 + self.m.line
         copies = tuple(
             (self._wire(j, i), self.times.y(t) - half, self._x(j, i), self.times.y(t))
             for t in packet.copies_ns
         )
-        under = f"× {packet.cause}" if packet.cause and packet.stops_at_wire else ""
         return Arrow(
-            packet, x1, y1, x2, y2, cut(text, room), cut(under, room), label_x, label_y, anchor, angle, copies
+            packet,
+            x1,
+            y1,
+            x2,
+            y2,
+            fitting(packet, room),
+            Words(under, under_x, under_y, under_anchor, under_angle),
+            label_x,
+            label_y,
+            anchor,
+            angle,
+            tag,
+            copies,
         )
 
     def _fall(self, packet: Packet, y1: float) -> float:
         """How far a packet has come down when it is lost half-way: as its neighbours would, within reason."""
+        if self.m.narrow:  # what is said below it must not be crossed by it
+            return FALL
         delay = self.delays.get((packet.source, packet.target), self.delays.get(("", ""), 0))
-        return min(max(self.times.y(packet.start_ns + delay // 2) - y1, 18.0), 70.0)
+        return min(max(self.times.y(packet.start_ns + delay // 2) - y1, FALL), 70.0)
 
-    def _label(self, x1: float, y1: float, x2: float, y2: float) -> tuple[float, float, Anchor, float]:
-        """Near the tail, above the line, turned with it unless that were steep."""
+    def _label(
+        self, x1: float, y1: float, x2: float, y2: float, inset: float = 12.0
+    ) -> tuple[float, float, Anchor, float]:
+        """Near the tail, above the line, turned with it unless that were steep, or a label needs the whole
+        width of the gap: then the lines below each other are kept apart by the time map."""
         right = x2 > x1
         angle = degrees(atan2(y2 - y1, x2 - x1)) if right else degrees(atan2(y1 - y2, x1 - x2))
-        if abs(angle) > 50:
+        if abs(angle) > 50 or self.m.narrow:
             angle = 0.0
-        inset = 12.0
         slope = (y2 - y1) / (x2 - x1) if x2 != x1 else 0.0
         x = x1 + inset if right else x1 - inset
         y = y1 + (slope * (x - x1) if angle else 0.0) - 4.0
@@ -137,8 +188,16 @@ class Geometry:
             far_top, far_low = self.times.y(bundle.first_received_ns), self.times.y(bundle.last_received_ns)
         mid, far = (top + low) / 2, (far_top + far_low) / 2
         x, y, anchor, angle = self._label(x1, mid, x2, far)
+        if self.m.narrow:  # where the time map keeps other words away
+            y = top + 9.0
         return BundleShape(
-            bundle, ((x1, top), (x2, far_top), (x2, far_low), (x1, low)), x, y + 4, anchor, angle
+            bundle,
+            ((x1, top), (x2, far_top), (x2, far_low), (x1, low)),
+            x,
+            y + 4,
+            anchor,
+            angle,
+            self.diagram.tag(bundle.flow),
         )
 
     def joins(self, arrows: Sequence[Arrow]) -> Iterator[Join]:
@@ -164,24 +223,42 @@ class Geometry:
         text_x = x - 6 if block.call_anchor == "end" else x + 15
         whole = one_line(call)
         if self.m.narrow:
-            along = cut(whole, int((y2 - y1) / self.m.char)) if y2 - y1 > 60 else ""
-            return CallShape(call, x, y1, max(y2, y1 + 3), text_x, "middle", (), along)
+            return CallShape(call, x, y1, max(y2, y1 + 3), text_x, "middle", ())
         lines: list[tuple[float, str, bool]]
         if y2 - y1 < 2 * self.m.line - 4 and len(whole) <= room:
             lines = [(y1 + 10, whole, True)]
         else:
-            outcome_y = max(y1 + 10 + self.m.line - 2, y2)
-            lines = [(y1 + 10, cut(call.title, room), False)]
+            step = self.m.line - 2
+            titles = folded(call.title, room)
+            lines = [(y1 + 10 + n * step, title, False) for n, title in enumerate(titles)]
+            outcome_y = max(y1 + 10 + len(titles) * step, y2)
             if call.outcome:
-                lines.append((outcome_y, cut(call.outcome, room), True))
+                # How long it took is seen at the axis: what came out must not be cut for it.
+                outcome = call.outcome if len(call.outcome) <= room else call.outcome.rpartition(" · ")[0]
+                lines.append((outcome_y, cut(outcome or call.outcome, room), True))
         return CallShape(call, x, y1, max(y2, y1 + 3), text_x, block.call_anchor, tuple(lines))
+
+    def moment(self, moment: Moment) -> MomentShape:
+        block = self.blocks[self.index[moment.host]]
+        x, y = block.call_x[0], self.times.y(moment.t_ns)
+        if self.m.narrow:
+            return MomentShape(moment, x, y, x, "middle", ())
+        text_x = x - 6 if block.call_anchor == "end" else x + 15
+        return MomentShape(moment, x, y, text_x, block.call_anchor, moment_lines(moment, block, self.m))
+
+    def spoken(self, host: str, t_ns: int, lines: Sequence[str], cls: str) -> Spoken:
+        """Words in the gap beside a host's edge, as a narrow drawing has them."""
+        way = spoken(self.diagram, host)
+        i = self.index[host]
+        x = self._x(i, i + way) if self.wires else self.blocks[0].right
+        return Spoken(x + 8 * way, self.times.y(t_ns) + 4, tuple(lines), "start" if way > 0 else "end", cls)
 
     def state(self, state: State, column: int) -> StateShape:
         block = self.blocks[self.index[state.host]]
         x = block.state_x[column]
         y1, y2 = self.times.y(state.start_ns), self.times.y(end_of(state.end_ns, self.diagram))
         label = state.label
-        if self.m.narrow and len(label) * self.m.char > y2 - y1:
-            label = ""
+        if tag := self.diagram.tag(state.flow):
+            label = f"{tag} {label}"
         text_x = x - 4 if block.state_anchor == "end" else x + 10
         return StateShape(state, x, y1, y2, text_x, block.state_anchor, self.m.narrow, label)

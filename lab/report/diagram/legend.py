@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lab.report.diagram import svg
 from lab.report.diagram.model import Diagram
 
 _LINE = '<line x1="2" y1="7" x2="34" y2="7" class="ln"/><path class="hd" d="M42 7l-9 -3.6v7.2Z"/>'
@@ -30,6 +31,13 @@ def samples(diagram: Diagram) -> Iterator[tuple[str, str]]:
             '<g class="p lost"><line x1="2" y1="7" x2="32" y2="7" class="ln"/>'
             '<path class="x" d="M28 2l10 10m0 -10l-10 10"/></g>',
             "lost at the wire",
+        )
+    if any(p.discarded for p in diagram.packets):
+        yield (
+            '<g class="p thrown"><line x1="2" y1="7" x2="32" y2="7" class="ln"/>'
+            '<path class="x" d="M27 2l10 10m0 -10l-10 10"/></g>'
+            '<line x1="40" y1="0" x2="40" y2="14" class="edge"/>',
+            "arrived, and thrown away by the host",
         )
     if "in flight" in fates:
         yield (
@@ -67,6 +75,14 @@ def samples(diagram: Diagram) -> Iterator[tuple[str, str]]:
             '<g class="c-failed"><rect class="call" x="16" y="1" width="9" height="12" rx="2.5"/></g>',
             "a call that FAILED",
         )
+    if diagram.moments:
+        yield (
+            '<g class="m"><path class="mark" d="M22 1.5l5.5 5.5l-5.5 5.5l-5.5 -5.5Z"/></g>',
+            "a service, a line of its log, a signal",
+        )
+    for flow in diagram.flows:
+        if flow.tag:
+            yield f'<g class="p">{svg.tag(22, 7, flow.tag)}</g>', f"{flow.name} ({flow.protocol})"
     for cls, text in (("band-line", "the wire was changed"),):
         if diagram.bands:
             yield f'<line class="{cls}" x1="2" y1="7" x2="42" y2="7"/>', text

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from lab.quantities import duration, moment
-from lab.report.diagram.events import Became, Done, Entered, Many, Received, Returned, Sent, Silence, events
-from lab.report.diagram.model import Diagram, Packet
+from lab.report.diagram.events import (
+    Became,
+    Done,
+    Entered,
+    Happened,
+    Left,
+    Many,
+    Received,
+    Returned,
+    Sent,
+    Silence,
+    events,
+)
+from lab.report.diagram.model import Diagram, Packet, State
 from lab.report.text import clean
 
 #: What would end a line or begin something in Mermaid: written as its entity.
@@ -29,20 +42,21 @@ def _lines(diagram: Diagram) -> Iterator[str]:
     over = first if first == last else f"{first},{last}"
     story = list(events(diagram))
     short: set[str] = set()
-    for event, following in zip(story, [*story[1:], None], strict=True):
+    for event, following in pairwise([*story, None]):
+        assert event is not None
         at = moment(event.t_ns)
         match event:
             case Sent(_, packet):
-                yield from _message(packet, ids, at)
+                yield from _message(packet, ids, at, diagram.tag(packet.flow))
             case Received(_, packet, copy):
                 if packet.sent_ns is None:
-                    yield from _message(packet, ids, at)
+                    yield from _message(packet, ids, at, diagram.tag(packet.flow))
                 elif copy and packet.target in ids:
                     yield f"Note over {ids[packet.target]}: {at} a copy of {_text(packet.label)} arrives"
             case Many(_, bundle):
                 source, target = ids.get(bundle.source), ids.get(bundle.target)
                 if source and target:
-                    detail = f"{bundle.label}, {bundle.detail}".strip(", ")
+                    detail = f"{diagram.tag(bundle.flow)} {bundle.label}, {bundle.detail}".strip(", ")
                     yield f"{source}->>{target}: {at} {_text(detail)}"
             case Entered(_, call) if isinstance(following, Returned) and following.call is call:
                 short.add(call.key)
@@ -54,17 +68,30 @@ def _lines(diagram: Diagram) -> Iterator[str]:
                 yield f"Note over {ids[call.host]}: {at} {_text(f'{name} {call.outcome}')}{failed}"
             case Became(_, state):
                 if state.host in ids:
-                    yield f"Note over {ids[state.host]}: {at} {_text(state.label)}"
+                    yield f"Note over {ids[state.host]}: {at} {_state(diagram, state)}"
+            case Left(_, state):
+                if state.host in ids:
+                    yield f"Note over {ids[state.host]}: {at} {_state(diagram, state)} ends"
+            case Happened(_, moment_):
+                if moment_.host in ids:
+                    yield f"Note over {ids[moment_.host]}: {at} {_text(moment_.text)}"
             case Done(_, band):
                 yield f"Note over {over}: {at} {_text(band.text)}"
-            case Silence(_, ns):
-                yield f"Note over {over}: … {duration(ns)} in which nothing happens …"
+            case Silence(_, _, told):
+                yield f"Note over {over}: … {_text(told)} …"
+    for flow in diagram.flows:
+        if flow.tag:
+            yield f"Note over {over}: {flow.tag} is {_text(flow.name)} ({_text(flow.protocol)})"
     for sentence in diagram.omitted:
         yield f"Note over {over}: {_text(sentence)}"
 
 
-def _message(packet: Packet, ids: dict[str, str], at: str) -> Iterator[str]:
-    text = " ".join(part for part in (packet.label, packet.payload, packet.note) if part)
+def _state(diagram: Diagram, state: State) -> str:
+    return _text(f"{diagram.tag(state.flow)} {state.label}".strip())
+
+
+def _message(packet: Packet, ids: dict[str, str], at: str, tag: str) -> Iterator[str]:
+    text = " ".join(part for part in (tag, packet.label, packet.payload, packet.note) if part)
     source, target = ids.get(packet.source), ids.get(packet.target)
     if source is None or target is None:
         here = source or target
@@ -79,7 +106,8 @@ def _message(packet: Packet, ids: dict[str, str], at: str) -> Iterator[str]:
     took = ""
     if packet.sent_ns is not None and packet.received_ns is not None:
         took = f" (+{duration(packet.received_ns - packet.sent_ns)})"
-    yield f"{source}{arrow}{target}: {at} {_text(text)}{took}"
+    why = f" ({packet.outcome})" if packet.discarded else ""
+    yield f"{source}{arrow}{target}: {at} {_text(text + why)}{took}"
 
 
 def _text(text: str) -> str:

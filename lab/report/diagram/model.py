@@ -28,6 +28,7 @@ class Flow:
     name: str  #: client:40000 → server:8001
     protocol: str
     packets: int
+    tag: str = ""  #: a letter by which its packets are known, where several flows are drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class State:
     start_ns: int
     end_ns: int | None
     listener: bool = False
+    flow: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +74,10 @@ class Packet:
     label: str  #: "PSH,ACK seq=1 ack=1 len=11"
     fate: Fate = "received"
     flow: int | None = None
-    cause: str = ""  #: of a loss: "dropped by rule drop-1 (steps[3])"
-    note: str = ""  #: "retransmission", "out of order", "duplicate ack" …
+    cause: str = ""  #: of a loss, at the wire or at the host: "dropped by rule drop-1 (steps[3])"
+    discarded: bool = False  #: it arrived, and the receiving host's kernel threw it away
+    note: str = ""  #: "retransmission", "out of order", "duplicate ack: asks for seq=1 again" …
+    brief: tuple[str, ...] = ()  #: the note in ever fewer words, for where there is little room
     retransmits: int | None = None  #: key of the packet whose bytes it sends again
     copies_ns: tuple[int, ...] = ()  #: arrivals of duplicates that the network made
     payload: str = ""  #: short preview of printable data
@@ -88,6 +92,8 @@ class Packet:
     @property
     def outcome(self) -> str:
         """What became of it where it did not simply arrive: `lost: loss 5% on client.up`; "" else."""
+        if self.discarded:
+            return f"corrupted, {self.cause}" if self.fate == "corrupted" else f"arrived, but {self.cause}"
         if self.fate == "received" or (self.fate == "unknown" and WIRE in (self.source, self.target)):
             return ""
         if self.fate == "unknown":
@@ -116,6 +122,7 @@ class Bundle:
     first_received_ns: int | None
     last_received_ns: int | None
     lost: int = 0
+    discarded: int = 0  #: arrived, and were thrown away by the host's kernel
     retransmitted: int = 0
     seq: tuple[int, int] | None = None  #: relative: first byte, and the one after the last
 
@@ -131,6 +138,8 @@ class Bundle:
             parts.append(f"seq {self.seq[0]:,}–{self.seq[1]:,}")
         if self.lost:
             parts.append(f"{self.lost:,} lost")
+        if self.discarded:
+            parts.append(f"{self.discarded:,} thrown away on arrival")
         if self.retransmitted:
             parts.append(f"{self.retransmitted:,} sent again")
         return ", ".join(parts)
@@ -149,6 +158,18 @@ class Band:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """What happened at a host at one time: a service that got ready, a line of its log, a signal."""
+
+    host: str
+    t_ns: int
+    text: str  #: "db: ready", "db: “listening on port 5432”"
+    kind: Literal["service", "log", "signal"]
+    is_error: bool = False
+    step: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Diagram:
     title: str
     hosts: tuple[Host, ...]  #: from left to right
@@ -158,6 +179,11 @@ class Diagram:
     packets: tuple[Packet, ...] = ()  #: in order of time
     bundles: tuple[Bundle, ...] = ()
     bands: tuple[Band, ...] = ()
+    moments: tuple[Moment, ...] = ()  #: in order of time
     end_ns: int = 0
     total_packets: int = 0  #: of the evidence, drawn or not
     omitted: tuple[str, ...] = ()  #: sentences: what is not drawn, and where to find it
+
+    def tag(self, flow: int | None) -> str:
+        """The letter of a flow; "" where there is only one."""
+        return next((f.tag for f in self.flows if f.number == flow), "") if flow is not None else ""

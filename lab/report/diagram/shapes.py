@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from lab.report.diagram.model import Band, Bundle, Call, Diagram, Host, Packet, State
+from lab.report.diagram.model import Band, Bundle, Call, Diagram, Host, Moment, Packet, State
 
 Anchor = Literal["start", "middle", "end"]
 
@@ -22,11 +22,13 @@ class Metrics:
     state_column: float = 92.0
     gutter: float = 22.0
     char: float = 6.1
+    said_char: float = 5.6  #: of the words beside a narrow drawing's edges
     line: float = 15.0
     top: float = 22.0
     bottom: float = 34.0
-    state_columns: int = 2  #: sockets of one host side by side; the others are in the table of states
-    narrow: bool = False  #: words of calls and states run along their bars, where those are long enough
+    state_columns: int = 2  #: connections of one host side by side; the others are in the table of states
+    listen_columns: int = 2  #: listeners of one host side by side, beside the connections
+    narrow: bool = False  #: words of states run along their bars, those of calls stand in the gap
 
 
 NARROW = Metrics(
@@ -35,7 +37,7 @@ NARROW = Metrics(
     gap_many=200.0,
     call_column=18.0,
     call_column_many=18.0,
-    state_column=18.0,
+    state_column=16.0,
     gutter=13.0,
     state_columns=1,
     narrow=True,
@@ -64,6 +66,17 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Words:
+    """Lines of text."""
+
+    lines: tuple[str, ...]
+    x: float
+    y: float  #: baseline of the first
+    anchor: Anchor
+    angle: float  #: degrees by which they are turned about (x, y)
+
+
+@dataclass(frozen=True, slots=True)
 class Arrow:
     packet: Packet
     x1: float
@@ -71,11 +84,12 @@ class Arrow:
     x2: float
     y2: float
     label: str
-    under: str  #: a second line below the arrow: why it was lost
+    under: Words  #: below the arrow: why it was lost, or at its end: why the host threw it away
     label_x: float
     label_y: float
     anchor: Anchor
     angle: float  #: degrees by which the label is turned about its anchor
+    tag: str = ""  #: of its flow
     copies: tuple[tuple[float, float, float, float], ...] = ()
 
 
@@ -99,6 +113,7 @@ class BundleShape:
     label_y: float
     anchor: Anchor
     angle: float
+    tag: str = ""  #: of its flow
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +125,27 @@ class CallShape:
     text_x: float
     anchor: Anchor
     lines: tuple[tuple[float, str, bool], ...]  #: baseline, text, is the outcome
-    along: str = ""  #: words that run up along the bar instead
+
+
+@dataclass(frozen=True, slots=True)
+class MomentShape:
+    moment: Moment
+    x: float  #: left side of the column of calls that it stands in
+    y: float
+    text_x: float
+    anchor: Anchor
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What a call or a moment says in a narrow drawing: beside the host's edge, in the gap."""
+
+    x: float
+    y: float  #: baseline of the first line
+    lines: tuple[str, ...]
+    anchor: Anchor
+    cls: str  #: c-ok, c-error or c-failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +170,8 @@ class BandShape:
 @dataclass(frozen=True, slots=True)
 class FoldShape:
     y: float
-    text: str
+    text: str  #: how long
+    words: str  #: what it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,3 +196,6 @@ class Layout:
     bands: tuple[BandShape, ...]
     folds: tuple[FoldShape, ...]
     ticks: tuple[Tick, ...]
+    moments: tuple[MomentShape, ...] = ()
+    spoken: tuple[Spoken, ...] = ()
+    hidden_sockets: int = 0  #: whose states have no column

@@ -7,16 +7,19 @@ diagram says what it does not show.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import permutations
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count, permutations, product
+from string import ascii_uppercase
 
 from lab.evidence.model import CallRecord, Records, StateSample, WireEvent
 from lab.evidence.store import Evidence
+from lab.evidence.trace import Flow as TraceFlow
 from lab.quantities import plural
 from lab.report.diagram import words
 from lab.report.diagram.bundling import Budget, gather
 from lab.report.diagram.lanes import spread
 from lab.report.diagram.model import WIRE, Band, Bundle, Call, Diagram, Flow, Host, Packet, State
+from lab.report.diagram.moments import moments_of
 from lab.verdict import Finding, Verdict
 
 _CALLS_SIDE_BY_SIDE = 4
@@ -40,12 +43,15 @@ def diagram_of(
     failed = {f.source for f in findings if f.verdict in (Verdict.FAIL, Verdict.ERROR)}
     gathered = gather(evidence.trace, zero, decisive, budget or Budget())
     calls, hidden_calls = _calls(records, zero, failed)
+    states = _states(records, zero, _connections(evidence.trace.flows))
+    moments, hidden_moments = moments_of(records, zero, findings)
     end = max(
         [evidence.trace.end_ns - zero, gathered.end_ns]
         + [c.end_wall_ns - zero for c in records.calls]
         + [s.end_wall_ns - zero for s in records.steps]
+        + [m.t_ns for m in moments]
+        + [t for state in states for t in (state.start_ns, state.end_ns) if t is not None]
     )
-    states = _states(records, zero)
     omitted = list(gathered.omitted)
     if hidden_calls:
         omitted.append(f"{plural(hidden_calls, 'call')} not drawn: see the table of calls")
@@ -53,11 +59,14 @@ def diagram_of(
         omitted.append(f"{plural(len(states) - _STATES, 'state')} not drawn: see the table of states")
     shapes: list[Packet | Bundle] = [*gathered.packets, *gathered.bundles]
     drawn_flows = sorted({shape.flow for shape in shapes if shape.flow is not None})[:_FLOWS]
+    tags = dict(zip(drawn_flows, _letters(), strict=False)) if len(drawn_flows) > 1 else {}
+    if hidden_moments:
+        omitted.append(f"{plural(hidden_moments, 'line')} of services not drawn: see their logs")
     return Diagram(
         title=title,
         hosts=_hosts(records, gathered.between),
         flows=tuple(
-            Flow(f.number, f.name, f.protocol, gathered.flow_packets.get(f.number, 0))
+            Flow(f.number, f.name, f.protocol, gathered.flow_packets.get(f.number, 0), tags.get(f.number, ""))
             for f in evidence.trace.flows
             if f.number in drawn_flows
         ),
@@ -65,7 +74,8 @@ def diagram_of(
         states=tuple(states[:_STATES]),
         packets=gathered.packets,
         bundles=gathered.bundles,
-        bands=tuple(_bands(records.wire_events, zero)),
+        bands=tuple(_bands(records.wire_events, zero, end)),
+        moments=moments,
         end_ns=end,
         total_packets=gathered.total,
         omitted=tuple(omitted),
@@ -85,6 +95,7 @@ def _hosts(records: Records, between: dict[tuple[str, str], int]) -> tuple[Host,
     """Ordered so that the fewest arrows pass behind a third host; else as the topology has them."""
     # A case that broke early may have calls of hosts whose facts were never read.
     seen = [call.host for call in records.calls] + [run.host for run in records.runs]
+    seen += [service.host for service in records.services]
     names = list(dict.fromkeys([*records.hosts, *seen, *(state.host for state in records.states)]))
     best = names
     if 2 < len(names) <= 7:
@@ -152,7 +163,37 @@ def _call(i: int, call: CallRecord, zero: int, failed: set[str], names: Mapping[
     )
 
 
-def _states(records: Records, zero: int) -> list[State]:
+def _letters() -> Iterator[str]:
+    """A, B … Z, AA, AB …: the tags of flows."""
+    for size in count(1):
+        yield from map("".join, product(ascii_uppercase, repeat=size))
+
+
+_Ends = tuple[str, int, str, int]  #: address and port of one end, and of the other
+
+
+def _connections(flows: Iterable[TraceFlow]) -> dict[_Ends, list[TraceFlow]]:
+    """The TCP connections by their four numbers, from either side, in order of time."""
+    found: dict[_Ends, list[TraceFlow]] = {}
+    for flow in flows:
+        if flow.protocol == "tcp":
+            one, two = flow.client, flow.server
+            found.setdefault((one.address, one.port, two.address, two.port), []).append(flow)
+            found.setdefault((two.address, two.port, one.address, one.port), []).append(flow)
+    return found
+
+
+def _flow_of(sample: StateSample, connections: Mapping[_Ends, list[TraceFlow]]) -> int | None:
+    """The latest connection of the socket's numbers that had begun when the state was seen."""
+    if sample.remote is None:
+        return None
+    ends = (sample.local.address, sample.local.port, sample.remote.address, sample.remote.port)
+    flows = connections.get(ends, ())
+    begun = [flow.number for flow in flows if flow.start_ns <= sample.wall_ns]
+    return begun[-1] if begun else flows[0].number if flows else None
+
+
+def _states(records: Records, zero: int, connections: Mapping[_Ends, list[TraceFlow]]) -> list[State]:
     """Each sample begins a span that its socket's next one ends; GONE and CLOSE only end."""
     open_: dict[tuple[str, str], StateSample] = {}
     spans: list[State] = []
@@ -167,6 +208,7 @@ def _states(records: Records, zero: int) -> list[State]:
                 start_ns=sample.wall_ns - zero,
                 end_ns=end_ns,
                 listener=sample.remote is None,
+                flow=_flow_of(sample, connections),
             )
         )
 
@@ -214,8 +256,9 @@ _BAND_KIND = {
 }
 
 
-def _bands(events: Iterable[WireEvent], zero: int) -> list[Band]:
-    """What was done in the steps; what a later event undoes is a band, the rest are moments."""
+def _bands(events: Iterable[WireEvent], zero: int, until_ns: int) -> list[Band]:
+    """What was done in the steps; what a later event undoes is a band, and so is what held until the end of
+    the diagram; the rest are moments."""
     later = [event for event in events if event.step is not None]
     ended: dict[int, int] = {}
     for i, event in enumerate(later):
@@ -231,7 +274,7 @@ def _bands(events: Iterable[WireEvent], zero: int) -> list[Band]:
     for i, event in enumerate(later):
         end = ended.get(i)
         if end is None and event.action in open_until_the_end:
-            end = 1 << 62
+            end = max(until_ns, event.wall_ns - zero)
         bands.append(
             Band(
                 kind=_BAND_KIND.get(event.action, "link"),  # type: ignore[arg-type]

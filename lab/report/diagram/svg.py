@@ -7,12 +7,15 @@ is: lost packets are broken and end in a cross, retransmissions are joined and n
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from html import escape
 from importlib.resources import files
 
 from lab.quantities import duration
 from lab.report.diagram.layout import Anchor, Arrow, Block, BundleShape, Layout, lay_out
 from lab.report.diagram.model import WIRE, Diagram, Packet
+from lab.report.diagram.shapes import MomentShape, Words
+from lab.report.diagram.silences import sentence
 from lab.report.text import cut
 
 _STATE_CLASS = {
@@ -132,7 +135,7 @@ def body(layout: Layout) -> Iterator[str]:
         yield (
             f"<g><title>{escape(state.state.label)}: {escape(state.state.socket)}, {span}</title>"
             + _rect(state.x, state.y1, 6, max(2.5, state.y2 - state.y1), cls, 1.5)
-            + (_along(state.x - 3, state.y1, state.label) if state.along else "")
+            + (_along(state.x - 3.5, state.y1, state.label) if state.along else "")
             + (
                 ""
                 if state.along
@@ -148,11 +151,27 @@ def body(layout: Layout) -> Iterator[str]:
         yield _rect(call.x, call.y1, 9, call.y2 - call.y1, "call", 2.5)
         for y, text, outcome in call.lines:
             yield _text(call.text_x, y, text, "outcome halo" if outcome else "halo", call.anchor)
-        if call.along:
-            yield _along(call.x - 3, call.y1, call.along)
+        yield "</g>"
+    for moment in layout.moments:
+        yield from _moment(moment)
+    for said in layout.spoken:
+        yield f'<g class="{said.cls}">'
+        for n, text in enumerate(said.lines):
+            yield _text(said.x, said.y + 13 * n, text, "said halo", said.anchor)
         yield "</g>"
     yield from _bands(layout)
     yield from _folds(layout)
+
+
+def _moment(shape: MomentShape) -> Iterator[str]:
+    """A diamond on the host's calls, and what happened."""
+    x, y = shape.x + 4.5, shape.y
+    cls = "m m-error" if shape.moment.is_error else "m"
+    yield f'<g class="{cls}"><title>{escape(shape.moment.text)}</title>'
+    yield f'<path class="mark" d="M{x:.1f} {y - 5.5:.1f}l5.5 5.5l-5.5 5.5l-5.5 -5.5Z"/>'
+    for n, text in enumerate(shape.lines):
+        yield _text(shape.text_x, y + 4 + 13 * n, text, "halo", shape.anchor)
+    yield "</g>"
 
 
 def _along(x: float, top: float, text: str) -> str:
@@ -170,6 +189,8 @@ def _classes(packet: Packet) -> str:
     names = ["p", f"k-{packet.kind}"]
     if packet.retransmits is not None:
         names.append("again")
+    if packet.discarded:
+        names.append("thrown")
     names += {"lost": ["lost"], "corrupted": ["corrupted"], "in flight": ["flight"]}.get(packet.fate, [])
     return " ".join(names)
 
@@ -222,6 +243,8 @@ def _arrow(arrow: Arrow, *, ids: bool) -> Iterator[str]:
     yield _line(arrow.x1, arrow.y1, arrow.x2, arrow.y2, "ln")
     if p.fate == "lost":
         yield _cross(arrow.x2, arrow.y2)
+    elif p.discarded:  # it came as far as the host's edge
+        yield _cross(arrow.x2 + (-6 if arrow.x2 > arrow.x1 else 6), arrow.y2)
     elif p.fate == "corrupted":
         yield _cross((arrow.x1 + arrow.x2) / 2, (arrow.y1 + arrow.y2) / 2)
         yield _head(arrow.x2, arrow.y2, arrow.x1, arrow.y1)
@@ -230,22 +253,50 @@ def _arrow(arrow: Arrow, *, ids: bool) -> Iterator[str]:
     for x1, y1, x2, y2 in arrow.copies:
         yield _line(x1, y1, x2, y2, "ln") + _head(x2, y2, x1, y1)
         yield _text((x1 + x2) / 2, (y1 + y2) / 2 - 3, "copy", "small halo", "middle")
+    if arrow.tag:
+        yield from _tags(arrow)
     yield _text(arrow.label_x, arrow.label_y, arrow.label, "halo", arrow.anchor, arrow.angle)
-    if arrow.under:
-        yield _text(arrow.label_x, arrow.label_y + 18, arrow.under, "under halo", arrow.anchor, arrow.angle)
+    yield from _words(arrow.under, "under halo")
     yield "</g>"
+
+
+def _words(words: Words, cls: str) -> Iterator[str]:
+    """Lines below each other, turned together."""
+    if words.angle and len(words.lines) > 1:
+        yield f'<g transform="rotate({words.angle:.2f} {words.x:.1f} {words.y:.1f})">'
+        yield from _words(replace(words, angle=0.0), cls)
+        yield "</g>"
+        return
+    for n, text in enumerate(words.lines):
+        yield _text(words.x, words.y + 13 * n, text, cls, words.anchor, words.angle)
+
+
+def _tags(arrow: Arrow) -> Iterator[str]:
+    """The letter of the flow, on the line where it begins and where it ends: near either host it is seen
+    whose packet this is."""
+    dx, dy = arrow.x2 - arrow.x1, arrow.y2 - arrow.y1
+    length = (dx * dx + dy * dy) ** 0.5 or 1.0
+    for x, y, far in ((arrow.x1, arrow.y1, 15.0), (arrow.x2, arrow.y2, -22.0)):
+        yield tag(x + dx / length * far, y + dy / length * far, arrow.tag)
+
+
+def tag(x: float, y: float, letters: str) -> str:
+    """A flow's letters in a pill about (x, y)."""
+    width = 5.0 + 7.0 * len(letters)
+    return _rect(x - width / 2, y - 6, width, 12, "tag", 6) + _text(x, y + 3.4, letters, "tag-text", "middle")
 
 
 def _bundle(shape: BundleShape, *, ids: bool) -> Iterator[str]:
     bundle = shape.bundle
     text = f"{bundle.label} {bundle.source} to {bundle.target}, {bundle.detail}"
     again = " again" if bundle.retransmitted else ""
+    label = f"{shape.tag} {bundle.label}" if shape.tag else bundle.label
     yield _open(f"p k-{bundle.kind}{again}", f"b{bundle.key}", bundle.flow, text, ids)
     yield f'<polygon class="bundle" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in shape.points)}"/>'
     (x1, y1), (x2, y2), (x3, y3), (x4, y4) = shape.points
     yield _line(x1, y1, x2, y2, "ln") + _line(x4, y4, x3, y3, "ln")
     yield _head(x2, y2, x1, y1) + _head(x3, y3, x4, y4)
-    yield _text(shape.label_x, shape.label_y, bundle.label, "halo", shape.anchor, shape.angle)
+    yield _text(shape.label_x, shape.label_y, label, "halo", shape.anchor, shape.angle)
     if bundle.detail:
         yield _text(shape.label_x, shape.label_y + 13, bundle.detail, "under halo", shape.anchor, shape.angle)
     yield "</g>"
@@ -276,8 +327,10 @@ def _folds(layout: Layout) -> Iterator[str]:
         yield _rect(left, fold.y - 11, right - left, 22, "fold")
         for y in (fold.y - 11, fold.y + 11):
             yield f'<path class="fold-line" d="M{left:.1f} {y:.1f}{zigzag}"/>'
-        words = "nothing happens" if layout.metrics.narrow else f"{fold.text} in which nothing happens"
-        yield _text(middle, fold.y + 4, words, "fold-text halo", "middle")
+        # The time stands at the left, too: where there is little room it is said there alone.
+        words = fold.words if layout.metrics.narrow else sentence(fold.text, fold.words)
+        room = int((layout.metrics.gap_many if len(layout.blocks) > 2 else layout.metrics.gap) / 6)
+        yield _text(middle, fold.y + 4, cut(words, room), "fold-text halo", "middle")
         yield _text(layout.metrics.axis - 12, fold.y + 4, f"+{fold.text}", "tick", "end")
 
 
@@ -311,7 +364,9 @@ def render(diagram: Diagram) -> str:
 def summary(diagram: Diagram) -> str:
     hosts = ", ".join(host.name for host in diagram.hosts)
     lost = sum(1 for p in diagram.packets if p.fate == "lost") + sum(b.lost for b in diagram.bundles)
+    thrown = sum(1 for p in diagram.packets if p.discarded) + sum(b.discarded for b in diagram.bundles)
+    away = f", {thrown:,} thrown away on arrival" if thrown else ""
     return (
-        f"Sequence diagram of {diagram.title}: {hosts}; {diagram.total_packets:,} packets, {lost:,} lost, "
-        f"{len(diagram.calls):,} calls, {duration(diagram.end_ns)}"
+        f"Sequence diagram of {diagram.title}: {hosts}; {diagram.total_packets:,} packets, "
+        f"{lost:,} lost{away}, {len(diagram.calls):,} calls, {duration(diagram.end_ns)}"
     )

@@ -15,6 +15,8 @@ from lab.report.diagram.events import (
     Done,
     Entered,
     Event,
+    Happened,
+    Left,
     Many,
     Received,
     Returned,
@@ -22,40 +24,14 @@ from lab.report.diagram.events import (
     Silence,
     events,
 )
-from lab.report.diagram.model import Bundle, Diagram, Packet
-from lab.report.text import Paint, cells, clean, cut
+from lab.report.diagram.grid import Grid, Row
+from lab.report.diagram.labels import fitting
+from lab.report.diagram.model import Bundle, Diagram, Moment, Packet
+from lab.report.text import Paint, cells, clean, cut, folded
 
 _TIME = 11  #: cells of the time and the space behind it
 
 _COLOURS = {"syn": "blue", "fin": "magenta", "rst": "red", "ack": "dim", "udp": "green", "icmp": "yellow"}
-
-_ASCII = str.maketrans(
-    {
-        **dict.fromkeys("─╌═", "-"),
-        **dict.fromkeys("│├┤╎", "|"),
-        **dict.fromkeys("╮╭", "."),
-        **dict.fromkeys("╰╯", "'"),
-        **dict.fromkeys("“”", '"'),
-        **dict.fromkeys("▶▷→", ">"),
-        **dict.fromkeys("◀◁←", "<"),
-        "┃": "#",
-        "┼": "+",
-        "╳": "X",
-        "×": "x",
-        "µ": "u",
-        "·": "-",
-        "–": "-",
-        "−": "-",
-        "⋮": ":",
-        "…": "~",
-        "●": "o",
-        "↻": "@",
-        "±": "~",
-        "⏎": "~",
-        "␍": "~",
-        "␉": "~",
-    }
-)
 
 
 def render(diagram: Diagram, *, width: int = 80, colour: bool = False, ascii: bool = False) -> str:
@@ -63,24 +39,16 @@ def render(diagram: Diagram, *, width: int = 80, colour: bool = False, ascii: bo
     if not diagram.hosts:
         return "no hosts, nothing to draw\n"
     width = max(width, _TIME + 24 * max(1, len(diagram.hosts) - 1) + 6)
-    return _Picture(diagram, width, Paint(colour), ascii).draw()
+    return _Picture(width, Paint(colour), ascii, diagram).draw()
+
+
+def _spaced(tag: str, text: str) -> str:
+    return f"{tag} {text}" if tag else text
 
 
 @dataclass(slots=True)
-class _Row:
-    cells: list[str]
-    styles: list[tuple[str, ...]]
-    text_host: str | None = None  #: the host beside whose line words stand
-    text_end: int = 0
-
-
-@dataclass(slots=True)
-class _Picture:
+class _Picture(Grid):
     diagram: Diagram
-    width: int
-    paint: Paint
-    ascii: bool
-    rows: list[_Row] = field(default_factory=list)
     lines: dict[str, int] = field(default_factory=dict)  #: host → column of its line
     busy: dict[str, int] = field(default_factory=dict)  #: host → calls in progress
     flying: dict[int, int] = field(default_factory=dict)  #: packet → its column
@@ -97,7 +65,7 @@ class _Picture:
         story = list(events(self.diagram))
         for n, event in enumerate(story):
             self._event(event, story[n + 1] if n + 1 < len(story) else None)
-        body = [self._finish(row) for row in self.rows]
+        body = [self.finish(row) for row in self.rows]
         out = [*self._head(), *body, *self._foot()]
         return "\n".join(line.rstrip() for line in out) + "\n"
 
@@ -112,38 +80,39 @@ class _Picture:
                     start = max(_TIME, start) if line is names else _TIME
                 start = min(max(0, start), self.width - len(text))
                 line[start : start + len(text)] = list(text)
-        head = [self._plain("".join(names)), self._plain("".join(links))]
+        head = [self.plain("".join(names)), self.plain("".join(links))]
         return [self.paint(head[0], "bold"), self.paint(head[1], "dim")]
 
     def _foot(self) -> list[str]:
-        legend = "heavy line: in a call"
         marks = {
             "╳ lost at the wire": any(p.stops_at_wire for p in self.diagram.packets),
+            "╳ at a host: arrived, and thrown away": any(p.discarded for p in self.diagram.packets),
             "↻ sent again": any(p.retransmits is not None for p in self.diagram.packets),
             "═ many packets": bool(self.diagram.bundles),
         }
-        words = [legend, *(text for text, used in marks.items() if used)]
+        words = ["heavy line: in a call", *(text for text, used in marks.items() if used)]
         indent = " " * _TIME
 
         def wrapped(text: str) -> list[str]:
             lines = textwrap.wrap(text, self.width, initial_indent=indent, subsequent_indent=indent)
-            return [self._plain(line) for line in lines]
+            return [self.plain(line) for line in lines]
 
-        foot = ["", *(self.paint(line, "dim") for line in wrapped("   ".join(words)))]
+        # A sample stays beside its words.
+        legend = "   ".join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in words)
+        lines = (line.replace("\N{NO-BREAK SPACE}", " ") for line in wrapped(legend))
+        foot = ["", *(self.paint(line, "dim") for line in lines)]
+        for flow in self.diagram.flows:
+            if flow.tag:
+                foot += wrapped(f"{flow.tag}: {flow.name} ({flow.protocol})")
         return foot + [line for sentence in self.diagram.omitted for line in wrapped(sentence)]
-
-    def _plain(self, text: str) -> str:
-        if not self.ascii:
-            return text
-        return text.translate(_ASCII).encode("ascii", "replace").decode()
 
     # Rows and cells
 
-    def _row(self, t_ns: int | None) -> _Row:
-        row = _Row([" "] * self.width, [()] * self.width)
+    def _row(self, t_ns: int | None) -> Row:
+        row = Row([" "] * self.width, [()] * self.width)
         time = "" if t_ns is None else moment(t_ns)
         if time and time != self.last_time:
-            self._put(row, 0, time.rjust(_TIME - 1), ("dim",))
+            self.put(row, 0, time.rjust(_TIME - 1), ("dim",))
             self.last_time = time
         for host, column in self.lines.items():
             row.cells[column] = "┃" if self.busy[host] else "│"
@@ -152,35 +121,6 @@ class _Picture:
                 row.cells[column] = "│"
         self.rows.append(row)
         return row
-
-    def _put(self, row: _Row, at: int, text: str, styles: tuple[str, ...] = ()) -> None:
-        for character in text:
-            size = cells(character)
-            if at < 0 or size == 0 or at + size > self.width:
-                at += size
-                continue
-            row.cells[at] = character
-            row.styles[at] = styles
-            if size == 2:
-                row.cells[at + 1] = ""
-            at += size
-
-    def _dash(self, row: _Row, start: int, stop: int, stroke: str, styles: tuple[str, ...]) -> None:
-        """Strokes over the cells of [start, stop); lines that are crossed stay to be seen."""
-        for at in range(start, stop):
-            row.cells[at] = "┼" if row.cells[at] in "│┃" else stroke
-            row.styles[at] = styles
-
-    def _finish(self, row: _Row) -> str:
-        text: list[str] = []
-        run, style = "", row.styles[0]
-        for character, styles in zip(row.cells, row.styles, strict=True):
-            if styles != style:
-                text.append(self.paint(self._plain(run), *style))
-                run, style = "", styles
-            run += character
-        text.append(self.paint(self._plain(run), *style))
-        return "".join(text)
 
     # Happenings
 
@@ -208,15 +148,19 @@ class _Picture:
                     name = call.title.split("(")[0]
                     self._say(t, call.host, f"◀ {name} {call.outcome}{verdict}", style)
             case Became(t, state):
-                self._state(t, state.host, f"[{state.label}]")
+                self._state(t, state.host, f"[{_spaced(self.diagram.tag(state.flow), state.label)}]")
+            case Left(t, state):
+                self._state(t, state.host, f"[{_spaced(self.diagram.tag(state.flow), state.label)} ends]")
+            case Happened(t, moment):
+                self._moment(t, moment)
             case Done(t, band):
                 self._across(t, f" {band.text} ", "╌", ("yellow", "bold"))
-            case Silence(_, ns):
+            case Silence(_, _, told):
                 row = self._row(None)
                 for column in self.lines.values():
                     row.cells[column] = "⋮"
-                text = f" {duration(ns)} in which nothing happens "
-                self._put(row, (_TIME + self.width - len(text)) // 2, text, ("dim",))
+                text = f" {told} "
+                self.put(row, (_TIME + self.width - len(text)) // 2, text, ("dim",))
 
     def _side(self, host: str) -> int:
         """+1: words stand right of the host's line; -1: left of it."""
@@ -235,9 +179,16 @@ class _Picture:
         text = cut(clean(text), self._room(host))
         column = self.lines[host]
         start = column + 2 if self._side(host) > 0 else column - 1 - cells(text)
-        self._put(row, start, text, styles)
+        self.put(row, start, text, styles)
         row.text_host = host
         row.text_end = start + cells(text) if self._side(host) > 0 else start
+
+    def _moment(self, t: int, moment: Moment) -> None:
+        if moment.host not in self.lines:
+            return
+        styles = ("red", "bold") if moment.is_error else ("bold",)
+        for line in folded(f"◆ {clean(moment.text)}", self._room(moment.host)):
+            self._say(t, moment.host, line, styles)
 
     def _state(self, t: int, host: str, text: str) -> None:
         if host not in self.lines:
@@ -247,19 +198,19 @@ class _Picture:
             used = abs(last.text_end - self.lines[host])
             if used + cells(text) + 2 <= self._room(host):
                 at = last.text_end + 1 if self._side(host) > 0 else last.text_end - 1 - cells(text)
-                self._put(last, at, text, ("cyan",))
+                self.put(last, at, text, ("cyan",))
                 last.text_end = at + cells(text) if self._side(host) > 0 else at
                 return
         self._say(t, host, text, ("cyan",))
 
     def _across(self, t: int, text: str, stroke: str, styles: tuple[str, ...]) -> None:
         row = self._row(t)
-        self._dash(row, _TIME, self.width, stroke, styles)
+        self.dash(row, _TIME, self.width, stroke, styles)
         text = cut(clean(text), self.width - _TIME - 4)
-        self._put(row, (_TIME + self.width - cells(text)) // 2, text, styles)
+        self.put(row, (_TIME + self.width - cells(text)) // 2, text, styles)
 
     def _styles(self, packet: Packet) -> tuple[str, ...]:
-        if packet.fate in ("lost", "corrupted"):
+        if packet.fate in ("lost", "corrupted") or packet.discarded:
             return ("red",)
         if packet.retransmits is not None:
             return ("yellow",)
@@ -280,44 +231,52 @@ class _Picture:
             return (known, middle) if a is not None else (middle, known)
         return a, b
 
-    def _label(self, packet: Packet) -> str:
+    def _label(self, packet: Packet, room: int) -> str:
         again = ""
         if packet.retransmits is not None:
             at = self.sent_at.get(packet.retransmits)
             again = "↻" + (f" of {moment(at)}" if at is not None else "")
-        parts = (packet.label, packet.payload, again, "" if again else packet.note)
-        return clean(" ".join(part for part in parts if part))
+        tag = self.diagram.tag(packet.flow)
+        return _spaced(tag, fitting(packet, room - (len(tag) + 1 if tag else 0), again=again))
 
     def _sent(self, t: int, packet: Packet, following: Event | None) -> None:
         self.sent_at[packet.key] = t
         a, b = self._columns(packet.source, packet.target)
-        styles, label = self._styles(packet), self._label(packet)
+        styles = self._styles(packet)
         right = b > a
         if packet.fate in ("lost", "in flight"):
-            self._lost(t, packet, a, b, label, styles)
+            self._lost(t, packet, a, b, styles)
             return
+        whole = abs(b - a) - 8
         if packet.received_ns is None:
-            self._whole(t, a, b, label, styles)  # as far as is known
+            self._whole(t, a, b, self._label(packet, whole), styles)  # as far as is known
             return
         at_once = isinstance(following, Received) and following.packet is packet
         if at_once and packet.received_ns is not None and packet.received_ns - t < 1_000_000:
-            self._whole(t, a, b, label, styles)
+            self._whole(t, a, b, self._label(packet, whole), styles)
+            self._thrown_away(packet, a, b, styles)
             self.flying[packet.key] = -1
             return
-        column = self._free(a, b, cells(label))
+        # Where others are on their way, a shorter label leaves room for all to come down side by side.
+        rooms = [abs(b - a) * 2 // 3, abs(b - a) // 2, abs(b - a) // 3]
+        for room in rooms if self.flying else [abs(b - a) - 9, *rooms]:
+            label = self._label(packet, room)
+            column = self._free(a, b, cells(label))
+            if column is not None:
+                break
         if column is None:
             self.flying[packet.key] = -2
             return
         row = self._row(t)
         if right:
-            self._dash(row, a + 1, column, "─", styles)
-            self._put(row, a + 3, cut(label, column - a - 4), styles)
-            self._put(row, column, "╮", styles)
+            self.dash(row, a + 1, column, "─", styles)
+            self.put(row, a + 3, cut(label, column - a - 4), styles)
+            self.put(row, column, "╮", styles)
         else:
             label = cut(label, a - column - 4)
-            self._dash(row, column + 1, a, "─", styles)
-            self._put(row, a - 2 - cells(label), label, styles)
-            self._put(row, column, "╭", styles)
+            self.dash(row, column + 1, a, "─", styles)
+            self.put(row, a - 2 - cells(label), label, styles)
+            self.put(row, column, "╭", styles)
         self.flying[packet.key] = column
 
     def _free(self, a: int, b: int, label: int) -> int | None:
@@ -338,33 +297,45 @@ class _Picture:
             return
         if copy or column is None or column == -2:
             late = "" if packet.sent_ns is None else f" +{duration(t - packet.sent_ns)}"
-            label = f"copy of {packet.label}" if copy else self._label(packet) + late
+            room = abs(b - a) - 8 - cells(late)
+            label = f"copy of {packet.label}" if copy else self._label(packet, room) + late
             if column is not None and copy:
                 self.flying[packet.key] = column
             self._whole(t, a, b, label, styles)
+            if not copy:
+                self._thrown_away(packet, a, b, styles)
             return
         row = self._row(t)
         if b > a:
-            self._put(row, column, "╰", styles)
-            self._dash(row, column + 1, b - 1, "─", styles)
-            self._put(row, b - 1, "▶", styles)
+            self.put(row, column, "╰", styles)
+            self.dash(row, column + 1, b - 1, "─", styles)
+            self.put(row, b - 1, "▶", styles)
         else:
-            self._put(row, column, "╯", styles)
-            self._dash(row, b + 2, column, "─", styles)
-            self._put(row, b + 1, "◀", styles)
+            self.put(row, column, "╯", styles)
+            self.dash(row, b + 2, column, "─", styles)
+            self.put(row, b + 1, "◀", styles)
+        self._thrown_away(packet, a, b, styles)
+
+    def _thrown_away(self, packet: Packet, a: int, b: int, styles: tuple[str, ...]) -> None:
+        """A cross instead of the head of the last row's arrow, and below it why the host did not take it."""
+        if not packet.discarded:
+            return
+        self.put(self.rows[-1], b - 1 if b > a else b + 1, "╳", styles)
+        for line in textwrap.wrap(clean(packet.cause), abs(b - a) - 4):
+            self.put(self._row(None), b - 2 - cells(line) if b > a else b + 3, line, styles)
 
     def _whole(self, t: int, a: int, b: int, label: str, styles: tuple[str, ...], stroke: str = "─") -> None:
         """An arrow in one row: no time to speak of, or too much is in flight to show how it leans."""
         row = self._row(t)
         low, high = min(a, b), max(a, b)
-        self._dash(row, low + 1, high, stroke, styles)
+        self.dash(row, low + 1, high, stroke, styles)
         label = cut(label, high - low - 8)
         start = a + 3 if b > a else a - 2 - cells(label)
-        self._put(row, start, label, styles)
+        self.put(row, start, label, styles)
         heads = ("▶", "◀") if stroke == "─" else ("▷", "◁")
-        self._put(row, b - 1 if b > a else b + 1, heads[0] if b > a else heads[1], styles)
+        self.put(row, b - 1 if b > a else b + 1, heads[0] if b > a else heads[1], styles)
 
-    def _lost(self, t: int, packet: Packet, a: int, b: int, label: str, styles: tuple[str, ...]) -> None:
+    def _lost(self, t: int, packet: Packet, a: int, b: int, styles: tuple[str, ...]) -> None:
         row = self._row(t)
         columns = sorted(self.lines.values())
         at = columns.index(a) if a in columns else 0
@@ -379,30 +350,31 @@ class _Picture:
         wire = (a + wall) // 2
         why = clean(packet.cause or packet.fate)
         mark = "╳" if packet.fate == "lost" else "╌"
+        label = self._label(packet, abs(wall - a) - 8)
         reach = max(abs(wire - a), min(cells(label) + 5, abs(wall - a) - 3))
         if right:
             end = a + reach
-            self._dash(row, a + 1, end, "╌", styles)
-            self._put(row, a + 3, cut(label, reach - 4), styles)
-            self._put(row, end, mark, styles)
+            self.dash(row, a + 1, end, "╌", styles)
+            self.put(row, a + 3, cut(label, reach - 4), styles)
+            self.put(row, end, mark, styles)
             space = wall - end - 3
         else:
             end = a - reach
-            self._dash(row, end + 1, a, "╌", styles)
+            self.dash(row, end + 1, a, "╌", styles)
             label = cut(label, reach - 4)
-            self._put(row, a - 2 - cells(label), label, styles)
-            self._put(row, end, mark, styles)
+            self.put(row, a - 2 - cells(label), label, styles)
+            self.put(row, end, mark, styles)
             space = end - wall - 3
         if cells(why) <= space:
-            self._put(row, end + 2 if right else end - 1 - cells(why), why, styles)
+            self.put(row, end + 2 if right else end - 1 - cells(why), why, styles)
             return
-        below = self._row(t)
-        why = cut(why, abs(wall - a) - 6)
-        self._put(below, a + 3 if right else a - 2 - cells(why), why, styles)
+        for line in textwrap.wrap(why, abs(wall - a) - 6):
+            self.put(self._row(t), a + 3 if right else a - 2 - cells(line), line, styles)
 
     def _many(self, t: int, bundle: Bundle) -> None:
         a, b = self._columns(bundle.source, bundle.target)
         over = duration(bundle.last_sent_ns - bundle.first_sent_ns)
         label = ", ".join(part for part in (bundle.label, bundle.detail, f"in {over}") if part)
-        style = ("red",) if bundle.lost else ()
+        label = _spaced(self.diagram.tag(bundle.flow), label)
+        style = ("red",) if bundle.lost or bundle.discarded else ()
         self._whole(t, a, b, label, style, "═")

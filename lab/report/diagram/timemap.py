@@ -40,7 +40,9 @@ class Fold:
         return self.end_ns - self.start_ns
 
 
-FOLD_ROOM = 46.0  #: between what stands above a fold and the moment below it
+_LINEAR = 96.0
+_ABOVE = 12.0  #: a label stands so far above its moment
+FOLD_ROOM = 50.0  #: between what stands above a fold and the moment below it
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +50,12 @@ class Scale:
     """How time becomes height."""
 
     px_per_ns: float
-    linear: float = 96.0  #: up to this height a gap is drawn to scale
-    fold_ns: int = 100_000_000  #: a gap of this length or more is folded
+    linear: float = _LINEAR  #: up to this height a gap is drawn to scale
+    fold_ns: int = 100_000_000  #: a gap of this length or more that is not drawn to scale is folded
     fold_height: float = 64.0
 
     def height(self, ns: int) -> float:
-        if ns >= self.fold_ns and ns * self.px_per_ns > self.fold_height:
+        if self.folds(ns):
             return self.fold_height
         height = ns * self.px_per_ns
         return height if height <= self.linear else self.linear + 8 * log2(height / self.linear)
@@ -63,10 +65,14 @@ class Scale:
 
 
 def scale_for(delays_ns: Iterable[int], *, rise: float = 44.0) -> Scale:
-    """A scale at which the median one-way delay is `rise` high, within reason."""
+    """A scale at which the median one-way delay is `rise` high, within reason.
+
+    Whatever is too long to be drawn to scale at that is folded: no jump looks shorter than it is unsaid.
+    """
     known = [delay for delay in delays_ns if delay > 0]
     typical = max(median(known), 100_000) if known else 1_000_000
-    return Scale(rise / typical, fold_ns=max(100_000_000, round(10 * typical)))
+    px_per_ns = rise / typical
+    return Scale(px_per_ns, fold_ns=max(100_000_000, round(_LINEAR / px_per_ns)))
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ class TimeMap:
     times: tuple[int, ...]
     heights: tuple[float, ...]
     folds: tuple[Fold, ...] = field(default=())
+    low: float = 0.0  #: down to here, what stands at the moments takes room
 
     def y(self, t_ns: int) -> float:
         """The height of any moment; those outside stand at the nearest end."""
@@ -92,7 +99,7 @@ class TimeMap:
 
     @property
     def bottom(self) -> float:
-        return self.heights[-1] if self.heights else 0.0
+        return max(self.heights[-1], self.low) if self.heights else 0.0
 
 
 def build(marks: Iterable[Mark], scale: Scale, *, top: float = 0.0) -> TimeMap:
@@ -124,8 +131,8 @@ def build(marks: Iterable[Mark], scale: Scale, *, top: float = 0.0) -> TimeMap:
         for mark in together:
             last[mark.lane] = max(last.get(mark.lane, y), y + mark.keeps)
         if folded:
-            folds.append(Fold(times[-1], t, (max(occupied, heights[-1]) + y) / 2))
+            folds.append(Fold(times[-1], t, (max(occupied, heights[-1]) + y - _ABOVE) / 2))
         occupied = max([occupied, y, *(y + mark.keeps for mark in together)])
         times.append(t)
         heights.append(y)
-    return TimeMap(tuple(times), tuple(heights), tuple(folds))
+    return TimeMap(tuple(times), tuple(heights), tuple(folds), occupied)

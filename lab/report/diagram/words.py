@@ -205,6 +205,8 @@ def packet_label(packet: Packet, relative: tuple[int, int] | None) -> str:
         return " ".join(parts)
     if packet.protocol == "udp":
         part = packet.fragment
+        if part is not None and part[0]:  # the ports are in the first one alone
+            return f"UDP fragment at {part[0]} len={packet.payload_len}"
         return f"UDP {packet.sport} → {packet.dport} len={packet.payload_len}" + (
             f" fragment at {part[0]}" if part else ""
         )

@@ -1,0 +1,15 @@
+"""Tests that share one lab: each has its own port, for what one leaves the next one finds."""
+
+from __future__ import annotations
+
+import lab
+
+
+def test_the_hosts_know_each_other(shared: lab.Lab) -> None:
+    assert shared["client"].run(["ping", "-c", "1", "server"], timeout="5s").exit == 0
+
+
+def test_what_listens_is_seen(shared: lab.Lab) -> None:
+    shared["server"].listen(8002)
+    assert shared["server"].testinfra.socket("tcp://0.0.0.0:8002").is_listening
+    assert not shared["client"].testinfra.socket("tcp://0.0.0.0:8002").is_listening

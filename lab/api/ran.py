@@ -1,0 +1,28 @@
+"""A program that ran on a host or in a service."""
+
+from __future__ import annotations
+
+from lab.evidence.model import CallRecord, RunRecord
+
+
+class Ran:
+    """A program that ran: `exit` (None where it was ended), `stdout` and `stderr` (text), `elapsed` (s)."""
+
+    def __init__(self, record: RunRecord) -> None:
+        self.record = record
+        self.exit = record.exit_code
+        self.stdout = record.stdout
+        self.stderr = record.stderr
+        self.error = record.error  #: why it could not be started, or "timeout"
+        self.elapsed = (record.end_mono_ns - record.start_mono_ns) / 1e9
+
+    def __repr__(self) -> str:
+        return f"<{self.record.command[0]}: {self.error or f'exit {self.exit}'}>"
+
+
+def ran_of(record: CallRecord | RunRecord) -> Ran:
+    """What became of a program. Raises `FileNotFoundError` where it could not be started."""
+    assert isinstance(record, RunRecord)
+    if record.exit_code is None and "could not be started" in (record.error or ""):
+        raise FileNotFoundError(record.error)
+    return Ran(record)

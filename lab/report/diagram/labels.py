@@ -1,0 +1,47 @@
+"""The words on an arrow: all there is to say where there is room, else fewer that still tell the reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from lab.report.diagram.model import Packet
+from lab.report.text import cells, clean, cut
+
+_ACK = re.compile(r" ack=\d+")
+_SEQ = re.compile(r" seq=\d+")
+_PORTS = re.compile(r" \d+ → \d+")
+
+
+def fitting(packet: Packet, room: int, *, again: str = "") -> str:
+    """The longest wording of at most `room` cells. `again` stands for the note of a retransmission."""
+    shortest = ""
+    for words in _wordings(packet, again):
+        shortest = clean(words)
+        if cells(shortest) <= room:
+            return shortest
+    return cut(shortest, room)
+
+
+def _wordings(packet: Packet, again: str) -> Iterator[str]:
+    """From the longest to the shortest: the payload goes first, then numbers, then words of the note."""
+    notes = [again, again.split(" ")[0]] if again else [packet.note, *packet.brief]
+    yield _join(packet.label, packet.payload, notes[0])
+    label = _fewer_numbers(packet)
+    for note in notes:
+        yield _join(packet.label, note)
+        yield _join(label, note)
+    flags = label.split(" ")[0] if " seq=" in label or " ack=" in label else label
+    yield _join(flags, notes[-1])
+
+
+def _fewer_numbers(packet: Packet) -> str:
+    """Without what tells the least: of a mere ACK its own number, of a
+    datagram its ports, of others what they acknowledge."""
+    if packet.kind == "udp":
+        return _PORTS.sub("", packet.label)
+    return (_SEQ if packet.kind == "ack" else _ACK).sub("", packet.label)
+
+
+def _join(*parts: str) -> str:
+    return " ".join(part for part in parts if part)

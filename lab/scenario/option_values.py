@@ -1,0 +1,25 @@
+"""The bytes of a socket option's value, however a scenario or a record writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lab.scenario.expects import HexValue, Linger
+from lab.scenario.quantities import parse_duration
+from lab.socket_options import OPTIONS, TIMES, encode
+
+#: As YAML and as a record have it.
+Written = int | str | Linger | HexValue | Mapping[str, object]
+
+
+def option_bytes(option: str, value: Written) -> bytes:
+    """As the kernel takes it: `3s` and `3000` are the same TCP_USER_TIMEOUT.
+
+    Raises `ValueError` with what the option takes, and pydantic's error where a time is wrong.
+    """
+    known = OPTIONS[option]
+    if isinstance(value, Linger | HexValue):
+        value = value.model_dump()
+    if isinstance(value, str) and known.kind in TIMES:
+        return encode(known, None, ns=parse_duration(value).ns)
+    return encode(known, value)

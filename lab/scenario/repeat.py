@@ -1,0 +1,311 @@
+"""`repeat`: its steps as often as it says, put in its place before anything else looks at them.
+
+Whoever reads the steps afterwards sees plain steps, each at its place in the file. `${n}` becomes the number
+of the round, and an `id` inside gets it at its end, unless its own text says `${n}`; so does a name of such
+an `id` inside the same `repeat`. What is expanded is bounded in steps and in values, and takes time in
+proportion to what comes out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lab.scenario import tree
+from lab.scenario.params import REFERENCE, Values, fill
+from lab.scenario.problems import Problem
+from lab.scenario.steps import COUNTER, MAX_STEPS
+
+MAX_VALUES = 500_000  #: of its steps, after expansion
+
+_TOP = re.compile(r"steps\[[0-9]+\]")
+_INNER = re.compile(r"steps\[[0-9]+\](?:\.steps\[[0-9]+\])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an expanded step stands in the file, and in which round it is."""
+
+    path: str
+    rounds: tuple[tuple[str, int], ...]  #: of each `repeat` around it, outermost first: its name, the number
+
+
+@dataclass
+class Expanded:
+    """A scenario's tree without `repeat`, what was wrong with expanding it, and where its steps come from."""
+
+    root: tree.Mapping
+    problems: list[Problem] = field(default_factory=list)
+    origins: dict[str, Origin] = field(default_factory=dict)  #: by the path of the expanded step
+
+    def in_file(self, problem: Problem) -> tuple[Problem, Origin | None]:
+        """The same problem by the path that it has in the file, and the step that it is about."""
+        for pattern in () if problem in self.problems else (_INNER, _TOP):
+            match = pattern.match(problem.path)
+            origin = self.origins.get(match[0]) if match is not None else None
+            if match is not None and origin is not None:
+                return replace(problem, path=origin.path + problem.path[match.end() :]), origin
+        return problem, None
+
+
+def repeats(root: tree.Mapping) -> bool:
+    """Whether any step of a scenario is a `repeat`."""
+    return any(_do(step) == "repeat" for step in _with_inner(_items(root)))
+
+
+def expand(root: tree.Mapping, values: Values) -> Expanded:
+    """The tree with each `repeat` replaced by its rounds. `values` are the parameters of the case.
+
+    A `repeat` whose own keys are wrong stays as it is, with its steps as in the first round, for the models
+    to say what is wrong with it.
+    """
+    entry = root.entries.get("steps")
+    if entry is None or not repeats(root):
+        return Expanded(root)
+    result = Expanded(root)
+    expansion = _Expansion(values, result)
+    try:
+        items = expansion.steps(entry.node, (), "steps", "steps")
+    except _TooMany as error:
+        result.problems.append(error.problem)
+        items = []
+    steps = tree.Sequence(entry.node.place, tuple(items), 1 + sum(item.size for item in items))
+    size = root.size - entry.node.size + steps.size
+    result.root = tree.Mapping(root.place, {**root.entries, "steps": replace(entry, node=steps)}, size)
+    return result
+
+
+class _TooMany(Exception):
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """One round of one `repeat`."""
+
+    name: str
+    number: int
+    ids: frozenset[str]  #: the texts of the ids in its body, but for those in a `repeat` inside it
+
+
+_Rounds = tuple[_Round, ...]
+
+
+@dataclass
+class _Expansion:
+    values: Values
+    result: Expanded
+    steps_left: int = MAX_STEPS
+    values_left: int = MAX_VALUES
+    outermost: Problem | None = None  #: at the outermost `times`, with no text yet
+
+    def steps(
+        self, node: tree.Node, rounds: _Rounds, path: str, into: str, begin: int = 0
+    ) -> list[tree.Node]:
+        """The steps of a list. `path` is that of the list in the file, `into` where they come to stand, from
+        the index `begin` on."""
+        if not isinstance(node, tree.Sequence):
+            return []
+        found: list[tree.Node] = []
+        for index, item in enumerate(node.items):
+            where = f"{path}[{index}]"
+            header = self._header(item, rounds, where) if _do(item) == "repeat" else None
+            if header is None:
+                self._spend(item, where)
+                new = f"{into}[{begin + len(found)}]"
+                self.result.origins[new] = Origin(where, tuple((one.name, one.number) for one in rounds))
+                found.append(self._step(item, rounds, where, new))
+                continue
+            times, name, body = header
+            if not rounds:
+                assert isinstance(item, tree.Mapping)
+                self.outermost = Problem(item.entries["times"].node.place, f"{where}.times", "")
+            ids = frozenset(_ids(body))
+            for number in range(1, times + 1):
+                inner = (*rounds, _Round(name, number, ids))
+                found += self.steps(body, inner, f"{where}.steps", into, begin + len(found))
+        return found
+
+    def _spend(self, item: tree.Node, where: str) -> None:
+        self.steps_left -= 1
+        self.values_left -= item.size
+        if self.steps_left < 0 or self.values_left < 0:
+            limit = f"{MAX_STEPS:,} steps" if self.steps_left < 0 else f"{MAX_VALUES:,} values in its steps"
+            text = f"with every round of its repeats the scenario has more than {limit}; do fewer rounds"
+            raise _TooMany(replace(self.outermost or Problem(item.place, where, ""), text=text))
+
+    def _header(self, item: tree.Node, rounds: _Rounds, where: str) -> tuple[int, str, tree.Sequence] | None:
+        """How often, by which name and what; None where the keys of the `repeat` itself are wrong."""
+        assert isinstance(item, tree.Mapping)
+        entries = item.entries
+        times = fill(_put_in(entries["times"].node, rounds), self.values).data if "times" in entries else None
+        name = _scalar(entries["n"].node) if "n" in entries else "n"
+        body = entries["steps"].node if "steps" in entries else None
+        right = (
+            entries.keys() <= {"do", "times", "n", "steps"}
+            and isinstance(times, int)
+            and not isinstance(times, bool)
+            and 1 <= times <= MAX_STEPS
+            and isinstance(name, str)
+            and COUNTER.fullmatch(name) is not None
+            and isinstance(body, tree.Sequence)
+            and bool(body.items)
+        )
+        if right and name in self.values:
+            place = entries["n"].node.place if "n" in entries else item.place
+            text = f"{name!r} is a parameter of the file; name the number of the round otherwise, like n: i"
+            self.result.problems.append(Problem(place, f"{where}.n", text))
+            right = False
+        if not right or not isinstance(times, int) or not isinstance(body, tree.Sequence):
+            return None
+        return times, str(name), body
+
+    def _step(self, item: tree.Node, rounds: _Rounds, path: str, into: str) -> tree.Node:
+        if not isinstance(item, tree.Mapping):
+            return self._put_in(item, rounds)
+        entries: dict[str, tree.Entry] = {}
+        for key, entry in item.entries.items():
+            if key == "steps" and _do(item) == "parallel":
+                inner = self.steps(entry.node, rounds, f"{path}.steps", f"{into}.steps")
+                node: tree.Node = tree.Sequence(
+                    entry.node.place, tuple(inner), 1 + sum(one.size for one in inner)
+                )
+                node = node if isinstance(entry.node, tree.Sequence) else entry.node
+            elif key == "steps" and _do(item) == "repeat":
+                name = _scalar(item.entries["n"].node) if "n" in item.entries else "n"
+                first = _Round(name if isinstance(name, str) else "n", 1, frozenset())
+                node = self._put_in(entry.node, rounds if first.name in self.values else (*rounds, first))
+            elif rounds and (key == "id" or (_do(item), key) in _NAMES_A_STEP):
+                declares = key == "id" and _do(item) != "await"
+                node = _with_rounds(entry.node, rounds, declares=declares)
+            elif rounds and key == "expect":
+                node = self._expect(entry.node, rounds)
+            else:
+                node = self._put_in(entry.node, rounds)
+            entries[key] = entry if node is entry.node else replace(entry, node=node)
+        return tree.Mapping(item.place, entries, 1 + sum(entry.node.size + 1 for entry in entries.values()))
+
+    def _expect(self, node: tree.Node, rounds: _Rounds) -> tree.Node:
+        """`expect.data.same_as` names a step too."""
+        put = self._put_in(node, rounds)
+        data = node.entries.get("data") if isinstance(node, tree.Mapping) else None
+        same = data.node.entries.get("same_as") if data and isinstance(data.node, tree.Mapping) else None
+        if data is None or same is None or not isinstance(put, tree.Mapping):
+            return put
+        there = put.entries["data"]
+        assert isinstance(there.node, tree.Mapping)
+        named = replace(same, node=_with_rounds(same.node, rounds, declares=False))
+        inner = tree.Mapping(there.node.place, {**there.node.entries, "same_as": named}, there.node.size)
+        return tree.Mapping(put.place, {**put.entries, "data": replace(there, node=inner)}, put.size)
+
+    def _put_in(self, node: tree.Node, rounds: _Rounds) -> tree.Node:
+        new = _put_in(node, rounds)
+        if new is not node:  # long texts with a number in them are made anew in every round
+            self.values_left -= sum(len(one.text) for one in _scalars(new)) // 100
+        return new
+
+
+#: Keys of steps, beside `id`, that name another step.
+_NAMES_A_STEP = (("kill", "run"), ("pause", "run"), ("resume", "run"), ("wait_for", "after"))
+
+
+def _put_in(node: tree.Node, rounds: _Rounds) -> tree.Node:
+    """The node with the numbers of the rounds in it; the same one where there are none in it."""
+    if not rounds:
+        return node
+    if isinstance(node, tree.Scalar):
+        if not isinstance(node.value, str) or "${" not in node.value:
+            return node
+        numbers = {one.name: one.number for one in rounds}
+        whole = REFERENCE.fullmatch(node.value)
+        if whole is not None and whole["name"] in numbers:
+            number = numbers[whole["name"]]
+            return tree.Scalar(node.place, number, str(number))
+        text = REFERENCE.sub(lambda match: str(numbers.get(match["name"], match[0])), node.value)
+        return tree.Scalar(node.place, text, text)
+    if isinstance(node, tree.Sequence):
+        items = tuple(_put_in(item, rounds) for item in node.items)
+        same = all(new is old for new, old in zip(items, node.items, strict=True))
+        return node if same else tree.Sequence(node.place, items, node.size)
+    if _do(node) == "repeat":  # one that stays: its own number is not that of the rounds around it
+        rounds = tuple(one for one in rounds if one.name != _scalar_at(node, "n", "n"))
+    entries = {key: replace(one, node=_put_in(one.node, rounds)) for key, one in node.entries.items()}
+    same = all(new.node is node.entries[key].node for key, new in entries.items())
+    return node if same else tree.Mapping(node.place, entries, node.size)
+
+
+def _with_rounds(node: tree.Node, rounds: _Rounds, *, declares: bool) -> tree.Node:
+    """An id, or the name of one, with the numbers of the rounds that it does not say itself.
+
+    A name that no body around it declares is that of a step outside, and stays.
+    """
+    text = _scalar(node)
+    if not isinstance(text, (str, int)) or isinstance(text, bool):
+        return node
+    text = str(text)
+    if not declares:
+        inside = [index for index, one in enumerate(rounds) if text in one.ids]
+        if not inside:
+            return _put_in(node, rounds)
+        own = rounds[: inside[-1] + 1]
+    else:
+        own = rounds
+    said = {match["name"] for match in REFERENCE.finditer(text)}
+    innermost = {one.name: index for index, one in enumerate(rounds)}
+    ends = [
+        f"-{one.number}"
+        for index, one in enumerate(own)
+        if not (one.name in said and innermost[one.name] == index)
+    ]
+    put = _put_in(tree.Scalar(node.place, text, text), rounds)
+    full = f"{_scalar(put)}{''.join(ends)}"
+    return tree.Scalar(node.place, full, full)
+
+
+def _ids(body: tree.Sequence) -> Iterator[str]:
+    for step in body.items:
+        if isinstance(step, tree.Mapping) and _do(step) not in ("repeat", "await"):
+            text = _scalar_at(step, "id", None)
+            if isinstance(text, (str, int)):
+                yield str(text)
+            inner = step.entries["steps"].node if "steps" in step.entries else None
+            if isinstance(inner, tree.Sequence):
+                yield from _ids(inner)
+
+
+def _with_inner(steps: tuple[tree.Node, ...]) -> Iterator[tree.Node]:
+    for step in steps:
+        yield step
+        if isinstance(step, tree.Mapping):
+            yield from _with_inner(_items(step))
+
+
+def _items(node: tree.Mapping) -> tuple[tree.Node, ...]:
+    steps = node.entries.get("steps")
+    return steps.node.items if steps is not None and isinstance(steps.node, tree.Sequence) else ()
+
+
+def _scalars(node: tree.Node) -> Iterator[tree.Scalar]:
+    if isinstance(node, tree.Scalar):
+        yield node
+        return
+    children = node.items if isinstance(node, tree.Sequence) else [e.node for e in node.entries.values()]
+    for child in children:
+        yield from _scalars(child)
+
+
+def _scalar(node: tree.Node) -> Any:
+    return node.value if isinstance(node, tree.Scalar) else None
+
+
+def _scalar_at(node: tree.Mapping, key: str, default: Any) -> Any:
+    entry = node.entries.get(key)
+    return default if entry is None else _scalar(entry.node)
+
+
+def _do(node: tree.Node) -> Any:
+    return _scalar_at(node, "do", None) if isinstance(node, tree.Mapping) else None

@@ -1,0 +1,1 @@
+"""The pytest plugin: labs as fixtures, scenario files as tests."""

@@ -1,0 +1,151 @@
+"""Labs that fixtures make: named after the test, told of its failure, down when the fixture ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lab as module
+from lab.api.engine import NoEngine
+from lab.api.net import Lab
+from lab.api.up import make
+from lab.errors import LabError
+from lab.runner.case import CaseRun
+from lab.runner.invocation import look_around
+
+_open: list[Labs] = []
+
+
+class Labs:
+    """The fixtures `lab` and `lab_session`: `up` is `lab.up`; all else is the module lab's."""
+
+    def __init__(self, config: pytest.Config, folder: Path, name: str) -> None:
+        self.config = config
+        self.folder = folder
+        self.name = name
+        self.made: list[Lab] = []
+        self.error: BaseException | None = None  #: of the first test that failed while these labs stood
+        _open.append(self)
+
+    def up(
+        self,
+        source: str | os.PathLike[str] | None = None,
+        *,
+        hosts: Mapping[str, Any] | None = None,
+        networks: Mapping[str, Any] | None = None,
+        gateways: Mapping[str, Any] | None = None,
+        params: Mapping[str, Any] | None = None,
+        wire: str | None = None,
+        ip: int | None = None,
+        out: str | os.PathLike[str] | None = None,
+        name: str | None = None,
+    ) -> Lab:
+        """As `lab.up`; relative paths are seen from the test file's folder. Starts with `with`, with
+        `.start()`,
+        or when one of its hosts is first asked for."""
+        option = self.config.getoption
+        chosen = out or option("lab_out")
+        made = make(
+            source,
+            base=self.folder,
+            keys={
+                "hosts": hosts,
+                "networks": networks,
+                "gateways": gateways,
+                "params": params,
+                "ip": ip or option("lab_ip"),
+            },
+            wire=wire or option("lab_wire"),
+            out=(self.config.invocation_params.dir / chosen) if chosen else None,
+            name=name,
+            keep=option("lab_keep"),
+            on_failure=pause if option("lab_pause") else None,
+            lazily=True,
+            folder_name=self.name,
+        )
+        made.before_start = require_engine
+        self.made.append(made)
+        return made
+
+    __call__ = up
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(module, name)
+
+    def close(self) -> None:
+        """Takes down what still stands. The first thing that went wrong is raised, when all are down."""
+        _open.remove(self)
+        first: BaseException | None = None
+        for made in reversed(self.made):
+            try:
+                made.down(self.error)
+            except (LabError, AssertionError) as error:
+                first = first or error
+        if first is not None:
+            raise first
+
+    def where(self) -> list[str]:
+        """Where the run folders are and, of labs that are kept, how to look around."""
+        lines: list[str] = []
+        for made in self.made:
+            if made.started:
+                lines.append(f"run folder: {made.folder}")
+                if self.config.getoption("lab_keep"):
+                    lines.append(look_around(made.run_id))
+        return lines
+
+
+def reported(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    """A test has come to a phase's end: what failed is known to the labs that stand."""
+    made = [one for labs in _open for one in labs.made]
+    if report.when == "call" and made:
+        for one in made:
+            if one.started:
+                for key, value in facts(one.folder, one.environment):
+                    item.user_properties.append((key, value))
+        report.user_properties = list(item.user_properties)
+    if not report.failed or call.excinfo is None:
+        return
+    for labs in _open:
+        labs.error = labs.error or call.excinfo.value
+        if lines := labs.where():
+            report.sections.append(("lab", "\n".join(lines)))
+
+
+def facts(folder: Path, environment: Any) -> list[tuple[str, str]]:
+    """What JUnit gets as properties."""
+    found = [("run_folder", str(folder))]
+    if environment is not None:
+        found += [("wire", environment.wire), ("engine", environment.engine)]
+    return found
+
+
+def require_engine(find: Callable[[], Any]) -> Any:
+    """What `find` gives; without an engine the test is skipped, or fails where LAB_REQUIRE_DOCKER=1."""
+    try:
+        return find()
+    except NoEngine as error:
+        text = said(error)
+    if os.environ.get("LAB_REQUIRE_DOCKER") == "1":
+        pytest.fail(f"LAB_REQUIRE_DOCKER=1, but: {text}", pytrace=False)
+    pytest.skip(text)
+
+
+def said(error: LabError) -> str:
+    """An error as the terminal has it."""
+    return f"{error}\n  next: {error.hint}" if error.hint else str(error)
+
+
+def pause(run: CaseRun) -> None:
+    """Waits for Enter at the terminal, while what failed still stands; without a terminal it does not."""
+    try:
+        with open("/dev/tty", "r+b", buffering=0) as terminal:
+            text = f"\n{run.case.name} failed.{look_around(run.id)}Enter takes everything down. "
+            terminal.write(text.encode())
+            terminal.readline()
+    except OSError:
+        return

@@ -1,0 +1,99 @@
+"""The reference of the Python API `docs/reference/python.md`, from the docstrings.
+
+python -m tools.python_reference > docs/reference/python.md
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import lab
+from lab.api.sock import Datagram, Last
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "python.md"
+
+_HEAD = """\
+# The Python API
+
+This page is made from the docstrings by `python -m tools.python_reference`.
+[The tutorial](../tutorial-pytest.md) shows how it is used in tests.
+
+A call takes the keys of the step of its name in [the scenario format](scenario.md), with the same defaults;
+`as` and `from` are `as_` and `from_`. Times given to a call are a duration text or seconds as a number; what
+has the shape of the YAML needs its unit as there. Data of sockets, in and out, is bytes; what a program or a
+service printed is text. Everything may be used from any thread. No signal handler is installed.
+
+"""
+_FUNCTIONS = ("up", "run", "load", "open")
+_CLASSES = (
+    *(
+        lab.Lab,
+        lab.Host,
+        lab.Process,
+        lab.Socket,
+        lab.Call,
+        lab.Ran,
+        Last,
+        Datagram,
+        lab.Service,
+        lab.StoredRun,
+    ),
+    *(lab.LabError, lab.ScenarioError, lab.CheckFailed, lab.ProcessKilled),
+)
+
+
+def text() -> str:
+    """The whole page."""
+    return _HEAD + "\n".join(_parts()) + "\n"
+
+
+def _parts() -> Iterator[str]:
+    yield "## Functions\n"
+    for name in _FUNCTIONS:
+        yield from _function(f"lab.{name}", getattr(lab, name), "###")
+    for cls in _CLASSES:
+        yield f"## {'ScenarioError' if cls is lab.ScenarioError else cls.__name__}\n"
+        yield f"{inspect.getdoc(cls)}\n"
+        yield from _members(cls)
+
+
+def _members(cls: type) -> Iterator[str]:
+    if issubclass(cls, Exception):
+        return
+    for name, member in _named(cls):
+        if isinstance(member, property):
+            yield f"- `.{name}`: {_line(inspect.getdoc(member) or 'see the type')}"
+    yield ""
+    for name, member in _named(cls):
+        if inspect.isfunction(member):
+            yield from _function(f".{name}", member, "###")
+
+
+def _named(cls: type) -> Iterator[tuple[str, object]]:
+    """The public members of a class and of those of its bases that are the lab's, each once, in order."""
+    seen: set[str] = set()
+    for owner in cls.__mro__:
+        if owner.__module__.startswith("lab."):
+            for name, member in vars(owner).items():
+                if not name.startswith("_") and name not in seen and name not in ("call", "do", "fresh"):
+                    seen.add(name)
+                    yield name, member
+
+
+def _function(name: str, function: object, mark: str) -> Iterator[str]:
+    assert callable(function)
+    parameters = [one for one in inspect.signature(function).parameters.values() if one.name != "self"]
+    shown = inspect.Signature([one.replace(annotation=inspect.Parameter.empty) for one in parameters])
+    yield f"{mark} `{name}{shown}`\n"
+    yield f"{inspect.getdoc(function) or f'The step `{name.strip(chr(46))}`.'}\n"
+
+
+def _line(doc: str) -> str:
+    return " ".join(doc.split())
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text())
