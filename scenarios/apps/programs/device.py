@@ -6,7 +6,9 @@ import paho.mqtt.client as mqtt
 
 client = mqtt.Client("device")
 client.on_connect = lambda *_: print("connected", flush=True)
-client.on_disconnect = lambda *_: print("disconnected", flush=True)
 client.will_set("device/state", "gone")
 client.connect(sys.argv[1], keepalive=int(sys.argv[2]))
-client.loop_forever()
+while (code := client.loop()) == mqtt.MQTT_ERR_SUCCESS:
+    pass
+print(f"disconnected: {mqtt.error_string(code)}", flush=True)
+sys.exit(3)
