@@ -57,7 +57,6 @@ GROUPS = {
         "nginx, PostgreSQL, Redis and others as they fail at work, and the setting that mends it.",
     ),
     "network": ("Below the sockets", "Ping and ARP."),
-    "apps": ("Real programs", "What people ask maintainers about, and the setting that mends it."),
 }
 
 
