@@ -1,100 +1,133 @@
-"""Files that come from somebody: opened without being led astray, read to a limit, written whole.
+"""Files that come from somebody else: the one place that opens them to read, and writes beside them.
 
-Whatever a scenario, a run folder or a Compose file names is opened here. What is looked at is the open
-descriptor, never the name again, so nothing can change between the look and the read. A FIFO does not block,
-a device is not read, and a link is followed only where that is asked for.
+A scenario comes in a pull request, a run folder by mail. What lies in either may be a link, a FIFO or a
+device by the time it is opened. So the object is looked at, not its name: a descriptor that reads nothing
+(`O_PATH`) is taken first; its kind, its size and where it really lies are asked of the descriptor; that same
+object is then opened. Nothing can be exchanged between the look and the read.
+
+A link is followed only where a `root` is given and it ends below that; writing never follows one: a new file
+takes the place of whatever has the name.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
+from typing import BinaryIO
 
-from lab.errors import UsageError
+MARK = "lab.yml"  #: the file that marks the root of a project
+RUN_MARK = "result.json"  #: the file that marks a run folder: a project of its own, whatever lies above
 
-_OPEN = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+TEXT = 4 << 20  #: bytes of a file that is read as YAML
+RESULT = 64 << 20  #: bytes of a `result.json`
+EVENTS = 512 << 20  #: bytes of an `events.jsonl`
+CAPTURE = 2 << 30  #: bytes of a capture: 1 GiB of frames, and what pcapng puts around them
+
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFDIR: "a folder",
+}
 
 
-class NotAFile(OSError):
-    """It is there, and is not a regular file, or is larger than the limit."""
+class Unfit(OSError):
+    """What has this name is not a file that may be read. `strerror` says why, without the name."""
 
 
-def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> int:
-    """A descriptor to read a regular file. Raises `NotAFile` for all else, and `OSError`.
+def project_root(file: Path) -> Path:
+    """The folder of the `lab.yml` above a file, else the file's own; that of a run folder is itself.
 
-    Without `follow` the last part of the path is not a link.
+    Links on the way to the file's folder are resolved, the file itself is not: where it may lead depends on
+    this.
     """
-    descriptor = os.open(path, os.O_RDONLY | _OPEN | (0 if follow else os.O_NOFOLLOW))
-    mode = os.fstat(descriptor).st_mode
-    if stat.S_ISREG(mode):
-        return descriptor
-    os.close(descriptor)
-    raise NotAFile(f"{_kind(mode)}, not a file")
+    own = Path(os.path.realpath(Path(file).parent))
+    if (own / RUN_MARK).is_file():
+        return own
+    return next((folder for folder in (own, *own.parents) if (folder / MARK).is_file()), own)
 
 
-def read_bounded(path: str | os.PathLike[str], limit: int, *, follow: bool = True) -> bytes:
-    """All of a regular file. Raises `NotAFile` where it is something else or larger than `limit` bytes.
-
-    The size is looked at before anything is read; a file that grows meanwhile is too large as well.
-    """
-    descriptor = open_regular(path, follow=follow)
-    with os.fdopen(descriptor, "rb") as file:
-        size = os.fstat(descriptor).st_size
-        content = file.read(limit + 1) if size <= limit else b""
-    if size > limit or len(content) > limit:
-        raise NotAFile(f"{max(size, len(content)):,} bytes, and at most {limit:,} are read")
-    return content
-
-
-def _kind(mode: int) -> str:
-    kinds = {
-        stat.S_IFDIR: "a folder",
-        stat.S_IFIFO: "a FIFO",
-        stat.S_IFSOCK: "a socket",
-        stat.S_IFCHR: "a device",
-        stat.S_IFBLK: "a device",
-    }
-    return kinds.get(stat.S_IFMT(mode), "something else")
-
-
-def write_whole(path: Path, content: bytes | str) -> None:
-    """Puts a file in the place of whatever has this name: a link there is replaced, never written through.
-
-    The folder holds either the old file or the whole new one. Raises `OSError`.
-    """
-    data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+def inside(path: Path, root: Path) -> bool:
+    return path == root or root in path.parents
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A new file to write, which takes the place of `path` when the block ends well. Raises `OSError`."""
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | _OPEN, 0o644))
+def opened(path: Path, limit: int, root: Path | None = None) -> Iterator[FileIO]:
+    """A regular file of at most `limit` bytes, to read, without a buffer.
+
+    With `root`, what it really is must lie below that folder (which is itself resolved); without, the file is
+    one that the caller named: a link to a regular file is followed. Raises `OSError`, `Unfit` among them.
+    """
     try:
-        yield temporary
+        look = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except ValueError:  # a NUL, or a surrogate that stands for no byte
+        raise Unfit(errno.EINVAL, "not a name that a file can have", repr(str(path))) from None
+    try:
+        status = os.fstat(look)
+        if not stat.S_ISREG(status.st_mode):
+            kind = _KINDS.get(stat.S_IFMT(status.st_mode), "not a regular file")
+            raise Unfit(errno.EINVAL, f"{kind}, not a file", str(path))
+        # By its name in /proc the very object is opened that was looked at, wherever its name leads now.
+        same = f"/proc/self/fd/{look}"
+        if root is not None and not inside(Path(os.readlink(same)), Path(os.path.realpath(root))):
+            raise Unfit(errno.EACCES, f"leads out of {root}", str(path))
+        if status.st_size > limit:
+            raise Unfit(errno.EFBIG, f"{status.st_size} bytes; at most {limit} bytes are read", str(path))
+        descriptor = os.open(same, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    finally:
+        os.close(look)
+    with open(descriptor, "rb", buffering=0) as file:
+        yield file
+
+
+def read_bytes(path: Path, limit: int = TEXT, root: Path | None = None) -> bytes:
+    """The whole of `opened(path, limit, root)`; bounded too where the file grows, or lies about its size."""
+    with opened(path, limit, root) as file:
+        parts: list[bytes] = []
+        left = limit + 1
+        while left and (part := file.read(min(left, 1 << 20))):
+            parts.append(part)
+            left -= len(part)
+    if not left:
+        raise Unfit(errno.EFBIG, f"more than {limit} bytes; no more are read", str(path))
+    return b"".join(parts)
+
+
+def is_file(path: Path, root: Path | None = None) -> bool:
+    """Whether `opened` would have a regular file there."""
+    try:
+        with opened(path, 1 << 62, root):
+            return True
+    except OSError:
+        return False
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file that takes the place of whatever has this name once the block is over, and not before.
+
+    A link of that name is replaced, not followed; a block that raises leaves what was there.
+    """
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o666)
+    try:
+        with open(descriptor, "wb") as file:
+            yield file
         os.replace(temporary, path)
     except BaseException:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
         raise
 
 
-def inside(folder: Path, name: str) -> Path:
-    """`folder/name`, where that is a file below the folder reached by no link. Raises `UsageError`.
-
-    For names that a run folder's own files give: a capture's path in `events.jsonl`.
-    """
-    parts = Path(name).parts
-    if not parts or Path(name).is_absolute() or any(part in ("..", ".") for part in parts) or "\0" in name:
-        raise UsageError(f"{folder}: {name!r} is not the name of a file below the folder")
-    path = folder
-    for part in parts:
-        path = path / part
-        if path.is_symlink():
-            raise UsageError(f"{folder}: {name}: {part} is a link; a run folder's files are its own")
-    return path
+def write_text(path: Path, text: str) -> None:
+    """UTF-8, by `replacing`; a surrogate that stands alone is written as `?`."""
+    with replacing(path) as file:
+        file.write(text.encode("utf-8", "replace"))

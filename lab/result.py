@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,12 +14,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from lab.errors import UsageError
 from lab.evidence.model import LinkProof, StreamRecord
-from lab.files import read_bounded, write_whole
+from lab.files import RESULT, read_bytes, replacing
 from lab.place import Place
+from lab.plain import plain
 from lab.verdict import Finding, Verdict
 
 RESULT_VERSION = 1
-_MOST = 64 << 20  #: bytes of a result.json
 RESULT_FILE = "result.json"
 SCENARIO_FILE = "scenario.yml"  #: the scenario as it was run, in the run folder
 TOPOLOGY_FILE = "topology.yml"  #: its topology, where it names one
@@ -119,7 +120,9 @@ def _adapter() -> TypeAdapter[Result]:
 def write_result(folder: Path, result: Result) -> Path:
     """Writes `result.json` into a run folder; its path."""
     path = folder / RESULT_FILE
-    write_whole(path, _adapter().dump_json(result, indent=2) + b"\n")
+    with replacing(path) as file:
+        text = json.dumps(plain(result), indent=2, ensure_ascii=False, default=str)
+        file.write(text.encode() + b"\n")
     return path
 
 
@@ -127,15 +130,15 @@ def read_result(folder: Path) -> Result:
     """Reads a run folder's `result.json`. Raises `UsageError` where there is none or it is not one."""
     path = folder / RESULT_FILE
     try:
-        content = read_bounded(path, _MOST, follow=False)
-    except FileNotFoundError:
+        raw = read_bytes(path, RESULT, folder)
+    except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
             f"{folder}: no {RESULT_FILE} in it: not a run folder", hint="look in runs/, or at runs/latest"
         ) from None
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        result = _adapter().validate_json(content)
+        result = _adapter().validate_json(raw)
     except ValidationError as error:
         raise UsageError(
             f"{path}: not a result of version {RESULT_VERSION}: {error.errors()[0]['msg']}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from lab.errors import UsageError
-from lab.files import read_bounded
+from lab.files import read_bytes
 from lab.limits import DEFAULT, Limits
 from lab.policy import BuildNetwork, Policy
 from lab.resources import site_file
@@ -29,6 +29,9 @@ _Duration = Annotated[Duration, BeforeValidator(lambda v: Duration.parse(v) if i
 _Percent = Annotated[Percent, BeforeValidator(lambda v: Percent.parse(v) if isinstance(v, str) else v)]
 
 _Size = Annotated[Size, BeforeValidator(lambda v: Size.parse(v) if isinstance(v, str | int) else v)]
+
+_MOST_BYTES = 64 << 10  #: of a `lab.yml`
+_MOST_ALIASES = 16
 
 WireChoice = Literal["auto", "kernel", "uml"]
 
@@ -98,9 +101,6 @@ class Site:
     limits: Limits
 
 
-_MOST = 1 << 20  #: bytes of a lab.yml
-
-
 def load_site(path: Path | None = None) -> Site:
     """`path`, else `lab.yml` where the command is given, else the checkout's; raises `UsageError`."""
     if path is None:
@@ -111,14 +111,24 @@ def load_site(path: Path | None = None) -> Site:
 def _read(path: Path) -> _File:
     hint = "compare it with the one that `lab init` writes into an empty folder"
     try:
-        content = yaml.safe_load(read_bounded(path, _MOST).decode("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}", hint=hint) from error
+        content = _safe_load(read_bytes(path, _MOST_BYTES))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{path}: cannot be read: {why}", hint=hint) from error
     try:
         return _File.model_validate(content or {})
     except ValidationError as error:
         lines = [f"{path}: {'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors()]
         raise UsageError("\n".join(lines), hint=hint) from error
+
+
+def _safe_load(raw: bytes) -> Any:
+    """YAML whose aliases cannot multiply: two a level is what doubles, so few of them are bounded."""
+    text = raw.decode("utf-8")
+    aliases = sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader))
+    if aliases > _MOST_ALIASES:
+        raise ValueError(f"{aliases} aliases; at most {_MOST_ALIASES} are allowed")
+    return yaml.safe_load(text)
 
 
 def _site(file: _File) -> Site:

@@ -12,7 +12,10 @@ from typing import Self
 
 from lab.errors import UnitError
 
-_NUMBER = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>[A-Za-z%]*)\Z")
+_NUMBER = re.compile(r"(?P<number>[0-9]{1,24}(?:\.[0-9]{1,24})?)(?P<unit>[A-Za-z%]*)\Z")
+
+
+_LONGEST = 80  #: characters of a quantity; what has more digits overflows somewhere
 
 _LONGEST = 40  #: characters of a quantity: 10^20 ns are 3,000 years
 
@@ -50,6 +53,7 @@ def _canonical(value: int, units: dict[str, int]) -> str:
     return f"{value}{smallest}"
 
 
+LONGEST_NS = 20 * 86_400 * 10**9  #: 20 days: poll(2) takes milliseconds in 31 bits
 _DURATIONS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000}
 _RATES = {"bit": 1, "kbit": 1_000, "mbit": 1_000_000, "gbit": 1_000_000_000}
 _SIZES = {"B": 1, "kB": 1_000, "KiB": 1_024, "MB": 1_000_000, "MiB": 1_048_576, "GB": 10**9, "GiB": 2**30}
@@ -72,7 +76,10 @@ class Duration:
     def parse(cls, text: str) -> Self:
         """`250us`, `5ms`, `1.5s`, `2m`. Raises `UnitError`."""
         number, factor = _split(text, "duration", _DURATIONS)
-        return cls(_whole(number * factor, text, "duration", "1ns"))
+        ns = _whole(number * factor, text, "duration", "1ns")
+        if ns > LONGEST_NS:
+            raise UnitError(f"{text!r} is too long: a duration is at most 20 days, {LONGEST_NS // 10**9}s")
+        return cls(ns)
 
     @classmethod
     def of_seconds(cls, seconds: float) -> Self:
@@ -131,7 +138,7 @@ class Size:
         """A plain integer is bytes; else `64kB`, `1MB` (decimal), `64KiB`, `1MiB`. Raises `UnitError`."""
         if isinstance(text, int):
             return cls(text)
-        if re.fullmatch(r"[0-9]+", text.strip()):
+        if len(text) <= _LONGEST and re.fullmatch(r"[0-9]+", text.strip()):
             return cls(int(text))
         number, factor = _split(text, "size", _SIZES)
         return cls(_whole(number * factor, text, "size", "1B"))

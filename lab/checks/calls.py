@@ -44,7 +44,7 @@ def set_option(call: CallRecord | None, option: str, records: Records) -> int | 
             and other.end_mono_ns <= call.start_mono_ns
             and other.arguments.get("option") == option
         ):
-            given = option_bytes(option, other.arguments.get("value"))
+            given = option_bytes(option, other.arguments["value"])
             value = int.from_bytes(given[:4], "little", signed=True)
     return value
 

@@ -23,7 +23,6 @@ def command(run: Path, output: Path | None) -> None:
     from lab.evidence.pcapng_write import merge
     from lab.evidence.store import load_evidence
     from lab.evidence.trace import Fate
-    from lab.files import replacing
 
     folder = run_folder(run)
     evidence = load_evidence(folder)
@@ -34,8 +33,7 @@ def command(run: Path, output: Path | None) -> None:
         if journey.sent is not None and journey.cause is not None
     }
     try:
-        with replacing(target) as new:
-            merge(list(evidence.captures.values()), new, comments)
+        merge(list(evidence.captures.values()), target, comments)
     except OSError as error:
         raise UsageError(f"{target}: cannot be written: {error.strerror}") from error
     click.echo(target)

@@ -28,11 +28,12 @@ def command(
     """
     from lab import report
     from lab.evidence.store import EVENTS_FILE, load_evidence
+    from lab.files import is_file
     from lab.result import read_result
 
     folder = run_folder(run)
     result = read_result(folder)
-    evidence = load_evidence(folder) if (folder / EVENTS_FILE).is_file() else None
+    evidence = load_evidence(folder) if is_file(folder / EVENTS_FILE, folder) else None
     if not (diagram or mermaid or svg):
         report.write_reports(folder, result, evidence)
         click.echo(

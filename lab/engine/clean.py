@@ -7,6 +7,7 @@ proves nothing across boots and PID namespaces; a lock ends with its holder, how
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -19,12 +20,13 @@ from pathlib import Path
 from lab.engine.base import LABEL_BOOT, LABEL_LOCK, LABEL_PID, LABEL_RUN, Engine
 from lab.engine.state import state_dir
 from lab.errors import EngineError, LabEnvironmentError
-from lab.files import NotAFile, open_regular
+from lab.files import Unfit, opened
 
 LABEL_MACHINE = "lab.machine"  #: the owner's machine: a lock file says nothing about a run on another one
 
+RUN_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")  #: what may become part of a path
+
 _KEPT = b"kept\n"
-_RUN = re.compile(r"[A-Za-z0-9-]{1,64}")  #: an id of a run
 
 
 class Owner(Enum):
@@ -281,30 +283,30 @@ def _held(left: Leftover) -> Iterator[bool]:
 
 
 def _lock_of(labels: Mapping[str, str]) -> Path | None:
-    """Where the lock of these labels is; None where they are not such as a run of the lab gives.
+    """The lock file that an object's labels speak of, if they can speak of one of this lab's.
 
-    Anybody can put labels on a container, so a path in one is believed only as far as it is a lock's: named
-    after the run. `_open_lock` looks at what is there.
+    Anybody may label a container: no path is taken from a label. The path is made of a run id that is one, in
+    this lab's own folder; a label that says anything else is another lab's, whose lock is not seen from here.
     """
-    run, path = labels.get(LABEL_RUN, ""), labels.get(LABEL_LOCK, "")
-    if not _RUN.fullmatch(run) or not os.path.isabs(path) or os.path.basename(path) != f"{run}.lock":
+    run = labels.get(LABEL_RUN, "")
+    if not RUN_ID.fullmatch(run):
         return None
-    return Path(path)
+    path = locks_dir() / f"{run}.lock"
+    return path if labels.get(LABEL_LOCK) == str(path) else None
 
 
 def _open_lock(path: Path) -> int:
     """A descriptor of a lock file: a small file of its own, and neither a link nor anything else."""
-    descriptor = open_regular(path, follow=False)
-    if os.fstat(descriptor).st_size <= len(_KEPT) and os.pread(descriptor, len(_KEPT), 0) in (b"", _KEPT):
-        return descriptor
-    os.close(descriptor)
-    raise NotAFile(f"{path}: not a lock of the lab")
+    with opened(path, len(_KEPT), path.parent) as file:
+        if file.read(len(_KEPT)) in (b"", _KEPT):
+            return os.dup(file.fileno())
+    raise Unfit(errno.EINVAL, "not a lock of the lab", str(path))
 
 
 def _is_ours(labels: Mapping[str, str]) -> bool:
     """Whether the labels are all that a run gives; what has one of that name alone is somebody else's."""
     wanted = (LABEL_RUN, LABEL_LOCK, LABEL_BOOT, LABEL_MACHINE)
-    return all(labels.get(label) for label in wanted) and _lock_of(labels) is not None
+    return all(labels.get(label) for label in wanted) and RUN_ID.fullmatch(labels[LABEL_RUN]) is not None
 
 
 def _same_file(path: Path, descriptor: int) -> bool:

@@ -35,6 +35,7 @@ from lab.evidence.protocols import ROW as ROW
 from lab.evidence.protocols import TCP as TCP
 from lab.evidence.protocols import UDP as UDP
 from lab.evidence.protocols import protocol_name as protocol_name
+from lab.files import CAPTURE, opened
 from lab.verdict import PacketRef
 
 _IP = 16  #: where the IP header begins in a row; 4-byte aligned so that columns can be cut out by casting
@@ -356,7 +357,7 @@ class Capture(Sequence[Packet]):
     def frame(self, index: int) -> bytes:
         """The captured bytes of one frame, from the file. Raises `CaptureError` if the file has changed."""
         try:
-            with self.path.open("rb") as file:
+            with opened(self.path, CAPTURE) as file:
                 file.seek(self.offset[index])
                 data = file.read(self.captured[index])
         except OSError as error:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import heapq
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import BinaryIO, Self
 
 from lab.evidence.packets import Capture, CaptureError, Interface, interface_name
@@ -21,16 +23,18 @@ from lab.evidence.pcapng import (
     SECTION,
 )
 from lab.evidence.reader import read_capture
+from lab.files import CAPTURE, opened, replacing
 
 _APPLICATION = 4  #: option shb_userappl
 _LONGEST_OPTION = 65_532  #: a length has 16 bits, and is filled up to 4 bytes
 
 
 class PcapngWriter:
-    """Writes one section, little-endian. A context manager that closes the file."""
+    """Writes one section, little-endian. A context manager at whose end the file has its name."""
 
     def __init__(self, path: Path) -> None:
-        self._file: BinaryIO = path.open("wb")
+        self._replaced = ExitStack()
+        self._file: BinaryIO = self._replaced.enter_context(replacing(path))
         self._interfaces = 0
         body = struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)
         self._block(SECTION, body + _options([(_APPLICATION, b"lab")]))
@@ -38,11 +42,10 @@ class PcapngWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._file.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._replaced.__exit__(kind, error, trace)
 
     def _block(self, kind: int, body: bytes) -> None:
         total = len(body) + 12
@@ -90,7 +93,7 @@ def _frames(capture: Capture, first: int) -> Iterator[tuple[int, int, int, bytes
     `first` is the number of its interface 0.
     """
     try:
-        with capture.path.open("rb") as file:
+        with opened(capture.path, CAPTURE) as file:
             for i, (t_ns, offset, held, length, interface) in enumerate(
                 zip(
                     capture.t_ns,

@@ -7,7 +7,6 @@ decoded one by one afterwards.
 
 from __future__ import annotations
 
-import os
 import sys
 from array import array
 from operator import sub
@@ -20,9 +19,8 @@ from lab.evidence.packets import ICMP, RESERVED, ROW, TCP, UDP, Capture, Capture
 from lab.evidence.pcap import is_pcap, read_pcap
 from lab.evidence.pcapng import is_pcapng, read_pcapng
 from lab.evidence.raw import RawFrames, Window
-from lab.files import open_regular
+from lab.files import CAPTURE, opened
 
-MAX_CAPTURE = 4 << 30  #: bytes of a capture file
 _IPV4 = 0x0800
 _LEAST = {TCP: 54, UDP: 42, ICMP: 42}  #: least length of a frame, by the IP protocol
 _NOT_PLAIN = 255
@@ -31,16 +29,16 @@ _TCP_HEADERS = bytes(20 + (byte >> 4) * 4 if byte >> 4 >= 5 else _NOT_PLAIN for 
 """Length of IP and TCP header by the byte that holds the TCP header's length."""
 
 
-def read_capture(path: Path, host: str | None = None) -> Capture:
+def read_capture(path: Path, host: str | None = None, *, root: Path | None = None) -> Capture:
     """Reads a whole file; `host` names whose capture it is (default: the file's stem).
+
+    With `root` it must lie below that folder, wherever links lead.
 
     A file that is cut or ends in rubbish is read up to there, with `truncated` and `note` set. Raises
     `CaptureError` where nothing can be read.
     """
     try:
-        with os.fdopen(open_regular(path, follow=False), "rb", buffering=0) as file:
-            if (size := os.fstat(file.fileno()).st_size) > MAX_CAPTURE:
-                raise CaptureError(f"{path}: {size:,} bytes, and a capture has at most {MAX_CAPTURE:,}")
+        with opened(path, CAPTURE, root) as file:
             window = Window(file)
             if not window.more(1):
                 raise CaptureError(f"{path}: empty, not a capture file")
@@ -218,7 +216,7 @@ def _odd(capture: Capture, odd: list[int]) -> None:
     if not odd:
         return
     numbers: dict[str, int] = {}
-    with capture.path.open("rb") as file:
+    with opened(capture.path, CAPTURE) as file:
         for i in odd:
             file.seek(capture.offset[i])
             frame = file.read(min(capture.captured[i], capture.original[i]))

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
+from io import TextIOWrapper
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -26,13 +27,13 @@ from lab.evidence.model import Json, Records
 from lab.evidence.packets import Capture
 from lab.evidence.reader import read_capture
 from lab.evidence.trace import Trace
-from lab.files import inside, open_regular
+from lab.files import EVENTS, opened, replacing
+from lab.plain import plain
 from lab.tolerance import Tolerance
 
 EVENTS_FILE = "events.jsonl"
 EVENTS_VERSION = 1
-MAX_EVENTS = 1 << 30  #: bytes of an events.jsonl
-MAX_LINE = 96 << 20  #: characters of one of its lines
+MAX_LINE = 160 << 20  #: bytes of one of its lines: 64 MB of a call, in hex
 _OWN_KIND = (
     "type"  #: how a record's own `kind` (of a socket, of a wire) is written: the line has a `kind` too
 )
@@ -137,10 +138,10 @@ def _lines(records: Records) -> Iterator[tuple[_Kind, Any]]:
 def write_records(folder: Path, records: Records) -> Path:
     """Writes `events.jsonl` into a run folder; its path."""
     path = folder / EVENTS_FILE
-    with path.open("w", encoding="utf-8", errors="surrogatepass") as file:
+    with replacing(path) as raw, TextIOWrapper(raw, encoding="utf-8", errors="surrogatepass") as file:
         file.write(json.dumps({"kind": "lab events", "version": EVENTS_VERSION}) + "\n")
         for kind, record in _lines(records):
-            fields = kind.adapter.dump_python(record, exclude_defaults=kind.name != "tolerance")
+            fields = plain(record, defaults=kind.name == "tolerance")
             if "kind" in fields:
                 fields[_OWN_KIND] = fields.pop("kind")
             line = {"kind": kind.name, **fields}
@@ -152,31 +153,30 @@ def read_records(folder: Path) -> Records:
     """Raises `UsageError` where the folder has no `events.jsonl`, or it is broken or of another version."""
     path = folder / EVENTS_FILE
     try:
-        with os.fdopen(open_regular(path, follow=False), encoding="utf-8", errors="surrogatepass") as file:
-            if (size := os.fstat(file.fileno()).st_size) > MAX_EVENTS:
-                raise UsageError(f"{path}: {size:,} bytes, and at most {MAX_EVENTS:,} are read")
+        with opened(path, EVENTS, folder) as raw, open(os.dup(raw.fileno()), "rb") as file:
             return _assemble(path, _bounded_lines(path, file))
     except FileNotFoundError as error:
         raise UsageError(
             f"{folder}: no {EVENTS_FILE} in it: not a run folder", hint="look in runs/, or at runs/latest"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{path}: cannot be read: {why}") from error
 
 
-def _bounded_lines(path: Path, file: TextIO) -> Iterator[str]:
+def _bounded_lines(path: Path, file: BinaryIO) -> Iterator[bytes]:
     """The lines of a file, none longer than a record can be."""
     while line := file.readline(MAX_LINE + 1):
         if len(line) > MAX_LINE:
-            raise UsageError(f"{path}: a line is longer than {MAX_LINE:,} characters: not a line of events")
+            raise UsageError(f"{path}: a line is longer than {MAX_LINE:,} bytes: not a line of events")
         yield line
 
 
-def _assemble(path: Path, file: Iterable[str]) -> Records:
+def _assemble(path: Path, file: Iterable[bytes]) -> Records:
     held: dict[str, list[Any]] = {}
     for number, text in enumerate(file, 1):
         try:
-            line = json.loads(text)
+            line = json.loads(text.decode("utf-8", "surrogatepass"))
             name = line.pop("kind")
             if number == 1:
                 _check_version(path, name, line)
@@ -193,7 +193,7 @@ def _assemble(path: Path, file: Iterable[str]) -> Records:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise UsageError(f"{path}:{number}: {name}: {where}: {first['msg']}") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(f"{path}:{number}: not a line of events: {error}") from error
     if not held:
         raise UsageError(f"{path}: no events in it")
@@ -234,12 +234,11 @@ def load_captures(folder: Path, records: Records) -> dict[str, Capture]:
     """The captures that the records name, by host. One file a host, whatever number of boots it holds."""
     paths: dict[str, str] = {}
     for facts in records.captures:
-        inside(folder, facts.path)
         if paths.setdefault(facts.host, facts.path) != facts.path:
             raise UsageError(
                 f"{folder}: two capture files of {facts.host}: {paths[facts.host]} and {facts.path}"
             )
-    return {host: read_capture(folder / path, host) for host, path in paths.items()}
+    return {host: read_capture(folder / path, host, root=folder) for host, path in paths.items()}
 
 
 def load_evidence(folder: Path) -> Evidence:

@@ -9,6 +9,7 @@ from io import FileIO
 
 from lab.evidence.packets import FIN, SYN, Capture, CaptureError
 from lab.evidence.types import ByteStream
+from lab.files import CAPTURE, opened
 
 _ALL, _HALF = (1 << 32) - 1, 1 << 31
 _BLOCK = 1 << 18
@@ -20,7 +21,7 @@ def reassemble(capture: Capture, positions: Iterable[int], isn: int) -> ByteStre
     Bytes that arrive early are remembered by where they stand in the file, so nothing but the hash is held.
     """
     try:
-        with capture.path.open("rb", buffering=0) as file:
+        with opened(capture.path, CAPTURE) as file:
             return _reassemble(capture, positions, isn, _Blocks(file))
     except OSError as error:
         raise CaptureError(f"{capture.path}: cannot be read: {error.strerror or error}") from error

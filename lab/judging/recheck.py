@@ -9,6 +9,7 @@ from typing import Any
 
 from lab.errors import UsageError
 from lab.evidence.store import Evidence, load_evidence
+from lab.files import is_file, project_root
 from lab.judging.case import judge_case, live_findings
 from lab.judging.values import recorded
 from lab.result import SCENARIO_FILE, TOPOLOGY_FILE, Result, read_result
@@ -42,8 +43,8 @@ def recheck_file(folder: Path, path: Path) -> Result:
     """
     stored = read_result(folder)
     name = _topology_name(path)
-    lost = name is not None and not (path.parent / name).is_file()
-    cases = load(path, topology=_topology(folder, stored) if lost else None, stored=True)
+    lost = name is not None and not is_file(path.parent / name, project_root(path))
+    cases = load(path, topology=_topology(folder) if lost else None, stored=True)
     return recheck(folder, _case_of(cases, stored.params, str(path)).scenario)
 
 
@@ -64,29 +65,32 @@ def stored_case(folder: Path, stored: Result | None = None) -> Case:
     """The case that was run, from the run folder's copy of its scenario."""
     known = stored or read_result(folder)
     path = folder / SCENARIO_FILE
-    if not path.is_file():
-        raise UsageError(f"{folder}: no {SCENARIO_FILE} in it: not a whole run folder")
-    return _case_of(load(path, topology=_topology(folder, known), stored=True), known.params, str(path))
+    if not is_file(path, folder):
+        raise UsageError(f"{folder}: no file {SCENARIO_FILE} of its own in it: not a whole run folder")
+    return _case_of(load(path, topology=_topology(folder), stored=True), known.params, str(path))
 
 
-def _topology(folder: Path, stored: Result) -> Path | None:
-    """The run's own copy of its topology, else the file that the scenario named from where it lay."""
+def _topology(folder: Path) -> Path | None:
+    """The run's own copy of its topology. No other: where it lay is the word of whoever sent the run."""
     copy = folder / TOPOLOGY_FILE
-    if copy.is_file():
+    if is_file(copy, folder):
         return copy
-    name = _topology_name(folder / SCENARIO_FILE)
-    return None if name is None else Path(stored.scenario).parent / name
+    if _topology_name(folder / SCENARIO_FILE) is None:
+        return None
+    raise UsageError(
+        f"{folder}: no file {TOPOLOGY_FILE} of its own in it, which its scenario has: not a whole run folder"
+    )
 
 
 def _topology_name(path: Path) -> str | None:
     """What a scenario file says under `topology`; None too where it cannot be read: `load` says why."""
     try:
-        root, _ = tree.parse(tree.read_text(path, str(path)), str(path))
+        root, _ = tree.parse(tree.read_text(path, str(path), project_root(path)), str(path))
     except tree.Unreadable:
         return None
     entry = root.entries.get("topology") if isinstance(root, tree.Mapping) else None
-    name = entry.node.value if entry is not None and isinstance(entry.node, tree.Scalar) else None
-    return name if isinstance(name, str) else None
+    node = entry.node if entry is not None else None
+    return node.value if isinstance(node, tree.Scalar) and isinstance(node.value, str) else None
 
 
 def _case_of(cases: Sequence[Case], params: Mapping[str, Any], where: str) -> Case:

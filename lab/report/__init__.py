@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 from lab.evidence.store import Evidence
-from lab.files import read_bounded, write_whole
+from lab.files import is_file, read_bytes, write_text
 from lab.report.diagram import mermaid, svg, text
 from lab.report.diagram.bundling import Budget
 from lab.report.diagram.source import diagram_of
@@ -29,25 +30,36 @@ __all__ = [
 
 REPORT_FILE = "report.html"
 JUNIT_FILE = "junit.xml"
-_SOURCE = 4 << 20  #: bytes of a scenario that the page shows
+
+_MOST_SEEN = 10_000  #: names in a run folder that are looked at
+_MOST_NAMED = 200  #: files that the page links to
 
 _SHORT = Budget(all_below=90, special=70, ends=25, bundles=40)  #: what a terminal or a page of text bears
 
 
 def write_reports(folder: Path, result: Result, evidence: Evidence | None, *, index: str = "") -> None:
     """Writes `report.html` and `junit.xml` into a run folder. `evidence` is None where none was collected."""
-    write_whole(folder / JUNIT_FILE, render_junit([result]))
+    write_text(folder / JUNIT_FILE, render_junit([result]))
+    page = render_html(result, evidence, source=_source(folder), files_of_run=_names(folder), index=index)
+    write_text(folder / REPORT_FILE, page)
+
+
+def _source(folder: Path) -> str:
     try:
-        source = read_bounded(folder / "scenario.yml", _SOURCE, follow=False).decode("utf-8", "replace")
+        return read_bytes(folder / "scenario.yml", root=folder).decode("utf-8", "replace")
     except OSError:
-        source = ""  # not there, or not a file of the folder's own: the page goes without it
-    names = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.is_file() and not path.is_symlink() and path.name != REPORT_FILE
-    )
-    page = render_html(result, evidence, source=source, files_of_run=names[:200], index=index)
-    write_whole(folder / REPORT_FILE, page)
+        return ""
+
+
+def _names(folder: Path) -> list[str]:
+    """What lies in a run folder, for the page to link to: files of its own, at most two folders down."""
+    found: list[str] = []
+    for path in itertools.islice(
+        itertools.chain.from_iterable(map(folder.glob, ("*", "*/*", "*/*/*"))), _MOST_SEEN
+    ):
+        if path.name != REPORT_FILE and is_file(path, folder):
+            found.append(path.relative_to(folder).as_posix())
+    return sorted(found)[:_MOST_NAMED]
 
 
 def diagram_text(

@@ -6,6 +6,7 @@ as it is comes from the diagram and the plots, which escape their own texts.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -14,7 +15,7 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemBytecodeCache, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from lab.evidence.store import Evidence
@@ -39,11 +40,26 @@ _PAGE = "report.html.j2"
 def _environment() -> Environment:
     return Environment(
         loader=PackageLoader("lab.report"),
+        bytecode_cache=_bytecode_cache(),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _bytecode_cache() -> FileSystemBytecodeCache | None:
+    """Compiled templates, in a folder that only the user may write; compiling takes 45 ms each time."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = os.path.join(base, "lab", "templates")
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        status = os.stat(folder)
+    except OSError:
+        return None
+    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        return None  # somebody else could put code there
+    return FileSystemBytecodeCache(folder)
 
 
 def _read(name: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import platform
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -19,6 +18,7 @@ from lab.engine.base import Engine, EngineInfo
 from lab.engine.clean import RunLock
 from lab.engine.images import Images, ImageStore
 from lab.errors import LabError, NothingImpairs, SysctlRefused
+from lab.files import project_root, read_bytes, replacing
 from lab.result import (
     RESULT_VERSION,
     SCENARIO_FILE,
@@ -235,7 +235,8 @@ class CaseRun:
         (self.folder.path / SCENARIO_FILE).write_text(self.case.source_text, encoding="utf-8")
         if self.scenario.topology is not None:
             source = self.case.path.parent / self.scenario.topology.path
-            shutil.copyfile(source, self.folder.path / TOPOLOGY_FILE)
+            with replacing(self.folder.path / TOPOLOGY_FILE) as copy:
+                copy.write(read_bytes(source, root=project_root(self.case.path)))
         (self.folder.path / "compose.yml").write_text(compose_text(self.scenario), encoding="utf-8")
 
     def _why_skip(self) -> str:

@@ -14,7 +14,7 @@ from lab.engine.docker import DockerEngine
 from lab.engine.images import ensure_images
 from lab.engine.private import find_engine
 from lab.errors import UsageError
-from lab.files import write_whole
+from lab.files import write_text
 from lab.runner.case import CaseRunner
 from lab.runner.selection import Selection
 from lab.runner.suite import Outcome, finish_folder, plan_jobs, run_jobs
@@ -143,8 +143,8 @@ def _write_index(folder: Path, outcomes: Sequence[Outcome]) -> None:
 
     results = [outcome.result for outcome in outcomes]
     folders = [outcome.folder.relative_to(folder).as_posix() for outcome in outcomes]
-    write_whole(folder / "index.html", render_index(results, folders=folders))
-    write_whole(folder / "junit.xml", render_junit(results))
+    write_text(folder / "index.html", render_index(results, folders=folders))
+    write_text(folder / "junit.xml", render_junit(results))
 
 
 def look_around(run: str) -> str:

@@ -7,12 +7,14 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
 
 from lab.ownership import give_to_caller
 from lab.result import Result
 from lab.runner.case import CaseRunner
+from lab.runner.unforeseen import unforeseen
 from lab.scenario.load import Case
 from lab.session.events import Said
 from lab.session.folder import RunFolder, file_name, link_latest, make_case_folder, make_folder, new_run_id
@@ -87,9 +89,11 @@ def run_jobs(
         if interrupt.reason is not None:
             return
         runner.listener(Said(f"{job.label} …"))
-        cpu = cpus.get()
+        cpu, began = cpus.get(), datetime.now(UTC)
         try:
             result = runner.run(job.case, job.run, job.folder, cpu)
+        except Exception as error:  # noqa: BLE001 - whatever one case breaks on, the others are run
+            result = unforeseen(job.case, job.run, job.folder.path, began, error)
         finally:
             cpus.put(cpu)
         outcome = Outcome(result, job.folder.path)

@@ -17,6 +17,7 @@ from lab.scenario.quantities import UNLIMITED, Bytes, Name, Text, number
 from lab.scenario.ranges import Length, Range, short_or
 
 _LARGEST = 1 << 30  #: 1 GiB: more would not fit beside the lab in a small machine's memory
+_AT_ONCE = 1 << 20  #: of random bytes: whole words of 32 bits, so that the pieces are the bytes of one call
 _Times = Annotated[
     int, number(0, _LARGEST, "times"), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": _LARGEST})
 ]
@@ -94,7 +95,8 @@ class Data:
     def bytes(self) -> bytes:
         """All of it, made anew."""
         if self.random_length is not None:
-            return random.Random(self.seed).randbytes(self.random_length)
+            source, whole, rest = random.Random(self.seed), *divmod(self.random_length, _AT_ONCE)
+            return b"".join(source.randbytes(count) for count in [_AT_ONCE] * whole + [rest])
         return self.unit * self.times
 
     def sha256(self) -> str:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from lab.errors import UsageError
+from lab.files import project_root
 from lab.link import UNIMPAIRED, Impairment, problems
 from lab.place import Place
 from lab.policy import NETWORK_CAPABILITIES, Policy
 from lab.scenario import params as sweeps
 from lab.scenario import tree
 from lab.scenario.checks import Check
-from lab.scenario.compose.outside import Outside, Refused, project_root
+from lab.scenario.compose.outside import Outside, Refused
 from lab.scenario.element import Element
 from lab.scenario.given import Given, yaml_of
 from lab.scenario.hosts import Joined, join, judge_services
@@ -266,7 +267,7 @@ class _File:
 
     def _of_file(self) -> tree.Mapping | None:
         try:
-            self.text = tree.read_text(self.path, self.shown)
+            self.text = tree.read_text(self.path, self.shown, self.outside.root)
             root, problems = tree.parse(self.text, self.shown)
         except tree.Unreadable as error:
             self.problems.append(error.problem)
@@ -356,7 +357,10 @@ class _File:
             )
         except Refused as error:
             return Hosts(None, (Problem(asked.place, asked.path, str(error)),))
-        return read_topology(path, os.path.normpath(path), asked, self.outside)
+        outside = self.outside
+        if self.topology_path is not None:  # of a run folder, whose files are its own
+            outside = replace(outside, root=project_root(self.topology_path))
+        return read_topology(path, os.path.normpath(path), asked, outside)
 
     def _typed(
         self, model: ScenarioFile, joined: Joined, base: tuple[str, ...], locator: Locator

@@ -127,16 +127,18 @@ def read_sweep(node: tree.Node | None, problems: list[Problem]) -> dict[str, lis
             sweep[name] = []
             continue
         values: list[Param] = []
+        labels: set[str] = set()
         for index, item in enumerate(items):
             param = Param(_label(item), plain_data(item))
             where = f"{path}[{index}]" if isinstance(entry.node, tree.Sequence) else path
             if param.value is None:
                 problems.append(Problem(item.place, where, "a parameter needs a value"))
-            elif any(param.label == other.label for other in values):
+            elif param.label in labels:
                 problems.append(Problem(item.place, where, f"{param.label!r} stands in the list twice"))
             elif any(REFERENCE.search(text) for text in _texts(param.value)):
                 problems.append(Problem(item.place, where, "a parameter cannot be made of parameters"))
             values.append(param)
+            labels.add(param.label)
         sweep[name] = values
     number = math.prod(len(values) for values in sweep.values())
     if number > MAX_CASES:
@@ -157,7 +159,8 @@ def read_cases(
         problems.append(Problem(node.place, "cases", text))
         return []
     found: list[dict[str, Param]] = []
-    for index, item in enumerate(node.items):
+    known: set[tuple[str, ...]] = set()
+    for index, item in enumerate(node.items[:MAX_CASES]):
         path = f"cases[{index}]"
         if not isinstance(item, tree.Mapping):
             problems.append(Problem(item.place, path, "not a mapping, like {loss: 20%, most: 2}"))
@@ -175,11 +178,12 @@ def read_cases(
             problems.append(
                 Problem(item.place, path, f"every case has the same names; the first has {wanted}")
             )
-        labels = [param.label for param in case.values()]
-        if any(labels == [param.label for param in other.values()] for other in found):
+        labels = tuple(param.label for param in case.values())
+        if labels in known:
             problems.append(Problem(item.place, path, "the same case stands in the list twice"))
+        known.add(labels)
         found.append(case)
-    number = len(found) * math.prod(len(values) for values in sweep.values())
+    number = max(len(found), len(node.items)) * math.prod(len(values) for values in sweep.values())
     if number > MAX_CASES:
         text = f"with params these are {number} cases; at most {MAX_CASES} are allowed"
         problems.append(Problem(node.place, "cases", text))

@@ -13,6 +13,7 @@ from lab.place import Place
 _LONG = 64  #: characters of a word that is compared with others
 _MANY = 300  #: words that one is compared with: 1,400 of them times 1,400 took 17 s
 SHOWN = 200  #: problems that are told; a file with more has one cause
+_LONGEST_LINE = 2_000  #: characters of a problem that are shown
 
 
 def nearest(value: object, words: Iterable[str]) -> str | None:
@@ -56,6 +57,8 @@ class Problem:
     def __str__(self) -> str:
         where = str(self.place) if self.place.line else self.place.file
         line = f"{where}: {self.path}: {self.text}" if self.path else f"{where}: {self.text}"
+        if len(line) > _LONGEST_LINE:
+            line = f"{line[:_LONGEST_LINE]}… ({len(line) - _LONGEST_LINE} characters more)"
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
 
 

@@ -16,14 +16,15 @@ from typing import Any
 
 import yaml
 
-from lab import files
+from lab.files import TEXT, Unfit, read_bytes
 from lab.place import Place
 from lab.scenario.problems import Problem, path_text
 
-MAX_BYTES = 4 << 20
+MAX_BYTES = TEXT
 MAX_DEPTH = 60
 MAX_VALUES = 500_000  #: after aliases are expanded
 MAX_MERGED = 1_000_000  #: keys that `<<` copies in one file
+MAX_EXPANDED = 16 << 20  #: characters of text after aliases are expanded
 
 _DECIMAL = re.compile(r"-?[1-9][0-9]{0,39}|0|-?(?:0|[1-9][0-9]{0,39})\.[0-9]{1,40}")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -39,12 +40,17 @@ class Scalar:
     text: str
     size: int = 1
 
+    @property
+    def weight(self) -> int:
+        return len(self.text)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sequence:
     place: Place
     items: tuple[Node, ...]
     size: int
+    weight: int = 0  #: characters in it, aliases expanded, as it was read
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,7 @@ class Mapping:
     place: Place
     entries: dict[str, Entry]
     size: int
+    weight: int = 0
 
 
 Node = Scalar | Sequence | Mapping
@@ -82,18 +89,20 @@ class Unreadable(Exception):
         self.problem = problem
 
 
-def read_text(path: Path, shown: str) -> str:
-    """The text of a file. Raises `Unreadable` where it is not there or not text."""
+def read_text(path: Path, shown: str, root: Path | None = None) -> str:
+    """The text of a file, of one below `root` where that is given, wherever links lead.
+
+    Raises `Unreadable` where it is not there, not a regular file, too large or not text.
+    """
     nowhere = Place(shown, 0, 0)
     try:
-        raw = files.read_bounded(path, MAX_BYTES)
-    except files.NotAFile as error:
-        raise Unreadable(Problem(nowhere, "", str(error))) from None
+        raw = read_bytes(path, MAX_BYTES, root)
     except FileNotFoundError:
         raise Unreadable(Problem(nowhere, "", "no such file")) from None
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise Unreadable(Problem(nowhere, "", f"cannot be read: {why}")) from None
+    except Unfit as error:
+        raise Unreadable(Problem(nowhere, "", str(error.strerror))) from None
+    except OSError as error:
+        raise Unreadable(Problem(nowhere, "", f"cannot be read: {error.strerror}")) from None
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -214,6 +223,9 @@ class _Builder:
             raise Unreadable(
                 Problem(node.place, "", f"more than {MAX_VALUES:,} values, what aliases stand for included")
             )
+        if node.weight > MAX_EXPANDED:
+            text = f"more than {MAX_EXPANDED:,} characters of text, what aliases stand for included"
+            raise Unreadable(Problem(node.place, "", text))
         if anchor is not None:
             self.anchors[anchor] = node
         if self.stack:
@@ -246,7 +258,8 @@ class _Builder:
         return Scalar(place, value, event.value)
 
     def _sequence(self, frame: _Frame) -> Sequence:
-        return Sequence(frame.place, tuple(frame.nodes), 1 + sum(node.size for node in frame.nodes))
+        size, weight = 1 + sum(node.size for node in frame.nodes), sum(node.weight for node in frame.nodes)
+        return Sequence(frame.place, tuple(frame.nodes), size, weight)
 
     def _mapping(self, frame: _Frame) -> Mapping:
         entries: dict[str, Entry] = {}
@@ -272,4 +285,6 @@ class _Builder:
                 raise Unreadable(Problem(part.place, self._path("<<"), text))
             for name, entry in part.entries.items():
                 entries.setdefault(name, entry)
-        return Mapping(frame.place, entries, 1 + sum(entry.node.size + 1 for entry in entries.values()))
+        size = 1 + sum(entry.node.size + 1 for entry in entries.values())
+        weight = sum(entry.node.weight + len(name) for name, entry in entries.items())
+        return Mapping(frame.place, entries, size, weight)

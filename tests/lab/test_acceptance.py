@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -38,9 +39,13 @@ FALSIFIED = [
 
 
 def scenario_text(name: str) -> str:
-    """A shipped scenario that can stand in any folder."""
-    text = (SCENARIOS / f"{name}.yml").read_text()
-    return text.replace("../compose/", f"{SCENARIOS.parent}/compose/")
+    """A shipped scenario that can stand in a folder with `topologies()`."""
+    return (SCENARIOS / f"{name}.yml").read_text().replace("../compose/", "compose/")
+
+
+def topologies(folder: Path) -> None:
+    """The shipped topologies: what a scenario names lies in its own project."""
+    shutil.copytree(SCENARIOS.parent / "compose", folder / "compose")
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +92,7 @@ def test_a_falsified_expectation_fails_and_names_its_line(
     text = scenario_text(name)
     assert text.count(old) == 1
     line = text[: text.index(old)].count("\n") + 1
+    topologies(tmp_path)
     copy = tmp_path / f"{name}.yml"
     copy.write_text(text.replace(old, new))
     done = lab("run", "-q", copy, "--out", tmp_path / "runs")
@@ -235,7 +241,7 @@ def test_an_interrupt_takes_everything_down(tmp_path: Path, engine: DockerEngine
     file.write_text(LONG)
     process = start("run", "--verbose", file, "--out", tmp_path / "runs")
     run = wait_until_steps_run(process, engine)
-    assert of_run(engine, run) == 4
+    assert of_run(engine, run) == 5  # two hosts, the programs of one, the wire; a network
     process.send_signal(number)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stderr

@@ -26,9 +26,9 @@ from lab.engine.clean import RunLock
 from lab.engine.private import find_engine
 from lab.engine.subnets import create_in_free_subnet
 
-run, image, locks = sys.argv[1:]
+run, image = sys.argv[1:]
 engine = find_engine(start=False)
-lock = RunLock.take(run, Path(locks))
+lock = RunLock.take(run)
 pool = IPv4Network("198.18.0.0/15")
 network, subnet = create_in_free_subnet(engine, pool, lambda free: NetworkSpec(run, free, lock.labels()))
 streams = []
@@ -52,7 +52,7 @@ def runs(engine: DockerEngine, images: Images, tmp_path: Path) -> Iterator[dict[
     for which in "ab":
         name = f"labtest-{tmp_path.name[-12:].strip('_')}-{which}"
         going[name] = subprocess.Popen(
-            [sys.executable, "-c", RUN, name, images.base.tag, str(tmp_path)],
+            [sys.executable, "-c", RUN, name, images.base.tag],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -220,7 +220,7 @@ def test_what_a_run_leaves_is_listed_and_removed(
     engine: DockerEngine, images: Images, tmp_path: Path
 ) -> None:
     run = named()
-    with RunLock.take(run, tmp_path) as lock:
+    with RunLock.take(run) as lock:
         labels = lock.labels()
         engine.create_volume(f"{run}-data", labels)
         spec = ContainerSpec(f"{run}-web", images.base.tag, labels, command=["sleep", "100"], stdin=False)

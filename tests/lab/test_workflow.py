@@ -55,7 +55,8 @@ def test_a_scenario_that_fails_ends_the_job_and_leaves_its_evidence(runner: Runn
     """`tee` must not swallow the exit status."""
     text = (ROOT / "scenarios" / "handshake.yml").read_text(encoding="utf-8")
     wrong = runner.folder / "it is wrong.yml"
-    changed = text.replace("elapsed: 1rtt", "elapsed: 2rtt").replace("../compose", str(ROOT / "compose"))
+    shutil.copytree(ROOT / "compose", runner.folder / "compose")
+    changed = text.replace("elapsed: 1rtt", "elapsed: 2rtt").replace("../compose", "compose")
     wrong.write_text(changed, encoding="utf-8")
     done = runner.run(the_step("run", "Run"), {ARGS: json.dumps([wrong.name])}, timeout=120)
     assert done.returncode == 1, done.stdout + done.stderr

@@ -43,14 +43,14 @@ def names(engine: FakeEngine) -> set[str]:
 @pytest.fixture
 def dead(tmp_path: Path) -> dict[str, str]:
     """The labels of a run that died: its lock file is there, nobody holds it."""
-    lock = RunLock.take("dead", tmp_path)
+    lock = RunLock.take("dead")
     labels = lock.labels()
     lock._close()
     return labels
 
 
 def test_a_living_owner_keeps_its_things(engine: FakeEngine, tmp_path: Path) -> None:
-    with RunLock.take("living", tmp_path) as lock:
+    with RunLock.take("living") as lock:
         furnish(engine, lock.labels())
         assert owner(lock.labels()) is Owner.ALIVE
         assert not sweep(engine, owners=tuple(Owner))
@@ -59,7 +59,7 @@ def test_a_living_owner_keeps_its_things(engine: FakeEngine, tmp_path: Path) -> 
 
 def test_what_a_dead_owner_left_goes(engine: FakeEngine, dead: dict[str, str], tmp_path: Path) -> None:
     said: list[str] = []
-    with RunLock.take("living", tmp_path) as lock:
+    with RunLock.take("living") as lock:
         furnish(engine, lock.labels(), 1)
         furnish(engine, dead, 2)
         swept = sweep(engine, progress=said.append)
@@ -72,11 +72,11 @@ def test_what_a_dead_owner_left_goes(engine: FakeEngine, dead: dict[str, str], t
 def test_a_lock_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
     code = (
         "import sys, json; from pathlib import Path; from lab.engine.clean import RunLock; "
-        "lock = RunLock.take('killed', Path(sys.argv[1])); print(json.dumps(lock.labels()), flush=True); "
+        "lock = RunLock.take('killed'); print(json.dumps(lock.labels()), flush=True); "
         "sys.stdin.read()"
     )
     holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with holder:
         assert holder.stdout is not None
@@ -88,7 +88,7 @@ def test_a_lock_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
 
 
 def test_another_boot_is_dead_and_another_machine_unknown(dead: dict[str, str], tmp_path: Path) -> None:
-    with RunLock.take("living", tmp_path) as lock:
+    with RunLock.take("living") as lock:
         labels = lock.labels()
         assert owner({**labels, LABEL_BOOT: "before"}) is Owner.DEAD
         assert owner({**labels, LABEL_MACHINE: "elsewhere"}) is Owner.UNKNOWN
@@ -106,14 +106,14 @@ def test_the_unknown_goes_only_when_asked(engine: FakeEngine, dead: dict[str, st
 
 
 def test_a_kept_lab_stays_until_it_is_asked_for(engine: FakeEngine, tmp_path: Path) -> None:
-    lock = RunLock.take("kept", tmp_path)
+    lock = RunLock.take("kept")
     furnish(engine, lock.labels())
     lock.keep()
     assert [left.owner for left in leftovers(engine)] == [Owner.KEPT]
     assert not sweep(engine)
     assert not sweep(engine, owners=(Owner.KEPT,), run="another")
     assert sweep(engine, owners=(Owner.KEPT,), run="kept").networks == ("net-1",)
-    assert list(tmp_path.iterdir()) == []
+    assert list(clean.locks_dir().iterdir()) == []
 
 
 def test_two_sweeps_at_once_remove_once(dead: dict[str, str]) -> None:
@@ -151,9 +151,9 @@ def test_a_failure_does_not_stop_the_rest(dead: dict[str, str]) -> None:
 
 
 def test_a_run_id_is_locked_once(tmp_path: Path) -> None:
-    with RunLock.take("one", tmp_path), pytest.raises(LabEnvironmentError, match="already going on"):
-        RunLock.take("one", tmp_path)
-    RunLock.take("one", tmp_path).release()
+    with RunLock.take("one"), pytest.raises(LabEnvironmentError, match="already going on"):
+        RunLock.take("one")
+    RunLock.take("one").release()
 
 
 def test_a_lock_file_that_a_sweep_took_away_is_made_again(
@@ -170,7 +170,7 @@ def test_a_lock_file_that_a_sweep_took_away_is_made_again(
         return descriptor
 
     monkeypatch.setattr(os, "open", racing)
-    with RunLock.take("raced", tmp_path) as lock:
+    with RunLock.take("raced") as lock:
         assert lock.path.exists()
         assert calls[0] == 2
 
@@ -182,7 +182,7 @@ def nothing_in_the_real_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_volumes_of_a_dead_owner_go_too(engine: FakeEngine, dead: dict[str, str], tmp_path: Path) -> None:
-    with RunLock.take("living", tmp_path) as lock:
+    with RunLock.take("living") as lock:
         engine.create_volume("of-the-living", lock.labels())
         engine.create_volume("of-nobody", {})
         engine.create_volume("of-the-dead", dead)

@@ -1,6 +1,6 @@
 """What a scenario may read beside its own text: files of its project, and the caller's environment by name.
 
-The one place where the reading of scenarios opens files. What lies outside the project is refused.
+What lies outside the project is refused; `lab.files` opens what is left.
 """
 
 from __future__ import annotations
@@ -11,16 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lab.files import inside
 from lab.policy import Policy
 from lab.scenario import tree
-
-MARK = "lab.yml"  #: the file that marks the root of a project
-
-
-def project_root(scenario: Path) -> Path:
-    """The folder of the `lab.yml` above a scenario, else the scenario's own; links resolved."""
-    own = Path(os.path.realpath(scenario)).parent
-    return next((folder for folder in (own, *own.parents) if (folder / MARK).is_file()), own)
 
 
 class Refused(Exception):
@@ -74,7 +67,7 @@ class Outside:
             return Path(os.path.normpath(name))
         path = Path(os.path.normpath(base / name))
         real = Path(os.path.realpath(path))
-        if real != self.root and self.root not in real.parents:
+        if not inside(real, self.root):
             if real.name in ("docker.sock", "containerd.sock", "podman.sock"):
                 raise Refused(f"{name}: the engine's socket is not for what runs in a lab")
             by = " by a link" if str(real) != os.path.abspath(path) else ""
@@ -91,5 +84,5 @@ class Outside:
     def read(self, base: Path, name: str, shown: str) -> str:
         """The text of a file. Raises `Refused`, and `tree.Unreadable` where it is no text."""
         if self.stored:
-            return tree.read_text(base / name, shown)
-        return tree.read_text(self.find(base, name, must="file"), shown)
+            return tree.read_text(base / name, shown, self.root)
+        return tree.read_text(self.find(base, name, must="file"), shown, self.root)

@@ -103,7 +103,7 @@ class Project:
         """One Compose file, interpolated and with its top-level keys judged; each once."""
         if path in self.files:
             return self.files[path]
-        text = tree.read_text(path, shown_as)
+        text = tree.read_text(path, shown_as, self.outside.root)
         root, problems = tree.parse(text, shown_as)
         self.problems += problems
         if not isinstance(root, tree.Mapping):
