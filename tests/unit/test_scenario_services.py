@@ -251,9 +251,9 @@ def test_a_value_of_a_case_chooses_it(write: Write) -> None:
 
 
 def test_a_stored_scenario_needs_none_of_its_files(write: Write, tmp_path: Path) -> None:
-    write("services: {a: {image: x, volumes: ['./data:/d'], env_file: e.env}}", "compose.yml")
+    write("services: {a: {build: ./app, volumes: ['./data:/d'], env_file: e.env}}", "compose.yml")
     text = "lab: 1\ntopology: compose.yml\nhosts: {a: {files: ['./f:/f']}}\n"
-    for name in ("data/x", "e.env", "f"):
+    for name in ("app/Dockerfile", "data/x", "e.env", "f"):
         write("", name)
     here = load(write(text), stored=True)[0].scenario
     copy = write(text, "runs/scenario.yml")

@@ -77,6 +77,10 @@ class Outside:
     def is_missing(self, path: Path) -> bool:
         return not self.stored and not os.path.exists(path)
 
+    def has_file(self, path: Path) -> bool:
+        """Of a run of the past: always, its files are not looked for."""
+        return self.stored or path.is_file()
+
     def read(self, base: Path, name: str, shown: str) -> str:
         """The text of a file. Raises `Refused`, and `tree.Unreadable` where it is no text."""
         if self.stored:

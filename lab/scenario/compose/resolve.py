@@ -181,7 +181,11 @@ def _build(given: BuildKeys | str, where: Where) -> BuildPart:
             where.outside.find(folder, keys.dockerfile, must="file")
         except Refused as error:
             where.say(("build", "dockerfile"), str(error))
-    elif keys.dockerfile_inline is None and context is not None and not os.path.isfile(folder / "Dockerfile"):
+    elif (
+        keys.dockerfile_inline is None
+        and context is not None
+        and not where.outside.has_file(folder / "Dockerfile")
+    ):
         where.say(
             at, f"{keys.context}: no Dockerfile in it; name one with dockerfile, or give dockerfile_inline"
         )
