@@ -93,6 +93,15 @@ def test_the_index_leads_to_every_page() -> None:
     ] == []
 
 
+def test_the_readme_shows_what_the_tests_run() -> None:
+    """Each example there is a file, or a part of one, that a lab test runs."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (scenario,) = re.findall(r"^```yaml\n(lab: 1\ntopology.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert scenario == (ROOT / "examples" / "shop.yml").read_text(encoding="utf-8")
+    (test,) = re.findall(r"^```python\n@pytest[^\n]*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert test in (ROOT / "examples" / "pytest" / "test_answers.py").read_text(encoding="utf-8")
+
+
 # Commands
 
 
