@@ -53,9 +53,11 @@ def test_an_entry_of_the_plan_is_run(runner: Runner) -> None:
 
 def test_a_scenario_that_fails_ends_the_job_and_leaves_its_evidence(runner: Runner) -> None:
     """`tee` must not swallow the exit status."""
+    topology = runner.folder / "compose"
+    topology.unlink()  # a link out of the project, which a scenario must not follow
+    shutil.copytree(ROOT / "compose", topology)
     text = (ROOT / "scenarios" / "handshake.yml").read_text(encoding="utf-8")
     wrong = runner.folder / "it is wrong.yml"
-    shutil.copytree(ROOT / "compose", runner.folder / "compose")
     changed = text.replace("elapsed: 1rtt", "elapsed: 2rtt").replace("../compose", "compose")
     wrong.write_text(changed, encoding="utf-8")
     done = runner.run(the_step("run", "Run"), {ARGS: json.dumps([wrong.name])}, timeout=120)

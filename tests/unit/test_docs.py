@@ -179,8 +179,8 @@ def test_every_scenario_has_a_section_and_a_picture() -> None:
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.title)
 def test_a_scenario_says_what_it_teaches(section: gallery.Section) -> None:
-    """In three sentences, or four, and up to eight about a program that everybody uses; and why it cannot pass
-    by luck."""
+    """In three sentences or four, up to eight about a program that everybody uses; and why it cannot pass by
+    luck."""
     most = 8 if section.file.startswith("scenarios/apps/") else 4
     assert 3 <= len(re.findall(r"[.?!](?=\s|$)", section.teaches)) <= most
     assert section.no_luck

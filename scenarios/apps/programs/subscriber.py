@@ -1,4 +1,7 @@
-"""A Redis subscriber that connects again when it must: subscriber.py HOST default|keepalive|checks."""
+"""A Redis subscriber that connects again when its connection ends.
+
+subscriber.py HOST default|keepalive|checks
+"""
 
 import socket
 import sys
