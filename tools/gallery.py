@@ -52,10 +52,6 @@ GROUPS = {
     "failure": ("When things break", "Killed processes, dead hosts, cut cables."),
     "link": ("Links", "Loss, jitter, copies, narrow and lopsided links: what TCP makes of them."),
     "udp": ("UDP", "Datagrams: no connection, no order, no word about loss."),
-    "apps": (
-        "Real programs",
-        "nginx, PostgreSQL, Redis and others as they fail at work, and the setting that mends it.",
-    ),
     "network": ("Below the sockets", "Ping and ARP."),
 }
 
