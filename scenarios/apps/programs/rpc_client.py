@@ -1,4 +1,4 @@
-"""Calls lab.Greeter/Hello twice a second, each with a deadline of 1 s: rpc_client.py HOST default|keepalive."""
+"""Calls lab.Greeter/Hello twice a second, with a deadline of 1 s: rpc_client.py HOST default|keepalive."""
 
 import sys
 import time
