@@ -53,6 +53,7 @@ GROUPS = {
     "link": ("Links", "Loss, jitter, copies, narrow and lopsided links: what TCP makes of them."),
     "udp": ("UDP", "Datagrams: no connection, no order, no word about loss."),
     "network": ("Below the sockets", "Ping and ARP."),
+    "apps": ("Real programs", "What people ask maintainers about, and the setting that mends it."),
 }
 
 

@@ -48,7 +48,9 @@ def tshark() -> str:
 def suite(images: Images, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Result, Path]]:
     """Every shipped scenario, run once, side by side: results and run folders by the name of the case."""
     out = tmp_path_factory.mktemp("suite")
-    lab("run", SCENARIOS, "-j", "auto", "--out", out, timeout=900)
+    built = lab("images", SCENARIOS, timeout=1200)
+    assert built.exit_code == 0, built.stderr
+    lab("run", SCENARIOS, "-j", "auto", "--out", out, timeout=1200)
     return results(out)
 
 
