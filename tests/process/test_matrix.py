@@ -16,6 +16,7 @@ from lab.cli.options import parse_params
 from lab.cli.run_command import command as run_command
 from lab.errors import UsageError
 from lab.runner.selection import Selection
+from lab.site import load_site
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +44,8 @@ steps:
   - {{do: sleep, for: 1ms}}
 """
 
+POLICY = load_site(Path(__file__).parents[2] / "lab.yml").policy
+
 
 def matrix(*arguments: str | Path) -> list[dict[str, Any]]:
     """The list that `lab matrix --format json` prints; errors are raised."""
@@ -61,7 +64,7 @@ def selected(entry: dict[str, Any]) -> list[str]:
     with run_command.make_context("run", list(entry["args"]), lab) as context:
         given = context.params
         selection = Selection(given["paths"], given["keyword"], given["tags"], parse_params(given["params"]))
-        return [case.name for case in selection.cases()]
+        return [case.name for case in selection.cases(POLICY)]
 
 
 @pytest.fixture
@@ -82,13 +85,13 @@ def test_each_shipped_file_is_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
     entries = matrix()
     files = sorted(path.as_posix() for path in Path("scenarios").rglob("*.yml"))
     assert sorted(entry["file"] for entry in entries) == files
-    assert sum(entry["cases"] for entry in entries) == len(Selection([Path("scenarios")]).cases())
+    assert sum(entry["cases"] for entry in entries) == len(Selection([Path("scenarios")]).cases(POLICY))
     assert "close-half-close" in {entry["name"] for entry in entries}
 
 
 def test_each_shipped_case_is_selected_by_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    cases = Selection([Path("scenarios/connect")]).cases()
+    cases = Selection([Path("scenarios/connect")]).cases(POLICY)
     assert any(case.params for case in cases)
     assert [selected(entry) for entry in matrix("scenarios/connect", "--by", "case")] == [
         [case.name] for case in cases
