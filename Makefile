@@ -4,11 +4,12 @@ PYTHON := .venv/bin/python
 SCENARIO ?= scenarios/timeout.yml
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-kernel check lint lab images clean
+.PHONY: help run test test-all test-kernel check lint lab images clean
 
 help:
 	@echo 'make run          set up what is missing, then run one scenario (SCENARIO=$(SCENARIO))'
 	@echo 'make test         set up what is missing, then ruff, mypy and all tests, on real containers too'
+	@echo 'make test-all     the same, and the scenarios of real programs (scenarios/apps)'
 	@echo 'make test-kernel  set up what is missing, then two scenarios on the `kernel` wire, in a Linux that has netem'
 	@echo 'make check        ruff, mypy and the tests that need no Docker'
 	@echo 'make images       build the images that are missing'
@@ -20,7 +21,11 @@ run: .venv/run.stamp lab
 # With the engine set up, a test that finds none is broken: it fails instead of being skipped.
 test: .venv/dev.stamp lab lint
 	@tools/setup.sh test-tools
-	LAB_REQUIRE_DOCKER=1 $(PYTHON) -m pytest
+	LAB_REQUIRE_DOCKER=1 $(PYTHON) -m pytest -m "not apps"
+
+# And the scenarios of real programs: five images to build, and four minutes of runs.
+test-all: test
+	LAB_REQUIRE_DOCKER=1 $(PYTHON) -m pytest -m apps
 
 # A user-mode Linux with a Docker engine in it: two minutes. See tests/kernel/run.
 test-kernel: .venv/run.stamp lab

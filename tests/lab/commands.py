@@ -11,6 +11,9 @@ from lab.result import Result, read_result
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = ROOT / "scenarios"
+APPS = SCENARIOS / "apps"  #: real programs, in images of some hundred megabytes: by `make test-all`
+SOCKETS = [path for path in sorted(SCENARIOS.iterdir()) if path != APPS and any(path.rglob("*.yml"))]
+SOCKETS += sorted(SCENARIOS.glob("*.yml"))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from lab.site import load_site
 from lab.verdict import Verdict
 from tests.conftest import without_docker
 from tests.lab import report_chromium
-from tests.lab.commands import ROOT, SCENARIOS, lab
+from tests.lab.commands import ROOT, SOCKETS, lab
 from tests.lab.test_evidence_tshark import assert_agreement
 from tools.mutation.mutate import Mutation, mutate
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.docker
 
 Suite = dict[str, tuple[Result, Path]]
 
-CASES = [case.name for case in load_all([SCENARIOS], policy=load_site(ROOT / "lab.yml").policy)]
+CASES = [case.name for case in load_all(SOCKETS, policy=load_site(ROOT / "lab.yml").policy)]
 CAUGHT_AT_LEAST = 0.95  #: of all falsified expectations
 
 
