@@ -46,7 +46,7 @@ def tshark() -> str:
 
 @pytest.fixture(scope="session")
 def suite(images: Images, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Result, Path]]:
-    """Every shipped scenario but those of real programs, run once, side by side: results and run folders by the
+    """Every shipped scenario but those of real programs, run once: results and run folders by the
     name of the case."""
     out = tmp_path_factory.mktemp("suite")
     lab("run", *SOCKETS, "-j", "auto", "--out", out, timeout=900)
