@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
@@ -19,11 +20,14 @@ from lab.engine.base import ContainerSpec, Engine, NetworkSpec
 from lab.engine.images import Images
 from lab.engine.subnets import create_in_free_subnet
 from lab.evidence.model import RunRecord
-from lab.host import Host, HostSetup, RunSpec
+from lab.host import HOST_CAPABILITIES, Host, HostSetup, RunSpec
+from lab.host.programs import Programs, launcher
+from lab.limits import DEFAULT as LIMITS
 from lab.link import PLAIN, Link
+from lab.policy import Policy
 from lab.units import Duration
 from lab.wire import Wire, WireSetup, open_wire
-from lab.wire.container import CAPABILITIES, Kind, wire_container
+from lab.wire.container import Kind, wire_container
 
 POOL = IPv4Network("198.18.0.0/15")
 PORT = 9_000
@@ -94,6 +98,10 @@ def result(running: Future[RunRecord]) -> dict[str, Any]:
     return found
 
 
+def _remove_later(stack: ExitStack, engine: Engine, container: str) -> None:
+    stack.callback(engine.remove, container)
+
+
 @contextmanager
 def wired_pair(
     engine: Engine,
@@ -123,7 +131,7 @@ def wired_pair(
                 address=ends[who].address,
                 mac=ends[who].mac,
                 hostname=who,
-                capabilities=CAPABILITIES,
+                capabilities=HOST_CAPABILITIES,
             )
             for who in ("client", "server")
         ]
@@ -145,8 +153,24 @@ def wired_pair(
         for who, host_spec in zip(("client", "server"), specs, strict=True):
             containers[who] = engine.create(host_spec)
             stack.callback(engine.remove, containers[who])
-            hosts[who] = stack.enter_context(Host(engine.attach(containers[who]), who))
+            running = threading.Event()
+            launch = launcher(
+                engine,
+                containers[who],
+                running,
+                image=images.host.tag,
+                name=f"{name}-{who}",
+                labels=labels,
+                limits=LIMITS,
+                policy=Policy(),
+                outlives_lab=False,
+                opened=lambda stream: None,
+                fill=lambda container, identity: _remove_later(stack, engine, container),
+            )
+            stream = engine.attach(containers[who])
+            hosts[who] = stack.enter_context(Host(stream, who, Programs(who, launch)))
             engine.start(containers[who])
+            running.set()
         if wired:
             wire = open_wire(attached, 60.0)
             wire.set_up(WireSetup(router, ends))
