@@ -4,7 +4,7 @@
 #
 #   tools/setup.sh venv run|dev    the virtual environment .venv, for running or for developing
 #   tools/setup.sh lab             the engine and the images
-#   tools/setup.sh test-tools      tshark, a Chromium, the docker command
+#   tools/setup.sh test-tools      tshark, a Chromium, the docker command, a C compiler
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -110,6 +110,7 @@ test_tools() {
     have chromium || have chromium-browser || have google-chrome || missing+=(chromium)
     have docker || missing+=(docker.io)
     have ip || missing+=(iproute2)
+    have gcc || missing+=(gcc libc6-dev)
     [ ${#missing[@]} -eq 0 ] || install "${missing[@]}"
 }
 
