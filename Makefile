@@ -1,6 +1,9 @@
 # `make run` and `make test` do everything on a fresh Debian or Ubuntu: virtual environment, packages,
 # Docker engine, images, then the job. What is there already is left alone.
 PYTHON := .venv/bin/python
+SECTION := @tools/section
+# What needs no containers runs on two cores; what needs them shares the machine as it sees fit.
+PARALLEL := -n 2 --dist worksteal
 SCENARIO ?= scenarios/timeout.yml
 
 .DEFAULT_GOAL := help
@@ -19,38 +22,42 @@ run: .venv/run.stamp lab
 	$(PYTHON) -m lab run $(SCENARIO)
 
 # With the engine set up, a test that finds none is broken: it fails instead of being skipped.
+test: export LAB_REQUIRE_DOCKER := 1
 test: .venv/dev.stamp lab lint
-	@tools/setup.sh test-tools
-	LAB_REQUIRE_DOCKER=1 $(PYTHON) -m pytest -m "not apps"
+	$(SECTION) 'tools of the tests' tools/setup.sh test-tools
+	$(SECTION) 'unit tests' $(PYTHON) -m pytest $(PARALLEL) tests/unit
+	$(SECTION) 'golden files and processes' $(PYTHON) -m pytest $(PARALLEL) tests/golden tests/process
+	$(SECTION) 'the lab on real containers' $(PYTHON) -m pytest -m 'not apps' --durations 15 tests/lab
 
 # And the scenarios of real programs: five images to build, and four minutes of runs.
+test-all: export LAB_REQUIRE_DOCKER := 1
 test-all: test
-	LAB_REQUIRE_DOCKER=1 $(PYTHON) -m pytest -m apps
+	$(SECTION) 'real programs' $(PYTHON) -m pytest -m apps tests/lab
 
 # A user-mode Linux with a Docker engine in it: two minutes. See tests/kernel/run.
 test-kernel: .venv/run.stamp lab
 	tests/kernel/run
 
 check: .venv/dev.stamp lint
-	$(PYTHON) -m pytest tests/unit tests/golden tests/process
+	$(PYTHON) -m pytest $(PARALLEL) tests/unit tests/golden tests/process
 
 lint: .venv/dev.stamp
-	$(PYTHON) -m ruff check .
-	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m mypy
-	.venv/bin/lint-imports
+	$(SECTION) 'ruff check' $(PYTHON) -m ruff check .
+	$(SECTION) 'ruff format' $(PYTHON) -m ruff format --check .
+	$(SECTION) 'mypy' $(PYTHON) -m mypy
+	$(SECTION) 'imports' .venv/bin/lint-imports
 
 lab images: .venv/run.stamp
-	@tools/setup.sh lab
+	$(SECTION) 'engine and images' tools/setup.sh lab
 
 clean: .venv/run.stamp
 	$(PYTHON) -m lab clean
 	$(PYTHON) -m lab engine down
 
 .venv/run.stamp: requirements/run.txt pyproject.toml
-	@tools/setup.sh venv run
+	$(SECTION) 'Python packages' tools/setup.sh venv run
 	@touch $@
 
 .venv/dev.stamp: .venv/run.stamp requirements/dev.txt
-	@tools/setup.sh venv dev
+	$(SECTION) 'Python packages for development' tools/setup.sh venv dev
 	@touch $@

@@ -64,9 +64,8 @@ venv() {
     fi
     say "installing the Python packages of requirements/$1.txt"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "requirements/$1.txt" >&2
-    # The command `lab` itself, from this folder.
-    [ -x .venv/bin/lab ] ||
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . >&2
+    # The command `lab` and the pytest plugin, from this folder: again whenever pyproject.toml changed.
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . >&2
 }
 
 lab() {

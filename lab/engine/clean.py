@@ -167,6 +167,25 @@ def owner(labels: Mapping[str, str]) -> Owner:
         os.close(descriptor)
 
 
+def some_run_died() -> bool:
+    """Whether a run on this machine ended without removing its lock: it may have left something."""
+    return any(_is_free(path) for path in locks_dir().glob("*.lock"))
+
+
+def _is_free(path: Path) -> bool:
+    try:
+        descriptor = _open_lock(path)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return os.pread(descriptor, len(_KEPT), 0) != _KEPT
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
 def leftovers(engine: Engine) -> list[Leftover]:
     """Every run that has something on the engine, living ones too. What only looks like one is left out."""
     runs: dict[str, tuple[Mapping[str, str], dict[str, str], dict[str, str]]] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ import lab as module
 from lab.api.engine import NoEngine
 from lab.api.net import Lab
 from lab.api.up import make
+from lab.engine.clean import some_run_died
 from lab.errors import LabError
 from lab.runner.case import CaseRun
-from lab.runner.invocation import look_around
+from lab.runner.invocation import look_around, open_engine
+from lab.site import load_site
 
 _open: list[Labs] = []
 
@@ -114,6 +117,40 @@ def reported(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.Test
         labs.error = labs.error or call.excinfo.value
         if lines := labs.where():
             report.sections.append(("lab", "\n".join(lines)))
+
+
+def without_the_labs_lines(call: pytest.CallInfo[None]) -> None:
+    """Ends the traceback of a lab that broke where the test called it: the error's text says what broke."""
+    if call.excinfo is None or not isinstance(call.excinfo.value, LabError):
+        return
+    tests: list[TracebackType] = []
+    entry = call.excinfo.value.__traceback__
+    while entry is not None and not _is_ours(entry.tb_frame.f_globals.get("__name__", "")):
+        tests.append(entry)
+        entry = entry.tb_next
+    if entry is not None and tests:
+        cut: TracebackType | None = None
+        for one in reversed(tests):
+            cut = TracebackType(cut, one.tb_frame, one.tb_lasti, one.tb_lineno)
+        call.excinfo = pytest.ExceptionInfo.from_exception(call.excinfo.value.with_traceback(cut))
+
+
+def _is_ours(name: str) -> bool:
+    return name == module.__name__ or name.startswith(f"{module.__name__}.")
+
+
+def sweep_after_crash() -> list[str]:
+    """Removes what the labs of processes that died left on the engine; gives lines that say so.
+
+    No engine is looked for where no lab died.
+    """
+    lines: list[str] = []
+    if some_run_died():
+        try:
+            open_engine(load_site(), lines.append).close()
+        except LabError as error:
+            lines.append(said(error))
+    return lines
 
 
 def facts(folder: Path, environment: Any) -> list[tuple[str, str]]:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from lab.api.net import Lab
     from lab.testing.labs import Labs
 
+_CRASHED = pytest.StashKey[bool]()
+
 MARK = "lab(source, *, hosts, …): the lab of the fixture net, with the arguments of lab.up"
 
 
@@ -123,12 +125,33 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A failed test's labs are told of it, and it says where their run folders are."""
-    report = yield
-    if "lab.testing.labs" in _imported():
-        from lab.testing.labs import reported
+    if "lab.testing.labs" not in _imported():
+        return (yield)
+    from lab.testing.labs import reported, without_the_labs_lines
 
-        reported(item, call, report)
+    without_the_labs_lines(call)
+    report = yield
+    reported(item, call, report)
     return report
+
+
+# --- workers of xdist --------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """A worker has ended; one that crashed could take nothing down."""
+    if error:
+        node.config.stash[_CRASHED] = True
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What a crashed worker left standing is removed; a worker that came after it has done so already."""
+    if session.config.stash.get(_CRASHED, False):
+        from lab.testing.labs import sweep_after_crash
+
+        for line in sweep_after_crash():
+            session.config.get_terminal_writer().line(line)
 
 
 def _imported() -> Any:

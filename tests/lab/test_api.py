@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +12,6 @@ from lab.engine.clean import Owner, leftovers
 from lab.engine.docker import DockerEngine
 from lab.engine.images import Images
 from tests.lab.commands import ROOT
-from tests.unit.test_pytest_plugin import PLUGIN
 
 pytestmark = pytest.mark.docker
 
@@ -90,19 +86,3 @@ def test_processes_and_power_end_calls_as_they_should() -> None:
         net["b"].power_off()
         with pytest.raises(TimeoutError):
             net["a"].connect("b:7000", timeout=0.3)
-
-
-def test_the_example_project(tmp_path: Path) -> None:
-    project = tmp_path / "project"
-    shutil.copytree(ROOT / "examples" / "pytest", project)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *PLUGIN, "-q", "--strict-markers", "--lab-out", "there"],
-        cwd=project,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert (done.returncode, "7 passed" in done.stdout) == (0, True), done.stdout
-    assert len(list((project / "there").glob("2*/report.html"))) == 6

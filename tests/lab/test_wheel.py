@@ -30,6 +30,8 @@ pytestmark = pytest.mark.docker
 
 #: What the wheel is built from. A copy, so that building leaves nothing in the checkout.
 BUILT_FROM = ("lab", "images", "compose", "schema", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md")
+#: What running leaves beside the sources.
+GENERATED = shutil.ignore_patterns("__pycache__", "runs")
 GITHUB = Path(".github/workflows/lab.yml")
 
 MINE = """\
@@ -79,7 +81,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tmp_path_factory.mktemp("source")
     for name in (*BUILT_FROM, "LICENSE"):
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / name, source / name, ignore=GENERATED)
         else:
             shutil.copy2(ROOT / name, source / name)
     out = tmp_path_factory.mktemp("dist")
@@ -102,8 +104,9 @@ def installed(
     # Where the index does not have this version yet, the wheel that was just built is the one.
     environ["PIP_FIND_LINKS"] = f"{wheel.parent} {environ.get('PIP_FIND_LINKS', '')}".strip()
     made = Installed(wheel, venv, environ)
-    versions = str(ROOT / "requirements" / "run.txt")
-    done = made.run(venv, "python", "-m", "pip", "install", "-q", "-c", versions, str(wheel), timeout=300)
+    versions = str(ROOT / "requirements" / "dev.txt")
+    wanted = f"{wheel}[pytest]"
+    done = made.run(venv, "python", "-m", "pip", "install", "-q", "-c", versions, wanted, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return made
 
@@ -138,6 +141,15 @@ def test_a_scenario_passes_in_an_empty_folder(installed: Installed, tmp_path: Pa
     result = read_result(tmp_path / "runs" / "latest")
     assert (result.name, result.verdict) == ("mine", Verdict.PASS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.yml", "runs"]
+
+
+def test_the_example_project_of_pytest_passes_in_an_empty_folder(
+    installed: Installed, tmp_path: Path
+) -> None:
+    shutil.copytree(ROOT / "examples" / "pytest", tmp_path, dirs_exist_ok=True, ignore=GENERATED)
+    done = installed.run(tmp_path, "pytest", "-q", "-p", "no:cacheprovider", timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^7 passed", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_the_doctor_is_content(installed: Installed, tmp_path: Path) -> None:
