@@ -98,9 +98,12 @@ def ended(*arguments: str) -> tuple[int, str]:
 def steady(text: str) -> set[str]:
     """The lines of a report without what differs from run to run: times, ids, folders."""
     lines = (
-        re.sub(r"\d[\d.,]*( (ms|s|us|µs))?|\b[0-9a-f]{8}\b", "#", line).strip() for line in text.splitlines()
+        re.sub(r"\d[\d.,]*( (ms|s|us|µs))?|\b[0-9a-f]{8}\b", "#", " ".join(line.split()))
+        for line in text.splitlines()
     )
-    return {line for line in lines if line and not line.startswith(("Folder", "Next", "Wire", "Time", "open "))}
+    return {
+        line for line in lines if line and not line.startswith(("Folder", "Next", "Wire", "Time", "open "))
+    }
 
 
 def test_each_kind_of_failure_reads_as_in_the_terminal(tmp_path: Path) -> None:
