@@ -14,6 +14,7 @@ import pytest
 from lab.scenario.load import load
 from lab.scenario.problems import ScenarioProblems
 from tests.golden.documents import document, validator
+from tests.golden.resolved import resolved
 
 HERE = Path(__file__).parent
 BAD = sorted((HERE / "bad").glob("*.yml"))
@@ -57,7 +58,17 @@ def test_no_text_without_its_file() -> None:
 
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
 def test_good(path: Path) -> None:
-    assert load(path)
+    """What the loader makes of it: parameters put in, hosts and services known, defaults filled in."""
+    said = resolved(load(path), HERE / "good")
+    expected = path.with_suffix(".resolved.yaml")
+    if UPDATE:
+        expected.write_text(said, encoding="utf-8")
+    assert said == expected.read_text(encoding="utf-8")
+
+
+def test_no_resolved_text_without_its_file() -> None:
+    texts = {path.name.removesuffix(".resolved.yaml") for path in (HERE / "good").glob("*.resolved.yaml")}
+    assert texts == {path.stem for path in GOOD}
 
 
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
