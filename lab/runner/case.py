@@ -30,7 +30,7 @@ from lab.result import (
 )
 from lab.runner.compose import compose_text
 from lab.scenario.checks import steps_asked
-from lab.scenario.load import Case
+from lab.scenario.load import RUN_LOG, Case
 from lab.scenario.model import Scenario
 from lab.session.events import Events, Listener, Said
 from lab.session.folder import RunFolder, new_run_id
@@ -173,7 +173,7 @@ class CaseRun:
         `LabError` where the lab cannot be brought up or taken down.
         """
         with (
-            log_to(self.folder.logs / "lab.log", self.events),
+            log_to(self.folder.path / RUN_LOG, self.events),
             ThreadPoolExecutor(1, thread_name_prefix="judge") as judge,
         ):
             judging: Future[None] | None = None

@@ -142,7 +142,10 @@ def _unknown_params(given: Mapping[str, str], sweep: Mapping[str, list[Param]]) 
 
 
 def find(paths: Iterable[str | Path]) -> list[Path]:
-    """The scenario files of files and folders, each once. In a folder, a Compose file is not a scenario."""
+    """The scenario files of files and folders, each once.
+
+    In a folder, a Compose file is not a scenario, nor is what lies in a run folder.
+    """
     found: dict[Path, Path] = {}
     for given in map(Path, paths):
         for path in sorted(_walk(given)) if given.is_dir() else [given]:
@@ -152,11 +155,19 @@ def find(paths: Iterable[str | Path]) -> list[Path]:
 
 def _walk(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
+        if is_run_folder(Path(place)):
+            folders.clear()
+            continue
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             path = Path(place, name)
             if path.suffix in (".yml", ".yaml") and not name.startswith(".") and not _is_compose(path):
                 yield path
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Whether a run was stored in a folder: what lies there is its copy of the scenario."""
+    return (folder / RUN_LOG).is_file()
 
 
 def _is_compose(path: Path) -> bool:
@@ -170,6 +181,9 @@ def _is_compose(path: Path) -> bool:
 
 #: Of a run of the past: it was permitted, or it would not have been run.
 ANYTHING = Policy("host", (), NETWORK_CAPABILITIES)
+
+#: What every run folder has from its begin on.
+RUN_LOG = Path("logs", "lab.log")
 
 _SERVICES = re.compile(r"^[\"']?services[\"']?\s*:", re.MULTILINE)
 LAB_KEY = re.compile(r"^[\"']?lab[\"']?\s*:", re.MULTILINE)

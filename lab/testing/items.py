@@ -15,20 +15,18 @@ import pytest
 
 from lab.engine.state import state_dir
 from lab.errors import LabError
-from lab.result import SCENARIO_FILE, Result
+from lab.result import Result
 from lab.scenario import tree
-from lab.scenario.load import LAB_KEY, Case, load
+from lab.scenario.load import LAB_KEY, Case, is_run_folder, load
 from lab.site import Site, load_site
 from lab.verdict import Verdict
-
-LOG = "logs/lab.log"  #: what every run folder has from its begin on
 
 _TAGS = pytest.StashKey[set[str]]()
 
 
 def is_scenario(path: Path) -> bool:
     """Whether a YAML file has `lab` at the top and is not the copy in a run folder."""
-    if path.name == SCENARIO_FILE and (path.parent / LOG).is_file():
+    if is_run_folder(path.parent):
         return False
     try:
         return LAB_KEY.search(tree.read_text(path, str(path))) is not None

@@ -12,7 +12,7 @@ from lab.errors import UsageError
 from lab.link import Impairment, Link, one_way_delay, round_trip
 from lab.place import Place
 from lab.scenario import support
-from lab.scenario.load import Case, find, load, load_all, select
+from lab.scenario.load import RUN_LOG, Case, find, load, load_all, select
 from lab.scenario.problems import Problem, ScenarioProblems
 from lab.scenario.steps import STEPS, Parallel
 from lab.units import Duration, Percent
@@ -230,6 +230,13 @@ def test_folders(write: Write, tmp_path: Path) -> None:
     write("services: {a: {}}\n", "a/compose.yml")
     write("hello", "a/readme.txt")
     assert [path.name for path in find([tmp_path])] == ["z.yaml", "b.yml"]
+    run = tmp_path / "runs" / "20261122T153713Z-b-21ddd291"
+    (run / "logs").mkdir(parents=True)
+    (run / "scenario.yml").write_text("lab: 1\n")
+    assert len(find([tmp_path])) == 3
+    (run / RUN_LOG).write_text("")  # now it is a stored run
+    assert [path.name for path in find([tmp_path])] == ["z.yaml", "b.yml"]
+    assert [path.name for path in find([run / "scenario.yml"])] == ["scenario.yml"]  # asked for by name
     assert [case.name for case in load_all([tmp_path / "b.yml", tmp_path])] == ["b", "z"]
 
 
