@@ -39,14 +39,14 @@ _BAD = (Verdict.FAIL, Verdict.ERROR)
 
 
 class Lab:
-    """What `lab.up` gives. `with` or `.start()` brings it up; the end of the block or `.down()` takes it
-    down,
-    whatever happened, and writes the run folder. Usable from any thread.
+    """What `lab.up` gives: usable from any thread.
+
+    `with` or `.start()` brings it up. The end of the block or `.down()` takes it down, whatever happened, and
+    writes the run folder.
     """
 
     def __init__(self, case: Case, make_run: Callable[[], LabRun], *, lazily: bool = False) -> None:
-        """`make_run` finds the engine and makes the folder. `lazily`: what needs a lab that stands starts
-        it."""
+        """`make_run` finds the engine and makes the folder; `lazily`, what needs the lab starts it."""
         self.case = case
         self.name = case.scenario.name
         self._make_run = make_run
@@ -89,9 +89,8 @@ class Lab:
         """Ends the lab: what goes on is awaited, the network settles, evidence is taken, everything is taken
         down. May be called twice. `error` is the exception that it is left by, if any.
 
-        Raises `LabError` where the lab cannot be believed, `lab.CheckFailed` where a service ended by
-        itself or
-        a call that nobody awaited failed; neither where there is an `error`.
+        Raises `LabError` where the lab cannot be believed, `lab.CheckFailed` where a service ended by itself
+        or a call that nobody awaited failed; neither where there is an `error`.
         """
         with self._lock:
             if self._run is None or self._result is not None:

@@ -236,9 +236,10 @@ class Socket:
     def recv_exactly(
         self, size: int | str, *, timeout: Time | None = None, background: bool = False, **keys: Any
     ) -> bytes | Call[bytes]:
-        """`size` bytes, in as many recv() as it takes; `timeout` is the total. `EOFError` where the stream
-        ends
-        before."""
+        """`size` bytes, in as many recv() as it takes; `timeout` is the total.
+
+        Raises `EOFError` where the stream ends before.
+        """
         return self._do("recv_exactly", _data, size=size, timeout=timeout, background=background, **keys)
 
     @overload

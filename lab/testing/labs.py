@@ -47,9 +47,10 @@ class Labs:
         out: str | os.PathLike[str] | None = None,
         name: str | None = None,
     ) -> Lab:
-        """As `lab.up`; relative paths are seen from the test file's folder. Starts with `with`, with
-        `.start()`,
-        or when one of its hosts is first asked for."""
+        """As `lab.up`; relative paths are seen from the test file's folder.
+
+        Starts with `with`, with `.start()`, or when one of its hosts is first asked for.
+        """
         option = self.config.getoption
         chosen = out or option("lab_out")
         made = make(
