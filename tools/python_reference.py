@@ -26,6 +26,38 @@ A call takes the keys of the step of its name in [the scenario format](scenario.
 has the shape of the YAML needs its unit as there. Data of sockets, in and out, is bytes; what a program or a
 service printed is text. Everything may be used from any thread. No signal handler is installed.
 
+```python
+import lab
+
+with lab.up("compose/pair.yml", hosts={"client": {"link": {"delay": "50ms"}}}) as net:
+    client, server = net["client"], net["server"]
+    listener = server.listen(8001)
+    c = client.connect("server:8001", timeout="1s")  # raises what Python's own socket would raise
+    s = listener.accept()
+    c.sendall(b"hello")
+    assert s.recv(2) == b"he"  # a stream has no borders
+    assert s.recv_exactly(3, timeout="1s") == b"llo"
+
+    waiting = c.recv(10, background=True)
+    net.link("client", delay="200ms")
+    s.sendall(b"answer")
+    assert waiting.result() == b"answer"
+    assert waiting.elapsed > 0.19  # seconds
+
+    server.process("other").listen(8002)
+    server.kill("other")  # its kernel closes what it had open
+    try:
+        client.connect("server:8002", timeout="1s")
+    except ConnectionRefusedError as error:
+        print(error)
+
+    run = client.run(["ss", "-tan"], timeout="5s")
+    assert "8001" in run.stdout
+    net.check("handshake", from_="client", to="server:8001")  # raises lab.CheckFailed
+print(net.folder / "report.html")  # written whatever happened
+assert lab.open(net.folder).recheck().verdict is lab.Verdict.PASS
+```
+
 """
 _FUNCTIONS = ("up", "run", "load", "open")
 _CLASSES = (

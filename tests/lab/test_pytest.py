@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from lab.engine.clean import Owner, leftovers
 from lab.engine.docker import DockerEngine
 from lab.engine.images import Images
 from tests.lab.commands import ROOT, lab
+from tests.lab.pages import BLOCK
 from tests.unit.test_pytest_plugin import PLUGIN
 
 pytestmark = pytest.mark.docker
@@ -177,3 +179,35 @@ def test_a_lab_that_is_kept_stands_until_it_is_taken_down(tmp_path: Path, engine
     finally:
         assert lab("down", run).exit_code == 0
     assert [left for left in leftovers(engine) if left.run == run] == []
+
+
+def blocks(page: str) -> str:
+    """The Python of a page of the documentation, as one file."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return "\n\n".join(text for kind, _, text in BLOCK.findall(text) if kind == "python")
+
+
+@pytest.mark.parametrize(("page", "tests"), [("tutorial-pytest.md", 3), ("how-to/share-a-lab.md", 1)])
+def test_the_tests_of_a_page_pass(tmp_path: Path, page: str, tests: int) -> None:
+    shutil.copytree(ROOT / "compose", tmp_path / "compose")
+    (tmp_path / "test_page.py").write_text(blocks(page))
+    status, output = ended("-n", "2", "--strict-markers")
+    assert status == 0, output
+    assert f"{tests} passed" in output
+
+
+def test_the_example_of_the_reference_runs(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "compose", tmp_path / "compose")
+    (tmp_path / "example.py").write_text(blocks("reference/python.md"))
+    done = subprocess.run(
+        [sys.executable, "example.py"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    said, report = done.stdout.splitlines()
+    assert said == "[Errno 111] Connection refused"
+    assert Path(report).is_file()
