@@ -387,6 +387,16 @@ def decode(option: Option, raw: bytes) -> Any:
             return int.from_bytes(raw[:4], "little", signed=True) if raw else None
 
 
+def nanoseconds(option: Option, result: object) -> int | None:
+    """A result of `decode` as a span of time; None where the option counts none."""
+    if not isinstance(result, int | float):
+        return None
+    if option.kind == "timeval":
+        return round(result * 1_000_000) * 1_000
+    unit = _UNITS.get(option.kind)
+    return None if unit is None else round(result * unit)
+
+
 def error_number(name: str) -> int | None:
     """ECONNREFUSED → 111."""
     return next((number for number, known in errno.errorcode.items() if known == name), None)
