@@ -158,6 +158,12 @@ def do_connect(call: Call) -> None:
         raise
     else:
         call.stamp()
+    _opened(call, named, address)
+
+
+def _opened(call: Call, named: Named, address: Any) -> None:
+    """Connected, or with Fast Open about to be: getpeername() fails until the SYN-ACK is there."""
+    named.remote = short(address)
     call.sockets.stream(named)
 
 
@@ -278,7 +284,7 @@ def _send_opening(call: Call, named: Named, address: Any) -> None:
         if code:
             raise OSError(code, os.strerror(code)) from None
         taken = call.attempt(named, POLLOUT, lambda: named.sock.send(view, flags & ~socket.MSG_FASTOPEN))
-    call.sockets.stream(named)
+    _opened(call, named, address)
     call.took(named, view[:taken])
     call.result = taken
 
