@@ -147,6 +147,8 @@ def judge_result(step: HasPlace, record: CallRecord, wanted: object) -> Finding:
         same = isinstance(got, int) and wanted.holds(got)
     elif isinstance(wanted, HexValue):
         same = bool(bytes.fromhex(wanted.hex).hex() == got)
+    elif option is not None and isinstance(wanted, int) and isinstance(got, int):
+        same = wanted == got or (option.size == 4 and (wanted - got) % 2**32 == 0)  # -1 and 4294967295
     elif isinstance(wanted, Model):
         same = bool(wanted.model_dump() == got)
     else:

@@ -229,10 +229,13 @@ def test_result(do: str, got: Any, wanted: Any, verdict: Verdict) -> None:
         ("TCP_USER_TIMEOUT", 2500, "2.5s", Verdict.PASS),
         ("TCP_USER_TIMEOUT", 2500, "2500us", Verdict.FAIL),
         ("TCP_CONGESTION", "500ms", "500ms", Verdict.PASS),
+        ("IP_LOCAL_PORT_RANGE", -1666933696, 40100 << 16 | 40000, Verdict.PASS),
+        ("IP_LOCAL_PORT_RANGE", -1666933696, 40100 << 16 | 40001, Verdict.FAIL),
+        ("SO_COOKIE", 2**32 + 7, 7, Verdict.FAIL),
         ("TCP_KEEPIDLE", None, "7s", Verdict.FAIL),
     ],
 )
-def test_the_time_of_an_option_is_compared_as_a_time(
+def test_the_value_of_an_option_is_compared_as_the_kernel_means_it(
     option: str, got: Any, wanted: Any, verdict: Verdict
 ) -> None:
     record = call("s", "getsockopt", result=got, arguments={"option": option})
