@@ -159,8 +159,9 @@ def _of_no_file(finding: Finding, steps: Mapping[str, Step]) -> bool:
 
 
 def _only_live(name: str) -> bool:
-    """Whether only a live run can make a finding of this name: a step that hung, a service that was not ready.
+    """Whether only a live run can make a finding of this name: a step that hung or could not be done, a
+    service that was not ready.
 
     `poll.ready` is none of them, though it sounds alike: the record of the call tells it again.
     """
-    return name.endswith(".timeout") or name == "service.ready"
+    return name.endswith((".timeout", ".refused")) or name == "service.ready"
