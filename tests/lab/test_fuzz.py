@@ -1,4 +1,4 @@
-"""Random scenarios on real containers: whatever is asked, the lab has a verdict on it and leaves nothing behind.
+"""Random scenarios on real containers: the lab has a verdict on each of them and leaves nothing behind.
 
 By hand more of them, and others: LAB_FUZZ=200 LAB_FUZZ_SEED=7 pytest tests/lab/test_fuzz.py
 """

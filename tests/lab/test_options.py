@@ -1,4 +1,4 @@
-"""Each socket option of the reference on a real host: set and read, or refused for the reason that stands there."""
+"""Each socket option of the reference on a real host: set and read, or refused for what it needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.lab.agent_pair import Pair, agent_pair
 
 pytestmark = pytest.mark.docker
 
-#: A value for each option that is no flag: another than a fresh socket has, so that reading it proves something.
+#: A value for each option that is no flag: another than a fresh socket has, so that reading it is a proof.
 VALUES: Mapping[str, Any] = {
     "SO_SNDBUF": 8192,
     "SO_RCVBUF": 8192,
@@ -162,7 +162,9 @@ def tried(pair: Pair, option: Option, kind: str) -> CallRecord:
     if after.error is None:
         wanted = READ.get(option.name, value)
         assert after.result == wanted or after.result == wanted - 2**32, (before.result, value)
-        assert option.name in READ or after.result != before.result, "the value that it had before proves nothing"
+        assert option.name in READ or after.result != before.result, (
+            "the value that it had before proves nothing"
+        )
     return after
 
 
