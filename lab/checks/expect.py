@@ -9,6 +9,7 @@ from typing import Protocol
 
 from lab.checks.common import HasPlace, Held, allowed, failed, found, hold_time, passed
 from lab.checks.parting import first_difference, parting
+from lab.errors import UnitError
 from lab.evidence.model import CallRecord, RunRecord
 from lab.limits import REACHED
 from lab.patterns import PatternTooSlow
@@ -19,7 +20,7 @@ from lab.scenario.values import Address, DataExpect, Elapsed, Range
 from lab.scenario.words import ERROR_ALIASES
 from lab.socket_options import OPTIONS, TIMES, Option, error_number, nanoseconds
 from lab.tolerance import Tolerance
-from lab.units import Duration, UnitError
+from lab.units import Duration
 from lab.verdict import Finding
 
 NO_ADDRESSES: Mapping[str, str] = MappingProxyType({})

@@ -20,7 +20,7 @@ Draw = Callable[[st.SearchStrategy[Any]], Any]
 HOSTS = ("client", "server")
 PORTS = (8001, 8002)  #: of listeners; 8003 has none
 UDP_PORT = 5000
-STEPS = (4, 16)
+STEPS = (4, 12)
 APART = 8
 
 DATA = st.sampled_from(["", "hello", {"repeat": "x", "times": 3000}, {"random": "60kB", "seed": 3}])
@@ -81,7 +81,7 @@ LINKS = st.sampled_from(
 MATCHES = st.sampled_from(
     ["syn", "syn-ack", "data", "ack", "fin", "rst", "any", {"flags": ["fin", "ack"]}, {"ttl": 64}]
 )
-CHECKS = (
+CHECKS: tuple[tuple[str, Step], ...] = (
     ("packets", {"count": 0}),
     ("packets", {"count": 0}),
     ("handshake", {"count": 0}),
