@@ -37,6 +37,9 @@ LEVELS: Mapping[str, int] = {"SO": 1, "IP": 0, "IPV6": 41, "TCP": 6, "UDP": 17}
 _TEXT = 16  #: bytes of a text that the kernel gives
 _BYTES = 256  #: bytes that are asked for where the size is not known
 
+#: Where the kernel wants no more than what it has to give: an address, a struct sockaddr_in.
+_SIZES = {"SO_PEERNAME": 16}
+
 TIMES = ("timeval", "seconds", "milliseconds", "microseconds")  #: kinds that take a duration
 _UNITS = {"seconds": 1_000_000_000, "milliseconds": 1_000_000, "microseconds": 1_000}
 
@@ -59,7 +62,7 @@ class Option:
     def size(self) -> int:
         """How many bytes to ask the kernel for."""
         sizes = {"timeval": 16, "linger": 8, "text": _TEXT, "u64": 8, "tcp_info": _BYTES, "bytes": _BYTES}
-        return sizes.get(self.kind, 4)
+        return _SIZES.get(self.name) or sizes.get(self.kind, 4)
 
 
 #: name, number, and where they differ from int, both, "": kind, access, needs.
@@ -104,7 +107,7 @@ SO_WIFI_STATUS 41 bool
 SO_PEEK_OFF 42 int both a-datagram-socket
 SO_LOCK_FILTER 44 bool
 SO_SELECT_ERR_QUEUE 45 bool
-SO_BUSY_POLL 46 microseconds both NET_ADMIN
+SO_BUSY_POLL 46 microseconds both NET_ADMIN-on-an-older-kernel
 SO_MAX_PACING_RATE 47
 SO_BPF_EXTENSIONS 48 int get
 SO_INCOMING_CPU 49
@@ -125,7 +128,7 @@ SO_NETNS_COOKIE 71 u64 get
 SO_BUF_LOCK 72
 SO_RESERVE_MEM 73 int both a-memory-cgroup-for-sockets
 SO_TXREHASH 74
-SO_RCVMARK 75 bool both NET_ADMIN
+SO_RCVMARK 75 bool both NET_ADMIN-on-an-older-kernel
 IP_TOS 1
 IP_TTL 2
 IP_HDRINCL 3 bool both a-raw-socket
@@ -385,6 +388,16 @@ def decode(option: Option, raw: bytes) -> Any:
             return raw.hex()
         case _:
             return int.from_bytes(raw[:4], "little", signed=True) if raw else None
+
+
+def nanoseconds(option: Option, result: object) -> int | None:
+    """A result of `decode` as a span of time; None where the option counts none."""
+    if not isinstance(result, int | float):
+        return None
+    if option.kind == "timeval":
+        return round(result * 1_000_000) * 1_000
+    unit = _UNITS.get(option.kind)
+    return None if unit is None else round(result * unit)
 
 
 def error_number(name: str) -> int | None:

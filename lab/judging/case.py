@@ -148,7 +148,7 @@ def live_findings(findings: Sequence[Finding], scenario: Scenario) -> tuple[Find
     return tuple(
         replace(finding, place=steps[finding.source].place) if finding.source in steps else finding
         for finding in findings
-        if finding.name.endswith(LIVE_ONLY) or _of_no_file(finding, steps)
+        if _only_live(finding.name) or _of_no_file(finding, steps)
     )
 
 
@@ -158,5 +158,10 @@ def _of_no_file(finding: Finding, steps: Mapping[str, Step]) -> bool:
     return not told
 
 
-#: How the names of findings end that only a live run can make.
-LIVE_ONLY = (".timeout", ".ready")
+def _only_live(name: str) -> bool:
+    """Whether only a live run can make a finding of this name: a step that hung or could not be done, a
+    service that was not ready.
+
+    `poll.ready` is none of them, though it sounds alike: the record of the call tells it again.
+    """
+    return name.endswith((".timeout", ".refused")) or name == "service.ready"

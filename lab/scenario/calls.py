@@ -255,6 +255,8 @@ class Getsockopt(Call):
         wanted = self.expect.result if self.expect is not None else None
         if isinstance(wanted, dict) and OPTIONS[self.option].kind != "tcp_info":
             raise problem(f"the result of {self.option} has no fields; only TCP_INFO has")
+        if isinstance(wanted, str) and OPTIONS[self.option].kind in TIMES:
+            parse_duration(wanted)
         return self
 
 

@@ -53,6 +53,8 @@ from lab.verdict import Finding, Verdict
 _END_OF_PROGRAM = 2.0  #: seconds that a program which is still running after the steps gets to end on SIGTERM
 #: Signals that end no program that does nothing about them.
 _HARMLESS = frozenset({"CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "WINCH"})
+#: Why an agent refuses what a scenario asks for: a name that is taken, a process or a program that is gone.
+_CANNOT_BE_DONE = frozenset({"name", "process", "run"})
 _END_OF_CALL = 5.0  #: seconds for the record of a call that was cancelled
 
 #: Says of a step that has ended what its `expect` makes of it.
@@ -105,6 +107,12 @@ class Executor:
         except DeadlineExceeded as error:
             self._hangs(step, str(error))
             return None
+        except AgentRefused as refused:
+            if refused.kind not in _CANNOT_BE_DONE:
+                self.interrupt.check()
+                raise
+            self._cannot(step, refused)
+            return None
         except AgentError:
             self.interrupt.check()  # an interrupt ends the channels: say that, not its consequence
             raise
@@ -123,6 +131,12 @@ class Executor:
             for host in self.bed.on().values():
                 for sample in host.final_states():
                     self.events.emit(replace(sample, final=False, step=ended))
+
+    def _cannot(self, step: Step, refused: AgentRefused) -> None:
+        """What the step asks for cannot be done as things are: the scenario's failure, and not the lab's."""
+        name = f"{step.do}.refused"
+        wanted, got = "a step that can be done", "refused"
+        self.events.emit(Finding(name, step.id, step.place, Verdict.FAIL, wanted, got, reason=str(refused)))
 
     def _hangs(self, step: Step, reason: str) -> None:
         """Time ran out at a step: no record can tell that again, so it is a finding of its own."""

@@ -180,6 +180,29 @@ def test_a_capture_that_cannot_be_written_is_refused(pair: Pair) -> None:
         pair.client.start_capture(path="/proc/x.pcap")
 
 
+def test_a_socket_that_was_never_made_is_no_valid_descriptor(pair: Pair) -> None:
+    server = pair.server
+    ok(server, "listen", port=8031, as_="quiet")
+    assert error_of(do(server, "accept", "30ms", on="quiet", as_="nobody")) == "timeout"
+    assert error_of(do(server, "recv", on="nobody", size=1)) == "EBADF"
+    assert error_of(do(server, "close", on="nobody")) == "EBADF"
+    polled = ok(server, "poll", on=["quiet", "nobody"], events=["in"])
+    assert polled.result == {"nobody": ["nval"]}
+    with pytest.raises(AgentRefused, match="the name 'quiet' is taken") as refused:
+        do(server, "socket", as_="quiet")
+    assert refused.value.kind == "name"
+
+
+def test_a_signal_to_a_process_that_is_gone_is_refused(pair: Pair) -> None:
+    with pytest.raises(AgentRefused, match="no process 'gone' is alive") as refused:
+        pair.server.signal("gone", "KILL")
+    assert refused.value.kind == "process"
+
+
+def error_of(record: CallRecord) -> str | None:
+    return None if record.error is None else record.error.name
+
+
 def test_a_host_without_power_is_silent(own_pair: Pair, engine: Engine) -> None:
     client, server = own_pair.client, own_pair.server
     ok(server, "listen", port=8001, as_="s")

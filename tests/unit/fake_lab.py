@@ -29,7 +29,11 @@ Answer = Callable[["FakeAgent", Mapping[str, Any]], Any]
 
 
 class Refusal(Exception):
-    """The agent refuses a request."""
+    """The agent refuses a request, for a reason of this kind."""
+
+    def __init__(self, message: str, kind: str = "fake") -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class NeverAnswered(Exception):
@@ -68,7 +72,7 @@ class FakeAgent:
             except NeverAnswered:
                 self.waiting[request.get("step", "")] = request["id"]
             except Refusal as refusal:
-                self.send({"id": request["id"], "error": {"kind": "fake", "message": str(refusal)}})
+                self.send({"id": request["id"], "error": {"kind": refusal.kind, "message": str(refusal)}})
             except Dies:
                 self.process.error(b"the agent of " + self.host.encode() + b" dies")
                 return 1

@@ -23,12 +23,13 @@ def judged(
     record: CallRecord,
     *,
     rtt: Duration | None = RTT,
+    option: str = "SO_LINGER",
     **others: CallRecord,
 ) -> tuple[Finding, ...]:
     own: dict[str, dict[str, Any]] = {
         "connect": {"to": "server:8001"}, "recv": {"on": "c", "size": 100}, "send": {"on": "c", "data": "x"},
         "sendall": {"on": "c", "data": "x"}, "recvfrom": {"on": "c", "size": 100}, "accept": {"on": "c"},
-        "getsockopt": {"on": "c", "option": "SO_LINGER"}, "drain": {"on": "c"},
+        "getsockopt": {"on": "c", "option": option}, "drain": {"on": "c"},
     }  # fmt: skip
     keys: dict[str, Any] = {"do": do, "at": "client", **own[do]}
     if expect is not None:
@@ -216,6 +217,29 @@ def test_truncated(truncated: bool) -> None:
 )
 def test_result(do: str, got: Any, wanted: Any, verdict: Verdict) -> None:
     assert one(do, {"result": wanted}, call("s", do, result=got)).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("option", "got", "wanted", "verdict"),
+    [
+        ("SO_RCVTIMEO", 0.5, "500ms", Verdict.PASS),
+        ("SO_RCVTIMEO", 0.5, "501ms", Verdict.FAIL),
+        ("TCP_KEEPIDLE", 7, "7s", Verdict.PASS),
+        ("TCP_KEEPIDLE", 7, 7, Verdict.PASS),
+        ("TCP_USER_TIMEOUT", 2500, "2.5s", Verdict.PASS),
+        ("TCP_USER_TIMEOUT", 2500, "2500us", Verdict.FAIL),
+        ("TCP_CONGESTION", "500ms", "500ms", Verdict.PASS),
+        ("IP_LOCAL_PORT_RANGE", -1666933696, 40100 << 16 | 40000, Verdict.PASS),
+        ("IP_LOCAL_PORT_RANGE", -1666933696, 40100 << 16 | 40001, Verdict.FAIL),
+        ("SO_COOKIE", 2**32 + 7, 7, Verdict.FAIL),
+        ("TCP_KEEPIDLE", None, "7s", Verdict.FAIL),
+    ],
+)
+def test_the_value_of_an_option_is_compared_as_the_kernel_means_it(
+    option: str, got: Any, wanted: Any, verdict: Verdict
+) -> None:
+    record = call("s", "getsockopt", result=got, arguments={"option": option})
+    assert one("getsockopt", {"result": wanted}, record, option=option).verdict is verdict
 
 
 def test_every_key_gives_its_own_finding() -> None:

@@ -186,6 +186,27 @@ def test_what_only_the_live_run_saw_is_kept(tmp_path: Path) -> None:
     assert live_findings(judge_case(case, evidence, (told,)), case) == (told,)
 
 
+def test_what_poll_found_is_judged_again(tmp_path: Path) -> None:
+    """Its finding sounds like that of a service that was not ready, which only the live run could make."""
+    text = """
+lab: 1
+steps:
+  - {do: socket, at: client, as: c, id: made}
+  - {do: poll, at: client, on: c, events: [out], id: polled, expect: {ready: {c: [out]}, elapsed: {max: 5ms}}}
+"""
+    (tmp_path / "poll.yml").write_text(text)
+    case = load(tmp_path / "poll.yml")[0].scenario
+    made = call("made", "socket", at=0)
+    slow = call("polled", "poll", at=1, took=9, result={"c": ["out"]}, socket=None)
+    evidence = Story(tmp_path, more={"calls": (made, slow)}).evidence()
+    found = judge_case(case, evidence)
+    assert [(f.name, f.verdict) for f in found if f.source == "polled"] == [
+        ("poll.elapsed", Verdict.FAIL),
+        ("poll.ready", Verdict.PASS),
+    ]
+    assert live_findings(found, case) == ()
+
+
 def test_round_trips_follow_the_changes_of_links(tmp_path: Path) -> None:
     case = scenario(tmp_path)
     change = WireEvent(

@@ -230,6 +230,18 @@ def test_what_is_said_comes_in_the_order_in_which_it_happens(tmp_path: Path) -> 
     assert steps[:2] == [("StepBegan", "steps[0]"), ("StepRecord", "steps[0]")]
 
 
+@pytest.mark.parametrize("kind", ["name", "process", "run"])
+def test_a_step_that_cannot_be_done_fails_at_its_place(kind: str, tmp_path: Path) -> None:
+    def refuses(agent: FakeAgent, request: object) -> object:
+        raise Refusal("cannot", kind)
+
+    lab = FakeLab({"call": at("client", refuses)})
+    result = run(lab, tmp_path)
+    assert (result.verdict, result.reason, lab.left()) == (Verdict.FAIL, "client: call: cannot", [])
+    (finding,) = [one for one in result.findings if one.verdict is Verdict.FAIL]
+    assert (finding.name, finding.place.line > 0) == ("connect.refused", True)
+
+
 def test_a_refusal_of_the_agent_is_an_error_and_not_a_verdict(tmp_path: Path) -> None:
     def refuses(agent: FakeAgent, request: object) -> object:
         raise Refusal("cannot")

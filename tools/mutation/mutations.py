@@ -23,7 +23,7 @@ from lab.scenario.checks import (
     ScheduleCheck,
     StateCheck,
 )
-from lab.scenario.expects import Expect, Linger, RunExpect
+from lab.scenario.expects import EVENTS, Expect, Linger, RunExpect
 from lab.scenario.ranges import Elapsed, Range
 from lab.scenario.values import Address, Data, DataExpect, TextMatch
 from lab.units import Duration, Percent, RoundTrips
@@ -118,6 +118,17 @@ def _result(value: object) -> Changed:
         yield "1 instead of nothing", 1
 
 
+def _ready(value: dict[str, list[str]]) -> Changed:
+    """Of each socket that poll() found: not found; of its events one less, one more."""
+    for name, events in value.items():
+        yield f"without {name}", {other: theirs for other, theirs in value.items() if other != name}
+        if len(events) > 1:
+            yield f"{name} without {events[-1]}", value | {name: events[:-1]}
+        more = next((event for event in EVENTS if event not in events), None)
+        if more is not None:
+            yield f"{name} with {more}", value | {name: [*events, more]}
+
+
 # --- what steps expect ------------------------------------------------------------------------------------
 
 
@@ -148,6 +159,8 @@ def _expect_keys(expect: Expect | RunExpect, hosts: Sequence[str]) -> Iterator[t
     for key, flag in (("eof", expect.eof), ("truncated", expect.truncated)):
         if flag is not None:
             yield key, f"{not flag} instead of {flag}".lower(), not flag
+    if expect.ready is not None:
+        yield from (("ready", said, value) for said, value in _ready(expect.ready))
     if expect.peer is not None:
         yield from (("peer", said, value) for said, value in _address(expect.peer, hosts))
 
@@ -172,6 +185,10 @@ _Updates = Iterator[tuple[str, dict[str, Any]]]
 
 
 def _handshake(check: HandshakeCheck, hosts: Sequence[str]) -> _Updates:
+    if check.count is not None:
+        yield from _each("count", ranges(check.count))
+        if check.count.holds(0):
+            return  # that there is none the other way round either would be no contradiction
     yield "from and to swapped", {"from_": check.to, "to": check.from_}
     if check.syn is not None:
         yield from _each("syn", ranges(check.syn))
@@ -180,6 +197,10 @@ def _handshake(check: HandshakeCheck, hosts: Sequence[str]) -> _Updates:
 
 
 def _close(check: CloseCheck, hosts: Sequence[str]) -> _Updates:
+    if check.count is not None:
+        yield from _each("count", ranges(check.count))
+        if check.count.holds(0):
+            return  # that none was closed otherwise either would be no contradiction
     how = "rst" if check.how == "fin" else "fin"
     yield f"how: {how} instead of {check.how}", {"how": how}
     if check.first is not None:

@@ -99,7 +99,10 @@ class Call:
     # -- the socket and the clock ------------------------------------------------------------------
 
     def use(self, name: str) -> Named:
-        """The named socket, which stays open till this call ends. EBADF if it was closed."""
+        """The named socket, which stays open till this call ends. EBADF if it was closed, or never made."""
+        if not self.sockets.has(name):
+            self.begin()
+            raise OSError(errno.EBADF, f"no socket {name}: the call that was to make it has made none")
         return self.enter(self.sockets.get(name))
 
     def enter(self, named: Named) -> Named:

@@ -158,6 +158,12 @@ def do_connect(call: Call) -> None:
         raise
     else:
         call.stamp()
+    _opened(call, named, address)
+
+
+def _opened(call: Call, named: Named, address: Any) -> None:
+    """Connected, or with Fast Open about to be: getpeername() fails until the SYN-ACK is there."""
+    named.remote = short(address)
     call.sockets.stream(named)
 
 
@@ -278,7 +284,7 @@ def _send_opening(call: Call, named: Named, address: Any) -> None:
         if code:
             raise OSError(code, os.strerror(code)) from None
         taken = call.attempt(named, POLLOUT, lambda: named.sock.send(view, flags & ~socket.MSG_FASTOPEN))
-    call.sockets.stream(named)
+    _opened(call, named, address)
     call.took(named, view[:taken])
     call.result = taken
 
@@ -474,19 +480,22 @@ def do_getsockopt(call: Call) -> None:
 
 
 def do_poll(call: Call) -> None:
-    """poll(2) of one socket or several; nothing in time is the time-out. A closed one is not valid."""
+    """poll(2) of one socket or several; nothing in time is the time-out. One that is closed, or was never
+    made, is not valid."""
     on = call.args["on"]
-    sockets = [call.sockets.get(name) for name in ([on] if isinstance(on, str) else on)]
-    call.used = sockets[0]
+    names = [on] if isinstance(on, str) else on
+    there = {name: call.sockets.get(name) for name in names if call.sockets.has(name)}
+    fds = {name: there[name].fd if name in there and not there[name].closed else -1 for name in names}
+    call.used = next(iter(there.values()), None)
     events = 0
     for name in call.args["events"]:
         events |= EVENTS[name]
     call.begin()
-    found = call.wait_many([-1 if named.closed else named.fd for named in sockets], events)
+    found = call.wait_many(list(fds.values()), events)
     call.result = {
-        named.name: [word for word, bit in EVENTS.items() if bit & (EVENTS["nval"] if named.closed else got)]
-        for named, got in zip(sockets, found, strict=True)
-        if got or named.closed
+        name: [word for word, bit in EVENTS.items() if bit & (EVENTS["nval"] if fd < 0 else got)]
+        for (name, fd), got in zip(fds.items(), found, strict=True)
+        if got or fd < 0
     }
 
 

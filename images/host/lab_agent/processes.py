@@ -179,7 +179,7 @@ class Processes:
                 pending.reply(pending.ended_by("killed", f"the process was ended by {name}"))
             else:
                 code = os.waitstatus_to_exitcode(status)
-                pending.refuse("process", f"process {process.name!r} ended by itself, status {code}")
+                pending.refuse("internal", f"process {process.name!r} ended by itself, status {code}")
         process.pending.clear()
         while process.dying:
             timer, sent, _ = process.dying[0]
