@@ -341,6 +341,7 @@ class EngineCompliance:
         assert engine.wait(identity, 10) == 3
         again = list(iter(engine.logs(identity).read, None))
         assert again == lines, "a log can be read again when all is over"
+        assert list(iter(engine.logs(identity, last=1).read, None)) == lines[-1:]
 
     def test_a_long_line_is_one_line_up_to_a_limit(
         self, engine: Engine, image: str, name: str, labels: dict[str, str]

@@ -23,13 +23,14 @@ def how_it_ended(record: ServiceRecord) -> str:
         return f"it could not be started: {record.error}"
     if record.ended_wall_ns is None:
         return "it runs"
-    if record.limit:
-        return f"it was ended: {record.limit}"
     if record.out_of_memory:
-        return "it was killed by the kernel: it reached its limit of memory (limits.memory in lab.yml)"
+        return f"it was killed by the kernel: {record.limit or 'it reached its limit of memory'}"
+    if record.limit and record.signal is not None:
+        return f"it was ended: {record.limit}"
+    ended = f"it ended with exit status {record.exit_code}"
     if record.signal is not None:
-        return f"it was ended by signal {record.signal} (exit status {record.exit_code})"
-    return f"it ended with exit status {record.exit_code}"
+        ended = f"it was ended by signal {record.signal} (exit status {record.exit_code})"
+    return f"{ended}, and {record.limit}" if record.limit else ended
 
 
 def last_output(records: Records, record: ServiceRecord) -> str:

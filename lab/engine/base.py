@@ -325,8 +325,8 @@ class Engine(Protocol):
         """
         ...
 
-    def logs(self, container_id: str, *, follow: bool = False) -> LogStream:
-        """What a container without stdin has written; followed, to its end.
+    def logs(self, container_id: str, *, follow: bool = False, last: int | None = None) -> LogStream:
+        """What a container without stdin has written, or only its `last` lines; followed, to its end.
 
         Only what its limit has left. Who follows a flood may miss lines in the middle:
         `lab.engine.service.log_is_whole` tells.

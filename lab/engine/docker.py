@@ -290,8 +290,8 @@ class DockerEngine(DockerImages):
         status = self._exec_status(identity, deadline)
         return ExecResult(status, bytes(output[STDOUT]), bytes(output[STDERR]), whole)
 
-    def logs(self, container_id: str, *, follow: bool = False) -> DockerLogs:
-        return DockerLogs(self.endpoint, self.api_version, container_id, follow=follow)
+    def logs(self, container_id: str, *, follow: bool = False, last: int | None = None) -> DockerLogs:
+        return DockerLogs(self.endpoint, self.api_version, container_id, follow=follow, last=last)
 
     def disk_used(self, container_id: str) -> int:
         with calling(f"measure container {container_id[:12]}"):

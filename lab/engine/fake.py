@@ -270,8 +270,8 @@ class FakeEngine:
         whole = max(len(stdout), len(stderr)) <= limit
         return ExecResult(running.exit_code, stdout[:limit], stderr[:limit], whole)
 
-    def logs(self, container_id: str, *, follow: bool = False) -> FakeLogs:
-        return FakeLogs(self._container(container_id).process.log, follow=follow)
+    def logs(self, container_id: str, *, follow: bool = False, last: int | None = None) -> FakeLogs:
+        return FakeLogs(self._container(container_id).process.log, follow=follow, last=last)
 
     def disk_used(self, container_id: str) -> int:
         return sum(map(len, self._container(container_id).process.files.values()))

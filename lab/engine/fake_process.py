@@ -192,10 +192,10 @@ class FakeLog:
 class FakeLogs:
     """`LogStream` on a fake container."""
 
-    def __init__(self, log: FakeLog, *, follow: bool) -> None:
+    def __init__(self, log: FakeLog, *, follow: bool, last: int | None = None) -> None:
         self._log = log
         self._follow = follow
-        self._next = 0
+        self._next = 0 if last is None else max(0, len(log.lines) - last)
         self._closed = False
 
     def read(self) -> LogLine | None:

@@ -14,12 +14,14 @@ from lab.verdict import Finding, Verdict
 def judge_services(scenario: Scenario, records: Records) -> Iterator[Finding]:
     """One finding for each service that ended though no step ended it and no check speaks of its exit.
 
-    A job may end with 0; so may a service of which another wanted that it completes.
+    A job may end with 0; so may a service of which another wanted that it completes. One that took more than
+    the site gives fails in any case, but for memory, of which a check may speak as of any end.
     """
     for record in records.services:
         if record.ended_wall_ns is None or record.ended_by is not None or record.not_ready:
             continue
-        if (record.may_end and record.exit_code == 0) or _spoken_of(scenario, record):
+        over = record.limit != "" and not record.out_of_memory
+        if not over and ((record.may_end and record.exit_code == 0) or _spoken_of(scenario, record)):
             continue
         spec = scenario.hosts[record.host].services[record.service]
         name = record.host if record.service == record.host else f"{record.host}/{record.service}"
@@ -33,8 +35,20 @@ def judge_services(scenario: Scenario, records: Records) -> Iterator[Finding]:
             Verdict.FAIL,
             wanted,
             how_it_ended(record),
-            reason=f"{name}: nobody ended it, but {how_it_ended(record)}{output}",
+            reason=f"{name}: {_lead(record)}{how_it_ended(record)}{output}\n{_advice(record)}",
         )
+
+
+def _lead(record: ServiceRecord) -> str:
+    return "" if record.limit else "no step ended it, but "
+
+
+def _advice(record: ServiceRecord) -> str:
+    if record.limit:
+        return "if the program really needs more, raise the limit in lab.yml; else mend what it does without end"
+    if record.exit_code == 0:
+        return "if it is to end, say so: ready: {exit: 0}, or a check: {check: service, exit: 0}"
+    return "if it is to end so, say it in a check: {check: service, exit: …}; else its output says why"
 
 
 def _spoken_of(scenario: Scenario, record: ServiceRecord) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from lab.checks.service import how_it_ended
 from lab.clock import SYSTEM_CLOCK, Deadline
-from lab.engine.base import ContainerSpec, ContainerStatus, Engine, Healthcheck
+from lab.engine.base import ContainerSpec, ContainerStatus, Engine, Healthcheck, LogStream
 from lab.engine.service import stop
 from lab.errors import DeadlineExceeded, EngineError, LabError
 from lab.evidence.model import LogRecord, ServiceRecord
@@ -137,6 +139,7 @@ class Service:
                 exit_code=status.exit_code,
                 signal=status.signal,
                 out_of_memory=status.oom_killed,
+                limit=self.limits.reached("memory", self.name) if status.oom_killed else started.record.limit,
                 health=status.health,
             )
 
@@ -152,8 +155,8 @@ class Service:
             self.interrupt.check()
             goal = _goal(ready)
             ended = started.ended.is_set()
-            why = "it ended before it was ready" if ended else f"not ready within {ready.timeout}"
-            raise self._not_ready(f"{why}: {goal}", goal, ready)
+            why = "it ended before it was ready" if ended else f"it was not ready within {ready.timeout}"
+            raise self._not_ready(f"{why} (wanted: {goal})", goal, ready)
         started.record = replace(started.record, ready_wall_ns=SYSTEM_CLOCK.wall_ns())
         self.ready.set()
 
@@ -292,11 +295,13 @@ class Service:
         return inside
 
     def _over(self, started: _Started, word: str) -> None:
-        """It has reached a limit: it ends, and its record says which."""
-        if started.ended.is_set() or started.record.limit:
+        """It has reached a limit: it ends, where it has not ended by itself, and its record says which."""
+        if started.record.limit:
             return
         started.record = replace(started.record, limit=self.limits.reached(word, self.name))
-        self.engine.kill(started.container)
+        if not started.ended.is_set():
+            with contextlib.suppress(EngineError):  # it ends at this moment
+                self.engine.kill(started.container)
 
     def look(self) -> None:
         """Whether it has written more over its image than it may, or has as many processes as it may."""
@@ -320,16 +325,21 @@ class Service:
         """Of every start. What still runs has no end."""
         found = []
         for started in self.starts:
+            if started.log is not None:
+                started.log.catch_up(partial(self._log, started.container))
+                if started.record.limit:
+                    started.ended.wait(5.0)
             status = None
             if not started.ended.is_set():
                 status = self.engine.inspect(started.container)
                 self._note_end(started, status)
-            if started.log is not None:
-                started.log.catch_up(self.engine.logs(started.container))
             cut = started.log is not None and started.log.cut
             health = status.health if status is not None else started.record.health
             found.append(replace(started.record, log_cut=cut, health=health))
         return tuple(found)
+
+    def _log(self, container: str, last: int | None) -> LogStream:
+        return self.engine.logs(container, last=last)
 
     def lines(self) -> tuple[LogRecord, ...]:
         return tuple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from lab.evidence.model import LogRecord
 
 LINES = 20_000  #: of one start of a service that are kept, the first ones
 TAIL = 20  #: lines that a failure shows
+_FLOOD_PATIENCE = 15.0  #: seconds: an engine gives 64 MB of short lines in 5
 
 
 class Pattern(Protocol):
@@ -38,7 +40,7 @@ class ServiceLog:
         self._first: LogLine | None = None
         self._stream = stream
         self._lines: list[LogRecord] = []
-        self._last: list[LogRecord] = []  #: those that failures show, also beyond the limit
+        self._last: deque[LogLine] = deque(maxlen=TAIL)  #: those that failures show, also beyond the limit
         self._more = threading.Condition()
         self._over = False
         self._reader = threading.Thread(target=self._read, name=f"log-{host}-{service}", daemon=True)
@@ -46,18 +48,17 @@ class ServiceLog:
 
     def _read(self) -> None:
         while (line := self._stream.read()) is not None:
-            record = self._record(line)
             before, self._room = self._room, self._room - len(line.text) - 1
             if self._room < 0 <= before:
                 self._flooded()
             with self._more:
                 self._first = self._first or line
                 self._read_so_far += 1
+                self._last.append(line)
                 if len(self._lines) < LINES:
-                    self._lines.append(record)
+                    self._lines.append(self._record(line))
                 else:
                     self.cut = True
-                self._last = [*self._last[1 - TAIL :], record]
                 self._more.notify_all()
         with self._more:
             self._over = True
@@ -76,7 +77,7 @@ class ServiceLog:
     def tail(self) -> str:
         """The last lines, for failures; "" where it wrote nothing."""
         with self._more:
-            return "\n".join(f"  {record.text}" for record in self._last)
+            return "\n".join(f"  {self._record(line).text}" for line in self._last)
 
     def wait_for(
         self,
@@ -103,13 +104,17 @@ class ServiceLog:
             if over and not fresh:
                 return None
 
-    def catch_up(self, whole: LogStream, timeout: float = 5.0) -> None:
+    def catch_up(self, logs: Callable[[int | None], LogStream], timeout: float = 5.0) -> None:
         """Returns when all that the container has written until now was read here; where something was lost
         on the way, at the engine's limit or by the reader, `cut` says so.
 
-        `whole` is the same log as the engine has it now, not followed; it is read to its end and closed.
+        `logs` gives the same log as the engine has it now, not followed: the whole, or its last lines.
         """
         deadline = Deadline.after(timeout, "reading a log to its end")
+        if self.cut:
+            self._reach(logs(1))
+            return
+        whole = logs(None)
         first, count = whole.read(), 0
         line = first
         while line is not None and not self.cut and not deadline.expired():
@@ -117,11 +122,29 @@ class ServiceLog:
         whole.close()
         if line is not None:  # there is more than is kept, or than can be read in time
             self.cut = True
+            self._reach(logs(1))
             return
         with self._more:
             there = self._more.wait_for(lambda: self._over or self._read_so_far >= count, timeout)
             if not there or self._read_so_far < count or (first is not None and first != self._first):
                 self.cut = True
+
+    def _reach(self, end: LogStream) -> None:
+        """Returns when the reader has come to the line that is the last one now, or to the limit.
+
+        So a flood meets its limit, or does not, by what was written and not by how fast it was read.
+        """
+        line = end.read()
+        end.close()
+        if line is None:
+            return
+        with self._more:
+            self._more.wait_for(
+                lambda: self._over
+                or self._room < 0
+                or bool(self._last and self._last[-1].time_ns >= line.time_ns),
+                _FLOOD_PATIENCE,
+            )
 
     def close(self, timeout: float = 5.0) -> None:
         """Reads to the end of what there is; of a container that has ended that is all."""
