@@ -210,5 +210,5 @@ def stamp_ns(text: str) -> int | None:
 
 @lru_cache(maxsize=16)
 def _whole(seconds: str) -> int:
-    """Kept, for a log has thousands of lines of the same second: strptime was half of what reading one took."""
+    """Kept, for a log has thousands of lines of the same second: strptime took half of the reading."""
     return timegm(datetime.strptime(seconds, "%Y-%m-%dT%H:%M:%S").timetuple())

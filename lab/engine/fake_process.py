@@ -217,6 +217,20 @@ class FakeLogs:
             self._log.changed.notify_all()
 
 
+class FakeMeter:
+    """`OutputMeter` on a fake container: a line at a time."""
+
+    def __init__(self, log: FakeLogs) -> None:
+        self._log = log
+
+    def read(self) -> int | None:
+        line = self._log.read()
+        return None if line is None else len(line.text) + 1
+
+    def close(self) -> None:
+        self._log.close()
+
+
 @dataclass
 class FakeContainer:
     id: str

@@ -45,7 +45,7 @@ def _lead(record: ServiceRecord) -> str:
 
 def _advice(record: ServiceRecord) -> str:
     if record.limit:
-        return "if the program really needs more, raise the limit in lab.yml; else mend what it does without end"
+        return "if the program needs more, raise the limit in lab.yml; else mend what it does without end"
     if record.exit_code == 0:
         return "if it is to end, say so: ready: {exit: 0}, or a check: {check: service, exit: 0}"
     return "if it is to end so, say it in a check: {check: service, exit: …}; else its output says why"

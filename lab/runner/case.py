@@ -40,7 +40,7 @@ from lab.session.opening import open_session
 from lab.session.plan import Plan, plan_case
 from lab.session.record import Record
 from lab.session.service_images import ensure_service_images
-from lab.session.service_log import LINES
+from lab.session.service_log import LINES, TAIL
 from lab.session.testbed import testbed
 from lab.site import Site, WireChoice
 from lab.units import Duration
@@ -304,7 +304,8 @@ class CaseRun:
         with self.events.phase("evidence"):
             self.evidence, broken = session.collect(self.folder)
         self.notes += [
-            f"{one.service} of {one.host} wrote more than is kept: the first {LINES:,} lines are there"
+            f"{one.service} of {one.host} wrote more than is kept: "
+            f"the first {LINES:,} lines are there, and the last {TAIL}"
             for one in self.evidence.records.services
             if one.log_cut
         ]

@@ -10,7 +10,7 @@ from functools import partial
 
 from lab.checks.service import how_it_ended
 from lab.clock import SYSTEM_CLOCK, Deadline
-from lab.engine.base import ContainerSpec, ContainerStatus, Engine, Healthcheck, LogStream
+from lab.engine.base import ContainerSpec, ContainerStatus, Engine, Healthcheck, LogStream, OutputMeter
 from lab.engine.service import stop
 from lab.errors import DeadlineExceeded, EngineError, LabError
 from lab.evidence.model import LogRecord, ServiceRecord
@@ -19,7 +19,7 @@ from lab.limits import DEFAULT, Limits
 from lab.scenario.services import Condition, Ready, ServiceSpec
 from lab.session.inside import Inside, Signaller
 from lab.session.interrupt import Interrupt
-from lab.session.service_log import ServiceLog
+from lab.session.service_log import LINES, ServiceLog
 
 _LOOK = 0.05  #: seconds between two questions to the engine, which tells nobody when a health check is done
 _FOR_EVER = 86_400.0  #: seconds: a container is waited for until it ends, and it ends with its lab
@@ -44,6 +44,7 @@ class _Started:
     container: str
     log: ServiceLog | None = None
     ended: threading.Event = field(default_factory=threading.Event)
+    metering: threading.Thread | None = None
     power_off_ns: int | None = None  #: when its host lost its power
 
 
@@ -101,11 +102,13 @@ class Service:
         )
         self.fill(container, before)
         self.starts.append(started)
+        meter = self.engine.meter(container)
         try:
             self.engine.start(container)
         except EngineError as error:
+            meter.close()
             status = self.engine.inspect(container)
-            started.record = replace(started.record, error=status.error or str(error))
+            started.record = replace(started.record, error=_start_error(status.error or str(error)))
             started.ended.set()
             raise self._not_ready(f"it could not be started: {started.record.error}", "a start") from error
         finally:
@@ -115,12 +118,24 @@ class Service:
             self.spec.name,
             number,
             self.engine.logs(container, follow=True),
-            self.limits.logs.bytes,
-            lambda: self._over(started, "logs"),
+            partial(self._log, container),
         )
         started.record = replace(started.record, started_wall_ns=self.engine.inspect(container).started_ns)
-        name = f"end-{self.host}-{self.spec.name}"
-        threading.Thread(target=self._await_end, args=(started,), name=name, daemon=True).start()
+        name = f"{self.host}-{self.spec.name}"
+        started.metering = threading.Thread(
+            target=self._measure, args=(started, meter), name=f"output-{name}", daemon=True
+        )
+        started.metering.start()
+        threading.Thread(target=self._await_end, args=(started,), name=f"end-{name}", daemon=True).start()
+
+    def _measure(self, started: _Started, meter: OutputMeter) -> None:
+        """Counts what it writes, to the limit."""
+        room = self.limits.logs.bytes
+        while room >= 0 and (written := meter.read()) is not None:
+            room -= written
+        meter.close()
+        if room < 0:
+            self._over(started, "logs")
 
     def _await_end(self, started: _Started) -> None:
         try:
@@ -156,6 +171,8 @@ class Service:
             goal = _goal(ready)
             ended = started.ended.is_set()
             why = "it ended before it was ready" if ended else f"it was not ready within {ready.timeout}"
+            if not ended and started.log is not None and started.log.cut and ready.kind == "log":
+                why = f"none of the first {LINES:,} lines of its log says that it is ready"
             raise self._not_ready(f"{why} (wanted: {goal})", goal, ready)
         started.record = replace(started.record, ready_wall_ns=SYSTEM_CLOCK.wall_ns())
         self.ready.set()
@@ -209,7 +226,7 @@ class Service:
         started = self.starts[-1]
         tail = started.log.tail() if started.log is not None else ""
         output = f"; its last output:\n{tail}" if tail else "; it wrote nothing"
-        text = f"{self.name}: {why}; {status}{output}"
+        text = f"{self.name}: {why}" + ("" if started.record.error else f"; {status}{output}")
         started.record = replace(started.record, not_ready=text)
         return NotReady(self.spec, text, goal=goal, status=status, hint=_hint(ready, started))
 
@@ -222,8 +239,19 @@ class Service:
         if record.error:
             return "it could not be started"
         if not last.ended.is_set():
-            return "it runs" + (f" ({record.health})" if record.health else "")
+            return f"it runs{self._health(last)}"
         return how_it_ended(record)
+
+    def _health(self, started: _Started) -> str:
+        """What its healthcheck says, and what that printed last."""
+        try:
+            status = self.engine.inspect(started.container)
+        except EngineError:
+            return ""  # it was removed at this moment
+        if status.health is None:
+            return ""
+        said = status.health_output.strip().splitlines()
+        return f", {status.health}" + (f"; its last check said: {said[-1]}" if said else "")
 
     def wait_for(self, condition: Condition, deadline: Deadline) -> bool:
         """Until it has got as far as another service wants; False where it will not, or time is over."""
@@ -326,9 +354,11 @@ class Service:
         found = []
         for started in self.starts:
             if started.log is not None:
-                started.log.catch_up(partial(self._log, started.container))
-                if started.record.limit:
-                    started.ended.wait(5.0)
+                started.log.catch_up()
+            if started.metering is not None and started.ended.is_set():
+                started.metering.join(5.0)
+            if started.record.limit:
+                started.ended.wait(5.0)
             status = None
             if not started.ended.is_set():
                 status = self.engine.inspect(started.container)
@@ -375,6 +405,12 @@ def _goal(ready: Ready) -> str:
             return "it runs"
 
 
+def _start_error(text: str) -> str:
+    """What the engine says of a start that failed, without the names of its own parts around it."""
+    inner = text.removesuffix(": unknown").rpartition("unable to start container process: ")[2]
+    return inner or text
+
+
 def _hint(ready: Ready | None, started: _Started) -> str:
     if started.record.error:
         return "look at command and entrypoint, and whether the image has that program"
@@ -382,6 +418,10 @@ def _hint(ready: Ready | None, started: _Started) -> str:
         return "its output says why it ended; `lab run --keep` and `lab sh` let you try its command by hand"
     if ready is not None and ready.kind == "listening":
         return "does it listen on another port? or give it more time: ready: {timeout: 60s}"
+    if ready is not None and ready.kind == "healthcheck":
+        return (
+            "try the check by hand: `lab run --keep`, `lab sh`; or give it more time: ready: {timeout: 60s}"
+        )
     return "give it more time with ready: {timeout: 60s}, or wait for something else"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -13,7 +12,6 @@ from lab.evidence.model import LogRecord
 
 LINES = 20_000  #: of one start of a service that are kept, the first ones
 TAIL = 20  #: lines that a failure shows
-_FLOOD_PATIENCE = 15.0  #: seconds: an engine gives 64 MB of short lines in 5
 
 
 class Pattern(Protocol):
@@ -29,37 +27,33 @@ class ServiceLog:
         service: str,
         start: int,
         stream: LogStream,
-        most: int = 1 << 62,
-        flooded: Callable[[], None] = lambda: None,
+        again: Callable[[int | None], LogStream],
     ) -> None:
-        """`flooded` is called once, by the reader, when more than `most` bytes were written."""
+        """`stream` follows; `again` gives the same log as it is now, the whole or its last lines."""
         self.host, self.service, self.start = host, service, start
         self.cut = False  #: lines are missing
-        self._room, self._flooded = most, flooded
         self._read_so_far = 0  #: lines
         self._first: LogLine | None = None
         self._stream = stream
         self._lines: list[LogRecord] = []
-        self._last: deque[LogLine] = deque(maxlen=TAIL)  #: those that failures show, also beyond the limit
+        self._again = again
         self._more = threading.Condition()
         self._over = False
         self._reader = threading.Thread(target=self._read, name=f"log-{host}-{service}", daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
-        while (line := self._stream.read()) is not None:
-            before, self._room = self._room, self._room - len(line.text) - 1
-            if self._room < 0 <= before:
-                self._flooded()
+        """To the end of the log, or of what is kept: a flood is not worth the engine's time and ours."""
+        while not self.cut and (line := self._stream.read()) is not None:
             with self._more:
                 self._first = self._first or line
                 self._read_so_far += 1
-                self._last.append(line)
                 if len(self._lines) < LINES:
                     self._lines.append(self._record(line))
                 else:
                     self.cut = True
                 self._more.notify_all()
+        self._stream.close()
         with self._more:
             self._over = True
             self._more.notify_all()
@@ -71,13 +65,20 @@ class ServiceLog:
         )
 
     def lines(self) -> tuple[LogRecord, ...]:
+        """The first `LINES`, and of a longer log the last `TAIL` too."""
         with self._more:
-            return tuple(self._lines)
+            kept = tuple(self._lines)
+        return kept + self._beyond(kept) if self.cut else kept
+
+    def _beyond(self, kept: tuple[LogRecord, ...]) -> tuple[LogRecord, ...]:
+        stream = self._again(TAIL)
+        last = [self._record(line) for line in iter(stream.read, None)]
+        stream.close()
+        return tuple(record for record in last if not kept or record.wall_ns > kept[-1].wall_ns)
 
     def tail(self) -> str:
         """The last lines, for failures; "" where it wrote nothing."""
-        with self._more:
-            return "\n".join(f"  {self._record(line).text}" for line in self._last)
+        return "\n".join(f"  {record.text}" for record in self.lines()[-TAIL:])
 
     def wait_for(
         self,
@@ -104,17 +105,12 @@ class ServiceLog:
             if over and not fresh:
                 return None
 
-    def catch_up(self, logs: Callable[[int | None], LogStream], timeout: float = 5.0) -> None:
+    def catch_up(self, timeout: float = 5.0) -> None:
         """Returns when all that the container has written until now was read here; where something was lost
         on the way, at the engine's limit or by the reader, `cut` says so.
-
-        `logs` gives the same log as the engine has it now, not followed: the whole, or its last lines.
         """
         deadline = Deadline.after(timeout, "reading a log to its end")
-        if self.cut:
-            self._reach(logs(1))
-            return
-        whole = logs(None)
+        whole = self._again(None)
         first, count = whole.read(), 0
         line = first
         while line is not None and not self.cut and not deadline.expired():
@@ -122,29 +118,11 @@ class ServiceLog:
         whole.close()
         if line is not None:  # there is more than is kept, or than can be read in time
             self.cut = True
-            self._reach(logs(1))
             return
         with self._more:
             there = self._more.wait_for(lambda: self._over or self._read_so_far >= count, timeout)
             if not there or self._read_so_far < count or (first is not None and first != self._first):
                 self.cut = True
-
-    def _reach(self, end: LogStream) -> None:
-        """Returns when the reader has come to the line that is the last one now, or to the limit.
-
-        So a flood meets its limit, or does not, by what was written and not by how fast it was read.
-        """
-        line = end.read()
-        end.close()
-        if line is None:
-            return
-        with self._more:
-            self._more.wait_for(
-                lambda: self._over
-                or self._room < 0
-                or bool(self._last and self._last[-1].time_ns >= line.time_ns),
-                _FLOOD_PATIENCE,
-            )
 
     def close(self, timeout: float = 5.0) -> None:
         """Reads to the end of what there is; of a container that has ended that is all."""
