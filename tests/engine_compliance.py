@@ -352,6 +352,19 @@ class EngineCompliance:
         assert (long.text, long.whole) == (b"x" * LINE_LIMIT, False)
         assert (short.text, short.whole) == (b"short", True)
 
+    def test_a_meter_counts_all_that_is_written(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        identity = engine.create(self.spec(image, name, labels, TALK, stdin=False))
+        meter = engine.meter(identity)
+        engine.start(identity)
+        written = sum(iter(meter.read, None))
+        meter.close()
+        meter.close()
+        lines = list(iter(engine.logs(identity).read, None))
+        newlines = len(lines) - 1  # the last one has none; a fake does not look so closely
+        assert written in {sum(len(line.text) for line in lines) + more for more in (newlines, len(lines))}
+
     def test_who_follows_a_log_gets_its_end(
         self, engine: Engine, image: str, name: str, labels: dict[str, str]
     ) -> None:

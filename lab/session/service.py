@@ -173,7 +173,8 @@ class Service:
             why = "it ended before it was ready" if ended else f"it was not ready within {ready.timeout}"
             if not ended and started.log is not None and started.log.cut and ready.kind == "log":
                 why = f"none of the first {LINES:,} lines of its log says that it is ready"
-            raise self._not_ready(f"{why} (wanted: {goal})", goal, ready)
+            there = _what_listens(host, ended) if ready.kind == "listening" else ""
+            raise self._not_ready(f"{why} (wanted: {goal})", goal, ready, there)
         started.record = replace(started.record, ready_wall_ns=SYSTEM_CLOCK.wall_ns())
         self.ready.set()
 
@@ -221,8 +222,8 @@ class Service:
             raise
         return done.exit_code == 0
 
-    def _not_ready(self, why: str, goal: str, ready: Ready | None = None) -> NotReady:
-        status = self.status()
+    def _not_ready(self, why: str, goal: str, ready: Ready | None = None, there: str = "") -> NotReady:
+        status = self.status() + there
         started = self.starts[-1]
         tail = started.log.tail() if started.log is not None else ""
         output = f"; its last output:\n{tail}" if tail else "; it wrote nothing"
@@ -389,6 +390,14 @@ def _listens(host: Host, port: int | None, limit: Deadline) -> bool:
     return True
 
 
+def _what_listens(host: Host, ended: bool) -> str:
+    """Where something listens on the host that waits in vain for another port; "" where it has ended."""
+    if ended:
+        return ""
+    found = {str(sample.local) for sample in host.final_states() if sample.state == "LISTEN"}
+    return f", and {', '.join(sorted(found))} is listened on" if found else ", and nothing listens"
+
+
 def _goal(ready: Ready) -> str:
     match ready.kind:
         case "listening":
@@ -417,7 +426,7 @@ def _hint(ready: Ready | None, started: _Started) -> str:
     if started.ended.is_set():
         return "its output says why it ended; `lab run --keep` and `lab sh` let you try its command by hand"
     if ready is not None and ready.kind == "listening":
-        return "does it listen on another port? or give it more time: ready: {timeout: 60s}"
+        return "name the port on which it listens, or give it more time: ready: {timeout: 60s}"
     if ready is not None and ready.kind == "healthcheck":
         return (
             "try the check by hand: `lab run --keep`, `lab sh`; or give it more time: ready: {timeout: 60s}"

@@ -38,7 +38,7 @@ def not_ready(error: NotReady, source: str, place: Place) -> Finding:
         Verdict.FAIL,
         error.goal,
         error.status,
-        reason=f"{error}\n  {error.hint}",
+        reason=f"{error}\n{error.hint}",
     )
 
 
