@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from lab.checks.service import how_it_ended
 from lab.clock import SYSTEM_CLOCK, Deadline
-from lab.engine.base import ContainerSpec, ContainerStatus, Engine, Healthcheck, LogStream, OutputMeter
+from lab.engine.base import ContainerSpec, ContainerStatus, Engine, LogStream, OutputMeter
 from lab.engine.service import stop
 from lab.errors import DeadlineExceeded, EngineError, LabError
 from lab.evidence.model import LogRecord, ServiceRecord
@@ -20,6 +20,8 @@ from lab.scenario.services import Condition, Ready, ServiceSpec
 from lab.session.inside import Inside, Signaller
 from lab.session.interrupt import Interrupt
 from lab.session.service_log import LINES, ServiceLog
+from lab.session.service_words import goal_of, hint_of, start_error, what_listens
+from lab.session.signals import ENDING, name_of
 
 _LOOK = 0.05  #: seconds between two questions to the engine, which tells nobody when a health check is done
 _FOR_EVER = 86_400.0  #: seconds: a container is waited for until it ends, and it ends with its lab
@@ -44,6 +46,9 @@ class _Started:
     container: str
     log: ServiceLog | None = None
     ended: threading.Event = field(default_factory=threading.Event)
+    told: dict[str, str] = field(
+        default_factory=dict
+    )  #: other signals that it got, and the steps that sent them
     metering: threading.Thread | None = None
     power_off_ns: int | None = None  #: when its host lost its power
 
@@ -108,7 +113,7 @@ class Service:
         except EngineError as error:
             meter.close()
             status = self.engine.inspect(container)
-            started.record = replace(started.record, error=_start_error(status.error or str(error)))
+            started.record = replace(started.record, error=start_error(status.error or str(error)))
             started.ended.set()
             raise self._not_ready(f"it could not be started: {started.record.error}", "a start") from error
         finally:
@@ -148,6 +153,7 @@ class Service:
 
     def _note_end(self, started: _Started, status: ContainerStatus) -> None:
         if not status.running and started.record.ended_wall_ns is None:
+            by = started.told.get(name_of(status.signal)) if status.signal else None
             started.record = replace(
                 started.record,
                 ended_wall_ns=status.finished_ns,
@@ -156,6 +162,7 @@ class Service:
                 out_of_memory=status.oom_killed,
                 limit=self.limits.reached("memory", self.name) if status.oom_killed else started.record.limit,
                 health=status.health,
+                ended_by=started.record.ended_by if by is None else by,
             )
 
     def wait_ready(self, host: Host, deadline: Deadline) -> None:
@@ -168,12 +175,12 @@ class Service:
         limit = deadline.sooner(ready.timeout.seconds, f"{self.name}: ready")
         if not self._is_ready(ready, started, host, limit):
             self.interrupt.check()
-            goal = _goal(ready)
+            goal = goal_of(ready)
             ended = started.ended.is_set()
             why = "it ended before it was ready" if ended else f"it was not ready within {ready.timeout}"
             if not ended and started.log is not None and started.log.cut and ready.kind == "log":
                 why = f"none of the first {LINES:,} lines of its log says that it is ready"
-            there = _what_listens(host, ended) if ready.kind == "listening" else ""
+            there = what_listens(host, ended) if ready.kind == "listening" else ""
             raise self._not_ready(f"{why} (wanted: {goal})", goal, ready, there)
         started.record = replace(started.record, ready_wall_ns=SYSTEM_CLOCK.wall_ns())
         self.ready.set()
@@ -229,7 +236,13 @@ class Service:
         output = f"; its last output:\n{tail}" if tail else "; it wrote nothing"
         text = f"{self.name}: {why}" + ("" if started.record.error else f"; {status}{output}")
         started.record = replace(started.record, not_ready=text)
-        return NotReady(self.spec, text, goal=goal, status=status, hint=_hint(ready, started))
+        return NotReady(
+            self.spec,
+            text,
+            goal=goal,
+            status=status,
+            hint=hint_of(ready, refused=bool(started.record.error), ended=started.ended.is_set()),
+        )
 
     def status(self) -> str:
         """What became of its last start, for people."""
@@ -285,13 +298,19 @@ class Service:
         stop(self.engine, started.container, self.spec.stop_signal, self.spec.stop_grace_period.seconds)
         started.ended.wait(5.0)
 
-    def kill(self, step: str, signal: str = "KILL") -> None:
+    def kill(self, step: str, name: str = "KILL") -> None:
         """A signal to all its processes; returns when one that kills has ended it."""
         started, container = self.starts[-1], self.container
-        self._ends_by(started, step)
-        self.engine.kill(container, signal)
-        if signal == "KILL":
+        if name in ENDING or name == self._stop_signal(container):
+            self._ends_by(started, step)
+        else:
+            started.told[name] = step
+        self.engine.kill(container, name)
+        if name == "KILL":
             started.ended.wait(5.0)
+
+    def _stop_signal(self, container: str) -> str:
+        return (self.spec.stop_signal or self.engine.inspect(container).stop_signal).removeprefix("SIG")
 
     def power_off(self, step: str, wall_ns: int) -> None:
         """It ends with its host: nothing that it wrote after this moment was ever written."""
@@ -388,67 +407,3 @@ def _listens(host: Host, port: int | None, limit: Deadline) -> bool:
     except DeadlineExceeded:
         return False
     return True
-
-
-def _what_listens(host: Host, ended: bool) -> str:
-    """Where something listens on the host that waits in vain for another port; "" where it has ended."""
-    if ended:
-        return ""
-    found = {str(sample.local) for sample in host.final_states() if sample.state == "LISTEN"}
-    return f", and {', '.join(sorted(found))} is listened on" if found else ", and nothing listens"
-
-
-def _goal(ready: Ready) -> str:
-    match ready.kind:
-        case "listening":
-            return f"something listens on port {ready.listening}"
-        case "log":
-            return f"a line of its log matches {ready.log}"
-        case "healthcheck":
-            return "its healthcheck says healthy"
-        case "command":
-            return f"{' '.join(ready.command)} exits with 0 inside"
-        case "exit":
-            return f"it ends with exit status {ready.exit}"
-        case "running":
-            return "it runs"
-
-
-def _start_error(text: str) -> str:
-    """What the engine says of a start that failed, without the names of its own parts around it."""
-    inner = text.removesuffix(": unknown").rpartition("unable to start container process: ")[2]
-    return inner or text
-
-
-def _hint(ready: Ready | None, started: _Started) -> str:
-    if started.record.error:
-        return "look at command and entrypoint, and whether the image has that program"
-    if started.ended.is_set():
-        return "its output says why it ended; `lab run --keep` and `lab sh` let you try its command by hand"
-    if ready is not None and ready.kind == "listening":
-        return "name the port on which it listens, or give it more time: ready: {timeout: 60s}"
-    if ready is not None and ready.kind == "healthcheck":
-        return (
-            "try the check by hand: `lab run --keep`, `lab sh`; or give it more time: ready: {timeout: 60s}"
-        )
-    return "give it more time with ready: {timeout: 60s}, or wait for something else"
-
-
-def health_of(spec: ServiceSpec) -> Healthcheck | None:
-    """Compose's healthcheck as the engine takes it; None keeps the image's own."""
-    check = spec.healthcheck
-    if check is None:
-        return None
-    if check.disabled:
-        return Healthcheck(("NONE",))
-    return Healthcheck(
-        check.test or (),
-        check.interval.seconds,
-        check.timeout.seconds,
-        check.start_period.seconds,
-        check.retries,
-    )
-
-
-def ulimits_of(spec: ServiceSpec) -> Mapping[str, tuple[int, int]]:
-    return {name: (limit.soft, limit.hard) for name, limit in spec.ulimits.items()}

@@ -81,6 +81,7 @@ BAD = {
         Verdict.FAIL,
         ['could not be started: exec: "nonesuch": executable', "look at command and entrypoint"],
     ),
+    "reloaded": (Verdict.FAIL, ["no step ended it, but it ended with exit status 3", "broken", "in a check"]),
 }
 
 
