@@ -49,7 +49,9 @@ def _end(record: ServiceRecord) -> tuple[str, bool]:
     """How a start ended, and whether nobody had asked for that."""
     if record.error:
         return f"not started: {record.error}", True
-    if record.out_of_memory:
+    if record.limit and not record.out_of_memory:
+        how = f"ended: {record.limit.partition(' (')[0]}"
+    elif record.out_of_memory:
         how = "killed by the kernel: out of memory"
     elif record.signal is not None:
         how = f"ended by signal {record.signal}"
