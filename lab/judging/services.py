@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lab.checks.service import how_it_ended, last_output
+from lab.checks.service import ENDED_ALONE, how_it_ended, label_of, last_output
 from lab.evidence.model import Records, ServiceRecord
 from lab.scenario.checks import ServiceCheck
 from lab.scenario.model import Scenario
@@ -24,18 +24,17 @@ def judge_services(scenario: Scenario, records: Records) -> Iterator[Finding]:
         if not over and ((record.may_end and record.exit_code == 0) or _spoken_of(scenario, record)):
             continue
         spec = scenario.hosts[record.host].services[record.service]
-        name = record.host if record.service == record.host else f"{record.host}/{record.service}"
         wanted = "it ends with exit status 0" if record.may_end else "it runs to the end"
         tail = last_output(records, record)
         output = f"; its last output:\n{tail}" if tail else "; it wrote nothing"
         yield Finding(
-            "service.end",
+            ENDED_ALONE,
             spec.path,
             spec.place,
             Verdict.FAIL,
             wanted,
             how_it_ended(record),
-            reason=f"{name}: {_lead(record)}{how_it_ended(record)}{output}\n{_advice(record)}",
+            reason=f"{label_of(record)}: {_lead(record)}{how_it_ended(record)}{output}\n{_advice(record)}",
         )
 
 

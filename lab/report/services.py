@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lab.checks.service import how_it_ended
+from lab.checks.service import how_it_ended, went_wrong
 from lab.evidence.model import LogRecord, Records, ServiceRecord
 from lab.quantities import moment
 from lab.report.text import clean
@@ -22,16 +22,20 @@ def services(records: Records, findings: Sequence[Finding], zero: int) -> list[d
     for line in records.logs:
         written.setdefault((line.host, line.service, line.start), []).append(line)
     return [
-        _start(record, written.get((record.host, record.service, record.start), []), matched, zero)
+        _start(
+            record,
+            written.get((record.host, record.service, record.start), []),
+            matched,
+            zero,
+            bad=went_wrong(record, findings),
+        )
         for record in records.services
     ]
 
 
 def _start(
-    record: ServiceRecord, lines: Sequence[LogRecord], matched: set[LogRef], zero: int
+    record: ServiceRecord, lines: Sequence[LogRecord], matched: set[LogRef], zero: int, *, bad: bool
 ) -> dict[str, Any]:
-    done = record.may_end and record.exit_code == 0
-    alone = record.ended_wall_ns is not None and record.ended_by is None and not done
     shown, left_out = _shown(lines)
     return {
         "host": record.host,
@@ -41,7 +45,7 @@ def _start(
         "ready": _when(record.ready_wall_ns, zero),
         "ended": _when(record.ended_wall_ns, zero),
         "outcome": _outcome(record),
-        "bad": alone or any((record.error, record.not_ready, record.limit)),
+        "bad": bad,
         "lines": [_line(line, matched, zero) for line in shown],
         "left_out": left_out,
         "half": _LINES // 2,
