@@ -30,6 +30,7 @@ from lab.result import (
 )
 from lab.runner.compose import compose_text
 from lab.scenario.checks import steps_asked
+from lab.scenario.base import shown
 from lab.scenario.load import Case
 from lab.scenario.model import Scenario
 from lab.session.events import Events, Listener, Said
@@ -349,7 +350,7 @@ class CaseRun:
             scenario=str(self.case.path),
             summary=self.scenario.summary,
             tags=self.scenario.tags,
-            params={name: str(value) for name, value in self.case.params.items()},
+            params={name: _as_written(value) for name, value in self.case.params.items()},
             verdict=verdict,
             reason=reason,
             started=self.started.isoformat(timespec="milliseconds"),
@@ -387,3 +388,8 @@ class CaseRun:
 
         write(self.folder.path, result, self.evidence)
         return result
+
+
+def _as_written(value: object) -> str:
+    """A parameter as its file has it: `true`, not Python's `True`."""
+    return shown(value) if value is None or isinstance(value, bool) else str(value)
