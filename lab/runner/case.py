@@ -29,8 +29,8 @@ from lab.result import (
     Result,
 )
 from lab.runner.compose import compose_text
-from lab.scenario.checks import steps_asked
 from lab.scenario.base import shown
+from lab.scenario.checks import steps_asked
 from lab.scenario.load import Case
 from lab.scenario.model import Scenario
 from lab.session.events import Events, Listener, Said
