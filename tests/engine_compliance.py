@@ -341,6 +341,7 @@ class EngineCompliance:
         assert engine.wait(identity, 10) == 3
         again = list(iter(engine.logs(identity).read, None))
         assert again == lines, "a log can be read again when all is over"
+        assert list(iter(engine.logs(identity, last=1).read, None)) == lines[-1:]
 
     def test_a_long_line_is_one_line_up_to_a_limit(
         self, engine: Engine, image: str, name: str, labels: dict[str, str]
@@ -350,6 +351,17 @@ class EngineCompliance:
         long, short = iter(log.read, None)
         assert (long.text, long.whole) == (b"x" * LINE_LIMIT, False)
         assert (short.text, short.whole) == (b"short", True)
+
+    def test_a_meter_counts_all_that_is_written(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        identity = engine.create(self.spec(image, name, labels, FLOOD, stdin=False))
+        meter = engine.meter(identity)
+        engine.start(identity)
+        written = sum(iter(meter.read, None))
+        meter.close()
+        meter.close()
+        assert written == sum(len(line.text) + 1 for line in iter(engine.logs(identity).read, None))
 
     def test_who_follows_a_log_gets_its_end(
         self, engine: Engine, image: str, name: str, labels: dict[str, str]

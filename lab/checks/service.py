@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from lab.checks.common import MAX_REFS, Context, failed, found, hold_count, passed
@@ -13,6 +14,7 @@ from lab.scenario.checks import LogCheck, ServiceCheck
 from lab.scenario.ranges import Range
 from lab.verdict import Finding, LogRef
 
+ENDED_ALONE = "service.end"  #: the name of a finding about a service that ended by itself
 _SHOWN = 20  #: lines that a failure shows
 _MATCHES = 3  #: lines that a finding names
 
@@ -23,13 +25,29 @@ def how_it_ended(record: ServiceRecord) -> str:
         return f"it could not be started: {record.error}"
     if record.ended_wall_ns is None:
         return "it runs"
-    if record.limit:
-        return f"it was ended: {record.limit}"
     if record.out_of_memory:
-        return "it was killed by the kernel: it reached its limit of memory (limits.memory in lab.yml)"
+        return f"it was killed by the kernel: {record.limit or 'it reached its limit of memory'}"
+    if record.limit and record.signal is not None:
+        return f"it was ended: {record.limit}"
+    ended = f"it ended with exit status {record.exit_code}"
     if record.signal is not None:
-        return f"it was ended by signal {record.signal} (exit status {record.exit_code})"
-    return f"it ended with exit status {record.exit_code}"
+        ended = f"it was ended by signal {record.signal} (exit status {record.exit_code})"
+    return f"{ended}, and {record.limit}" if record.limit else ended
+
+
+def label_of(record: ServiceRecord) -> str:
+    """As people are told: `web`, or `web/worker`."""
+    return record.host if record.service == record.host else f"{record.host}/{record.service}"
+
+
+def went_wrong(record: ServiceRecord, findings: Sequence[Finding]) -> bool:
+    """Whether this start did not get ready, met a limit, or ended though nothing spoke of that."""
+    if record.error or record.not_ready or (record.limit and not record.out_of_memory):
+        return True
+    return record.ended_by is None and any(
+        finding.name == ENDED_ALONE and finding.reason.startswith(f"{label_of(record)}: ")
+        for finding in findings
+    )
 
 
 def last_output(records: Records, record: ServiceRecord) -> str:

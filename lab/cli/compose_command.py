@@ -13,7 +13,7 @@ from lab.cli.options import parse_params
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--param", "params", multiple=True, metavar="K=V", help="The value of a parameter.")
 def command(path: Path, params: tuple[str, ...]) -> None:
-    """Print the hosts of a scenario as a Compose file (of its first case). Without the wire."""
+    """Print the hosts, programs and wire of a scenario as a Compose file (of its first case)."""
     from lab.runner.compose import compose_text
     from lab.scenario.load import load
     from lab.site import load_site

@@ -198,6 +198,18 @@ class LogStream(Protocol):
         ...
 
 
+class OutputMeter(Protocol):
+    """How much a container writes, as it writes it. One thread reads, any may close."""
+
+    def read(self) -> int | None:
+        """Bytes that were written since the last call, blocking; None at the end or after `close`."""
+        ...
+
+    def close(self) -> None:
+        """Unblocks `read`. May be called twice."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class VolumeState:
     name: str
@@ -325,11 +337,19 @@ class Engine(Protocol):
         """
         ...
 
-    def logs(self, container_id: str, *, follow: bool = False) -> LogStream:
-        """What a container without stdin has written; followed, to its end.
+    def logs(self, container_id: str, *, follow: bool = False, last: int | None = None) -> LogStream:
+        """What a container without stdin has written, or only its `last` lines; followed, to its end.
 
         Only what its limit has left. Who follows a flood may miss lines in the middle:
         `lab.engine.service.log_is_whole` tells.
+        """
+        ...
+
+    def meter(self, container_id: str) -> OutputMeter:
+        """Counts what a container without stdin writes; before `start`, so that nothing is missed.
+
+        Its log could be counted too, but an engine gives that out at a third of the speed at which it takes
+        a flood in, and drops what was not read at the log's limit.
         """
         ...
 

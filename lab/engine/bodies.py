@@ -9,6 +9,7 @@ from __future__ import annotations
 from calendar import timegm
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from lab.engine.base import ContainerSpec, ContainerStatus, Health, Healthcheck, Mount
@@ -202,7 +203,12 @@ def stamp_ns(text: str) -> int | None:
         return None
     seconds, _, fraction = text.removesuffix("Z").partition(".")
     try:
-        whole = timegm(datetime.strptime(seconds, "%Y-%m-%dT%H:%M:%S").timetuple())
-        return whole * _NS + int(fraction.ljust(9, "0")[:9] or "0")
+        return _whole(seconds) * _NS + int(fraction.ljust(9, "0")[:9] or "0")
     except ValueError as error:
         raise EngineError(f"the engine gives a time that is none: {text!r}") from error
+
+
+@lru_cache(maxsize=16)
+def _whole(seconds: str) -> int:
+    """Kept, for a log has thousands of lines of the same second: strptime took half of the reading."""
+    return timegm(datetime.strptime(seconds, "%Y-%m-%dT%H:%M:%S").timetuple())

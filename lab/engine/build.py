@@ -38,6 +38,7 @@ _DOCKERFILE = ".lab.Dockerfile"  # its name in the context, beside whatever the 
 _DOCKERFILE_LIMIT = 256 * 1024
 _DIGITS = "0123456789abcdef"
 _SHOWN = 12  # lines of a failed build
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # the engine paints what a step writes to stderr
 _STEP = re.compile(r"Step (\d+)/\d+ : ")
 _PARSE_ERROR = re.compile(r"parse error (?:on )?line (\d+)", re.IGNORECASE)
 _NO_NETWORK = (
@@ -265,7 +266,7 @@ class _Job:
 def explained(failed: BuildFailed, dockerfile: Dockerfile, where: str) -> BuildFailed:
     """A failed build in its author's terms: the line of the Dockerfile, what the step said last, a hint."""
     line = None
-    output = list(failed.output)
+    output = [text for said in failed.output if (text := _COLOUR.sub("", said)).strip()]
     steps = [(at, int(found[1])) for at, text in enumerate(output) if (found := _STEP.match(text))]
     if wrong := _PARSE_ERROR.search(failed.reason):
         line = _at(dockerfile.lines, int(wrong[1]))
@@ -273,7 +274,7 @@ def explained(failed: BuildFailed, dockerfile: Dockerfile, where: str) -> BuildF
         begun, number = steps[-1]
         line = _at(dockerfile.steps, number)
         output = output[begun:]
-    hint = ""
+    hint = "mend what the Dockerfile does there; the whole output: `lab images SCENARIO`"
     if any(word in text for text in output for word in _NO_NETWORK):
         hint = (
             "a build has the network that `policy.build` of lab.yml says: none, bridge or host "

@@ -30,7 +30,7 @@ from lab.engine.bodies import container_body, exit_code, status_of
 from lab.engine.endpoint import Endpoint
 from lab.engine.logs import DockerLogs
 from lab.engine.store import DockerImages, calling
-from lab.engine.stream import STDERR, STDOUT, DockerStream, Frames, feed, feed_all, hijack
+from lab.engine.stream import STDERR, STDOUT, DockerMeter, DockerStream, Frames, feed, feed_all, hijack
 from lab.errors import EngineError, SubnetTaken, SysctlRefused
 
 #: What 20.10 (Debian 12) speaks; 29.0 to 29.2 want 1.44, so the engine's own minimum wins where higher.
@@ -290,8 +290,12 @@ class DockerEngine(DockerImages):
         status = self._exec_status(identity, deadline)
         return ExecResult(status, bytes(output[STDOUT]), bytes(output[STDERR]), whole)
 
-    def logs(self, container_id: str, *, follow: bool = False) -> DockerLogs:
-        return DockerLogs(self.endpoint, self.api_version, container_id, follow=follow)
+    def logs(self, container_id: str, *, follow: bool = False, last: int | None = None) -> DockerLogs:
+        return DockerLogs(self.endpoint, self.api_version, container_id, follow=follow, last=last)
+
+    def meter(self, container_id: str) -> DockerMeter:
+        path = f"/v{self.api_version}/containers/{container_id}/attach?stream=1&stdout=1&stderr=1"
+        return DockerMeter(*hijack(self.endpoint, path))
 
     def disk_used(self, container_id: str) -> int:
         with calling(f"measure container {container_id[:12]}"):

@@ -23,7 +23,15 @@ from lab.engine.base import (
     VolumeState,
 )
 from lab.engine.bodies import signal_of
-from lab.engine.fake_process import FakeContainer, FakeKilled, FakeLogs, FakeProcess, FakeStream, Program
+from lab.engine.fake_process import (
+    FakeContainer,
+    FakeKilled,
+    FakeLogs,
+    FakeMeter,
+    FakeProcess,
+    FakeStream,
+    Program,
+)
 from lab.engine.images import BuildFailed, BuildRequest, Progress
 from lab.errors import EngineError, SubnetTaken
 
@@ -270,8 +278,11 @@ class FakeEngine:
         whole = max(len(stdout), len(stderr)) <= limit
         return ExecResult(running.exit_code, stdout[:limit], stderr[:limit], whole)
 
-    def logs(self, container_id: str, *, follow: bool = False) -> FakeLogs:
-        return FakeLogs(self._container(container_id).process.log, follow=follow)
+    def logs(self, container_id: str, *, follow: bool = False, last: int | None = None) -> FakeLogs:
+        return FakeLogs(self._container(container_id).process.log, follow=follow, last=last)
+
+    def meter(self, container_id: str) -> FakeMeter:
+        return FakeMeter(self.logs(container_id, follow=True))
 
     def disk_used(self, container_id: str) -> int:
         return sum(map(len, self._container(container_id).process.files.values()))

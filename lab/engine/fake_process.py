@@ -192,10 +192,10 @@ class FakeLog:
 class FakeLogs:
     """`LogStream` on a fake container."""
 
-    def __init__(self, log: FakeLog, *, follow: bool) -> None:
+    def __init__(self, log: FakeLog, *, follow: bool, last: int | None = None) -> None:
         self._log = log
         self._follow = follow
-        self._next = 0
+        self._next = 0 if last is None else max(0, len(log.lines) - last)
         self._closed = False
 
     def read(self) -> LogLine | None:
@@ -215,6 +215,20 @@ class FakeLogs:
         with self._log.changed:
             self._closed = True
             self._log.changed.notify_all()
+
+
+class FakeMeter:
+    """`OutputMeter` on a fake container: a line at a time."""
+
+    def __init__(self, log: FakeLogs) -> None:
+        self._log = log
+
+    def read(self) -> int | None:
+        line = self._log.read()
+        return None if line is None else len(line.text) + 1
+
+    def close(self) -> None:
+        self._log.close()
 
 
 @dataclass

@@ -58,12 +58,15 @@ class DockerLogs:
     25 short programs lost their last lines on 20.10. What is behind the last piece is then read from the log.
     """
 
-    def __init__(self, endpoint: Endpoint, version: str, container_id: str, *, follow: bool) -> None:
+    def __init__(
+        self, endpoint: Endpoint, version: str, container_id: str, *, follow: bool, last: int | None = None
+    ) -> None:
         self._what = f"read the log of container {container_id[:12]}"
         self._endpoint = endpoint
         self._path = f"/v{version}/containers/{container_id}/logs?stdout=1&stderr=1&timestamps=1"
         self._follow = follow
-        self._connection, rest = self._asked(f"&follow={int(follow)}")
+        tail = "" if last is None else f"&tail={last}"
+        self._connection, rest = self._asked(f"&follow={int(follow)}{tail}")
         self._frames = Frames(self._connection.recv, rest)
         self._last: tuple[int, bytes] | None = None
         self._lines: dict[int, LinesOf] = {}

@@ -248,3 +248,36 @@ class DockerStream:
         self._line.clear()
         self._searched = 0
         return line
+
+
+class DockerMeter:
+    """`OutputMeter` on a Docker engine: the attached output, of which only the lengths are looked at.
+
+    The engine waits for a slow reader, and so does the program: 64 MB are read in 0.1 s.
+    """
+
+    def __init__(self, connection: socket.socket, rest: bytes) -> None:
+        self._connection = connection
+        self._frames = Frames(connection.recv, rest)
+        self._reading = threading.Lock()
+
+    def read(self) -> int | None:
+        with self._reading:
+            try:
+                frame = self._frames.read()
+            except OSError:
+                frame = None
+            if frame is None:
+                self._connection.close()
+                return None
+            return len(frame[1])
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+        # A reader that still sits in recv closes the descriptor itself, when it has woken up.
+        if self._reading.acquire(blocking=False):
+            try:
+                self._connection.close()
+            finally:
+                self._reading.release()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lab.checks.service import how_it_ended, last_output
+from lab.checks.service import ENDED_ALONE, how_it_ended, label_of, last_output
 from lab.evidence.model import Records, ServiceRecord
 from lab.scenario.checks import ServiceCheck
 from lab.scenario.model import Scenario
@@ -14,27 +14,40 @@ from lab.verdict import Finding, Verdict
 def judge_services(scenario: Scenario, records: Records) -> Iterator[Finding]:
     """One finding for each service that ended though no step ended it and no check speaks of its exit.
 
-    A job may end with 0; so may a service of which another wanted that it completes.
+    A job may end with 0; so may a service of which another wanted that it completes. One that took more than
+    the site gives fails in any case, but for memory, of which a check may speak as of any end.
     """
     for record in records.services:
         if record.ended_wall_ns is None or record.ended_by is not None or record.not_ready:
             continue
-        if (record.may_end and record.exit_code == 0) or _spoken_of(scenario, record):
+        over = record.limit != "" and not record.out_of_memory
+        if not over and ((record.may_end and record.exit_code == 0) or _spoken_of(scenario, record)):
             continue
         spec = scenario.hosts[record.host].services[record.service]
-        name = record.host if record.service == record.host else f"{record.host}/{record.service}"
         wanted = "it ends with exit status 0" if record.may_end else "it runs to the end"
         tail = last_output(records, record)
         output = f"; its last output:\n{tail}" if tail else "; it wrote nothing"
         yield Finding(
-            "service.end",
+            ENDED_ALONE,
             spec.path,
             spec.place,
             Verdict.FAIL,
             wanted,
             how_it_ended(record),
-            reason=f"{name}: nobody ended it, but {how_it_ended(record)}{output}",
+            reason=f"{label_of(record)}: {_lead(record)}{how_it_ended(record)}{output}\n{_advice(record)}",
         )
+
+
+def _lead(record: ServiceRecord) -> str:
+    return "" if record.limit else "no step ended it, but "
+
+
+def _advice(record: ServiceRecord) -> str:
+    if record.limit:
+        return "if the program needs more, raise the limit in lab.yml; else mend what it does without end"
+    if record.exit_code == 0:
+        return "if it is to end, say so: ready: {exit: 0}, or a check: {check: service, exit: 0}"
+    return "if it is to end so, say it in a check: {check: service, exit: …}; else its output says why"
 
 
 def _spoken_of(scenario: Scenario, record: ServiceRecord) -> bool:

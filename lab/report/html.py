@@ -25,6 +25,7 @@ from lab.report.diagram import legend, svg, words
 from lab.report.diagram.layout import NARROW, Layout, lay_out
 from lab.report.diagram.source import diagram_of, zero_ns
 from lab.report.plots import flow_plots
+from lab.report.services import services
 from lab.report.text import MARKS, tally
 from lab.report.values import tables_of
 from lab.result import Result, time_taken
@@ -144,6 +145,7 @@ def _evidence_context(result: Result, evidence: Evidence | None) -> dict[str, An
             "counters",
             "counter_hosts",
             "programs",
+            "services",
             "wire_log",
         )
     }
@@ -200,6 +202,7 @@ def _evidence_context(result: Result, evidence: Evidence | None) -> dict[str, An
         "counters": counters,
         "counter_hosts": hosts,
         "programs": page.programs(evidence.records.runs, words.run_outcome),
+        "services": services(evidence.records, result.findings, zero),
         "wire_log": page.wire_log(evidence, zero),
     }
 
@@ -232,6 +235,7 @@ def _sections(context: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("packets", "Packets", context["diagram"]),
         ("plots", "Over time", context["plots"]),
         ("links", "Links", context["links"]),
+        ("services", "Services", context["services"]),
         ("calls", "Calls", context["calls"]),
         ("states", "States", context["sockets"]),
         ("counters", "Counters", context["counters"] or context["streams"]),

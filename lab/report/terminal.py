@@ -219,6 +219,8 @@ def _next(result: Result, folder: Path) -> list[str]:
     drawn = f"lab report --diagram {folder}"
     if result.verdict is Verdict.PASS:
         return [picture]
+    if not result.captures and result.error is not None and result.error.hint:
+        return []  # what to do next stands there
     if result.verdict is Verdict.SKIP or not result.captures:
         return ["lab doctor   (what this machine can do)"]
     return [drawn, picture]

@@ -29,6 +29,7 @@ from lab.result import (
     Result,
 )
 from lab.runner.compose import compose_text
+from lab.scenario.base import shown
 from lab.scenario.checks import steps_asked
 from lab.scenario.load import RUN_LOG, Case
 from lab.scenario.model import Scenario
@@ -40,7 +41,7 @@ from lab.session.opening import open_session
 from lab.session.plan import Plan, plan_case
 from lab.session.record import Record
 from lab.session.service_images import ensure_service_images
-from lab.session.service_log import LINES
+from lab.session.service_log import LINES, TAIL
 from lab.session.testbed import testbed
 from lab.site import Site, WireChoice
 from lab.units import Duration
@@ -304,7 +305,8 @@ class CaseRun:
         with self.events.phase("evidence"):
             self.evidence, broken = session.collect(self.folder)
         self.notes += [
-            f"{one.service} of {one.host} wrote more than is kept: the first {LINES:,} lines are there"
+            f"{one.service} of {one.host} wrote more than is kept: "
+            f"the first {LINES:,} lines are there, and the last {TAIL}"
             for one in self.evidence.records.services
             if one.log_cut
         ]
@@ -348,7 +350,7 @@ class CaseRun:
             scenario=str(self.case.path),
             summary=self.scenario.summary,
             tags=self.scenario.tags,
-            params={name: str(value) for name, value in self.case.params.items()},
+            params={name: _as_written(value) for name, value in self.case.params.items()},
             verdict=verdict,
             reason=reason,
             started=self.started.isoformat(timespec="milliseconds"),
@@ -386,3 +388,8 @@ class CaseRun:
 
         write(self.folder.path, result, self.evidence)
         return result
+
+
+def _as_written(value: object) -> str:
+    """A parameter as its file has it: `true`, not Python's `True`."""
+    return shown(value) if value is None or isinstance(value, bool) else str(value)

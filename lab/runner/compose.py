@@ -8,35 +8,54 @@ from typing import Any
 
 import yaml
 
+from lab.attachment import WIRE
 from lab.engine.images import sources
+from lab.runner.compose_wire import NETWORK, SUBNET, host_keys, places_of, wire_service
 from lab.scenario.model import Scenario
 from lab.scenario.services import Build, Healthcheck, Mount, ServiceSpec
 
 _HEAD = """\
-# The hosts of {name} as the lab starts them, each with its programs in its network, but without the wire:
-# Compose joins them directly, unimpaired.
+# The hosts of {name} as the lab starts them, each with its programs in its network, and the wire between
+# them, with every link as it is before the first step. A shell: docker compose exec HOST bash
+# Compose cannot say: steps and checks, what `ready` asks for (a healthcheck counts), and that a link holds
+# what is asked of it, which `lab run` reads back. The images are the lab's own: `lab images` builds them.
+# The addresses are {subnet}: one such file at a time.
 """
+
+
+class _Dumper(yaml.SafeDumper):
+    """Scripts stand as they are written."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text.rstrip("\n") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def compose_text(scenario: Scenario) -> str:
     """A Compose file of the hosts that the scenario uses, with their sysctls, limits and programs.
 
-    A program is the service `HOST.SERVICE`, in the network of the service `HOST`. Files are named by their
-    absolute paths. What Compose cannot say is left out: the wire, and `ready` other than a healthcheck.
+    The wire is the service `wire`. A program is the service `HOST.SERVICE`, in the network of the service
+    `HOST`. Files are named by their absolute paths. What Compose cannot say is left out: the steps, and
+    `ready` other than a healthcheck.
     """
     image = sources()[1].tag
-    services: dict[str, Any] = {}
+    places = places_of(scenario)
+    wire, lines = wire_service(scenario, places)
+    services: dict[str, Any] = {WIRE: _literal(wire)}
     volumes: set[str] = set()
-    configs: dict[str, Any] = {}
+    configs: dict[str, Any] = {WIRE: {"content": _literal(lines)}}
     for name in scenario.used_hosts:
         host = scenario.hosts[name]
         services[name] = _with_values(
             image=image,
             hostname=name,
-            stdin_open=True,
+            **_literal(host_keys(scenario, name, places)),
             cap_drop=["ALL"],
             cap_add=["NET_ADMIN", "NET_RAW"],
-            networks=["lab"],
             sysctls=dict(host.sysctls),
             ulimits=dict(host.ulimits),
         )
@@ -47,15 +66,23 @@ def compose_text(scenario: Scenario) -> str:
             volumes |= {mount.source for mount in spec.mounts if isinstance(mount.source, str)}
     content = _with_values(
         services=services,
-        networks={"lab": {"internal": True}},
+        networks={
+            NETWORK: {
+                "internal": True,
+                "driver_opts": {"com.docker.network.bridge.inhibit_ipv4": "true"},
+                "ipam": {"config": [{"subnet": str(SUBNET)}]},
+            }
+        },
         volumes={name: {} for name in sorted(volumes)},
         configs=configs,
     )
-    return _HEAD.format(name=scenario.name) + yaml.safe_dump(content, sort_keys=False)
+    return _HEAD.format(name=scenario.name, subnet=SUBNET) + yaml.dump(
+        content, Dumper=_Dumper, sort_keys=False, width=110
+    )
 
 
 def _program(host: str, spec: ServiceSpec, host_image: str) -> dict[str, Any]:
-    needed: dict[str, Any] = {host: {"condition": "service_started"}}
+    needed: dict[str, Any] = {host: {"condition": "service_healthy"}}
     for one in spec.depends_on:
         needed[f"{one.host}.{one.service}"] = _with_values(
             condition=one.condition, required=None if one.required else False

@@ -19,9 +19,12 @@ from lab.runner.case import CaseRunner
 from lab.runner.selection import Selection
 from lab.runner.suite import Outcome, finish_folder, plan_jobs, run_jobs
 from lab.scenario.load import Case, noted
+from lab.scenario.model import Scenario
 from lab.session.events import Listener, Said
 from lab.session.interrupt import Interrupt, signals_set
 from lab.site import Site, WireChoice, load_site
+
+_SHOWN = 4  #: services that are named to whoever looks around
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,7 @@ def invoke(
     if many:
         _write_index(folder, outcomes)
     finish_folder(folder)
-    hint = look_around(outcomes[0].result.run) if keep and outcomes else ""
+    hint = look_around(outcomes[0].result.run, cases[0].scenario) if keep and outcomes else ""
     return Done(folder, outcomes, interrupt.reason, hint)
 
 
@@ -134,7 +137,7 @@ def bring_up(case: Case, *, wire: str | None, listener: Listener) -> str:
     interrupt = Interrupt()
     with _runner(load_site(), interrupt, keep=True, wire=wire, listener=listener) as runner:
         run = runner.bring_up(case)
-    return look_around(run)
+    return look_around(run, case.scenario)
 
 
 def _write_index(folder: Path, outcomes: Sequence[Outcome]) -> None:
@@ -147,12 +150,18 @@ def _write_index(folder: Path, outcomes: Sequence[Outcome]) -> None:
     write_text(folder / "junit.xml", render_junit(results))
 
 
-def look_around(run: str) -> str:
+def look_around(run: str, scenario: Scenario) -> str:
+    """What to type in a lab of this scenario that stands."""
     lab = f"{Path(sys.executable).name} -m lab"
-    return (
-        f"\nThe hosts of run {run} stand. A shell on one of them, and a command:\n"
-        f"    {lab} sh client\n"
-        f"    {lab} sh server ss -tan\n"
-        f"Take them down:\n"
-        f"    {lab} down {run}\n"
-    )
+    names = scenario.used_hosts or tuple(scenario.hosts)
+    services = [f"{name}/{service}" for name in names for service in scenario.hosts[name].services]
+    lines = [
+        f"\nThe hosts of run {run} stand. A shell on one of them, and a command:",
+        f"    {lab} sh {names[0]}",
+        f"    {lab} sh {names[-1]} ss -tan",
+        *(["Inside a service:"] if services else []),
+        *(f"    {lab} sh {service}" for service in services[:_SHOWN]),
+        "Take them down:",
+        f"    {lab} down {run}",
+    ]
+    return "\n".join(lines) + "\n"

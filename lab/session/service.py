@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from lab.checks.service import how_it_ended
 from lab.clock import SYSTEM_CLOCK, Deadline
-from lab.engine.base import ContainerSpec, ContainerStatus, Engine, Healthcheck
+from lab.engine.base import ContainerSpec, ContainerStatus, Engine, LogStream, OutputMeter
 from lab.engine.service import stop
 from lab.errors import DeadlineExceeded, EngineError, LabError
 from lab.evidence.model import LogRecord, ServiceRecord
@@ -17,7 +19,9 @@ from lab.limits import DEFAULT, Limits
 from lab.scenario.services import Condition, Ready, ServiceSpec
 from lab.session.inside import Inside, Signaller
 from lab.session.interrupt import Interrupt
-from lab.session.service_log import ServiceLog
+from lab.session.service_log import LINES, ServiceLog
+from lab.session.service_words import goal_of, hint_of, start_error, what_listens
+from lab.session.signals import ENDING, name_of
 
 _LOOK = 0.05  #: seconds between two questions to the engine, which tells nobody when a health check is done
 _FOR_EVER = 86_400.0  #: seconds: a container is waited for until it ends, and it ends with its lab
@@ -42,6 +46,10 @@ class _Started:
     container: str
     log: ServiceLog | None = None
     ended: threading.Event = field(default_factory=threading.Event)
+    told: dict[str, str] = field(
+        default_factory=dict
+    )  #: other signals that it got, and the steps that sent them
+    metering: threading.Thread | None = None
     power_off_ns: int | None = None  #: when its host lost its power
 
 
@@ -99,11 +107,13 @@ class Service:
         )
         self.fill(container, before)
         self.starts.append(started)
+        meter = self.engine.meter(container)
         try:
             self.engine.start(container)
         except EngineError as error:
+            meter.close()
             status = self.engine.inspect(container)
-            started.record = replace(started.record, error=status.error or str(error))
+            started.record = replace(started.record, error=start_error(status.error or str(error)))
             started.ended.set()
             raise self._not_ready(f"it could not be started: {started.record.error}", "a start") from error
         finally:
@@ -113,12 +123,24 @@ class Service:
             self.spec.name,
             number,
             self.engine.logs(container, follow=True),
-            self.limits.logs.bytes,
-            lambda: self._over(started, "logs"),
+            partial(self._log, container),
         )
         started.record = replace(started.record, started_wall_ns=self.engine.inspect(container).started_ns)
-        name = f"end-{self.host}-{self.spec.name}"
-        threading.Thread(target=self._await_end, args=(started,), name=name, daemon=True).start()
+        name = f"{self.host}-{self.spec.name}"
+        started.metering = threading.Thread(
+            target=self._measure, args=(started, meter), name=f"output-{name}", daemon=True
+        )
+        started.metering.start()
+        threading.Thread(target=self._await_end, args=(started,), name=f"end-{name}", daemon=True).start()
+
+    def _measure(self, started: _Started, meter: OutputMeter) -> None:
+        """Counts what it writes, to the limit."""
+        room = self.limits.logs.bytes
+        while room >= 0 and (written := meter.read()) is not None:
+            room -= written
+        meter.close()
+        if room < 0:
+            self._over(started, "logs")
 
     def _await_end(self, started: _Started) -> None:
         try:
@@ -131,13 +153,16 @@ class Service:
 
     def _note_end(self, started: _Started, status: ContainerStatus) -> None:
         if not status.running and started.record.ended_wall_ns is None:
+            by = started.told.get(name_of(status.signal)) if status.signal else None
             started.record = replace(
                 started.record,
                 ended_wall_ns=status.finished_ns,
                 exit_code=status.exit_code,
                 signal=status.signal,
                 out_of_memory=status.oom_killed,
+                limit=self.limits.reached("memory", self.name) if status.oom_killed else started.record.limit,
                 health=status.health,
+                ended_by=started.record.ended_by if by is None else by,
             )
 
     def wait_ready(self, host: Host, deadline: Deadline) -> None:
@@ -150,10 +175,13 @@ class Service:
         limit = deadline.sooner(ready.timeout.seconds, f"{self.name}: ready")
         if not self._is_ready(ready, started, host, limit):
             self.interrupt.check()
-            goal = _goal(ready)
+            goal = goal_of(ready)
             ended = started.ended.is_set()
-            why = "it ended before it was ready" if ended else f"not ready within {ready.timeout}"
-            raise self._not_ready(f"{why}: {goal}", goal, ready)
+            why = "it ended before it was ready" if ended else f"it was not ready within {ready.timeout}"
+            if not ended and started.log is not None and started.log.cut and ready.kind == "log":
+                why = f"none of the first {LINES:,} lines of its log says that it is ready"
+            there = what_listens(host, ended) if ready.kind == "listening" else ""
+            raise self._not_ready(f"{why} (wanted: {goal})", goal, ready, there)
         started.record = replace(started.record, ready_wall_ns=SYSTEM_CLOCK.wall_ns())
         self.ready.set()
 
@@ -201,14 +229,20 @@ class Service:
             raise
         return done.exit_code == 0
 
-    def _not_ready(self, why: str, goal: str, ready: Ready | None = None) -> NotReady:
-        status = self.status()
+    def _not_ready(self, why: str, goal: str, ready: Ready | None = None, there: str = "") -> NotReady:
+        status = self.status() + there
         started = self.starts[-1]
         tail = started.log.tail() if started.log is not None else ""
         output = f"; its last output:\n{tail}" if tail else "; it wrote nothing"
-        text = f"{self.name}: {why}; {status}{output}"
+        text = f"{self.name}: {why}" + ("" if started.record.error else f"; {status}{output}")
         started.record = replace(started.record, not_ready=text)
-        return NotReady(self.spec, text, goal=goal, status=status, hint=_hint(ready, started))
+        return NotReady(
+            self.spec,
+            text,
+            goal=goal,
+            status=status,
+            hint=hint_of(ready, refused=bool(started.record.error), ended=started.ended.is_set()),
+        )
 
     def status(self) -> str:
         """What became of its last start, for people."""
@@ -219,8 +253,19 @@ class Service:
         if record.error:
             return "it could not be started"
         if not last.ended.is_set():
-            return "it runs" + (f" ({record.health})" if record.health else "")
+            return f"it runs{self._health(last)}"
         return how_it_ended(record)
+
+    def _health(self, started: _Started) -> str:
+        """What its healthcheck says, and what that printed last."""
+        try:
+            status = self.engine.inspect(started.container)
+        except EngineError:
+            return ""  # it was removed at this moment
+        if status.health is None:
+            return ""
+        said = status.health_output.strip().splitlines()
+        return f", {status.health}" + (f"; its last check said: {said[-1]}" if said else "")
 
     def wait_for(self, condition: Condition, deadline: Deadline) -> bool:
         """Until it has got as far as another service wants; False where it will not, or time is over."""
@@ -253,13 +298,19 @@ class Service:
         stop(self.engine, started.container, self.spec.stop_signal, self.spec.stop_grace_period.seconds)
         started.ended.wait(5.0)
 
-    def kill(self, step: str, signal: str = "KILL") -> None:
+    def kill(self, step: str, name: str = "KILL") -> None:
         """A signal to all its processes; returns when one that kills has ended it."""
         started, container = self.starts[-1], self.container
-        self._ends_by(started, step)
-        self.engine.kill(container, signal)
-        if signal == "KILL":
+        if name in ENDING or name == self._stop_signal(container):
+            self._ends_by(started, step)
+        else:
+            started.told[name] = step
+        self.engine.kill(container, name)
+        if name == "KILL":
             started.ended.wait(5.0)
+
+    def _stop_signal(self, container: str) -> str:
+        return (self.spec.stop_signal or self.engine.inspect(container).stop_signal).removeprefix("SIG")
 
     def power_off(self, step: str, wall_ns: int) -> None:
         """It ends with its host: nothing that it wrote after this moment was ever written."""
@@ -292,11 +343,13 @@ class Service:
         return inside
 
     def _over(self, started: _Started, word: str) -> None:
-        """It has reached a limit: it ends, and its record says which."""
-        if started.ended.is_set() or started.record.limit:
+        """It has reached a limit: it ends, where it has not ended by itself, and its record says which."""
+        if started.record.limit:
             return
         started.record = replace(started.record, limit=self.limits.reached(word, self.name))
-        self.engine.kill(started.container)
+        if not started.ended.is_set():
+            with contextlib.suppress(EngineError):  # it ends at this moment
+                self.engine.kill(started.container)
 
     def look(self) -> None:
         """Whether it has written more over its image than it may, or has as many processes as it may."""
@@ -320,16 +373,23 @@ class Service:
         """Of every start. What still runs has no end."""
         found = []
         for started in self.starts:
+            if started.log is not None:
+                started.log.catch_up()
+            if started.metering is not None and started.ended.is_set():
+                started.metering.join(5.0)
+            if started.record.limit:
+                started.ended.wait(5.0)
             status = None
             if not started.ended.is_set():
                 status = self.engine.inspect(started.container)
                 self._note_end(started, status)
-            if started.log is not None:
-                started.log.catch_up(self.engine.logs(started.container))
             cut = started.log is not None and started.log.cut
             health = status.health if status is not None else started.record.health
             found.append(replace(started.record, log_cut=cut, health=health))
         return tuple(found)
+
+    def _log(self, container: str, last: int | None) -> LogStream:
+        return self.engine.logs(container, last=last)
 
     def lines(self) -> tuple[LogRecord, ...]:
         return tuple(
@@ -347,49 +407,3 @@ def _listens(host: Host, port: int | None, limit: Deadline) -> bool:
     except DeadlineExceeded:
         return False
     return True
-
-
-def _goal(ready: Ready) -> str:
-    match ready.kind:
-        case "listening":
-            return f"something listens on port {ready.listening}"
-        case "log":
-            return f"a line of its log matches {ready.log}"
-        case "healthcheck":
-            return "its healthcheck says healthy"
-        case "command":
-            return f"{' '.join(ready.command)} exits with 0 inside"
-        case "exit":
-            return f"it ends with exit status {ready.exit}"
-        case "running":
-            return "it runs"
-
-
-def _hint(ready: Ready | None, started: _Started) -> str:
-    if started.record.error:
-        return "look at command and entrypoint, and whether the image has that program"
-    if started.ended.is_set():
-        return "its output says why it ended; `lab run --keep` and `lab sh` let you try its command by hand"
-    if ready is not None and ready.kind == "listening":
-        return "does it listen on another port? or give it more time: ready: {timeout: 60s}"
-    return "give it more time with ready: {timeout: 60s}, or wait for something else"
-
-
-def health_of(spec: ServiceSpec) -> Healthcheck | None:
-    """Compose's healthcheck as the engine takes it; None keeps the image's own."""
-    check = spec.healthcheck
-    if check is None:
-        return None
-    if check.disabled:
-        return Healthcheck(("NONE",))
-    return Healthcheck(
-        check.test or (),
-        check.interval.seconds,
-        check.timeout.seconds,
-        check.start_period.seconds,
-        check.retries,
-    )
-
-
-def ulimits_of(spec: ServiceSpec) -> Mapping[str, tuple[int, int]]:
-    return {name: (limit.soft, limit.hard) for name, limit in spec.ulimits.items()}

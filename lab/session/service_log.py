@@ -27,38 +27,33 @@ class ServiceLog:
         service: str,
         start: int,
         stream: LogStream,
-        most: int = 1 << 62,
-        flooded: Callable[[], None] = lambda: None,
+        again: Callable[[int | None], LogStream],
     ) -> None:
-        """`flooded` is called once, by the reader, when more than `most` bytes were written."""
+        """`stream` follows; `again` gives the same log as it is now, the whole or its last lines."""
         self.host, self.service, self.start = host, service, start
         self.cut = False  #: lines are missing
-        self._room, self._flooded = most, flooded
         self._read_so_far = 0  #: lines
         self._first: LogLine | None = None
         self._stream = stream
         self._lines: list[LogRecord] = []
-        self._last: list[LogRecord] = []  #: those that failures show, also beyond the limit
+        self._again = again
         self._more = threading.Condition()
         self._over = False
         self._reader = threading.Thread(target=self._read, name=f"log-{host}-{service}", daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
-        while (line := self._stream.read()) is not None:
-            record = self._record(line)
-            before, self._room = self._room, self._room - len(line.text) - 1
-            if self._room < 0 <= before:
-                self._flooded()
+        """To the end of the log, or of what is kept: a flood is not worth the engine's time and ours."""
+        while not self.cut and (line := self._stream.read()) is not None:
             with self._more:
                 self._first = self._first or line
                 self._read_so_far += 1
                 if len(self._lines) < LINES:
-                    self._lines.append(record)
+                    self._lines.append(self._record(line))
                 else:
                     self.cut = True
-                self._last = [*self._last[1 - TAIL :], record]
                 self._more.notify_all()
+        self._stream.close()
         with self._more:
             self._over = True
             self._more.notify_all()
@@ -70,13 +65,20 @@ class ServiceLog:
         )
 
     def lines(self) -> tuple[LogRecord, ...]:
+        """The first `LINES`, and of a longer log the last `TAIL` too."""
         with self._more:
-            return tuple(self._lines)
+            kept = tuple(self._lines)
+        return kept + self._beyond(kept) if self.cut else kept
+
+    def _beyond(self, kept: tuple[LogRecord, ...]) -> tuple[LogRecord, ...]:
+        stream = self._again(TAIL)
+        last = [self._record(line) for line in iter(stream.read, None)]
+        stream.close()
+        return tuple(record for record in last if not kept or record.wall_ns > kept[-1].wall_ns)
 
     def tail(self) -> str:
         """The last lines, for failures; "" where it wrote nothing."""
-        with self._more:
-            return "\n".join(f"  {record.text}" for record in self._last)
+        return "\n".join(f"  {record.text}" for record in self.lines()[-TAIL:])
 
     def wait_for(
         self,
@@ -103,13 +105,12 @@ class ServiceLog:
             if over and not fresh:
                 return None
 
-    def catch_up(self, whole: LogStream, timeout: float = 5.0) -> None:
+    def catch_up(self, timeout: float = 5.0) -> None:
         """Returns when all that the container has written until now was read here; where something was lost
         on the way, at the engine's limit or by the reader, `cut` says so.
-
-        `whole` is the same log as the engine has it now, not followed; it is read to its end and closed.
         """
         deadline = Deadline.after(timeout, "reading a log to its end")
+        whole = self._again(None)
         first, count = whole.read(), 0
         line = first
         while line is not None and not self.cut and not deadline.expired():

@@ -21,7 +21,8 @@ from lab.scenario.services import ServiceSpec
 from lab.session import service_files
 from lab.session.inside import Signaller
 from lab.session.interrupt import Interrupt
-from lab.session.service import NotReady, Service, health_of, ulimits_of
+from lab.session.service import NotReady, Service
+from lab.session.service_words import health_of, ulimits_of
 from lab.verdict import Finding, Verdict
 
 Key = tuple[str, str]  #: host and service
@@ -38,7 +39,7 @@ def not_ready(error: NotReady, source: str, place: Place) -> Finding:
         Verdict.FAIL,
         error.goal,
         error.status,
-        reason=f"{error}\n  {error.hint}",
+        reason=f"{error}\n{error.hint}",
     )
 
 

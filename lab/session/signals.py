@@ -1,9 +1,14 @@
-"""Which signal a step sends, and to what."""
+"""Which signal a step sends, to what, and whether it asks for an end."""
 
 from __future__ import annotations
 
+import signal
+
 from lab.scenario.steps import Kill, Pause, Resume, Step
 
+#: Signals that ask for an end. One of another kind (HUP, USR1) is a word to a program that goes on: it ended
+#: the service only where that died of it, which process 1 of a container does not of itself.
+ENDING = frozenset({"KILL", "TERM", "INT", "QUIT", "ABRT"})
 _SIGNALS = {Pause: "STOP", Resume: "CONT"}
 
 
@@ -13,3 +18,11 @@ def sent_by(step: Step) -> tuple[str | None, str | None]:
         return None, None
     whom = step.service or (f"the program of {step.run}" if step.run else step.process or "main")
     return whom, step.signal if isinstance(step, Kill) else _SIGNALS[type(step)]
+
+
+def name_of(number: int) -> str:
+    """`HUP`; "" for a signal that has no name of its own."""
+    try:
+        return signal.Signals(number).name.removeprefix("SIG")
+    except ValueError:
+        return ""

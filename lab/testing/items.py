@@ -138,7 +138,9 @@ class CaseItem(pytest.Item):
 
         colour = self.config.get_terminal_writer().hasmarkup
         text = render(result, colour=colour, folder=folder)
-        return text + (look_around(result.run) if self.config.getoption("lab_keep") else "")
+        return text + (
+            look_around(result.run, self.case.scenario) if self.config.getoption("lab_keep") else ""
+        )
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """What the terminal says, without a traceback; of a bug of the lab pytest's own."""

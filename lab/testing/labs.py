@@ -99,7 +99,7 @@ class Labs:
             if made.started:
                 lines.append(f"run folder: {made.folder}")
                 if self.config.getoption("lab_keep"):
-                    lines.append(look_around(made.run_id))
+                    lines.append(look_around(made.run_id, made.case.scenario))
         return lines
 
 
@@ -182,7 +182,8 @@ def pause(run: CaseRun) -> None:
     """Waits for Enter at the terminal, while what failed still stands; without a terminal it does not."""
     try:
         with open("/dev/tty", "r+b", buffering=0) as terminal:
-            text = f"\n{run.case.name} failed.{look_around(run.id)}Enter takes everything down. "
+            around = look_around(run.id, run.case.scenario)
+            text = f"\n{run.case.name} failed.{around}Enter takes everything down. "
             terminal.write(text.encode())
             terminal.readline()
     except OSError:

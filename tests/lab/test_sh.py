@@ -19,6 +19,8 @@ pytestmark = pytest.mark.docker
 SCENARIO = """\
 lab: 1
 name: standing
+hosts:
+  web: {service: {command: [python3, -m, http.server, "80"], ready: {listening: 80}}}
 steps:
   - {do: listen, at: server, port: 8001, as: listener}
   - {do: connect, at: client, to: "server:8001", as: c}
@@ -49,12 +51,37 @@ def sh(run: str, *words: str, given: bytes = b"") -> subprocess.CompletedProcess
     )
 
 
-@pytest.mark.parametrize("host", ["client", "wire"])
+@pytest.mark.parametrize("host", ["client", "wire", "web/web"])
 def test_what_is_piped_in_reaches_the_command(run: str, host: str) -> None:
     given = os.urandom(3_000_000)
     done = sh(run, host, "cat", given=given)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == given
+
+
+def test_the_service_of_a_lab_that_was_kept_answers(run: str) -> None:
+    code = "import urllib.request as u; print(u.urlopen('http://web/', timeout=5).status)"
+    done = sh(run, "client", "python3", "-c", code)
+    assert (done.returncode, done.stdout) == (0, b"200\n"), done.stderr
+
+
+def test_up_starts_the_services_and_down_leaves_nothing(engine: DockerEngine, tmp_path: Path) -> None:
+    (tmp_path / "up.yml").write_text(SCENARIO.replace("web", "www"))
+    done = lab("up", tmp_path / "up.yml")
+    assert done.exit_code == 0, done.stderr
+    assert "www/www" in done.stdout
+    mine = {one.labels["lab.run"] for one in engine.containers({"lab.host": "www"})}
+    (run,) = (one for one in mine if one in done.stdout)
+    code = "import urllib.request as u; print(u.urlopen('http://www/', timeout=5).status)"
+    assert sh(run, "client", "python3", "-c", code).stdout == b"200\n"
+    assert sh(run, "www/www", "cat", "/proc/1/cmdline").stdout.split(b"\0")[:3] == [
+        b"python3",
+        b"-m",
+        b"http.server",
+    ]
+    assert lab("down", run).exit_code == 0
+    assert engine.containers({"lab.run": run}) == []
+    assert [one.name for one in engine.networks() if one.labels.get("lab.run") == run] == []
 
 
 def test_a_file_reaches_the_command(run: str, tmp_path: Path) -> None:

@@ -420,16 +420,25 @@ def test_the_life_of_a_service_and_the_lines_that_a_check_matched() -> None:
 @pytest.mark.parametrize(
     ("ends", "words", "bad"),
     [
-        ({"exit_code": 1}, "ended with exit status 1", True),
+        ({"exit_code": 1}, "ended with exit status 1", False),  # a check spoke of it
+        ({"exit_code": 2}, "ended with exit status 2", True),
+        (
+            {"exit_code": 137, "signal": 9, "limit": "db reached its limit of 64MB of output (limits.logs)"},
+            "ended: db reached its limit of 64MB of output",
+            True,
+        ),
         ({"exit_code": 0, "may_end": True}, "ended with exit status 0", False),
-        ({"exit_code": 137, "signal": 9, "out_of_memory": True}, "killed by the kernel: out of memory", True),
+        ({"exit_code": 137, "out_of_memory": True}, "killed by the kernel: out of memory", False),
         ({"exit_code": 0, "ended_by": ""}, "ended with exit status 0, with the lab", False),
         ({"error": "no such file"}, "not started: no such file", True),
     ],
 )
 def test_how_a_service_ended(ends: dict[str, object], words: str, bad: bool) -> None:
     service = replace(ServiceRecord(S, "db", 2, "db:1", ended_wall_ns=at(90)), **ends)  # type: ignore[arg-type]
-    assert told(Records({}, None, services=(service,))) == [(90, f"db (start 2): {words}", bad)]
+    alone = replace(finding("service.end", Verdict.FAIL, 9), reason=f"{S}/db: no step ended it")
+    judged = [alone] if ends.get("exit_code") == 2 else []
+    found, _ = moments_of(Records({}, None, services=(service,)), ZERO, judged)
+    assert [(one.text, one.is_error) for one in found] == [(f"db (start 2): {words}", bad)]
 
 
 def test_signals_are_told_of_whom_they_went_to() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from lab.checks.service import went_wrong
 from lab.evidence.model import LogRecord, Records, ServiceRecord, StepRecord
 from lab.report.diagram.model import Moment
 from lab.report.text import clean, cut
@@ -17,7 +18,7 @@ _DONE = {"kill": "signal", "pause": "paused", "resume": "resumed"}
 def moments_of(records: Records, zero: int, findings: Sequence[Finding]) -> tuple[tuple[Moment, ...], int]:
     """In order of time, and how many are left out."""
     found = [
-        *(moment for service in records.services for moment in _life(service, zero)),
+        *(moment for service in records.services for moment in _life(service, zero, findings)),
         *_lines(records.logs, zero, findings),
         *(moment for step in records.steps for moment in _signal(step, zero)),
     ]
@@ -29,7 +30,7 @@ def moments_of(records: Records, zero: int, findings: Sequence[Finding]) -> tupl
     return tuple(sorted(kept, key=lambda moment: moment.t_ns)), len(found) - _MOMENTS
 
 
-def _life(record: ServiceRecord, zero: int) -> Iterator[Moment]:
+def _life(record: ServiceRecord, zero: int, findings: Sequence[Finding]) -> Iterator[Moment]:
     """Started, ready, ended; with the number of the start where it is not the first."""
     name = record.service if record.start == 1 else f"{record.service} (start {record.start})"
 
@@ -41,23 +42,25 @@ def _life(record: ServiceRecord, zero: int) -> Iterator[Moment]:
     if record.ready_wall_ns is not None:
         yield moment(record.ready_wall_ns, "ready")
     if record.ended_wall_ns is not None:
-        text, bad = _end(record)
-        yield moment(record.ended_wall_ns, text, bad=bad, step=record.ended_by or "")
+        bad = went_wrong(record, findings)
+        yield moment(record.ended_wall_ns, _end(record), bad=bad, step=record.ended_by or "")
 
 
-def _end(record: ServiceRecord) -> tuple[str, bool]:
-    """How a start ended, and whether nobody had asked for that."""
+def _end(record: ServiceRecord) -> str:
+    """How a start ended, and by which step."""
     if record.error:
-        return f"not started: {record.error}", True
-    if record.out_of_memory:
+        return f"not started: {record.error}"
+    if record.limit and not record.out_of_memory:
+        how = f"ended: {record.limit.partition(' (')[0]}"
+    elif record.out_of_memory:
         how = "killed by the kernel: out of memory"
     elif record.signal is not None:
         how = f"ended by signal {record.signal}"
     else:
         how = f"ended with exit status {record.exit_code}"
     if record.ended_by is None:
-        return how, not (record.may_end and record.exit_code == 0)
-    return f"{how} ({record.ended_by})" if record.ended_by else f"{how}, with the lab", False
+        return how
+    return f"{how} ({record.ended_by})" if record.ended_by else f"{how}, with the lab"
 
 
 def _lines(logs: Sequence[LogRecord], zero: int, findings: Sequence[Finding]) -> Iterator[Moment]:
