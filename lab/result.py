@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from lab.errors import UsageError
 from lab.evidence.model import LinkProof, StreamRecord
 from lab.files import RESULT, read_bytes, replacing
+from lab.harmless import json_text
 from lab.place import Place
 from lab.plain import plain
 from lab.verdict import Finding, Verdict
@@ -121,7 +121,7 @@ def write_result(folder: Path, result: Result) -> Path:
     """Writes `result.json` into a run folder; its path."""
     path = folder / RESULT_FILE
     with replacing(path) as file:
-        text = json.dumps(plain(result), indent=2, ensure_ascii=False, default=str)
+        text = json_text(plain(result), indent=2)
         file.write(text.encode() + b"\n")
     return path
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lab.engine.images import sources
+from lab.harmless import clean, yaml_text
 from lab.scenario.model import Scenario
 from lab.scenario.services import Build, Healthcheck, Mount, ServiceSpec
 
@@ -51,7 +50,7 @@ def compose_text(scenario: Scenario) -> str:
         volumes={name: {} for name in sorted(volumes)},
         configs=configs,
     )
-    return _HEAD.format(name=scenario.name) + yaml.safe_dump(content, sort_keys=False)
+    return _HEAD.format(name=clean(scenario.name)) + yaml_text(content)
 
 
 def _program(host: str, spec: ServiceSpec, host_image: str) -> dict[str, Any]:

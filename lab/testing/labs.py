@@ -14,6 +14,7 @@ from lab.api.engine import NoEngine
 from lab.api.net import Lab
 from lab.api.up import make
 from lab.errors import LabError
+from lab.harmless import clean, printed
 from lab.runner.case import CaseRun
 from lab.runner.invocation import look_around
 
@@ -137,14 +138,14 @@ def require_engine(find: Callable[[], Any]) -> Any:
 
 def said(error: LabError) -> str:
     """An error as the terminal has it."""
-    return f"{error}\n  next: {error.hint}" if error.hint else str(error)
+    return printed(f"{error}\n  next: {error.hint}" if error.hint else str(error))
 
 
 def pause(run: CaseRun) -> None:
     """Waits for Enter at the terminal, while what failed still stands; without a terminal it does not."""
     try:
         with open("/dev/tty", "r+b", buffering=0) as terminal:
-            text = f"\n{run.case.name} failed.{look_around(run.id)}Enter takes everything down. "
+            text = f"\n{clean(run.case.name)} failed.{look_around(run.id)}Enter takes everything down. "
             terminal.write(text.encode())
             terminal.readline()
     except OSError:

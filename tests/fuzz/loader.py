@@ -31,6 +31,11 @@ TOPOLOGIES = (
     ROOT / "examples/shop/compose.yml",
 )
 
+ENVIRONMENTS = (
+    *("A=${A}\n", "A='x\n", "\0=1\n", "A=\x1b[2J\nB=$A$A$A", "=\n", "export A B\n", "A: 1", "A=\u2028B=1"),
+    *("A=" + "$A" * 999, "A=${A:-${A:-${A:-x}}}", "A=\x85", '"A"=1', "A=1\rB=2"),
+)
+
 
 def trees(paths: tuple[Path, ...]) -> Iterator[Any]:
     for path in paths:
@@ -69,7 +74,7 @@ def make_scenario(dice: random.Random) -> Files:
 def make_compose(dice: random.Random) -> Files:
     topology = mutated(dice.choice(topologies()), dice, topologies())
     scenario: dict[str, Any] = {"lab": 1, "topology": "t.yml", "steps": []}
-    env = "A=1\n" if dice.random() < 0.8 else dice.choice(("A=1\n", "A=${A}\n", "A='x\n", "\0=1\n", "A=\x1b[2J\nB=$A$A$A", "=\n", "export A B\n", "A: 1"))
+    env = "A=1\n" if dice.random() < 0.8 else dice.choice(ENVIRONMENTS)
     files = {SCENARIO: json.dumps(scenario).encode(), "t.yml": _text(topology, dice), "lab.yml": b"{}\n"}
     names = (".env", "e.env", "web/Dockerfile", "Dockerfile", "web.py", "worker.py")
     return {**files, **dict.fromkeys(names, env.encode())}

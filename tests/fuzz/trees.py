@@ -12,13 +12,76 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-HUGE = ("9" * 20, "9" * 400, "9" * 5000, "-1", "1e400", "0.1e-400", "1" + "0" * 38, "00", ".5", "0x10", "1_000")
+HUGE = (
+    "9" * 20,
+    "9" * 400,
+    "9" * 5000,
+    "-1",
+    "1e400",
+    "0.1e-400",
+    "1" + "0" * 38,
+    "00",
+    ".5",
+    "0x10",
+    "1_000",
+)
 UNITS = ("ms", "s", "m", "h", "d", "%", "mbit", "kbit", "KiB", "MB", "GiB", "ppm", "rtt", "us", "ns", "")
 TEXTS = (
-    *("", " ", "x", "client", "server", "wire", "null", "true", "a:b:c", "[::1]:5", "${delay}", "${nope}", "${"),
-    *("${${a}}", "$$", "../..", "/dev/zero", "/", ".", "~", "\0", "\x1b[2J", "\x1b]0;x\x07", "\u202e", "\u2028"),
-    *("\x85", "\r\n", "\ud800", "\udfff", "\ufeff", "\U0010ffff", "é" * 300, "x" * 5000, "/(a+)+$/", "/[/", "/(/"),
-    *("/(?P<n>x)/", "steps[0]", "<x>", "&amp;", "]]>", "%s%n", "{0}", "server:8001", "server:99999", "-", "--"),
+    *(
+        "",
+        " ",
+        "x",
+        "client",
+        "server",
+        "wire",
+        "null",
+        "true",
+        "a:b:c",
+        "[::1]:5",
+        "${delay}",
+        "${nope}",
+        "${",
+    ),
+    *(
+        "${${a}}",
+        "$$",
+        "../..",
+        "/dev/zero",
+        "/",
+        ".",
+        "~",
+        "\0",
+        "\x1b[2J",
+        "\x1b]0;x\x07",
+        "\u202e",
+        "\u2028",
+    ),
+    *(
+        "\x85",
+        "\r\n",
+        "\ud800",
+        "\udfff",
+        "\ufeff",
+        "\U0010ffff",
+        "é" * 300,
+        "x" * 5000,
+        "/(a+)+$/",
+        "/[/",
+        "/(/",
+    ),
+    *(
+        "/(?P<n>x)/",
+        "steps[0]",
+        "<x>",
+        "&amp;",
+        "]]>",
+        "%s%n",
+        "{0}",
+        "server:8001",
+        "server:99999",
+        "-",
+        "--",
+    ),
     *("5ms", "1rtt", "10mbit", "50%", "lab", "a b", "1.2.3.4", "fe80::1%eth0", "02:00:00:00:00:01", "x" * 64),
 )
 
@@ -48,7 +111,9 @@ def junk(dice: random.Random, depth: int = 0) -> Any:
         case 5:
             return str(dice.randrange(10**6)) + dice.choice(UNITS)
         case 6:
-            return Raw(dice.choice(("*a", "*b", "*nope", "!!python/object:os.system x", "!x y", "&c x", "? x", "|")))
+            return Raw(
+                dice.choice(("*a", "*b", "*nope", "!!python/object:os.system x", "!x y", "&c x", "? x", "|"))
+            )
         case 7:
             return [junk(dice, depth + 1) for _ in range(dice.choice((0, 1, 2, 5)))]
         case 8:
@@ -123,13 +188,35 @@ def yaml_text(tree: Any, dice: random.Random) -> str:
     odd = dice.random() < 0.25
     if isinstance(tree, dict):
         if odd:
-            tree = {"x-a": Raw("&a {x: 1, do: sleep, for: 1ms, at: client}"), "x-b": Raw("&b [*a, *a]"), **tree}
+            tree = {
+                "x-a": Raw("&a {x: 1, do: sleep, for: 1ms, at: client}"),
+                "x-b": Raw("&b [*a, *a]"),
+                **tree,
+            }
         text = "\n".join(f"{_scalar(key, odd)}: {_flow(value, dice, odd)}" for key, value in tree.items())
     else:
         text = _flow(tree, dice, odd)
     if odd and dice.random() < 0.2:
         at = dice.randrange(len(text) + 1)
-        noise = ("\t", "\n", "]", "}", "{", ": ", "- ", "'", '"', "%", "@", "`", "\0", "\x1b", "---\n", "...\n", "#")
+        noise = (
+            "\t",
+            "\n",
+            "]",
+            "}",
+            "{",
+            ": ",
+            "- ",
+            "'",
+            '"',
+            "%",
+            "@",
+            "`",
+            "\0",
+            "\x1b",
+            "---\n",
+            "...\n",
+            "#",
+        )
         text = text[:at] + dice.choice(noise) + text[at:]
     return text
 

@@ -16,4 +16,4 @@ def harmless(text: str, *, colour: bool = False) -> None:
     found = FORBIDDEN.search(_COLOUR.sub("", text) if colour else text)
     if found is not None:
         around = text[max(0, found.start() - 60) : found.end() + 20]
-        raise AssertionError(f"U+{ord(found.group()):04X} in {ascii(around)}")
+        raise AssertionError(f"U+{ord(found.group()):04X} in {around!a}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lab.evidence.model import LogRecord, Records, ServiceRecord, StepRecord
+from lab.harmless import clean
 from lab.report.diagram.model import Moment
-from lab.report.text import clean, cut
+from lab.report.text import cut
 from lab.verdict import Finding, LogRef, Verdict
 
 _MOMENTS = 120
