@@ -28,6 +28,7 @@ from lab.evidence.packets import Capture
 from lab.evidence.reader import read_capture
 from lab.evidence.trace import Trace
 from lab.files import EVENTS, opened, replacing
+from lab.numbers import read_json
 from lab.plain import plain
 from lab.tolerance import Tolerance
 
@@ -176,7 +177,7 @@ def _assemble(path: Path, file: Iterable[bytes]) -> Records:
     held: dict[str, list[Any]] = {}
     for number, text in enumerate(file, 1):
         try:
-            line = json.loads(text.decode("utf-8", "surrogatepass"))
+            line = read_json(text.decode("utf-8", "surrogatepass"))
             name = line.pop("kind")
             if number == 1:
                 _check_version(path, name, line)

@@ -1,7 +1,7 @@
 """Feeds cases to a target, in a process whose memory and time are bounded, and gathers what breaks.
 
-A case is a folder of small files. What may come of it: nothing, or an error of the lab's own. Anything else is
-a finding, and so are 5 s of processor time, 20 s by the clock, and 1 GiB of memory.
+A case is a folder of small files. What may come of it: nothing, or an error of the lab's own. Anything
+else is a finding, and so are 5 s of processor time, 20 s by the clock, and 1 GiB of memory.
 
     python -m tests.fuzz loader --seconds 600 --seed 7 --save /tmp/found
 """
@@ -111,7 +111,7 @@ class Tally:
 
 
 def fuzz(target: Target, *, seed: int, seconds: float, count: int, save: Path | None) -> Tally:
-    """Feeds `count` cases, or as many as there is time for where that is 0. Each place that breaks is told once."""
+    """Feeds `count` cases; where that is 0, as many as `seconds` allow. A place that breaks is told once."""
     tally = Tally(found={})
     assert tally.found is not None
     until = time.monotonic() + seconds

@@ -61,7 +61,7 @@ def _events(events: list[Any], dice: random.Random) -> list[Any]:
     for _ in range(dice.choice((1, 1, 2, 4))):
         number = dice.choice(kinds[dice.choice(list(kinds))])
         roll = dice.random()
-        if roll < 0.5:
+        if roll < 0.2:
             changed[number] = mutated(changed[number], dice, events)
         elif roll < 0.8:  # one value replaced: most mutations at random do not pass the model
             changed[number] = _one_value(changed[number], dice)
@@ -71,8 +71,10 @@ def _events(events: list[Any], dice: random.Random) -> list[Any]:
             changed[number] = dice.choice(events)
         else:
             changed.insert(number, dice.choice(events))
-    if dice.random() < 0.1:
-        dice.shuffle(changed)
+    if dice.random() < 0.05:
+        rest = changed[1:]
+        dice.shuffle(rest)
+        changed = [changed[0], *rest]
     return [event for event in changed if event is not None]
 
 
@@ -80,6 +82,8 @@ def _one_value(event: Any, dice: random.Random) -> Any:
     """Another value of the same type, so that it gets past the model to what works with it."""
     event = json.loads(json.dumps(event))
     places = [(holder, key) for holder, key in spots(event) if isinstance(holder[key], int | str | list)]
+    if not places:
+        return event
     holder, key = dice.choice(places)
     old = holder[key]
     if isinstance(old, bool):

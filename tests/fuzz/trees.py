@@ -184,7 +184,7 @@ def _edited(text: str, dice: random.Random) -> str:
 
 
 def yaml_text(tree: Any, dice: random.Random) -> str:
-    """In flow style; one in four with anchors, aliases, merges, keys that stand twice, and what is no YAML."""
+    """In flow style; one in four with anchors, aliases, merges, keys that stand twice, or no YAML at all."""
     odd = dice.random() < 0.25
     if isinstance(tree, dict):
         if odd:
