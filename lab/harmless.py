@@ -30,6 +30,11 @@ def clean(text: str, *, keep_newlines: bool = False) -> str:
     return text.replace("\t", "    ") if keep_newlines else text.replace("\n", "⏎").replace("\t", " ")
 
 
+def visible(text: str) -> str:
+    """One line whose every character is seen: what is not printable is written as its escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def document(text: str) -> str:
     """A whole XML, SVG, HTML or Mermaid text: its lines are its writer's, and nothing in it is obeyed."""
     return _CONTROLS.sub(SHOWN_AS, text)

@@ -207,14 +207,20 @@ class Programs:
             if closed:
                 room.close(kill=True)
             room.wait_ready()
+            self._hand_out(room, future)
         except LabError as error:
             future.set_exception(error)
-            return
-        with self._lock:
-            cpu = self._cpu
-            future.set_result(room)
-        if cpu is not None:
-            room.pin(cpu)
+
+    def _hand_out(self, room: _Room, future: Future[_Room]) -> None:
+        """Once it is pinned as asked by then; `pin` sees to those that are handed out."""
+        pinned: int | None = None
+        while True:
+            with self._lock:
+                if self._cpu == pinned or self._cpu is None:
+                    future.set_result(room)
+                    return
+                pinned = self._cpu
+            room.pin(pinned)
 
 
 class _Room:

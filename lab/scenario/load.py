@@ -11,6 +11,7 @@ from typing import Any
 
 from lab.errors import UsageError
 from lab.files import project_root
+from lab.harmless import visible
 from lab.link import UNIMPAIRED, Impairment, problems
 from lab.place import Place
 from lab.policy import NETWORK_CAPABILITIES, Policy
@@ -241,7 +242,7 @@ class _File:
             expanded = expand(kept, values)
             scenario = self._scenario(kept, expanded, values)
             if scenario is not None:
-                label = ",".join(f"{name}={param.label}" for name, param in values.items())
+                label = visible(",".join(f"{name}={param.label}" for name, param in values.items()))
                 cases.append(
                     Case(
                         f"{scenario.name}[{label}]" if label else scenario.name,

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lab.errors import UsageError
+from lab.harmless import visible
 from lab.place import Place
 
 _LONG = 64  #: characters of a word that is compared with others
@@ -59,7 +60,7 @@ class Problem:
         line = f"{where}: {self.path}: {self.text}" if self.path else f"{where}: {self.text}"
         if len(line) > _LONGEST_LINE:
             line = f"{line[:_LONGEST_LINE]}… ({len(line) - _LONGEST_LINE} characters more)"
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+        return visible(line)
 
 
 def order(problem: Problem) -> tuple[str, int, int, str, str]:
