@@ -26,42 +26,58 @@ from tests.fuzz.trees import json_text, mutated
 STAMPS = {"start_wall_ns": 5, "end_wall_ns": 9, "start_mono_ns": 5, "end_mono_ns": 9}
 CALL = {
     **STAMPS,
-
-        "socket": "c",
-        "fd": 3,
-        "kind": "tcp",
-        "local": ["1.2.3.4", 5],
-        "remote": ["1.2.3.5", 80],
-        "result": 5
-    ,
-
-        "data": base64.b64encode(b"hello").decode(),
-        "length": 5,
-        "sha256": "ab",
-        "eof": False,
-        "peer": ["x", 1]
-    ,
-    "truncated": None, "error": {"name": "timeout", "errno": 110, "message": "out"}, "notes": ["a", "b"],
+    "socket": "c",
+    "fd": 3,
+    "kind": "tcp",
+    "local": ["1.2.3.4", 5],
+    "remote": ["1.2.3.5", 80],
+    "result": 5,
+    "data": base64.b64encode(b"hello").decode(),
+    "length": 5,
+    "sha256": "ab",
+    "eof": False,
+    "peer": ["x", 1],
+    "truncated": None,
+    "error": {"name": "timeout", "errno": 110, "message": "out"},
+    "notes": ["a", "b"],
 }
 STREAM = {
-    "process": "main", "socket": "c", "local": ["1.2.3.4", 5], "remote": ["1.2.3.5", 80],
-    "sent": 5, "sent_sha256": "ab", "received": 6, "received_sha256": "cd",
+    "process": "main",
+    "socket": "c",
+    "local": ["1.2.3.4", 5],
+    "remote": ["1.2.3.5", 80],
+    "sent": 5,
+    "sent_sha256": "ab",
+    "received": 6,
+    "received_sha256": "cd",
 }
 STATE = {
-    "wall_ns": 5, "kind": "tcp", "local": ["1.2.3.4", 5], "remote": None, "state": "LISTEN", "left_ms": 5,
-    "recv_queue": 0, "send_queue": 0, "final": True, "timer": "none",
+    "wall_ns": 5,
+    "kind": "tcp",
+    "local": ["1.2.3.4", 5],
+    "remote": None,
+    "state": "LISTEN",
+    "left_ms": 5,
+    "recv_queue": 0,
+    "send_queue": 0,
+    "final": True,
+    "timer": "none",
 }
 RUN: dict[str, Any] = {**STAMPS, "exit_code": 0, "stdout": "a", "stderr": "b", "error": None, "limits": []}
 MOMENT = {"wall_ns": 5, "mono_ns": 6}
 #: What an agent says to each operation when all goes well.
 REPLIES: Mapping[str, Any] = {
     "set_up": {
-        "interface": "eth0", "mac": "02:c6:00:00:00:0a", "mtu": 1500, "offloads": {"tso": False},
-        "guarded": True, "routes": ["x"], "neighbours": {"1.2.3.4": "m"}, "sysctls": {"a": "1"},
-
-            "kernel": "6",
-            "commands": [{"program": "ip", "input": "", "status": 0, "output": "", "duration_ms": 1}]
-        ,
+        "interface": "eth0",
+        "mac": "02:c6:00:00:00:0a",
+        "mtu": 1500,
+        "offloads": {"tso": False},
+        "guarded": True,
+        "routes": ["x"],
+        "neighbours": {"1.2.3.4": "m"},
+        "sysctls": {"a": "1"},
+        "kernel": "6",
+        "commands": [{"program": "ip", "input": "", "status": 0, "output": "", "duration_ms": 1}],
     },
     "reach": {"asked": 1},
     "pin": {"cpu": 0},
