@@ -62,7 +62,7 @@ CALL = {"op": "call", "step": "s", "process": "main", "timeout_ns": 1_000_000, "
 def make(dice: random.Random) -> Files:
     """Some lines; the request that is good at the end is answered, unless one before it ended the agent."""
     lines = []
-    for number in range(1, dice.choice((3, 10, 20))):
+    for number in range(1, dice.choice((10, 60, 150))):
         request = {**CALL, **dice.choice(CALLS)} if dice.random() < 0.7 else dict(dice.choice(GOOD))
         if dice.random() < 0.6:
             op = request["op"]
