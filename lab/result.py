@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,6 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from lab.errors import UsageError
 from lab.evidence.model import LinkProof, StreamRecord
 from lab.files import RESULT, read_bytes, replacing
+from lab.harmless import json_text
+from lab.numbers import read_json
 from lab.place import Place
 from lab.plain import plain
 from lab.verdict import Finding, Verdict
@@ -121,7 +122,7 @@ def write_result(folder: Path, result: Result) -> Path:
     """Writes `result.json` into a run folder; its path."""
     path = folder / RESULT_FILE
     with replacing(path) as file:
-        text = json.dumps(plain(result), indent=2, ensure_ascii=False, default=str)
+        text = json_text(plain(result), indent=2)
         file.write(text.encode() + b"\n")
     return path
 
@@ -138,11 +139,14 @@ def read_result(folder: Path) -> Result:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
     try:
+        read_json(raw.decode("utf-8", "replace"))
         result = _adapter().validate_json(raw)
     except ValidationError as error:
         raise UsageError(
             f"{path}: not a result of version {RESULT_VERSION}: {error.errors()[0]['msg']}"
         ) from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: not a result of version {RESULT_VERSION}: {error}") from error
     try:
         _ = result.began
     except ValueError as error:

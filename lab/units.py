@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Self
 
 from lab.errors import UnitError
 
 _NUMBER = re.compile(r"(?P<number>[0-9]{1,24}(?:\.[0-9]{1,24})?)(?P<unit>[A-Za-z%]*)\Z")
 
-
-_LONGEST = 80  #: characters of a quantity; what has more digits overflows somewhere
-
 _LONGEST = 40  #: characters of a quantity: 10^20 ns are 3,000 years
+MOST = 2**63 - 1  #: bytes, bits per second, nanoseconds: the kernel's numbers have 64 bits
+_EXACT = Context(prec=2 * _LONGEST)  #: the default one rounds a product to 28 digits, and sees nothing lost
 
 
 def _split(text: str, what: str, units: dict[str, int]) -> tuple[Decimal, int]:
@@ -37,7 +36,10 @@ def _split(text: str, what: str, units: dict[str, int]) -> tuple[Decimal, int]:
     return Decimal(match["number"]), units[unit]
 
 
-def _whole(value: Decimal, text: str, what: str, smallest: str) -> int:
+def _whole(number: Decimal, factor: int, text: str, what: str, smallest: str) -> int:
+    value = _EXACT.multiply(number, Decimal(factor))
+    if value > MOST:
+        raise UnitError(f"{text!r} is too much: a {what} is at most {MOST:,} times {smallest}")
     if value != value.to_integral_value():
         raise UnitError(f"{text!r} is finer than {smallest}, the smallest {what}")
     return int(value)
@@ -57,6 +59,7 @@ LONGEST_NS = 20 * 86_400 * 10**9  #: 20 days: poll(2) takes milliseconds in 31 b
 _DURATIONS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000}
 _RATES = {"bit": 1, "kbit": 1_000, "mbit": 1_000_000, "gbit": 1_000_000_000}
 _SIZES = {"B": 1, "kB": 1_000, "KiB": 1_024, "MB": 1_000_000, "MiB": 1_048_576, "GB": 10**9, "GiB": 2**30}
+_MOST_TRIPS = 1_000
 _EXAMPLES = {
     "duration": "5ms or 1.5s",
     "rate": "10mbit",
@@ -76,7 +79,7 @@ class Duration:
     def parse(cls, text: str) -> Self:
         """`250us`, `5ms`, `1.5s`, `2m`. Raises `UnitError`."""
         number, factor = _split(text, "duration", _DURATIONS)
-        ns = _whole(number * factor, text, "duration", "1ns")
+        ns = _whole(number, factor, text, "duration", "1ns")
         if ns > LONGEST_NS:
             raise UnitError(f"{text!r} is too long: a duration is at most 20 days, {LONGEST_NS // 10**9}s")
         return cls(ns)
@@ -102,6 +105,8 @@ class RoundTrips:
     @classmethod
     def parse(cls, text: str) -> Self:
         number, _ = _split(text, "round-trip time", {"rtt": 1})
+        if number > _MOST_TRIPS:
+            raise UnitError(f"{text!r} is too much: at most {_MOST_TRIPS}rtt")
         return cls(number)
 
     def of(self, rtt: Duration) -> Duration:
@@ -121,7 +126,7 @@ class Rate:
     def parse(cls, text: str) -> Self:
         """`64kbit`, `10mbit`, `1gbit`. Raises `UnitError`."""
         number, factor = _split(text, "rate", _RATES)
-        return cls(_whole(number * factor, text, "rate", "1bit"))
+        return cls(_whole(number, factor, text, "rate", "1bit"))
 
     def __str__(self) -> str:
         return _canonical(self.bits_per_second, _RATES)
@@ -137,11 +142,11 @@ class Size:
     def parse(cls, text: str | int) -> Self:
         """A plain integer is bytes; else `64kB`, `1MB` (decimal), `64KiB`, `1MiB`. Raises `UnitError`."""
         if isinstance(text, int):
-            return cls(text)
+            return cls(_whole(Decimal(text), 1, str(text), "size", "1B"))
         if len(text) <= _LONGEST and re.fullmatch(r"[0-9]+", text.strip()):
-            return cls(int(text))
+            return cls(_whole(Decimal(text), 1, text, "size", "1B"))
         number, factor = _split(text, "size", _SIZES)
-        return cls(_whole(number * factor, text, "size", "1B"))
+        return cls(_whole(number, factor, text, "size", "1B"))
 
     def __str__(self) -> str:
         return _canonical(self.bytes, {k: v for k, v in _SIZES.items() if not k.endswith("iB")})

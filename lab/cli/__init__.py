@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from lab import __version__
+from lab.cli.say import show, tell
 from lab.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, LabError
 
 #: name → its line in `lab --help`. Loading all the modules costs half a second, most of it the SDK.
@@ -96,15 +97,15 @@ def _run(arguments: list[str]) -> int:
         code: Any = cli.main(args=arguments, prog_name="lab", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.ClickException as error:
-        error.show()
+        show(error)
         return EXIT_USAGE
     except LabError as error:
         print_error(error)
         if debug:
-            traceback.print_exc()
+            tell(traceback.format_exc())
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
+        tell("interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader of stdout went away (`| head`): nothing is left to say, and Python must not try at exit.
@@ -112,16 +113,16 @@ def _run(arguments: list[str]) -> int:
         return 0
     except Exception as error:  # noqa: BLE001 - the last line of defence: a bug of the lab, said as such
         if debug:
-            traceback.print_exc()
-        print(f"lab: internal error: {type(error).__name__}: {error}", file=sys.stderr)
+            tell(traceback.format_exc())
+        tell(f"lab: internal error: {type(error).__name__}: {error}")
         if not debug:
-            print("  next: run it again as `lab --debug …` and report the traceback", file=sys.stderr)
+            tell("  next: run it again as `lab --debug …` and report the traceback")
         return EXIT_ENVIRONMENT
 
 
 def print_error(error: LabError) -> None:
     """An error as the user sees it, plain and unwrapped, on stderr."""
-    for line in str(error).splitlines():
-        print(line if line[:1].isspace() or ":" in line.split(" ")[0] else f"lab: {line}", file=sys.stderr)
+    for line in str(error).split("\n"):  # `splitlines` ends one at U+2028 too
+        tell(line if line[:1].isspace() or ":" in line.split(" ")[0] else f"lab: {line}")
     if error.hint:
-        print(f"  next: {error.hint}", file=sys.stderr)
+        tell(f"  next: {error.hint}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from lab.cli.options import parse_params
+from lab.cli.say import say
 
 
 @click.command("check")
@@ -19,6 +20,6 @@ def command(paths: tuple[Path, ...], params: tuple[str, ...]) -> None:
 
     cases = load_all(paths, params=parse_params(params), policy=load_site().policy)
     for note in noted(cases):
-        click.echo(note)
+        say(note)
     files = len({case.path for case in cases})
-    click.echo(f"{files} file{'s' * (files != 1)}, {len(cases)} case{'s' * (len(cases) != 1)}: valid")
+    say(f"{files} file{'s' * (files != 1)}, {len(cases)} case{'s' * (len(cases) != 1)}: valid")

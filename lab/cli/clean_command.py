@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lab.cli.say import say, tell
 from lab.errors import EXIT_ENVIRONMENT, EXIT_FAIL
 
 if TYPE_CHECKING:
@@ -26,20 +27,20 @@ def command(kept: bool, check: bool) -> int:
     if check and kept:
         raise click.UsageError("--check goes without --kept: it removes nothing, and names kept labs too")
     site = load_site()
-    engine = find_engine(lambda text: click.echo(text, err=True), address=site.engine_address, start=False)
+    engine = find_engine(tell, address=site.engine_address, start=False)
     if check:
         return _check([left for left in leftovers(engine) if left.owner is not Owner.ALIVE])
     owners = (Owner.DEAD, Owner.UNKNOWN, *((Owner.KEPT,) if kept else ()))
-    swept = sweep(engine, owners=owners, progress=click.echo)
+    swept = sweep(engine, owners=owners, progress=say)
     for name in (*swept.containers, *swept.networks, *swept.volumes):
-        click.echo(f"removed {name}")
+        say(f"removed {name}")
     for failure in swept.failures:
-        click.echo(f"could not be removed: {failure}", err=True)
+        say(f"could not be removed: {failure}", err=True)
     standing = leftovers(engine)
     for left in standing:
-        click.echo(f"run {left.run} is {left.owner.value}: left alone")
+        say(f"run {left.run} is {left.owner.value}: left alone")
     if not swept:
-        click.echo("nothing to remove")
+        say("nothing to remove")
     return EXIT_ENVIRONMENT if swept.failures else 0
 
 
@@ -47,9 +48,9 @@ def _check(over: list[Leftover]) -> int:
     """Names what runs that are over have left, labs that were kept on purpose too."""
     for left in over:
         names = ", ".join((*left.containers.values(), *left.networks.values(), *left.volumes))
-        click.echo(f"left by run {left.run} ({left.owner.value}): {names}")
+        say(f"left by run {left.run} ({left.owner.value}): {names}")
     if not over:
-        click.echo("nothing was left behind")
+        say("nothing was left behind")
         return 0
-    click.echo(f"{len(over)} run{'s' * (len(over) != 1)} left something behind")
+    say(f"{len(over)} run{'s' * (len(over) != 1)} left something behind")
     return EXIT_FAIL

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from lab.cli.options import parse_params
+from lab.cli.say import say
 
 
 @click.command("compose")
@@ -19,4 +20,4 @@ def command(path: Path, params: tuple[str, ...]) -> None:
     from lab.site import load_site
 
     cases = load(path, params=parse_params(params), policy=load_site().policy)
-    click.echo(compose_text(cases[0].scenario), nl=False)
+    say(compose_text(cases[0].scenario), nl=False)

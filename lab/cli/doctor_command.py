@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from lab.cli.say import say, tell
 from lab.errors import EXIT_ENVIRONMENT
 
 
@@ -13,6 +14,6 @@ def command() -> int:
     from lab.doctor import diagnose, examine, render
     from lab.site import load_site
 
-    findings = diagnose(examine(load_site(), lambda text: click.echo(text, err=True)))
-    click.echo(render(findings), nl=False)
+    findings = diagnose(examine(load_site(), tell))
+    say(render(findings), nl=False)
     return EXIT_ENVIRONMENT if any(finding.level == "bad" for finding in findings) else 0

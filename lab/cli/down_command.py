@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from lab.cli.say import say, tell
+
 
 @click.command("down")
 @click.argument("run", required=False)
@@ -16,14 +18,12 @@ def command(run: str | None, everything: bool) -> None:
     from lab.runner.standing import choose, standing
     from lab.site import load_site
 
-    engine = find_engine(
-        lambda text: click.echo(text, err=True), address=load_site().engine_address, start=False
-    )
+    engine = find_engine(tell, address=load_site().engine_address, start=False)
     labs = standing(engine) if everything else [choose(engine, run)]
     for lab in labs:
         swept = sweep(engine, owners=(Owner.KEPT,), run=lab.run)
         if swept.failures:
             raise EngineError("; ".join(swept.failures), hint="`lab clean --kept` tries again")
-        click.echo(f"run {lab.run} is down")
+        say(f"run {lab.run} is down")
     if not labs:
-        click.echo("no lab stands")
+        say("no lab stands")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from lab.cli.say import say, tell
+
 
 @click.group("engine")
 def command() -> None:
@@ -16,9 +18,9 @@ def up() -> None:
     from lab.engine.private import find_engine
     from lab.site import load_site
 
-    engine = find_engine(lambda text: click.echo(text, err=True), address=load_site().engine_address)
+    engine = find_engine(tell, address=load_site().engine_address)
     info = engine.info()
-    click.echo(f"{info.name} {info.version} answers at {info.address}")
+    say(f"{info.name} {info.version} answers at {info.address}")
 
 
 @command.command("down")
@@ -26,7 +28,7 @@ def down() -> None:
     """End it, with the containers on it. Its images stay."""
     from lab.engine.private import PrivateEngine
 
-    click.echo("ended" if PrivateEngine().down() else "it did not run")
+    say("ended" if PrivateEngine().down() else "it did not run")
 
 
 @command.command("status")
@@ -36,7 +38,7 @@ def status() -> int:
 
     own = PrivateEngine().status()
     if own.running:
-        click.echo(f"running, pid {own.pid}, at {own.address}; log in {own.log}")
+        say(f"running, pid {own.pid}, at {own.address}; log in {own.log}")
         return 0
-    click.echo(f"not running; its folder is {own.folder}")
+    say(f"not running; its folder is {own.folder}")
     return 1

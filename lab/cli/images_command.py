@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lab.cli.say import say, tell
+
 if TYPE_CHECKING:
     from lab.engine.images import Images, ImageStore
 
@@ -36,23 +38,20 @@ def command(only_tags: bool, prune: bool, paths: tuple[str, ...]) -> None:
         if prune:
             raise click.UsageError("--tags goes without --prune: it looks at no engine")
         for source in sources():
-            click.echo(source.tag)
+            say(source.tag)
         return
 
-    def say(text: str) -> None:
-        click.echo(text, err=True)
-
-    engine = find_engine(say, address=load_site().engine_address)
-    images = ensure_images(engine, say)
+    engine = find_engine(tell, address=load_site().engine_address)
+    images = ensure_images(engine, tell)
     for image in (images.base, images.host, images.wire):
-        click.echo(f"{image.tag}  {image.id}")
-    needed = _of_services(engine, images, paths, say) if paths else []
+        say(f"{image.tag}  {image.id}")
+    needed = _of_services(engine, images, paths, tell) if paths else []
     if prune:
         gone = prune_images(engine)
         if paths:  # without, nobody knows which of them some scenario needs
             gone += prune_builds(engine, needed)
         for tag in gone:
-            click.echo(f"removed {tag}")
+            say(f"removed {tag}")
 
 
 def _of_services(
@@ -70,5 +69,5 @@ def _of_services(
         found = ensure_service_images(engine, images, scenario.hosts, scenario.start_order, policy, say)
         said |= dict.fromkeys(found.values())
     for tag in said:
-        click.echo(f"{tag}  {engine.image_id(tag)}")
+        say(f"{tag}  {engine.image_id(tag)}")
     return list(said)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from lab.cli.say import say
+
 
 @click.command("init")
 @click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path), default=Path())
@@ -19,8 +21,8 @@ def command(folder: Path) -> None:
 
     begun = begin(folder)
     for path in begun.written:
-        click.echo(f"wrote {path}")
+        say(f"wrote {path}")
     for path in begun.left_alone:
-        click.echo(f"left alone {path}: it is there already")
+        say(f"left alone {path}: it is there already")
     enter = "" if folder == Path() else f"cd {folder} && "
-    click.echo(f"next: {enter}lab run scenarios/first.yml")
+    say(f"next: {enter}lab run scenarios/first.yml")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from pathlib import Path
 
 import click
 
 from lab.cli.options import parse_params
+from lab.cli.say import say
+from lab.harmless import json_text
 from lab.scenario.load import Case
 
 
@@ -27,7 +28,7 @@ def command(
 
     selection = Selection(paths or (Path("scenarios"),), keyword, tags, parse_params(params))
     cases = selection.cases(load_site().policy)
-    click.echo(as_json(cases) if form == "json" else as_text(cases), nl=False)
+    say(as_json(cases) if form == "json" else as_text(cases), nl=False)
 
 
 def as_json(cases: list[Case]) -> str:
@@ -41,7 +42,7 @@ def as_json(cases: list[Case]) -> str:
         }
         for case in cases
     ]
-    return json.dumps(entries, indent=2, ensure_ascii=False) + "\n"
+    return json_text(entries, indent=2) + "\n"
 
 
 def as_text(cases: list[Case]) -> str:

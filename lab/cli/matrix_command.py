@@ -11,6 +11,8 @@ from pathlib import Path
 import click
 
 from lab.cli.options import parse_params
+from lab.cli.say import say
+from lab.harmless import json_text
 from lab.scenario.load import Case
 from lab.scenario.tree import plain
 
@@ -53,7 +55,7 @@ def command(
     given = parse_params(params)
     cases = Selection(paths or (Path("scenarios"),), keyword, tags, given).cases(load_site().policy)
     entries = by_file(cases, given, keyword) if by == "file" else by_case(cases)
-    click.echo(as_github(entries) if form == "github" else as_json(entries))
+    say(as_github(entries) if form == "github" else as_json(entries))
 
 
 def as_github(entries: Sequence[Entry]) -> str:
@@ -65,11 +67,11 @@ def as_github(entries: Sequence[Entry]) -> str:
             f"{len(entries)} jobs: GitHub takes {_GITHUB_LIMIT} in one matrix",
             hint="use --by file, or choose with -k and --tag",
         )
-    return json.dumps({"include": _plain(entries)}, ensure_ascii=False, separators=(",", ":"))
+    return json_text({"include": _plain(entries)})
 
 
 def as_json(entries: Sequence[Entry]) -> str:
-    return json.dumps(_plain(entries), indent=2, ensure_ascii=False)
+    return json_text(_plain(entries), indent=2)
 
 
 def _plain(entries: Iterable[Entry]) -> list[dict[str, object]]:

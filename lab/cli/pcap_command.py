@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from lab.cli.say import say
 from lab.cli.stored import run_folder
 
 
@@ -36,4 +37,4 @@ def command(run: Path, output: Path | None) -> None:
         merge(list(evidence.captures.values()), target, comments)
     except OSError as error:
         raise UsageError(f"{target}: cannot be written: {error.strerror}") from error
-    click.echo(target)
+    say(target)

@@ -6,6 +6,7 @@ import sys
 import threading
 from typing import TextIO
 
+from lab.harmless import clean, printed
 from lab.session.events import Event, Said
 
 
@@ -32,7 +33,7 @@ class Progress:
             return
         with self._lock:
             self._wipe()
-            self._stream.write(text + "\n")
+            self._stream.write(printed(text) + "\n")
             self._stream.flush()
 
     def status(self, text: str) -> None:
@@ -42,7 +43,7 @@ class Progress:
             return
         with self._lock:
             self._wipe()
-            text = text[:79]
+            text = clean(text)[:79]
             self._stream.write(text)
             self._stream.flush()
             self._shown = len(text)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from lab.cli.options import colour
+from lab.cli.say import say
 from lab.cli.stored import run_folder
 
 
@@ -30,5 +31,5 @@ def command(run: Path, scenario: Path | None, verbose: bool, color: bool) -> int
 
     folder = run_folder(run)
     result = recheck(folder) if scenario is None else recheck_file(folder, scenario)
-    click.echo(render(result, colour=color, verbose=verbose, folder=folder), nl=False, color=color)
+    say(render(result, colour=color, verbose=verbose, folder=folder), nl=False, colour=color)
     return result.verdict.exit_code

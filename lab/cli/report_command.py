@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from lab.cli.options import colour
+from lab.cli.say import say
 from lab.cli.stored import run_folder
 
 
@@ -36,10 +37,10 @@ def command(
     evidence = load_evidence(folder) if is_file(folder / EVENTS_FILE, folder) else None
     if not (diagram or mermaid or svg):
         report.write_reports(folder, result, evidence)
-        click.echo(
+        say(
             report.render(result, width=width, colour=color, verbose=verbose, folder=folder),
             nl=False,
-            color=color,
+            colour=color,
         )
         return
     if evidence is None:
@@ -48,8 +49,8 @@ def command(
         raise UsageError(f"{folder}: no evidence in it, so there is nothing to draw: {result.reason}")
     if diagram:
         drawn = report.diagram_text(evidence, width=width, colour=color, ascii=plain, result=result)
-        click.echo(drawn, nl=False, color=color)
+        say(drawn, nl=False, colour=color)
     if mermaid:
-        click.echo(report.diagram_mermaid(evidence, result=result), nl=False)
+        say(report.diagram_mermaid(evidence, result=result), nl=False)
     if svg:
-        click.echo(report.diagram_svg(evidence, result=result), nl=False)
+        say(report.diagram_svg(evidence, result=result), nl=False)

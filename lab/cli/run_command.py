@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from lab.cli.options import colour, parse_params
+from lab.cli.say import say, tell
 from lab.errors import EXIT_INTERRUPTED, UsageError
 from lab.verdict import Verdict
 
@@ -55,10 +56,10 @@ def command(
     progress = Progress(quiet=quiet, verbose=verbose)
     done = invoke(selection, repeat=repeat, workers=workers, keep=keep, out=out, wire=wire, listener=progress)
     progress.clear()
-    sys.stdout.write(done.report(colour=color, verbose=verbose))
+    say(done.report(colour=color, verbose=verbose), nl=False, colour=color)
     sys.stdout.flush()
     if done.interrupted:
-        print(f"interrupted by {done.interrupted}: everything was taken down", file=sys.stderr)
+        tell(f"interrupted by {done.interrupted}: everything was taken down")
         return EXIT_INTERRUPTED
     return Verdict.of(outcome.result.verdict for outcome in done.outcomes).exit_code
 

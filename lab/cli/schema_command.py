@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from lab.cli.say import say
+
 
 @click.command("schema")
 @click.option(
@@ -23,10 +25,10 @@ def command(write: bool, path: Path | None) -> None:
 
         target = path or SCHEMA
         write_schema(target)
-        click.echo(f"wrote {target}")
+        say(f"wrote {target}")
         return
     if path is not None:
         raise click.UsageError("PATH goes with --write")
     from lab.scenario.schema import schema_text
 
-    click.echo(schema_text(), nl=False)
+    say(schema_text(), nl=False)

@@ -9,6 +9,8 @@ import sys
 
 import click
 
+from lab.cli.say import tell
+
 
 @click.command("sh", context_settings={"ignore_unknown_options": True})
 @click.argument("host")
@@ -26,9 +28,7 @@ def command(host: str, words: tuple[str, ...], run: str | None) -> int:
     from lab.runner.standing import choose
     from lab.site import load_site
 
-    engine = find_engine(
-        lambda text: click.echo(text, err=True), address=load_site().engine_address, start=False
-    )
+    engine = find_engine(tell, address=load_site().engine_address, start=False)
     lab = choose(engine, run)
     if host not in lab.hosts:
         raise UsageError(f"run {lab.run} has no host {host!r} that stands: it has {', '.join(lab.hosts)}")

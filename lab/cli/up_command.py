@@ -8,6 +8,7 @@ import click
 
 from lab.cli.options import parse_params
 from lab.cli.progress import Progress
+from lab.cli.say import say
 
 
 @click.command("up")
@@ -30,4 +31,4 @@ def command(path: Path, keyword: str | None, params: tuple[str, ...], wire: str 
     progress = Progress()
     text = bring_up(cases[0], wire=wire, listener=progress)
     progress.clear()
-    click.echo(text, nl=False)
+    say(text, nl=False)

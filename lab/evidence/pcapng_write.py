@@ -24,6 +24,7 @@ from lab.evidence.pcapng import (
 )
 from lab.evidence.reader import read_capture
 from lab.files import CAPTURE, opened, replacing
+from lab.harmless import clean
 
 _APPLICATION = 4  #: option shb_userappl
 _LONGEST_OPTION = 65_532  #: a length has 16 bits, and is filled up to 4 bytes
@@ -53,7 +54,7 @@ class PcapngWriter:
 
     def interface(self, name: str, link_type: int = 1, snap_length: int = 262_144) -> int:
         """Describes one more interface; its number."""
-        options = _options([(OPTION_NAME, name.encode()), (OPTION_RESOLUTION, b"\x09")])
+        options = _options([(OPTION_NAME, clean(name).encode()), (OPTION_RESOLUTION, b"\x09")])
         self._block(INTERFACE, struct.pack("<HHI", link_type, 0, snap_length) + options)
         self._interfaces += 1
         return self._interfaces - 1
@@ -70,7 +71,7 @@ class PcapngWriter:
             len(frame),
             len(frame) if length is None else length,
         )
-        options = _options([(OPTION_COMMENT, comment.encode())]) if comment else b""
+        options = _options([(OPTION_COMMENT, clean(comment).encode())]) if comment else b""
         self._block(PACKET, head + _filled(frame) + options)
 
 

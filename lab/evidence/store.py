@@ -26,8 +26,10 @@ from lab.evidence import model
 from lab.evidence.model import Json, Records
 from lab.evidence.packets import Capture
 from lab.evidence.reader import read_capture
+from lab.evidence.sound import unsound
 from lab.evidence.trace import Trace
 from lab.files import EVENTS, opened, replacing
+from lab.numbers import read_json
 from lab.plain import plain
 from lab.tolerance import Tolerance
 
@@ -176,7 +178,7 @@ def _assemble(path: Path, file: Iterable[bytes]) -> Records:
     held: dict[str, list[Any]] = {}
     for number, text in enumerate(file, 1):
         try:
-            line = json.loads(text.decode("utf-8", "surrogatepass"))
+            line = read_json(text.decode("utf-8", "surrogatepass"))
             name = line.pop("kind")
             if number == 1:
                 _check_version(path, name, line)
@@ -188,7 +190,10 @@ def _assemble(path: Path, file: Iterable[bytes]) -> Records:
                 line["data"] = _bytes(line["data"])
             if name == "host" and "attachments" not in line:
                 line = _attached(line)
-            held.setdefault(kind.field, []).append(kind.adapter.validate_python(line))
+            record = kind.adapter.validate_python(line)
+            if wrong := unsound(record):
+                raise UsageError(f"{path}:{number}: {name}: {wrong}")
+            held.setdefault(kind.field, []).append(record)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))

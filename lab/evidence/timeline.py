@@ -86,7 +86,7 @@ class Timeline:
             return None
         ways = (self._holds.get((host, way), ()) for way in ("up", "down"))
         up, down = ([hold for hold in holds if hold.sure_ns <= at_ns] for holds in ways)
-        return Link(up[-1].impairment, down[-1].impairment)
+        return Link(up[-1].impairment, down[-1].impairment) if up and down else None
 
     def rtt(self, a: str | None, b: str | None, at_ns: int) -> Duration | None:
         """What `1rtt` is: the configured round trip of two hosts at a time; None where one is no host."""

@@ -18,8 +18,12 @@ from typing import Any, Self
 from lab.engine.base import Stream
 from lab.errors import AgentError, EngineError
 from lab.evidence.model import Json
+from lab.numbers import read_json
 
 Event = Mapping[str, Json]
+
+
+_LONGEST = 10_000  #: characters of what an agent says is wrong
 
 
 class AgentRefused(AgentError):
@@ -118,8 +122,8 @@ class Channel:
 
     def _handle(self, line: bytes) -> None:
         try:
-            message = json.loads(line)
-        except ValueError as error:
+            message = read_json(line.decode("utf-8", "surrogatepass"))
+        except (ValueError, RecursionError) as error:
             raise _Nonsense(f"it wrote {line[:200]!r}, which is not JSON ({error})") from error
         if not isinstance(message, dict):
             raise _Nonsense(f"it wrote {line[:200]!r}, which is not an object")
@@ -130,13 +134,19 @@ class Channel:
                 self._on_event(message)
             return
         with self._lock:
-            op, future = self._pending.pop(message["id"], (None, None))
+            number = message["id"]
+            known = isinstance(number, int)  # a list is no key of a dictionary
+            op, future = self._pending.pop(number, (None, None)) if known else (None, None)
         if future is None:
-            raise _Nonsense(f"it answered request {message['id']}, which is not open")
+            raise _Nonsense(f"it answered request {str(number)[:50]}, which is not open")
         if "error" in message:
-            error_ = message["error"]
-            refusal = AgentRefused(f"{self.name}: {op}: {error_['message']}", kind=error_["kind"])
-            future.set_exception(refusal)
+            match message["error"]:
+                case {"message": str() as text, "kind": str() as kind}:
+                    future.set_exception(
+                        AgentRefused(f"{self.name}: {op}: {text[:_LONGEST]}", kind=kind[:50])
+                    )
+                case _:
+                    future.set_exception(AgentError(f"{self.name}: {op}: the agent's error makes no sense"))
         else:
             future.set_result(message.get("ok"))
 

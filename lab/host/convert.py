@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
+import struct
 from collections.abc import Mapping
-from typing import Any, Literal, cast
+from dataclasses import fields
+from typing import Any, Literal
 
 from lab.errors import UsageError
 from lab.evidence.model import CallError, CallRecord, Endpoint, Json, RunRecord, StateSample, StreamRecord
-from lab.host.specs import CallSpec, RunSpec
+from lab.host.reply import Nonsense, Reply
+from lab.host.specs import CallSpec, Moment, RunSpec
+from lab.limits import Limits
 from lab.socket_options import OPTIONS, decode, encode
 from lab.units import Duration, Size
 
@@ -17,6 +20,8 @@ PRINTED = (1 << 20) + 64  #: characters of each output of a program: what the ag
 SHOWN = 256  #: bytes of data that a record's arguments show whole
 
 Kind = Literal["tcp", "udp"]
+LIMITS = tuple(field.name for field in fields(Limits))  #: words of lab.yml
+KINDS: tuple[Kind, Kind] = ("tcp", "udp")
 
 
 def address(text: str) -> tuple[str, int]:
@@ -96,61 +101,76 @@ def _shown_data(data: Json) -> Json:
     return {"length": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
 
 
-def endpoint(raw: Any) -> Endpoint | None:
-    return None if raw is None else Endpoint(str(raw[0]), int(raw[1]))
-
-
-def call_record(host: str, spec: CallSpec, raw: Mapping[str, Any]) -> CallRecord:
-    error = raw.get("error")
-    data = raw.get("data")
+def call_record(host: str, spec: CallSpec, raw: Any) -> CallRecord:
+    """Raises `Nonsense` where the reply is no record of a call."""
+    reply = Reply(raw)
+    error = None if reply.json("error") is None else reply.object("error")
     return CallRecord(
         step=spec.step,
         host=host,
         process=spec.process,
         call=spec.call,
         arguments=shown_arguments(spec),
-        socket=raw.get("socket"),
-        fd=raw.get("fd"),
-        kind=raw.get("kind"),
-        start_mono_ns=raw["start_mono_ns"],
-        end_mono_ns=raw["end_mono_ns"],
-        start_wall_ns=raw["start_wall_ns"],
-        end_wall_ns=raw["end_wall_ns"],
-        local=endpoint(raw.get("local")),
-        remote=endpoint(raw.get("remote")),
-        result=_result(spec, raw.get("result")),
-        data=None if data is None else base64.b64decode(data),
-        length=raw.get("length"),
-        sha256=raw.get("sha256"),
-        eof=bool(raw.get("eof")),
-        peer=endpoint(raw.get("peer")),
-        truncated=raw.get("truncated"),
-        error=None if error is None else CallError(error["name"], error["errno"], error["message"]),
-        notes=tuple(raw.get("notes", ())),
+        socket=reply.optional(reply.text, "socket"),
+        fd=reply.optional(reply.integer, "fd"),
+        kind=reply.one_of("kind", None, *KINDS),
+        start_mono_ns=reply.integer("start_mono_ns"),
+        end_mono_ns=reply.integer("end_mono_ns"),
+        start_wall_ns=reply.integer("start_wall_ns"),
+        end_wall_ns=reply.integer("end_wall_ns"),
+        local=reply.optional(reply.endpoint, "local"),
+        remote=reply.optional(reply.endpoint, "remote"),
+        result=_result(spec, reply.json("result")),
+        data=reply.optional(reply.base64, "data"),
+        length=reply.optional(reply.integer, "length"),
+        sha256=reply.optional(reply.text, "sha256"),
+        eof=bool(reply.optional(reply.flag, "eof")),
+        peer=reply.optional(reply.endpoint, "peer"),
+        truncated=reply.optional(reply.flag, "truncated"),
+        error=None
+        if error is None
+        else CallError(error.text("name"), error.optional(error.integer, "errno"), error.text("message")),
+        notes=reply.texts("notes"),
     )
 
 
 def _result(spec: CallSpec, result: Json) -> Json:
     if spec.call != "getsockopt" or result is None:
         return result
-    return decode(OPTIONS[spec.arguments["option"]], bytes.fromhex(result))
+    try:
+        return decode(OPTIONS[spec.arguments["option"]], bytes.fromhex(result))
+    except (TypeError, ValueError, struct.error):
+        raise Nonsense("result is not the bytes of a socket option") from None
 
 
-def run_record(host: str, spec: RunSpec, raw: Mapping[str, Any], limit: str | None = None) -> RunRecord:
-    """`limit` is what is said of a limit that the program ran into; it comes before the error it led to."""
+def run_record(host: str, spec: RunSpec, raw: Any, limit: str | None = None) -> RunRecord:
+    """`limit` is what is said of a limit that the program ran into; it comes before the error it led to.
+
+    Raises `Nonsense` where the reply is no record of a program.
+    """
+    reply = Reply(raw)
+    error = reply.optional(reply.text, "error")
     return RunRecord(
         step=spec.step,
         host=host,
         command=tuple(spec.argv),
-        exit_code=raw["exit_code"],
-        stdout=_bounded(raw["stdout"]),
-        stderr=_bounded(raw["stderr"]),
-        start_mono_ns=raw["start_mono_ns"],
-        end_mono_ns=raw["end_mono_ns"],
-        start_wall_ns=raw["start_wall_ns"],
-        end_wall_ns=raw["end_wall_ns"],
-        error=raw["error"] if limit is None else limit,
+        exit_code=reply.optional(reply.integer, "exit_code"),
+        stdout=_bounded(reply.long_text("stdout")),
+        stderr=_bounded(reply.long_text("stderr")),
+        start_mono_ns=reply.integer("start_mono_ns"),
+        end_mono_ns=reply.integer("end_mono_ns"),
+        start_wall_ns=reply.integer("start_wall_ns"),
+        end_wall_ns=reply.integer("end_wall_ns"),
+        error=error if limit is None else limit,
     )
+
+
+def limits_hit(raw: Any) -> tuple[str, ...]:
+    """The limits of lab.yml that a program ran into."""
+    words = Reply(raw).texts("limits")
+    if unknown := next((word for word in words if word not in LIMITS), None):
+        raise Nonsense(f"limits names {unknown[:50]!a}, which is none")
+    return words
 
 
 def _bounded(text: str) -> str:
@@ -160,31 +180,39 @@ def _bounded(text: str) -> str:
     return f"{text[:PRINTED]}\n… ({len(text) - PRINTED} characters more)"
 
 
-def stream_record(host: str, raw: Mapping[str, Any]) -> StreamRecord:
+def stream_record(host: str, raw: Any) -> StreamRecord:
+    reply = Reply(raw)
     return StreamRecord(
         host=host,
-        process=raw["process"],
-        socket=raw["socket"],
-        local=Endpoint(*raw["local"]),
-        remote=Endpoint(*raw["remote"]),
-        sent_bytes=raw["sent"],
-        sent_sha256=raw["sent_sha256"],
-        received_bytes=raw["received"],
-        received_sha256=raw["received_sha256"],
+        process=reply.text("process"),
+        socket=reply.text("socket"),
+        local=reply.endpoint("local"),
+        remote=reply.endpoint("remote"),
+        sent_bytes=reply.integer("sent"),
+        sent_sha256=reply.text("sent_sha256"),
+        received_bytes=reply.integer("received"),
+        received_sha256=reply.text("received_sha256"),
     )
 
 
-def state_sample(host: str, raw: Mapping[str, Any]) -> StateSample:
+def state_sample(host: str, raw: Any) -> StateSample:
+    reply = Reply(raw)
+    left = reply.optional(reply.integer, "left_ms")
     return StateSample(
         host=host,
-        wall_ns=raw["wall_ns"],
-        kind=cast(Kind, raw["kind"]),
-        local=Endpoint(*raw["local"]),
-        remote=endpoint(raw["remote"]),
-        state=raw["state"],
-        recv_queue=raw["recv_queue"],
-        send_queue=raw["send_queue"],
-        final=raw.get("final", False),
-        timer=raw.get("timer"),
-        left_ns=raw["left_ms"] * 1_000_000 if raw.get("left_ms") else None,
+        wall_ns=reply.integer("wall_ns"),
+        kind=reply.one_of("kind", *KINDS),
+        local=reply.endpoint("local"),
+        remote=reply.optional(reply.endpoint, "remote"),
+        state=reply.text("state"),
+        recv_queue=reply.integer("recv_queue"),
+        send_queue=reply.integer("send_queue"),
+        final=bool(reply.optional(reply.flag, "final")),
+        timer=reply.optional(reply.text, "timer"),
+        left_ns=left * 1_000_000 if left else None,
     )
+
+
+def moment(raw: Any) -> Moment:
+    reply = Reply(raw)
+    return Moment(reply.integer("wall_ns"), reply.integer("mono_ns"))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from base64 import b64decode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -16,10 +16,12 @@ from lab.host.channel import AgentRefused, Channel, Event
 from lab.host.convert import (
     call_record,
     encode_arguments,
+    moment,
     state_sample,
     stream_record,
 )
 from lab.host.programs import Programs
+from lab.host.reply import Nonsense, Reply, sensible
 from lab.host.specs import (
     CAPTURE_PATH,
     CallSpec,
@@ -78,6 +80,19 @@ class Host:
     def _ask(self, op: str, *, timeout: float = QUICK, **args: Any) -> Any:
         return self._channel.request(op, timeout=timeout, **args)
 
+    def _reply(self, op: str, *, timeout: float = QUICK, **args: Any) -> Reply:
+        return Reply(self._ask(op, timeout=timeout, **args))
+
+    def _list(self, op: str) -> list[Any]:
+        raw = self._ask(op)
+        if isinstance(raw, list):
+            return raw
+        raise Nonsense("it is no list")
+
+    def _sensible(self) -> AbstractContextManager[None]:
+        """`AgentError` where a reply that is read inside makes no sense."""
+        return sensible(self.name)
+
     # -- the network -------------------------------------------------------------------------------
 
     def set_up(self, setup: HostSetup, timeout: float = QUICK) -> HostReadback:
@@ -97,8 +112,20 @@ class Host:
             open_files=setup.open_files,
             sysctls=list(setup.sysctls),
         )
-        raw["routes"], raw["commands"] = tuple(raw["routes"]), tuple(raw["commands"])
-        return HostReadback(**raw)
+        with self._sensible():
+            reply = Reply(raw)
+            return HostReadback(
+                interface=reply.text("interface"),
+                mac=reply.text("mac"),
+                mtu=reply.integer("mtu"),
+                offloads=reply.flags_by_name("offloads"),
+                routes=reply.texts("routes"),
+                neighbours=reply.texts_by_name("neighbours"),
+                sysctls=reply.texts_by_name("sysctls"),
+                kernel=reply.text("kernel"),
+                guarded=reply.flag("guarded"),
+                commands=reply.plain_objects("commands"),
+            )
 
     def reach(self, setup: HostSetup, timeout: float = REACH) -> int:
         """Returns when the wire answers, so that no bridge between them still holds frames back; how often it
@@ -111,7 +138,8 @@ class Host:
             wire_address=str(setup.wire.address),
             timeout_ns=int(timeout * 1e9),
         )
-        return int(raw["asked"])
+        with self._sensible():
+            return Reply(raw).integer("asked")
 
     def pin(self, number: int) -> int:
         """One CPU for all that sends on this host, before the first call; which one.
@@ -121,29 +149,41 @@ class Host:
         """
         if self._programs is not None:
             self._programs.pin(number)
-        return int(self._ask("pin", number=number)["cpu"])
+        with self._sensible():
+            return self._reply("pin", number=number).integer("cpu")
 
     def power_off(self) -> PowerOff:
         """The host falls silent: its interface goes down. Kill the container after this."""
         raw = self._ask("power_off")
-        return PowerOff(
-            Moment(raw["wall_ns"], raw["mono_ns"]),
-            tuple(stream_record(self.name, entry) for entry in raw["streams"]),
-            tuple(state_sample(self.name, entry) for entry in raw["states"]),
-            raw["counters"],
-        )
+        with self._sensible():
+            reply = Reply(raw)
+            return PowerOff(
+                moment(raw),
+                tuple(stream_record(self.name, entry) for entry in reply.plain_objects("streams")),
+                tuple(state_sample(self.name, entry) for entry in reply.plain_objects("states")),
+                reply.integers_by_name("counters"),
+            )
 
     # -- the capture -------------------------------------------------------------------------------
 
     def start_capture(self, snaplen: int = 262144, path: str = CAPTURE_PATH, timeout: float = QUICK) -> None:
         """Returns when tcpdump captures. `path` is inside the container and not on a tmpfs."""
-        raw = self._ask("start_capture", timeout=timeout, mac=self._mac, path=path, snaplen=snaplen)
-        self._capture = raw["path"], raw["interface"]
+        with self._sensible():
+            reply = self._reply("start_capture", timeout=timeout, mac=self._mac, path=path, snaplen=snaplen)
+            self._capture = reply.text("path"), reply.text("interface")
 
     def stop_capture(self, boot: int = 1, timeout: float = QUICK) -> CaptureFacts:
         """Returns when the file is whole. `path` of the facts is still the one inside the container."""
-        raw = self._ask("stop_capture", timeout=timeout)
-        return CaptureFacts(self.name, boot, raw["path"], raw["interface"], raw["received"], raw["dropped"])
+        with self._sensible():
+            reply = self._reply("stop_capture", timeout=timeout)
+            return CaptureFacts(
+                self.name,
+                boot,
+                reply.text("path"),
+                reply.text("interface"),
+                reply.integer("received"),
+                reply.integer("dropped"),
+            )
 
     def capture_so_far(self, boot: int = 1) -> CaptureFacts:
         """Of the capture that runs: each packet is in the file as soon as tcpdump has it.
@@ -158,8 +198,9 @@ class Host:
 
         The engine starts a process to read a file, 40 ms; the agent needs 1 ms.
         """
-        content = self._ask("small_file", path=path, limit=_SMALL)["content"]
-        return None if content is None else b64decode(content)
+        with self._sensible():
+            reply = self._reply("small_file", path=path, limit=_SMALL)
+            return reply.optional(reply.base64, "content")
 
     # -- socket calls ------------------------------------------------------------------------------
 
@@ -186,15 +227,21 @@ class Host:
     def cancel(self, step: str) -> int:
         """End the step's calls that wait (error `cancelled`) or its program; returns how many there were."""
         programs = 0 if self._programs is None else self._programs.cancel(step)
-        return programs + int(self._ask("cancel", step=step))
+        return programs + self._count("cancel", step=step)
 
     def streams(self) -> list[StreamRecord]:
         """What each TCP socket carried so far, of closed sockets and dead processes too."""
-        return [stream_record(self.name, raw) for raw in self._ask("streams")]
+        with self._sensible():
+            return [stream_record(self.name, raw) for raw in self._list("streams")]
 
     def fds(self, process: str = "main") -> int:
         """Open descriptors of a process: 3 (stdin, stdout, stderr) and its sockets."""
-        return int(self._ask("descriptors", process=process))
+        return self._count("descriptors", process=process)
+
+    def _count(self, op: str, **args: Any) -> int:
+        """Of an operation whose reply is a number."""
+        with self._sensible():
+            return Reply({op: self._ask(op, **args)}).integer(op)
 
     def limit_open_files(self, count: int | None) -> None:
         """RLIMIT_NOFILE of processes from now on. Those that are alive end, with their sockets."""
@@ -204,8 +251,8 @@ class Host:
     def signal(self, process: str, signal: str) -> Moment:
         """`KILL`, `STOP`, `CONT`, `TERM` …; when it returns the signal has done its work, and a process that
         it ended is reaped with all its sockets closed. Raises `AgentRefused` where no such process lives."""
-        raw = self._ask("signal", process=process, signal=signal)
-        return Moment(raw["wall_ns"], raw["mono_ns"])
+        with self._sensible():
+            return moment(self._ask("signal", process=process, signal=signal))
 
     # -- programs ----------------------------------------------------------------------------------
 
@@ -277,27 +324,32 @@ class Host:
                 raise
             goal = f"no {kind} socket in {wanted} with port {number}"
             raise DeadlineExceeded(f"{self.name}: {goal} within {timeout:g} s: {refused}") from refused
-        return Moment(raw["wall_ns"], raw["mono_ns"])
+        with self._sensible():
+            return moment(raw)
 
     def counters(self) -> dict[str, int]:
         """By nstat's names: TcpExtListenOverflows, UdpNoPorts …"""
-        return dict(self._ask("counters"))
+        with self._sensible():
+            return Reply({"counters": self._ask("counters")}).integers_by_name("counters")
 
     def sysctls(self, names: Sequence[str]) -> dict[str, str]:
         """Live values; names that the kernel does not have are left out."""
-        return dict(self._ask("sysctls", names=list(names)))
+        with self._sensible():
+            return Reply({"sysctls": self._ask("sysctls", names=list(names))}).texts_by_name("sysctls")
 
     def states(self) -> list[StateSample]:
         """Every change of a socket's state so far."""
-        return [state_sample(self.name, raw) for raw in self._ask("states")]
+        with self._sensible():
+            return [state_sample(self.name, raw) for raw in self._list("states")]
 
     def final_states(self) -> list[StateSample]:
         """Every socket as it is now, marked `final`."""
-        return [state_sample(self.name, raw) for raw in self._ask("final_states")]
+        with self._sensible():
+            return [state_sample(self.name, raw) for raw in self._list("final_states")]
 
     def quiet_ns(self) -> int:
         """For how long none of the host's interfaces has seen a packet, to within 10 ms."""
-        return int(self._ask("quiet"))
+        return self._count("quiet")
 
     # -- inside ------------------------------------------------------------------------------------
 
@@ -309,11 +361,14 @@ class Host:
 
     def _hear(self, event: Event) -> None:
         if event.get("event") == "begun":
-            self._expect(event["step"], fresh=False).set()
+            with self._lock:
+                begun = self._begun.get(str(event.get("step")))
+            if begun is not None:  # of a step that nobody asked for there is nothing to tell
+                begun.set()
 
 
 def _then(
-    source: Future[Any], convert: Callable[[Mapping[str, Any]], T], at_end: Callable[[], None] | None = None
+    source: Future[Any], convert: Callable[[Any], T], at_end: Callable[[], None] | None = None
 ) -> Future[T]:
     """A future of the converted value."""
     target: Future[T] = Future()
@@ -326,8 +381,8 @@ def _then(
                 target.set_exception(error)
             else:
                 target.set_result(convert(finished.result()))
-        except (KeyError, TypeError, ValueError) as nonsense:
-            target.set_exception(AgentError(f"the agent's reply makes no sense: {nonsense!r}"))
+        except Nonsense as nonsense:
+            target.set_exception(AgentError(f"the agent's reply makes no sense: {nonsense}"))
         if at_end is not None:
             at_end()
 

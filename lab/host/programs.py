@@ -21,7 +21,8 @@ from lab.engine.base import Limits as ContainerLimits
 from lab.errors import AgentError, EngineError, LabError, UsageError
 from lab.evidence.model import RunRecord
 from lab.host.channel import AgentRefused, Channel, Event
-from lab.host.convert import run_record
+from lab.host.convert import limits_hit, moment, run_record
+from lab.host.reply import Nonsense, Reply, sensible
 from lab.host.specs import Identity, Moment, RunSpec
 from lab.limits import DEFAULT, Limits
 from lab.policy import Policy
@@ -206,14 +207,20 @@ class Programs:
             if closed:
                 room.close(kill=True)
             room.wait_ready()
+            self._hand_out(room, future)
         except LabError as error:
             future.set_exception(error)
-            return
-        with self._lock:
-            cpu = self._cpu
-            future.set_result(room)
-        if cpu is not None:
-            room.pin(cpu)
+
+    def _hand_out(self, room: _Room, future: Future[_Room]) -> None:
+        """Once it is pinned as asked by then; `pin` sees to those that are handed out."""
+        pinned: int | None = None
+        while True:
+            with self._lock:
+                if self._cpu == pinned or self._cpu is None:
+                    future.set_result(room)
+                    return
+                pinned = self._cpu
+            room.pin(pinned)
 
 
 class _Room:
@@ -269,9 +276,9 @@ class _Room:
                     target.set_exception(error)
                     return
                 record = _ended(self._host, spec, began, self._full)
-            except (KeyError, TypeError, ValueError) as nonsense:
+            except Nonsense as nonsense:
                 target.set_exception(
-                    AgentError(f"programs of {self._host}: the reply makes no sense: {nonsense!r}")
+                    AgentError(f"programs of {self._host}: the reply makes no sense: {nonsense}")
                 )
                 return
             target.set_result(record)
@@ -286,8 +293,8 @@ class _Room:
         return target
 
     def signal(self, step: str, signal: str) -> Moment:
-        raw = self._channel.request("signal_run", timeout=QUICK, step=step, signal=signal)
-        return Moment(raw["wall_ns"], raw["mono_ns"])
+        with sensible(f"programs of {self._host}"):
+            return moment(self._channel.request("signal_run", timeout=QUICK, step=step, signal=signal))
 
     def signal_all(self, signal: str) -> None:
         """To every program that runs; one that ends meanwhile, or with its container, is none."""
@@ -303,7 +310,10 @@ class _Room:
         wait(running, QUICK)
 
     def cancel(self, step: str) -> int:
-        return int(self._channel.request("cancel", timeout=QUICK, step=step))
+        with sensible(f"programs of {self._host}"):
+            return Reply({"cancel": self._channel.request("cancel", timeout=QUICK, step=step)}).integer(
+                "cancel"
+            )
 
     def close(self, *, kill: bool) -> None:
         self._closed = True
@@ -312,8 +322,8 @@ class _Room:
             self._started.kill()
         self._channel.close()
 
-    def _told(self, raw: dict[str, Any]) -> str | None:
-        return next((self._limits.reached(word, self._host) for word in raw["limits"]), self._full)
+    def _told(self, raw: Any) -> str | None:
+        return next((self._limits.reached(word, self._host) for word in limits_hit(raw)), self._full)
 
     def _watch(self) -> None:
         """Looks at the disk while programs run, and before each record is handed out."""

@@ -19,6 +19,7 @@ from jinja2 import Environment, FileSystemBytecodeCache, PackageLoader, StrictUn
 from markupsafe import Markup
 
 from lab.evidence.store import Evidence
+from lab.harmless import document
 from lab.quantities import plural, seconds
 from lab.report import page
 from lab.report.diagram import legend, svg, words
@@ -127,7 +128,7 @@ def render_html(
     place = first.place if first is not None else result.error.place if result.error is not None else None
     context["excerpt"] = page.excerpt(source, place.line) if place is not None and source else None
     context["sections"] = _sections(context)
-    return _environment().get_template(_PAGE).render(context)
+    return document(_environment().get_template(_PAGE).render(context))
 
 
 def _evidence_context(result: Result, evidence: Evidence | None) -> dict[str, Any]:
@@ -291,7 +292,7 @@ def render_index(results: Sequence[Result], *, folders: Sequence[str] = (), titl
         "matrices": _matrices(results, cases),
         "values": list(tables_of(results)),
     }
-    return _environment().get_template("index.html.j2").render(context)
+    return document(_environment().get_template("index.html.j2").render(context))
 
 
 def _case(result: Result, folder: str) -> dict[str, Any]:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Any
 
 import junitparser
 
+from lab.harmless import clean, document
 from lab.report.terminal import finding_lines
-from lab.report.text import Paint, clean
+from lab.report.text import Paint
 from lab.result import Result
 from lab.verdict import Verdict
 
 _junit: Any = junitparser  # its functions are not typed
-
-#: What XML 1.0 cannot carry at all, not even as an entity.
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def render_junit(results: Iterable[Result]) -> str:
@@ -27,12 +24,12 @@ def render_junit(results: Iterable[Result]) -> str:
     for result in cases:
         suite.add_testcase(_case(result))
     if cases:
-        suite.timestamp = min(result.started for result in cases)
+        suite.timestamp = _xml(min(result.started for result in cases))
     xml = _junit.JUnitXml("lab")
     xml.add_testsuite(suite)
     xml.update_statistics()
     text = xml.tostring()
-    return text.decode() if isinstance(text, bytes) else str(text)
+    return document(text.decode() if isinstance(text, bytes) else str(text))
 
 
 def _case(result: Result) -> Any:
@@ -40,17 +37,17 @@ def _case(result: Result) -> Any:
     case = _junit.TestCase(_xml(result.name), _xml(classname), round(result.seconds, 3))
     properties = _junit.Properties()
     for name, value in _properties(result):
-        properties.append(_junit.Property(name, _xml(value)))
+        properties.append(_junit.Property(_xml(name), _xml(value)))
     case.append(properties)
     match result.verdict:
         case Verdict.FAIL:
             outcome = _junit.Failure(
-                _xml(result.reason), result.first_failure.name if result.first_failure else "FAIL"
+                _xml(result.reason), _xml(result.first_failure.name) if result.first_failure else "FAIL"
             )
             outcome.text = _details(result)
             case.result = [outcome]
         case Verdict.ERROR:
-            error = _junit.Error(_xml(result.reason), result.error.kind if result.error else "ERROR")
+            error = _junit.Error(_xml(result.reason), _xml(result.error.kind) if result.error else "ERROR")
             error.text = _details(result)
             case.result = [error]
         case Verdict.SKIP:
@@ -92,4 +89,5 @@ def _details(result: Result) -> str:
 
 
 def _xml(text: str) -> str:
-    return _NOT_XML.sub("\ufffd", text)
+    """An attribute or a text: what XML has no entity for would end the document."""
+    return document(text)

@@ -8,9 +8,9 @@ from typing import Any
 
 from lab.evidence.model import RunRecord
 from lab.evidence.store import Evidence
+from lab.harmless import clean
 from lab.quantities import duration, moment, plural, seconds, size
 from lab.report.diagram.model import Diagram, Packet
-from lab.report.text import clean
 from lab.result import Result
 from lab.verdict import Finding, PacketRef, Verdict
 

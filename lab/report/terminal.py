@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from lab.harmless import clean, printed
 from lab.quantities import plural, seconds
-from lab.report.text import MARKS, Paint, clean, cut, fit, tally
+from lab.report.text import MARKS, Paint, cut, fit, tally
 from lab.report.values import value_tables
 from lab.result import Result, time_taken
 from lab.verdict import Finding, Verdict
@@ -34,9 +35,9 @@ def render(
     lines += _why(result, paint, verbose)
     lines += _table(result.findings, width, paint, verbose)
     lines += _impairment(result, paint, verbose)
-    lines += [f"  {name} = {clean(value)}" for name, value in result.values.items()]
+    lines += [f"  {clean(name)} = {clean(value)}" for name, value in result.values.items()]
     lines += _foot(result, width, paint, verbose, folder)
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    return printed("\n".join(line.rstrip() for line in lines) + "\n", colour=colour)
 
 
 def render_suite(
@@ -71,7 +72,7 @@ def render_suite(
         end = f"{paint.verdict(Verdict.ERROR, 6)}no case was run"
     elif all(result.verdict is Verdict.SKIP for result in results):
         end += paint("  nothing was tested", "bold", "yellow")
-    return "\n".join([*lines, *blocks, "", f"{end}  ({spent})"]) + "\n"
+    return printed("\n".join([*lines, *blocks, "", f"{end}  ({spent})"]) + "\n", colour=colour)
 
 
 def _headline(result: Result, width: int, paint: Paint) -> str:
@@ -140,7 +141,7 @@ def packets_text(finding: Finding) -> str:
     for host, numbers in hosts.items():
         shown = ", ".join(f"#{number}" for number in numbers[:6])
         more = f" and {len(numbers) - 6:,} more" if len(numbers) > 6 else ""
-        parts.append(f"{host} {shown}{more}")
+        parts.append(f"{clean(host)} {shown}{more}")
     return " · ".join(parts)
 
 
@@ -196,11 +197,11 @@ def _foot(result: Result, width: int, paint: Paint, verbose: bool, folder: Path 
         if verbose:
             longest = max(len(phase.name) for phase in result.phases)
             lines += [
-                f"  {fit(phase.name, longest)}  from {phase.start:7.3f} s  for {phase.seconds:7.3f} s"
+                f"  {fit(clean(phase.name), longest)}  from {phase.start:7.3f} s  for {phase.seconds:7.3f} s"
                 for phase in result.phases
             ]
         else:
-            phases = " · ".join(f"{phase.name} {seconds(phase.seconds)}" for phase in result.phases)
+            phases = " · ".join(f"{clean(phase.name)} {seconds(phase.seconds)}" for phase in result.phases)
             lines.append("  " + cut(f"Time    {phases}", width - 2))
     if result.environment is not None and result.environment.wire:
         env = result.environment
@@ -208,7 +209,7 @@ def _foot(result: Result, width: int, paint: Paint, verbose: bool, folder: Path 
         lines.append(f"  {clean(wire)}")
     lines += [f"  Note    {clean(note)}" for note in result.notes]
     if folder is not None:
-        lines.append(f"  Folder  {folder}")
+        lines.append(f"  Folder  {clean(str(folder))}")
         lines += [f"  {paint('Next', 'bold')}    {line}" for line in _next(result, folder)[:1]]
         lines += [f"          {line}" for line in _next(result, folder)[1:]]
     return lines if len(lines) > 1 else []

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterable
 from textwrap import wrap
 
 from lab.verdict import Verdict
-
-#: ESC sequences first, then whatever else a terminal would obey (C0, C1, bidirectional overrides).
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 MARKS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.ERROR: "!", Verdict.SKIP: "–"}
 
@@ -48,12 +43,6 @@ class Paint:
     def verdict(self, verdict: Verdict, width: int = 0) -> str:
         """The verdict's word, padded to `width` cells."""
         return self(verdict.value, "bold", _VERDICT_STYLE[verdict]) + " " * (width - len(verdict.value))
-
-
-def clean(text: str, *, keep_newlines: bool = False) -> str:
-    """`text` without anything that a terminal would obey; what is taken out shows as `·`."""
-    text = _CONTROLS.sub("·", _ESCAPES.sub("·", text.replace("\r\n", "\n")))
-    return text.replace("\t", "    ") if keep_newlines else text.replace("\n", "⏎").replace("\t", " ")
 
 
 def cells(text: str) -> int:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from lab.report.text import clean, cut
+from lab.harmless import clean
+from lab.report.text import cut
 from lab.result import Result
 
 

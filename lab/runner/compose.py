@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+<<<<<<< HEAD
 import yaml
 
 from lab.attachment import WIRE
 from lab.engine.images import sources
 from lab.runner.compose_wire import NETWORK, SUBNET, host_keys, places_of, wire_service
+=======
+from lab.engine.images import sources
+from lab.harmless import clean, yaml_text
+>>>>>>> fuzzlock
 from lab.scenario.model import Scenario
 from lab.scenario.services import Build, Healthcheck, Mount, ServiceSpec
 
@@ -76,9 +81,13 @@ def compose_text(scenario: Scenario) -> str:
         volumes={name: {} for name in sorted(volumes)},
         configs=configs,
     )
+<<<<<<< HEAD
     return _HEAD.format(name=scenario.name, subnet=SUBNET) + yaml.dump(
         content, Dumper=_Dumper, sort_keys=False, width=110
     )
+=======
+    return _HEAD.format(name=clean(scenario.name)) + yaml_text(content)
+>>>>>>> fuzzlock
 
 
 def _program(host: str, spec: ServiceSpec, host_image: str) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
 from pydantic import GetCoreSchemaHandler, PlainValidator, WithJsonSchema
@@ -78,6 +80,9 @@ class DataExpectForm(DataForm):
     length: Opt[Length] = None
 
 
+bytes_ = bytes  #: where a method has the name
+
+
 @dataclass(frozen=True, slots=True)
 class Data:
     """Bytes by their recipe: `unit` repeated `times`, or `random_length` bytes of `random.Random(seed)`."""
@@ -92,15 +97,32 @@ class Data:
     def length(self) -> int:
         return self.random_length if self.random_length is not None else len(self.unit) * self.times
 
-    def bytes(self) -> bytes:
-        """All of it, made anew."""
+    def pieces(self) -> Iterator[bytes_]:
+        """All of it, made anew, a piece at a time: it may be larger than what fits into memory."""
         if self.random_length is not None:
             source, whole, rest = random.Random(self.seed), *divmod(self.random_length, _AT_ONCE)
-            return b"".join(source.randbytes(count) for count in [_AT_ONCE] * whole + [rest])
-        return self.unit * self.times
+            yield from (source.randbytes(count) for count in itertools.chain([_AT_ONCE] * whole, [rest]))
+            return
+        together = max(1, _AT_ONCE // max(1, len(self.unit)))
+        piece, (whole, rest) = self.unit * min(together, self.times), divmod(self.times, together)
+        yield from itertools.repeat(piece, whole)
+        yield self.unit * rest
+
+    def begin(self, most: int) -> bytes_:
+        """Its first bytes, at most so many."""
+        head = bytearray()
+        for piece in self.pieces():
+            head += piece[: most - len(head)]
+            if len(head) >= most:
+                break
+        return bytes_(head)
+
+    def bytes(self) -> bytes_:
+        """All of it, made anew."""
+        return b"".join(self.pieces())
 
     def sha256(self) -> str:
-        return hashlib.sha256(self.bytes()).hexdigest()
+        return _sha256_of(self)
 
     def recipe(self) -> dict[str, Any]:
         """JSON for the agent, which makes the bytes itself: `{"hex"}`, `{"hex", "times"}` or
@@ -150,6 +172,14 @@ class Data:
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         form = handler.generate_schema(short_or(DataForm, Text))
         return core_schema.no_info_wrap_validator_function(cls._of, form)
+
+
+@lru_cache(64)
+def _sha256_of(data: Data) -> str:
+    digest = hashlib.sha256()
+    for piece in data.pieces():
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,7 @@ def yaml_of(root: tree.Mapping, *, without: Items[str] = ()) -> str:
         {key: _plain(entry.node) for key, entry in root.entries.items() if key not in without},
         Dumper=_Dumper,
         sort_keys=False,
-        allow_unicode=True,
+        allow_unicode=False,
     )
 
 

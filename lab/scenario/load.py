@@ -11,11 +11,13 @@ from typing import Any
 
 from lab.errors import UsageError
 from lab.files import project_root
+from lab.harmless import visible
 from lab.link import UNIMPAIRED, Impairment, problems
 from lab.place import Place
 from lab.policy import NETWORK_CAPABILITIES, Policy
 from lab.scenario import params as sweeps
 from lab.scenario import tree
+from lab.scenario.budget import Budget, OverBudget, budgeted
 from lab.scenario.checks import Check
 from lab.scenario.compose.outside import Outside, Refused
 from lab.scenario.element import Element
@@ -229,9 +231,21 @@ class _File:
         self.used: dict[Place, list[str]] | None = None
 
     def read(self) -> list[Case]:
-        root = self._root()
-        if root is None:
-            return []
+        """The cases, none where something is wrong with what they have in common."""
+        with budgeted() as budget:
+            root = self._root()
+            if root is None:
+                return []
+            try:
+                return self._cases(root, budget)
+            except OverBudget as over:
+                place = next(
+                    (e.place for k, e in root.entries.items() if k in ("params", "cases")), root.place
+                )
+                self.problems.append(Problem(place, "", str(over)))
+                return []
+
+    def _cases(self, root: tree.Mapping, budget: Budget) -> list[Case]:
         keys = {key: entry for key, entry in root.entries.items() if not key.startswith("x-")}
         kept = tree.Mapping(
             root.place, {k: e for k, e in keys.items() if k not in ("params", "cases")}, root.size
@@ -249,13 +263,14 @@ class _File:
         chosen = sweeps.override(swept, self.params)
         first = {name: values[0] for name, values in {**self.sweep, **chosen}.items() if values}
         mappings = sweeps.restricted(listed, self.params) or [{}]
-        combinations = [{**case, **values} for case in mappings for values in sweeps.cases(chosen)]
+        combinations = ({**case, **values} for case in mappings for values in sweeps.cases(chosen))
         for values in [first] if wrong_sweep else combinations:
             self.notes = {}
             expanded = expand(kept, values)
+            budget.case(expanded.root.size)
             scenario = self._scenario(kept, expanded, values)
             if scenario is not None:
-                label = ",".join(f"{name}={param.label}" for name, param in values.items())
+                label = visible(",".join(f"{name}={param.label}" for name, param in values.items()))
                 cases.append(
                     Case(
                         f"{scenario.name}[{label}]" if label else scenario.name,

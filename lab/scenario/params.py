@@ -12,6 +12,7 @@ from typing import Any
 from lab.errors import UsageError
 from lab.place import Place
 from lab.scenario import tree
+from lab.scenario.budget import put_in
 from lab.scenario.problems import Problem, did_you_mean
 
 MAX_CASES = 1000
@@ -73,13 +74,18 @@ def _put_in(
 ) -> Any:
     whole = REFERENCE.fullmatch(text)
     if whole is not None and whole["name"] in values:
-        return _copy(values[whole["name"]].value, path, paths)
+        param = values[whole["name"]]
+        put_in(len(param.label))  # of a list or a mapping too: that is how it is written
+        return _copy(param.value, path, paths)
 
     def replaced(match: re.Match[str]) -> str:
         if match["name"] is None:
             return "${"
         param = values.get(match["name"])
-        return match[0] if param is None else param.label
+        if param is None:
+            return match[0]
+        put_in(len(param.label))
+        return param.label
 
     return REFERENCE.sub(replaced, text)
 

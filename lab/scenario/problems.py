@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lab.errors import UsageError
+from lab.harmless import visible
 from lab.place import Place
+from lab.scenario.budget import may_compare
 
 _LONG = 64  #: characters of a word that is compared with others
 _MANY = 300  #: words that one is compared with: 1,400 of them times 1,400 took 17 s
@@ -20,13 +21,24 @@ def nearest(value: object, words: Iterable[str]) -> str | None:
     """The word that was probably meant, if one is near. Many or long words are not compared."""
     if not isinstance(value, str) or not 0 < len(value) <= _LONG:
         return None
-    return _nearest(value, tuple(words))
-
-
-@functools.lru_cache(4096)  # a slip that stands in a thousand steps is compared once
-def _nearest(value: str, words: tuple[str, ...]) -> str | None:
-    if len(words) > _MANY:
+    known = tuple(words)
+    if len(known) > _MANY:
         return None
+    asked = value, known
+    if asked not in _ASKED:
+        if not may_compare(len(known)):
+            return None
+        if len(_ASKED) >= _REMEMBERED:
+            _ASKED.clear()
+        _ASKED[asked] = _nearest(value, known)
+    return _ASKED[asked]
+
+
+_REMEMBERED = 4096
+_ASKED: dict[tuple[str, tuple[str, ...]], str | None] = {}  #: a slip in a thousand steps is compared once
+
+
+def _nearest(value: str, words: tuple[str, ...]) -> str | None:
     by_lower = {word.lower(): word for word in words}
     near = difflib.get_close_matches(value.lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[near[0]] if near else None
@@ -59,7 +71,7 @@ class Problem:
         line = f"{where}: {self.path}: {self.text}" if self.path else f"{where}: {self.text}"
         if len(line) > _LONGEST_LINE:
             line = f"{line[:_LONGEST_LINE]}… ({len(line) - _LONGEST_LINE} characters more)"
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+        return visible(line)
 
 
 def order(problem: Problem) -> tuple[str, int, int, str, str]:

@@ -253,8 +253,9 @@ class _Builder:
             text = f"tag {event.tag} is not allowed; a scenario has no tags (for text, use quotes)"
             self.problems.append(Problem(place, "", text))
         if _SURROGATE.search(event.value):
+            # No text of the file can be trusted to be written anywhere, to a name of a file for example.
             text = "half of a surrogate pair is no text; for bytes, write {hex: …}"
-            self.problems.append(Problem(place, "", text))
+            raise Unreadable(Problem(place, "", text))
         return Scalar(place, value, event.value)
 
     def _sequence(self, frame: _Frame) -> Sequence:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lab.clock import Deadline
-from lab.errors import AgentError, DeadlineExceeded
+from lab.errors import AgentError, DeadlineExceeded, LabEnvironmentError
 from lab.evidence.model import KEPT_DATA, CallError, CallRecord, RunRecord, StepRecord
 from lab.host import CallSpec, RunSpec
 from lab.host.channel import AgentRefused
@@ -457,10 +457,21 @@ class Executor:
             barrier = threading.Barrier(len(step.steps))
 
             def start(inner: Step) -> None:
-                barrier.wait()
+                try:
+                    barrier.wait(self.deadline.remaining())
+                except threading.BrokenBarrierError:
+                    self.deadline.check()
+                    return  # another could not start: that is told
                 self.step(inner)
 
-            futures = [pool.submit(start, inner) for inner in step.steps]
+            try:
+                futures = [pool.submit(start, inner) for inner in step.steps]
+            except RuntimeError as error:  # no more threads; those that wait for it would wait for ever
+                barrier.abort()
+                raise LabEnvironmentError(
+                    f"{step.place}: {step.path}: {len(step.steps):,} steps need a thread each: {error}",
+                    hint="write fewer steps into the parallel, or raise the limit of threads (`ulimit -u`)",
+                ) from error
         errors = [error for future in futures if (error := future.exception()) is not None]
         if errors:
             raise errors[0]

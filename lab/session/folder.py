@@ -7,10 +7,12 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 from lab.errors import UsageError
 
+_LONGEST = 150  #: characters; a file system takes 255, and numbers and stamps come to it
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=,+-]+")
 
 
@@ -20,8 +22,11 @@ def new_run_id() -> str:
 
 
 def file_name(case: str) -> str:
-    """A case's name as a file name: `timeout[delay=5ms]` → `timeout-delay=5ms`."""
-    return _UNSAFE.sub("-", case).strip("-.") or "case"
+    """A case's name as a file name: `timeout[delay=5ms]` → `timeout-delay=5ms`. A long one is cut."""
+    name = _UNSAFE.sub("-", case).strip("-.") or "case"
+    if len(name) <= _LONGEST:
+        return name
+    return f"{name[: _LONGEST - 9]}-{sha256(name.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lab.evidence.model import CallRecord, RunRecord, StateSample, StepRecord, WireEvent
+from lab.harmless import document
 from lab.result import Phase
 from lab.session.events import Event, Events, Said, StepBegan
 from lab.verdict import Finding
@@ -18,7 +19,7 @@ def log_to(path: Path, events: Events) -> Iterator[None]:
     with path.open("w", encoding="utf-8") as file:
 
         def listen(event: Event) -> None:
-            file.write(f"{events.seconds():9.4f}  {_line(event)}\n")
+            file.write(f"{events.seconds():9.4f}  {document(_line(event))}\n")
             file.flush()  # a lab that is killed leaves what it said
 
         with events.to(listen):

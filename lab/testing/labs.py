@@ -16,6 +16,7 @@ from lab.api.net import Lab
 from lab.api.up import make
 from lab.engine.clean import some_run_died
 from lab.errors import LabError
+from lab.harmless import clean, printed
 from lab.runner.case import CaseRun
 from lab.runner.invocation import look_around, open_engine
 from lab.site import load_site
@@ -175,7 +176,7 @@ def require_engine(find: Callable[[], Any]) -> Any:
 
 def said(error: LabError) -> str:
     """An error as the terminal has it."""
-    return f"{error}\n  next: {error.hint}" if error.hint else str(error)
+    return printed(f"{error}\n  next: {error.hint}" if error.hint else str(error))
 
 
 def pause(run: CaseRun) -> None:
@@ -183,7 +184,7 @@ def pause(run: CaseRun) -> None:
     try:
         with open("/dev/tty", "r+b", buffering=0) as terminal:
             around = look_around(run.id, run.case.scenario)
-            text = f"\n{run.case.name} failed.{around}Enter takes everything down. "
+            text = f"\n{clean(run.case.name)} failed.{around}Enter takes everything down. "
             terminal.write(text.encode())
             terminal.readline()
     except OSError:

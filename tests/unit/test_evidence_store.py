@@ -60,7 +60,12 @@ RECORDS = Records(
         )
     },
     wire=model.WireFacts(
-        "uml", "no netem", "6.1", "198.18.1.2", "m", readback=({"qdiscs": [{"kind": "netem"}]},)
+        "uml",
+        "no netem",
+        "6.1",
+        "198.18.1.2",
+        "02:c6:12:01:00:02",
+        readback=({"qdiscs": [{"kind": "netem"}]},),
     ),
     tolerance=Tolerance(machine_ns=5),
     steps=(model.StepRecord("steps[0]", "recv", Place("a.yml", 3, 5), "client", 10, 50, 1, 2),),

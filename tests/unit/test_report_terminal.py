@@ -8,9 +8,10 @@ from pathlib import Path
 from junitparser import JUnitXml
 
 from lab.evidence.model import LinkProof
+from lab.harmless import clean
 from lab.place import Place
 from lab.report import render, render_junit, render_suite
-from lab.report.text import Paint, cells, clean, cut, fit, tally
+from lab.report.text import Paint, cells, cut, fit, tally
 from lab.result import ErrorFacts
 from lab.verdict import PacketRef, Verdict
 from tests.unit.report_helpers import finding, result

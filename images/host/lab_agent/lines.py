@@ -10,6 +10,7 @@ from typing import Any
 from .loop import Loop
 
 CHUNK = 1 << 18
+LONGEST = 160 << 20  #: bytes of a line: 64 MB of a call, in hex
 
 
 def encode(message: dict[str, Any]) -> bytes:
@@ -44,6 +45,9 @@ class LineReader:
             return []
         self._rest += data
         if b"\n" not in data:
+            if len(self._rest) > LONGEST:
+                self.ended = True  # no line is as long: whatever it is, no more of it is held
+                self._rest.clear()
             return []
         *lines, rest = bytes(self._rest).split(b"\n")
         self._rest = bytearray(rest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,23 @@ class Refused(Exception):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+#: What a handler raises where a request lacks something, or has what no such request has.
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError, RecursionError)
+
+
+def malformed(error: BaseException) -> str:
+    """What is said of a request that could not be understood, and where in the agent."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = "" if trace is None else f" ({trace.tb_frame.f_code.co_name}, line {trace.tb_lineno})"
+    return f"not understood: {type(error).__name__}: {str(error)[:200]}{where}"
+
+
+class NoRequest(Exception):
+    """A line from the lab that is no request: nothing behind it can be trusted to be one."""
 
 
 class Service:
@@ -50,6 +68,9 @@ class Service:
             self.loop.run()
         except BrokenPipeError:
             pass  # the lab is gone
+        except NoRequest as problem:
+            sys.stderr.write(f"the lab sent {problem}\n")
+            raise SystemExit(1) from None
         finally:
             self.end()
 
@@ -70,23 +91,32 @@ class Service:
 
     def _hear(self) -> None:
         for line in self._requests.take():
-            self._handle(json.loads(line))
+            try:
+                request = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise NoRequest(f"{line[:100]!r}: {error}") from error
+            if not isinstance(request, dict) or not isinstance(request.get("id"), int):
+                raise NoRequest(f"{line[:100]!r}: not an object with an id")
+            self._handle(request)
         if self._requests.ended:
             self.loop.stop()
 
     def _handle(self, request: dict[str, Any]) -> None:
         number = request["id"]
-        handler = self._ops.get(request["op"])
+        op = request.get("op")
+        handler = self._ops.get(op) if isinstance(op, str) else None
         kinds = tuple(kind for kind, _ in self.answers)
         try:
             if handler is None:
-                raise Refused("op", f"unknown operation {request['op']!r}; there are: {', '.join(self._ops)}")
+                raise Refused("op", f"unknown operation {str(op)[:50]!r}; there are: {', '.join(self._ops)}")
             value = handler(number, request)
         except Refused as refused:
             self.refuse(number, refused.kind, str(refused))
         except kinds as problem:
             word = next(word for kind, word in self.answers if isinstance(problem, kind))
             self.refuse(number, word, str(problem))
+        except MALFORMED as error:
+            self.refuse(number, "request", malformed(error))
         else:
             if value is not LATER:
                 self.reply(number, value)

@@ -22,6 +22,7 @@ from .calls import CALLS
 from .ledger import Ledger
 from .lines import encode, write_all
 from .privileges import give_up_all
+from .protocol import MALFORMED, malformed
 from .sockets import Address, NameProblem, Sockets
 from .waiting import WAKE, prepare_process
 
@@ -107,13 +108,29 @@ class Worker:
                 elif "count" in message:
                     self._tell({"id": message["count"], "record": _descriptors(self._control)})
                 else:
-                    _thread.start_new_thread(self._make, (message,))
+                    self._start(message)
+
+    def _start(self, message: dict[str, Any]) -> None:
+        try:
+            _thread.start_new_thread(self._make, (message,))
+        except RuntimeError:
+            text = "no more threads: this process makes as many calls at once as the kernel lets it"
+            self._tell({"id": message["id"], "kind": "threads", "message": text})
 
     def _make(self, message: dict[str, Any]) -> None:
         number = message["id"]
-        call = Call(
-            number, message["call"], message["args"], message["timeout_ns"], self._sockets, self._tell_begun
-        )
+        try:
+            call = Call(
+                number,
+                message["call"],
+                message["args"],
+                message["timeout_ns"],
+                self._sockets,
+                self._tell_begun,
+            )
+        except MALFORMED as error:
+            self._tell({"id": number, "kind": "request", "message": malformed(error)})
+            return
         if message.get("whole"):
             call.keep = WHOLE
         with self._lock:
@@ -127,6 +144,8 @@ class Worker:
             reply = {"id": number, "record": call.run(CALLS[call.name])}
         except NameProblem as error:
             reply = {"id": number, "kind": "name", "message": str(error)}
+        except MALFORMED as error:
+            reply = {"id": number, "kind": "request", "message": malformed(error)}
         finally:
             with self._lock:
                 del self._running[number]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from lab.harmless import clean
 from lab.report.diagram.model import Packet
-from lab.report.text import cells, clean, cut
+from lab.report.text import cells, cut
 
 _ACK = re.compile(r" ack=\d+")
 _SEQ = re.compile(r" seq=\d+")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
+from lab.harmless import clean, document
 from lab.quantities import duration, moment
 from lab.report.diagram.events import (
     Became,
@@ -21,7 +22,6 @@ from lab.report.diagram.events import (
     events,
 )
 from lab.report.diagram.model import Diagram, Packet, State
-from lab.report.text import clean
 
 #: What would end a line or begin something in Mermaid: written as its entity.
 _SPECIAL = re.compile(r"[;#<>{}%&\"]")
@@ -29,7 +29,7 @@ _SPECIAL = re.compile(r"[;#<>{}%&\"]")
 
 def render(diagram: Diagram) -> str:
     """Hosts are participants, packets are messages, calls, states and wire events are notes."""
-    return "\n".join(["sequenceDiagram", *(f"    {line}" for line in _lines(diagram))]) + "\n"
+    return document("\n".join(["sequenceDiagram", *(f"    {line}" for line in _lines(diagram))]) + "\n")
 
 
 def _lines(diagram: Diagram) -> Iterator[str]:

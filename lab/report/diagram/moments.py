@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from lab.checks.service import went_wrong
 from lab.evidence.model import LogRecord, Records, ServiceRecord, StepRecord
+from lab.harmless import clean
 from lab.report.diagram.model import Moment
-from lab.report.text import clean, cut
+from lab.report.text import cut
 from lab.verdict import Finding, LogRef, Verdict
 
 _MOMENTS = 120

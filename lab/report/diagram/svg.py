@@ -11,6 +11,7 @@ from dataclasses import replace
 from html import escape
 from importlib.resources import files
 
+from lab.harmless import document
 from lab.quantities import duration
 from lab.report.diagram.layout import Anchor, Arrow, Block, BundleShape, Layout, lay_out
 from lab.report.diagram.model import WIRE, Diagram, Packet
@@ -347,7 +348,7 @@ def render(diagram: Diagram) -> str:
     layout = lay_out(diagram)
     top = head_height(layout)
     height = top + layout.height
-    return "".join(
+    picture = "".join(
         [
             '<svg xmlns="http://www.w3.org/2000/svg" class="seq" '
             f'viewBox="0 0 {layout.width:.0f} {height:.0f}" '
@@ -359,6 +360,7 @@ def render(diagram: Diagram) -> str:
             "</svg>\n",
         ]
     )
+    return document(picture)
 
 
 def summary(diagram: Diagram) -> str:

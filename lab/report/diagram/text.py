@@ -9,6 +9,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass, field
 
+from lab.harmless import clean, printed
 from lab.quantities import duration, moment
 from lab.report.diagram.events import (
     Became,
@@ -27,7 +28,7 @@ from lab.report.diagram.events import (
 from lab.report.diagram.grid import Grid, Row
 from lab.report.diagram.labels import fitting
 from lab.report.diagram.model import Bundle, Diagram, Moment, Packet
-from lab.report.text import Paint, cells, clean, cut, folded
+from lab.report.text import Paint, cells, cut, folded
 
 _TIME = 11  #: cells of the time and the space behind it
 
@@ -39,7 +40,7 @@ def render(diagram: Diagram, *, width: int = 80, colour: bool = False, ascii: bo
     if not diagram.hosts:
         return "no hosts, nothing to draw\n"
     width = max(width, _TIME + 24 * max(1, len(diagram.hosts) - 1) + 6)
-    return _Picture(width, Paint(colour), ascii, diagram).draw()
+    return printed(_Picture(width, Paint(colour), ascii, diagram).draw(), colour=colour)
 
 
 def _spaced(tag: str, text: str) -> str:

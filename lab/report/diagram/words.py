@@ -7,10 +7,11 @@ from socket import inet_ntoa
 
 from lab.evidence.model import CallRecord, Endpoint, Json, RunRecord, WireEvent
 from lab.evidence.packets import ACK, FIN, RST, SYN, CaptureError, Packet
+from lab.harmless import clean
 from lab.link import Impairment, Link
 from lab.quantities import duration, size
 from lab.report.diagram.model import PacketKind
-from lab.report.text import clean, cut
+from lab.report.text import cut
 
 _ICMP = {
     (0, 0): "echo reply",

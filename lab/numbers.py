@@ -1,0 +1,40 @@
+"""JSON that somebody else wrote: its numbers are those that a machine has.
+
+Python reads integers of any length and floats that are not finite, and whatever computes with them breaks far
+from where they came in. Times, sizes and counts have 64 bits.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, NoReturn
+
+_DIGITS = 19  #: of an integer of 64 bits; nanoseconds since 1970 have as many
+#: What may be more than that: only then is each number looked at.
+_SUSPECT = re.compile(r"[0-9]{20}|[eE][+-]?[0-9]{3}|Infinity|NaN")
+
+
+def read_json(text: str) -> Any:
+    """What `json.loads` gives. Raises `ValueError` for a number beyond 64 bits or not finite too."""
+    if _SUSPECT.search(text):
+        return json.loads(text, parse_int=_integer, parse_float=_float, parse_constant=_refuse)
+    return json.loads(text)
+
+
+def _integer(text: str) -> int:
+    if len(text.lstrip("-")) > _DIGITS:
+        _refuse(text)
+    return int(text)
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        _refuse(text)
+    return number
+
+
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(f"the number {text[:30]} is beyond 64 bits")
