@@ -50,10 +50,19 @@ def printed(text: str, *, colour: bool = False) -> str:
 
 
 def yaml_text(value: Any) -> str:
-    """YAML in the order of the keys; what is not ASCII is written as an escape, in quotes."""
+    """YAML in the order of the keys. Texts of several lines stand as they are written; what is not ASCII is
+    written as an escape, in quotes."""
     import yaml  # 15 ms, which few commands need
 
-    return str(yaml.safe_dump(value, sort_keys=False, allow_unicode=False, width=110))
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    def text(dumper: yaml.SafeDumper, one: str) -> yaml.ScalarNode:
+        style = "|" if "\n" in one.rstrip("\n") else None  # PyYAML quotes what such a block cannot hold
+        return dumper.represent_scalar("tag:yaml.org,2002:str", one, style=style)
+
+    Dumper.add_representer(str, text)
+    return str(yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=False, width=110))
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:

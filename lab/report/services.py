@@ -7,8 +7,8 @@ from typing import Any
 
 from lab.checks.service import how_it_ended, went_wrong
 from lab.evidence.model import LogRecord, Records, ServiceRecord
+from lab.harmless import clean
 from lab.quantities import moment
-from lab.report.text import clean
 from lab.verdict import Finding, LogRef
 
 _LINES = 400  #: of one start that are shown: the first half and the last; the file has all that are kept

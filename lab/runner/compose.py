@@ -6,16 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-<<<<<<< HEAD
-import yaml
-
 from lab.attachment import WIRE
 from lab.engine.images import sources
-from lab.runner.compose_wire import NETWORK, SUBNET, host_keys, places_of, wire_service
-=======
-from lab.engine.images import sources
 from lab.harmless import clean, yaml_text
->>>>>>> fuzzlock
+from lab.runner.compose_wire import NETWORK, SUBNET, host_keys, places_of, wire_service
 from lab.scenario.model import Scenario
 from lab.scenario.services import Build, Healthcheck, Mount, ServiceSpec
 
@@ -26,18 +20,6 @@ _HEAD = """\
 # what is asked of it, which `lab run` reads back. The images are the lab's own: `lab images` builds them.
 # The addresses are {subnet}: one such file at a time.
 """
-
-
-class _Dumper(yaml.SafeDumper):
-    """Scripts stand as they are written."""
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text.rstrip("\n") else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _text)
 
 
 def compose_text(scenario: Scenario) -> str:
@@ -81,13 +63,7 @@ def compose_text(scenario: Scenario) -> str:
         volumes={name: {} for name in sorted(volumes)},
         configs=configs,
     )
-<<<<<<< HEAD
-    return _HEAD.format(name=scenario.name, subnet=SUBNET) + yaml.dump(
-        content, Dumper=_Dumper, sort_keys=False, width=110
-    )
-=======
-    return _HEAD.format(name=clean(scenario.name)) + yaml_text(content)
->>>>>>> fuzzlock
+    return _HEAD.format(name=clean(scenario.name), subnet=SUBNET) + yaml_text(content)
 
 
 def _program(host: str, spec: ServiceSpec, host_image: str) -> dict[str, Any]:

@@ -472,9 +472,9 @@ class Executor:
                     f"{step.place}: {step.path}: {len(step.steps):,} steps need a thread each: {error}",
                     hint="write fewer steps into the parallel, or raise the limit of threads (`ulimit -u`)",
                 ) from error
-        errors = [error for future in futures if (error := future.exception()) is not None]
-        if errors:
-            raise errors[0]
+        raised = [one for future in futures if (one := future.exception()) is not None]
+        if raised:
+            raise raised[0]
 
 
 def _kept(record: CallRecord | RunRecord) -> CallRecord | RunRecord:
