@@ -1,4 +1,4 @@
-"""Each kind of expectation about a program has falsifications, and none of them says the same in other words."""
+"""Each kind of expectation about a program is falsified, and in no two ways that say the same."""
 
 from __future__ import annotations
 
