@@ -14,6 +14,8 @@ from lab.scenario.checks import LogCheck, ServiceCheck
 from lab.scenario.ranges import Range
 from lab.verdict import Finding, LogRef
 
+#: What is said of a service that took more than the site gives.
+ADVICE_OVER = "if the program needs more, raise the limit in lab.yml; else mend what it does without end"
 ENDED_ALONE = "service.end"  #: the name of a finding about a service that ended by itself
 _SHOWN = 20  #: lines that a failure shows
 _MATCHES = 3  #: lines that a finding names

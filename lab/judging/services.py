@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lab.checks.service import ENDED_ALONE, how_it_ended, label_of, last_output
+from lab.checks.service import ADVICE_OVER, ENDED_ALONE, how_it_ended, label_of, last_output
 from lab.evidence.model import Records, ServiceRecord
 from lab.scenario.checks import ServiceCheck
 from lab.scenario.model import Scenario
@@ -44,7 +44,7 @@ def _lead(record: ServiceRecord) -> str:
 
 def _advice(record: ServiceRecord) -> str:
     if record.limit:
-        return "if the program needs more, raise the limit in lab.yml; else mend what it does without end"
+        return ADVICE_OVER
     if record.exit_code == 0:
         return "if it is to end, say so: ready: {exit: 0}, or a check: {check: service, exit: 0}"
     return "if it is to end so, say it in a check: {check: service, exit: …}; else its output says why"

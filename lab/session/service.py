@@ -241,7 +241,12 @@ class Service:
             text,
             goal=goal,
             status=status,
-            hint=hint_of(ready, refused=bool(started.record.error), ended=started.ended.is_set()),
+            hint=hint_of(
+                ready,
+                refused=started.record.error != "",
+                ended=started.ended.is_set(),
+                over=started.record.limit != "",
+            ),
         )
 
     def status(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lab.checks.service import ADVICE_OVER
 from lab.engine.base import Healthcheck
 from lab.host import Host
 from lab.scenario.services import Ready, ServiceSpec
@@ -39,9 +40,11 @@ def start_error(text: str) -> str:
     return inner or text
 
 
-def hint_of(ready: Ready | None, *, refused: bool, ended: bool) -> str:
+def hint_of(ready: Ready | None, *, refused: bool, ended: bool, over: bool) -> str:
     if refused:
         return "look at command and entrypoint, and whether the image has that program"
+    if over:
+        return ADVICE_OVER
     if ended:
         return "its output says why it ended; `lab run --keep` and `lab sh` let you try its command by hand"
     if ready is not None and ready.kind == "listening":

@@ -14,6 +14,7 @@ from lab.scenario.checks import (
     CounterCheck,
     DuplicatedCheck,
     HandshakeCheck,
+    LogCheck,
     LossCheck,
     OneWayCheck,
     OrderCheck,
@@ -21,10 +22,12 @@ from lab.scenario.checks import (
     ReorderedCheck,
     RetransmissionsCheck,
     ScheduleCheck,
+    ServiceCheck,
     StateCheck,
+    ValueCheck,
 )
 from lab.scenario.expects import EVENTS, Expect, Linger, RunExpect
-from lab.scenario.ranges import Elapsed, Range
+from lab.scenario.ranges import Bounds, Elapsed, Range
 from lab.scenario.values import Address, Data, DataExpect, TextMatch
 from lab.units import Duration, Percent, RoundTrips
 
@@ -142,6 +145,10 @@ def _expect_keys(expect: Expect | RunExpect, hosts: Sequence[str]) -> Iterator[t
     if expect.elapsed is not None:
         yield from (("elapsed", said, value) for said, value in times(expect.elapsed))
     if isinstance(expect, RunExpect):
+        if expect.error is not None:
+            ended = "timeout" if expect.error == "killed" else "killed"
+            yield "error", f"{ended} instead of {expect.error}", ended
+            yield "error", f"none instead of {expect.error}", None
         if expect.exit is not None:
             yield from (("exit", said, value) for said, value in ranges(expect.exit))
         for key, text in (("stdout", expect.stdout), ("stderr", expect.stderr)):
@@ -293,6 +300,38 @@ def _call(check: CallCheck, hosts: Sequence[str]) -> _Updates:
         yield from _each("elapsed", times(check.elapsed))
 
 
+def _service(check: ServiceCheck, hosts: Sequence[str]) -> _Updates:
+    if check.exit is not None:
+        yield from _each("exit", ranges(check.exit))
+    if check.running is not None:
+        flag = not check.running
+        yield f"running: {flag} instead of {check.running}".lower(), {"running": flag}
+    for key, text in (("stdout", check.stdout), ("stderr", check.stderr)):
+        if text is not None:
+            yield from _each(key, _text(text))
+
+
+def _log(check: LogCheck, hosts: Sequence[str]) -> _Updates:
+    if check.count is not None:
+        yield from _each("count", ranges(check.count))
+    else:
+        yield "count: 0 instead of at least one", {"count": Range.exactly(0)}
+    if check.count is not None and check.count.min in (None, 0) and not check.count.exact:
+        return  # that there are no other lines, or in the other stream, either would be no contradiction
+    yield from _each("match", _text(check.match))
+    if check.stream is not None:
+        other = "stderr" if check.stream == "stdout" else "stdout"
+        yield f"stream: {other} instead of {check.stream}", {"stream": other}
+
+
+def _value(check: ValueCheck, hosts: Sequence[str]) -> _Updates:
+    """What is just beyond either bound."""
+    for bound, beyond in ((check.is_.max, 1), (check.is_.min, -1)):
+        if bound is not None:
+            limits = (bound + beyond, None) if beyond > 0 else (None, bound + beyond)
+            yield f"is: {Bounds(*limits)} instead of {check.is_}", {"is_": Bounds(*limits)}
+
+
 def _order(check: OrderCheck, hosts: Sequence[str]) -> _Updates:
     if len(check.of) > 1:
         yield "of: reversed", {"of": list(reversed(check.of))}
@@ -303,7 +342,7 @@ def _order(check: OrderCheck, hosts: Sequence[str]) -> _Updates:
             yield f"of: {check.of[index]} and {check.of[index + 1]} swapped", {"of": swapped}
 
 
-#: Every check that has something to falsify. `bytes` has no argument, `service` is not judged yet.
+#: Every check that has something to falsify. `bytes` has no argument.
 MUTATORS: dict[type[Check], Callable[[Any, Sequence[str]], _Updates]] = {
     HandshakeCheck: _handshake,
     CloseCheck: _close,
@@ -318,4 +357,7 @@ MUTATORS: dict[type[Check], Callable[[Any, Sequence[str]], _Updates]] = {
     CounterCheck: _counter,
     OrderCheck: _order,
     CallCheck: _call,
+    ServiceCheck: _service,
+    LogCheck: _log,
+    ValueCheck: _value,
 }
