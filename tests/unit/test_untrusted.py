@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import os
 import struct
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -27,11 +30,13 @@ from lab.result import Result, read_result
 from lab.runner import invocation
 from lab.runner.case import CaseRunner
 from lab.runner.suite import Outcome, plan_jobs, run_jobs
+from lab.scenario.data import Data
 from lab.scenario.load import Case, load
-from lab.session.folder import RunFolder
+from lab.session.folder import RunFolder, make_case_folder
 from lab.session.interrupt import Interrupt
 from lab.verdict import Verdict
 from tests.engine_compliance import CAT, shell
+from tests.unit.fake_lab import FakeLab
 from tests.unit.report_helpers import loss_story, result, run_folder
 
 GOOD = "lab: 1\nsteps: [{do: sleep, for: 1ms}]\n"
@@ -271,6 +276,8 @@ def test_the_suite_goes_on_where_one_case_breaks(tmp_path: Path, workers: int) -
 # --- bounds -----------------------------------------------------------------------------------------------
 
 STEPS = "lab: 1\nsteps:\n"
+LONG = "a" * 3_000
+STEP_OF_TEN = "  - {do: run, at: client, command: ['" + "${x}" * 10 + "']}\n"
 GROWING = {
     "aliases": f"lab: 1\nx-a: &a {'a' * 1_000_000}\nx-l: [{', '.join(['*a'] * 9_000)}]\nsteps: []\n",
     "merges": f"lab: 1\nx-a: &a {{{', '.join(f'k{i}: 1' for i in range(40_000))}}}\n"
@@ -284,7 +291,32 @@ GROWING = {
     "hosts": f"lab: 1\nhosts: {{{', '.join(f'h{i}: {{}}' for i in range(5_000))}}}\n"
     + "steps:\n"
     + "".join(f"  - {{at: hots{i}, do: socket, as: c}}\n" for i in range(300)),
-    "counts": STEPS + "  - {at: client, do: socket, as: c, count: 10000}\n" * 500,
+    "counts": STEPS + "  - {at: client, do: socket, as: c, count: 10000}\n" * 5_000,
+    "counts of other names": STEPS
+    + "".join(f"  - {{at: client, do: socket, as: c{i}, count: 10000}}\n" for i in range(5_000)),
+    "ids": STEPS
+    + "".join(f"  - {{do: sleep, for: 1ms, id: known{i}}}\n" for i in range(1_400))
+    + "checks:\n"
+    + "".join(f"  - {{check: order, of: [unknown{i}, knovn{i}]}}\n" for i in range(1_400)),
+    "services": "lab: 1\nhosts: {a: {services: {"
+    + ", ".join(f"s{i}: {{image: x, depends_on: [t{i}]}}" for i in range(1_400))
+    + "}}}\nsteps: []\n",
+    "slips": STEPS + "".join(f"  - {{do: nothing{i}, at: q{i}}}\n" for i in range(20_000)),
+    "products": "lab: 1\nparams: {a: &n ["
+    + ", ".join(map(str, range(900)))
+    + "], b: *n, c: *n, d: *n}\nsteps: [{do: sleep, for: '${a}${b}${c}${d}ms'}]\n",
+    "texts of parameters": f"lab: 1\nparams: {{x: ['{'a' * 4_000}', b]}}\nsteps:\n"
+    + f"  - {{do: run, at: client, command: ['{'${x}' * 1_000}']}}\n" * 300,
+    "texts in many cases": f"lab: 1\nparams: {{x: [{', '.join(str(i) + LONG for i in range(1_000))}]}}\n"
+    + f"steps:\n{STEP_OF_TEN * 50}",
+    "lists of parameters": f"lab: 1\nparams: {{x: [[{', '.join(['a'] * 4_000)}]]}}\nsteps:\n"
+    + "  - {do: run, at: client, command: '${x}'}\n" * 3_000,
+    "large cases": f"lab: 1\nparams: {{x: [{', '.join(map(str, range(1_000)))}]}}\nsteps:\n"
+    + "  - {do: sleep, for: '${x}ms'}\n" * 4_000,
+    "size": STEPS + f"  - {{at: client, do: recv, on: c, size: {'9' * 30}GiB}}\n",
+    "elapsed": STEPS + f"  - {{do: connect, to: 'server:1', expect: {{elapsed: {'9' * 5_000}s}}}}\n",
+    "rate": STEPS + f"  - {{do: link, host: client, rate: {'9' * 30}gbit}}\n",
+    "round trips": STEPS + f"  - {{do: connect, to: 'server:1', expect: {{elapsed: {'9' * 30}rtt}}}}\n",
 }
 
 
@@ -296,3 +328,47 @@ def test_what_grows_ends_in_an_error_soon(tmp_path: Path, row: str) -> None:
     assert time.process_time() - before < 5
     assert str(path) in said
     assert len(said) < 1_000_000
+
+
+def test_a_gigabyte_of_expected_data_is_never_held() -> None:
+    recipe = Data(random_length=1 << 30)
+    tracemalloc.start()
+    try:
+        assert sum(map(len, itertools.islice(recipe.pieces(), 20))) == 20 << 20
+        assert len(recipe.begin(10)) == 10
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [Data(b"abc", 1_000_000), Data(b"", 5), Data(b"x"), Data(b"ab", 0), Data(random_length=3 << 20, seed=7)],
+    ids=str,
+)
+def test_data_in_pieces_is_the_data(data: Data) -> None:
+    assert len(data.bytes()) == data.length
+    assert data.sha256() == hashlib.sha256(data.bytes()).hexdigest()
+    assert data.begin(5) == data.bytes()[:5]
+    if data.random_length is None:
+        assert data.bytes() == data.unit * data.times
+
+
+def test_a_parallel_that_gets_no_more_threads_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = "".join(f"      - {{at: client, do: socket, as: c{i}}}\n" for i in range(30))
+    path = scenario(tmp_path, f"lab: 1\nsteps:\n  - do: parallel\n    steps:\n{inner}")
+    start, left = threading.Thread.start, [10]
+
+    def no_more(self: threading.Thread) -> None:
+        if self.name.startswith("parallel"):
+            left[0] -= 1
+            if left[0] < 0:
+                raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", no_more)
+    fake = FakeLab()
+    done = fake.runner().run(load(path)[0], "0" * 8, make_case_folder(tmp_path / "run"), 0)
+    assert done.verdict is Verdict.ERROR
+    assert "30 steps need a thread each" in done.reason
+    assert fake.left() == []
