@@ -393,7 +393,7 @@ class _File:
         for index, check in enumerate(model.checks):
             _place(check, ("checks", index), locator)
         return Scenario(
-            name=model.name or self.path.stem,
+            name=model.name or visible(self.path.stem),
             hosts=joined.hosts,
             steps=tuple(model.steps),
             checks=tuple(model.checks),
