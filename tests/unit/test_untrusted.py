@@ -17,21 +17,27 @@ from typing import cast
 import pytest
 from click.testing import CliRunner
 
-from lab import files
+from images.host.lab_agent import lines
+from lab import files, patterns, site, units
 from lab.cli import cli
 from lab.engine.base import LABEL_BOOT, LABEL_LOCK, LABEL_RUN, ContainerSpec
 from lab.engine.clean import LABEL_MACHINE, Owner, boot_id, machine, sweep
 from lab.engine.fake import FakeEngine
 from lab.errors import LabError
+from lab.evidence import store
 from lab.evidence.reader import read_capture
 from lab.evidence.store import load_evidence, read_records
+from lab.host import convert
 from lab.judging.recheck import recheck, stored_case
 from lab.result import Result, read_result
 from lab.runner import invocation
 from lab.runner.case import CaseRunner
 from lab.runner.suite import Outcome, plan_jobs, run_jobs
+from lab.scenario import budget, data, params, problems, tree
 from lab.scenario.data import Data
 from lab.scenario.load import Case, load
+from lab.scenario.steps import MAX_STEPS
+from lab.session import folder
 from lab.session.folder import RunFolder, make_case_folder
 from lab.session.interrupt import Interrupt
 from lab.verdict import Verdict
@@ -372,3 +378,37 @@ def test_a_parallel_that_gets_no_more_threads_ends(tmp_path: Path, monkeypatch: 
     assert done.verdict is Verdict.ERROR
     assert "30 steps need a thread each" in done.reason
     assert fake.left() == []
+
+
+# --- the table of the docs --------------------------------------------------------------------------------
+
+
+def test_the_table_of_bounds_is_that_of_the_code() -> None:
+    page = Path(__file__).parents[2] / "docs" / "explanation" / "security.md"
+    rows = [line.strip("| ").split(" | ") for line in page.read_text().splitlines() if line.startswith("|")]
+    told = {row[0]: row[1] for row in rows if len(row) == 2}
+    mib = 1 << 20
+    assert {name: text for name, text in told.items() if name not in ("what", "---")} == {
+        "a YAML file": f"{tree.MAX_BYTES // mib} MiB, {tree.MAX_DEPTH} levels",
+        "its values, aliases expanded": f"{tree.MAX_VALUES:,}, and {tree.MAX_EXPANDED // mib} MiB of text",
+        "keys that `<<` copies": f"{tree.MAX_MERGED:,}",
+        "cases of a file": f"{params.MAX_CASES:,}",
+        "values of all cases of a file": f"{budget.MAX_CASE_VALUES:,}",
+        "characters that parameters put into all cases": f"{budget.MAX_PUT_IN // mib} MiB",
+        "steps of a scenario, rounds of `repeat` included": f"{MAX_STEPS:,}",
+        "a duration": f"{units.LONGEST_NS // (86_400 * 10**9)} days",
+        "a rate, a size": "2^63-1 bits a second, bytes" if units.MOST == 2**63 - 1 else "",
+        "data that is sent or expected, by its recipe": (
+            f"{data._LARGEST >> 30} GiB; it is made and hashed {data._AT_ONCE // mib} MiB at a time"
+        ),
+        "problems told": f"{problems.SHOWN}, of {problems._LONGEST_LINE:,} characters each",
+        "words compared for a suggestion": f"{budget.MAX_COMPARED:,} a file",
+        "a pattern": f"{patterns.LIMIT:g} s, {patterns.MEMORY // mib} MiB",
+        "`lab.yml`": f"{site._MOST_BYTES >> 10} KiB, {site._MOST_ALIASES} aliases",
+        "`result.json`": f"{files.RESULT // mib} MiB",
+        "`events.jsonl`": f"{files.EVENTS // mib} MiB, {store.MAX_LINE // mib} MiB a line",
+        "a line to an agent": f"{lines.LONGEST // mib} MiB",
+        "a capture": f"{files.CAPTURE >> 30} GiB; reading ends at a packet of no bytes",
+        "a program's output": f"{convert.PRINTED >> 20} MiB of each stream is kept",
+        "a case's name as the name of a folder": f"{folder._LONGEST} characters",
+    }
