@@ -16,6 +16,7 @@ _NUMBER = re.compile(r"(?P<number>[0-9]{1,24}(?:\.[0-9]{1,24})?)(?P<unit>[A-Za-z
 
 _LONGEST = 40  #: characters of a quantity: 10^20 ns are 3,000 years
 MOST = 2**63 - 1  #: bytes, bits per second, nanoseconds: the kernel's numbers have 64 bits
+_THREE = Decimal("0.001")
 _EXACT = Context(prec=2 * _LONGEST)  #: the default one rounds a product to 28 digits, and sees nothing lost
 
 
@@ -48,8 +49,8 @@ def _whole(number: Decimal, factor: int, text: str, what: str, smallest: str) ->
 def _canonical(value: int, units: dict[str, int]) -> str:
     """The largest unit that shows `value` exactly with at most three decimals."""
     for unit, factor in reversed(units.items()):
-        scaled = Decimal(value) / factor
-        if abs(scaled) >= 1 and scaled == round(scaled, 3):
+        scaled = _EXACT.divide(Decimal(value), Decimal(factor))
+        if abs(scaled) >= 1 and scaled == scaled.quantize(_THREE, context=_EXACT):
             return f"{scaled.normalize():f}{unit}"
     smallest = next(iter(units))
     return f"{value}{smallest}"

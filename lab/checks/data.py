@@ -385,4 +385,5 @@ def _side(datagrams: Sequence[_Datagram]) -> _Side:
     length = sum(datagram.length for datagram in datagrams)
     if len(datagrams) == 1:
         return _Side(length, datagrams[0].sha256)
-    return _Side(length, hashlib.sha256("".join(d.sha256 for d in datagrams).encode()).hexdigest())
+    together = "".join(d.sha256 for d in datagrams).encode("utf-8", "surrogatepass")
+    return _Side(length, hashlib.sha256(together).hexdigest())

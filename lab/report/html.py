@@ -259,7 +259,7 @@ def _file(name: str, result: Result) -> dict[str, str]:
     note = _NOTES.get(name, "")
     if name in result.captures:
         note = "opens in Wireshark"
-    return {"name": name, "href": quote(name), "note": note}
+    return {"name": name, "href": quote(name, errors="replace"), "note": note}
 
 
 def _date(text: str) -> str:
@@ -306,7 +306,7 @@ def _case(result: Result, folder: str) -> dict[str, Any]:
         "place": str(place) if place else "",
         "summary": result.summary,
         "took": seconds(result.seconds),
-        "href": quote(f"{folder}/report.html") if folder else "",
+        "href": quote(f"{folder}/report.html", errors="replace") if folder else "",
     }
 
 

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 MAX_PUT_IN = 16 << 20  #: characters that parameters put into the texts of all cases of a file
-MAX_CASE_VALUES = 4_000_000  #: values in all cases of a file together
+MAX_CASE_VALUES = 1_000_000  #: values in all cases of a file together: 10 us each
 MAX_COMPARED = 40_000  #: words of a file that are compared, to say which was meant: 20 to 50 us each
 
 

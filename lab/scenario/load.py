@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -264,10 +265,14 @@ class _File:
         first = {name: values[0] for name, values in {**self.sweep, **chosen}.items() if values}
         mappings = sweeps.restricted(listed, self.params) or [{}]
         combinations = ({**case, **values} for case in mappings for values in sweeps.cases(chosen))
+        number = 1 if wrong_sweep else len(mappings) * math.prod(map(len, chosen.values()))
+        taken = 0  #: values of each case that the budget was asked for
         for values in [first] if wrong_sweep else combinations:
             self.notes = {}
             expanded = expand(kept, values)
-            budget.case(expanded.root.size)
+            if expanded.root.size > taken:  # all at once, with the first: the others will hardly differ
+                budget.case((expanded.root.size - taken) * number)
+                taken = expanded.root.size
             scenario = self._scenario(kept, expanded, values)
             if scenario is not None:
                 label = visible(",".join(f"{name}={param.label}" for name, param in values.items()))
@@ -402,7 +407,7 @@ class _File:
         for index, check in enumerate(model.checks):
             _place(check, ("checks", index), locator)
         return Scenario(
-            name=model.name or self.path.stem,
+            name=model.name or visible(self.path.stem),
             hosts=joined.hosts,
             steps=tuple(model.steps),
             checks=tuple(model.checks),

@@ -466,15 +466,15 @@ class Executor:
 
             try:
                 futures = [pool.submit(start, inner) for inner in step.steps]
-            except RuntimeError as error:  # no more threads; those that wait for it would wait for ever
+            except RuntimeError as exhausted:  # no more threads; those that wait for it would wait for ever
                 barrier.abort()
                 raise LabEnvironmentError(
-                    f"{step.place}: {step.path}: {len(step.steps):,} steps need a thread each: {error}",
+                    f"{step.place}: {step.path}: {len(step.steps):,} steps need a thread each: {exhausted}",
                     hint="write fewer steps into the parallel, or raise the limit of threads (`ulimit -u`)",
-                ) from error
-        raised = [one for future in futures if (one := future.exception()) is not None]
-        if raised:
-            raise raised[0]
+                ) from exhausted
+        errors = [error for future in futures if (error := future.exception()) is not None]
+        if errors:
+            raise errors[0]
 
 
 def _kept(record: CallRecord | RunRecord) -> CallRecord | RunRecord:

@@ -12,6 +12,7 @@ import random
 import select
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,9 @@ def feed(folder: Path) -> None:
         assert agent.stdin is not None
         assert agent.stdout is not None
         assert agent.stderr is not None
-        agent.stdin.write((folder / "requests").read_bytes())
-        agent.stdin.flush()
+        with suppress(BrokenPipeError):  # it has ended at a line that is no request
+            agent.stdin.write((folder / "requests").read_bytes())
+            agent.stdin.flush()
         out = b""
         while b'"id":999,' not in out:
             ready, _, _ = select.select([agent.stdout], [], [], PATIENCE)
@@ -98,7 +100,8 @@ def feed(folder: Path) -> None:
                 break
             out += data
         answered = b'"id":999,' in out
-        agent.stdin.close()
+        with suppress(BrokenPipeError):
+            agent.stdin.close()
         said = agent.stderr.read().decode(errors="replace")
         status = agent.wait(PATIENCE)
         assert answered or "the lab sent" in said, said

@@ -104,10 +104,13 @@ def other_lab(engine: DockerEngine, images: Images) -> Iterator[tuple[str, Host]
         yield str(address), host
 
 
-def run(folder: Path, steps: list[Step]) -> tuple[Result, Evidence]:
+def run(
+    folder: Path, steps: list[Step], hosts: Mapping[str, object] | None = None
+) -> tuple[Result, Evidence]:
     """A scenario of these steps, as a user runs it."""
     file = folder / "hostile.yml"
-    file.write_text(yaml.safe_dump({"lab": 1, "steps": [dict(step) for step in steps]}, sort_keys=False))
+    content = {"lab": 1, **({"hosts": dict(hosts)} if hosts else {}), "steps": [dict(step) for step in steps]}
+    file.write_text(yaml.safe_dump(content, sort_keys=False))
     done = lab("run", "-q", file, "--out", folder / "runs")
     assert done.exit_code != 2, done.stdout + done.stderr
     ((result, where),) = results(folder / "runs").values()
@@ -138,6 +141,21 @@ def straight(evidence: Evidence, source: str, target: str) -> int:
     return sum(bytes(rows[at + 8 : at + 14]) == mac for at in range(0, len(rows), ROW))
 
 
+def nothing_reached(other: Host) -> None:
+    look = CallSpec("r", "recvfrom", {"on": "u", "size": 99}, timeout=Duration.parse("10ms"))
+    error = other.call(look).result(10).error
+    assert error is not None
+    assert error.name == "timeout"
+
+
+def assert_held(found: Mapping[str, str]) -> None:
+    """Every way that the kernel is to refuse was tried, and was refused."""
+    forbidden = ("route", "neighbour", "raw", "spoofed", "IPv6", "tcp", "DNS", "a filter")
+    held = {name: text for name, text in found.items() if name.startswith(forbidden)}
+    assert len(held) > 20
+    assert {name for name, text in held.items() if not text.startswith("refused")} == set()
+
+
 def test_no_way_out_of_a_host(tmp_path: Path, machine: Machine, other_lab: tuple[str, Host]) -> None:
     address, other = other_lab
     asked = {"machine": machine.addresses, "other_lab": address, "link_local": machine.link_local}
@@ -145,17 +163,29 @@ def test_no_way_out_of_a_host(tmp_path: Path, machine: Machine, other_lab: tuple
     found = outcomes(evidence)
     assert result.verdict is Verdict.PASS, result.reason
     assert not machine.reached()
-    look = CallSpec("r", "recvfrom", {"on": "u", "size": 99}, timeout=Duration.parse("10ms"))
-    error = other.call(look).result(10).error
-    assert error is not None
-    assert error.name == "timeout"
+    nothing_reached(other)
     assert straight(evidence, "client", "server") == 0
-    forbidden = ("route", "neighbour", "raw", "spoofed", "IPv6", "tcp", "DNS", "a filter")
-    held = {name: text for name, text in found.items() if name.startswith(forbidden)}
-    assert len(held) > 20
-    assert {name for name, text in held.items() if not text.startswith("refused")} == set()
+    assert_held(found)
     # The kernel takes these, and the filter behind it drops them: neither of the lab nor of others.
     assert any(text.startswith("done") for name, text in found.items() if name.startswith("broadcast"))
+
+
+def test_no_way_out_of_a_service(tmp_path: Path, machine: Machine, other_lab: tuple[str, Host]) -> None:
+    address, other = other_lab
+    asked = {"machine": machine.addresses, "other_lab": address, "link_local": machine.link_local}
+    script = f"{SCRIPT}\nimport time\nprint('all is said', flush=True)\ntime.sleep(60)\n"
+    service = {
+        "command": ["python3", "-u", "-c", script, json.dumps({"what": "out", **asked})],
+        "ready": {"log": "/all is said/"},
+    }
+    result, evidence = run(tmp_path, TALK, {"client": {"service": service}, "server": {}})
+    assert result.verdict is Verdict.PASS, result.reason
+    said = "".join(line.text for line in evidence.records.logs if line.host == "client")
+    found: dict[str, str] = json.loads(said.partition("all is said")[0])
+    assert not machine.reached()
+    nothing_reached(other)
+    assert straight(evidence, "client", "server") == 0
+    assert_held(found)
 
 
 @pytest.mark.parametrize("targets", ["peer", "machine"])

@@ -22,7 +22,7 @@ from tests.fuzz.harness import CORPUS, MEMORY
 ROOT = Path(__file__).parents[2]
 SECONDS = float(os.environ.get("LAB_FUZZ_SECONDS", "0"))
 #: Cases of each target where no time is given: two to four seconds.
-COUNT = {"loader": 250, "compose": 350, "runs": 25, "channel": 120, "agent": 60}
+COUNT = {"loader": 120, "compose": 150, "runs": 20, "channel": 100, "agent": 6}
 
 
 def told(target: str, *more: str, limit: float) -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import os
 import struct
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -14,24 +17,32 @@ from typing import cast
 import pytest
 from click.testing import CliRunner
 
-from lab import files
+from images.host.lab_agent import lines
+from lab import files, patterns, site, units
 from lab.cli import cli
 from lab.engine.base import LABEL_BOOT, LABEL_LOCK, LABEL_RUN, ContainerSpec
 from lab.engine.clean import LABEL_MACHINE, Owner, boot_id, machine, sweep
 from lab.engine.fake import FakeEngine
 from lab.errors import LabError
+from lab.evidence import store
 from lab.evidence.reader import read_capture
 from lab.evidence.store import load_evidence, read_records
+from lab.host import convert
 from lab.judging.recheck import recheck, stored_case
 from lab.result import Result, read_result
 from lab.runner import invocation
 from lab.runner.case import CaseRunner
 from lab.runner.suite import Outcome, plan_jobs, run_jobs
+from lab.scenario import budget, data, params, problems, tree
+from lab.scenario.data import Data
 from lab.scenario.load import Case, load
-from lab.session.folder import RunFolder
+from lab.scenario.steps import MAX_STEPS
+from lab.session import folder
+from lab.session.folder import RunFolder, make_case_folder
 from lab.session.interrupt import Interrupt
 from lab.verdict import Verdict
 from tests.engine_compliance import CAT, shell
+from tests.unit.fake_lab import FakeLab
 from tests.unit.report_helpers import loss_story, result, run_folder
 
 GOOD = "lab: 1\nsteps: [{do: sleep, for: 1ms}]\n"
@@ -271,6 +282,8 @@ def test_the_suite_goes_on_where_one_case_breaks(tmp_path: Path, workers: int) -
 # --- bounds -----------------------------------------------------------------------------------------------
 
 STEPS = "lab: 1\nsteps:\n"
+LONG = "a" * 3_000
+STEP_OF_TEN = "  - {do: run, at: client, command: ['" + "${x}" * 10 + "']}\n"
 GROWING = {
     "aliases": f"lab: 1\nx-a: &a {'a' * 1_000_000}\nx-l: [{', '.join(['*a'] * 9_000)}]\nsteps: []\n",
     "merges": f"lab: 1\nx-a: &a {{{', '.join(f'k{i}: 1' for i in range(40_000))}}}\n"
@@ -284,7 +297,32 @@ GROWING = {
     "hosts": f"lab: 1\nhosts: {{{', '.join(f'h{i}: {{}}' for i in range(5_000))}}}\n"
     + "steps:\n"
     + "".join(f"  - {{at: hots{i}, do: socket, as: c}}\n" for i in range(300)),
-    "counts": STEPS + "  - {at: client, do: socket, as: c, count: 10000}\n" * 500,
+    "counts": STEPS + "  - {at: client, do: socket, as: c, count: 10000}\n" * 5_000,
+    "counts of other names": STEPS
+    + "".join(f"  - {{at: client, do: socket, as: c{i}, count: 10000}}\n" for i in range(5_000)),
+    "ids": STEPS
+    + "".join(f"  - {{do: sleep, for: 1ms, id: known{i}}}\n" for i in range(1_400))
+    + "checks:\n"
+    + "".join(f"  - {{check: order, of: [unknown{i}, knovn{i}]}}\n" for i in range(1_400)),
+    "services": "lab: 1\nhosts: {a: {services: {"
+    + ", ".join(f"s{i}: {{image: x, depends_on: [t{i}]}}" for i in range(1_400))
+    + "}}}\nsteps: []\n",
+    "slips": STEPS + "".join(f"  - {{do: nothing{i}, at: q{i}}}\n" for i in range(20_000)),
+    "products": "lab: 1\nparams: {a: &n ["
+    + ", ".join(map(str, range(900)))
+    + "], b: *n, c: *n, d: *n}\nsteps: [{do: sleep, for: '${a}${b}${c}${d}ms'}]\n",
+    "texts of parameters": f"lab: 1\nparams: {{x: ['{'a' * 4_000}', b]}}\nsteps:\n"
+    + f"  - {{do: run, at: client, command: ['{'${x}' * 1_000}']}}\n" * 300,
+    "texts in many cases": f"lab: 1\nparams: {{x: [{', '.join(str(i) + LONG for i in range(1_000))}]}}\n"
+    + f"steps:\n{STEP_OF_TEN * 50}",
+    "lists of parameters": f"lab: 1\nparams: {{x: [[{', '.join(['a'] * 4_000)}]]}}\nsteps:\n"
+    + "  - {do: run, at: client, command: '${x}'}\n" * 3_000,
+    "large cases": f"lab: 1\nparams: {{x: [{', '.join(map(str, range(1_000)))}]}}\nsteps:\n"
+    + "  - {do: sleep, for: '${x}ms'}\n" * 4_000,
+    "size": STEPS + f"  - {{at: client, do: recv, on: c, size: {'9' * 30}GiB}}\n",
+    "elapsed": STEPS + f"  - {{do: connect, to: 'server:1', expect: {{elapsed: {'9' * 5_000}s}}}}\n",
+    "rate": STEPS + f"  - {{do: link, host: client, rate: {'9' * 30}gbit}}\n",
+    "round trips": STEPS + f"  - {{do: connect, to: 'server:1', expect: {{elapsed: {'9' * 30}rtt}}}}\n",
 }
 
 
@@ -296,3 +334,81 @@ def test_what_grows_ends_in_an_error_soon(tmp_path: Path, row: str) -> None:
     assert time.process_time() - before < 5
     assert str(path) in said
     assert len(said) < 1_000_000
+
+
+def test_a_gigabyte_of_expected_data_is_never_held() -> None:
+    recipe = Data(random_length=1 << 30)
+    tracemalloc.start()
+    try:
+        assert sum(map(len, itertools.islice(recipe.pieces(), 20))) == 20 << 20
+        assert len(recipe.begin(10)) == 10
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [Data(b"abc", 1_000_000), Data(b"", 5), Data(b"x"), Data(b"ab", 0), Data(random_length=3 << 20, seed=7)],
+    ids=str,
+)
+def test_data_in_pieces_is_the_data(data: Data) -> None:
+    assert len(data.bytes()) == data.length
+    assert data.sha256() == hashlib.sha256(data.bytes()).hexdigest()
+    assert data.begin(5) == data.bytes()[:5]
+    if data.random_length is None:
+        assert data.bytes() == data.unit * data.times
+
+
+def test_a_parallel_that_gets_no_more_threads_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = "".join(f"      - {{at: client, do: socket, as: c{i}}}\n" for i in range(30))
+    path = scenario(tmp_path, f"lab: 1\nsteps:\n  - do: parallel\n    steps:\n{inner}")
+    start, left = threading.Thread.start, [10]
+
+    def no_more(self: threading.Thread) -> None:
+        if self.name.startswith("parallel"):
+            left[0] -= 1
+            if left[0] < 0:
+                raise RuntimeError("can't start new thread")
+        start(self)
+
+    monkeypatch.setattr(threading.Thread, "start", no_more)
+    fake = FakeLab()
+    done = fake.runner().run(load(path)[0], "0" * 8, make_case_folder(tmp_path / "run"), 0)
+    assert done.verdict is Verdict.ERROR
+    assert "30 steps need a thread each" in done.reason
+    assert fake.left() == []
+
+
+# --- the table of the docs --------------------------------------------------------------------------------
+
+
+def test_the_table_of_bounds_is_that_of_the_code() -> None:
+    page = Path(__file__).parents[2] / "docs" / "explanation" / "security.md"
+    rows = [line.strip("| ").split(" | ") for line in page.read_text().splitlines() if line.startswith("|")]
+    told = {row[0]: row[1] for row in rows if len(row) == 2}
+    mib = 1 << 20
+    assert {name: text for name, text in told.items() if name not in ("what", "---")} == {
+        "a YAML file": f"{tree.MAX_BYTES // mib} MiB, {tree.MAX_DEPTH} levels",
+        "its values, aliases expanded": f"{tree.MAX_VALUES:,}, and {tree.MAX_EXPANDED // mib} MiB of text",
+        "keys that `<<` copies": f"{tree.MAX_MERGED:,}",
+        "cases of a file": f"{params.MAX_CASES:,}",
+        "values of all cases of a file": f"{budget.MAX_CASE_VALUES:,}",
+        "characters that parameters put into all cases": f"{budget.MAX_PUT_IN // mib} MiB",
+        "steps of a scenario, rounds of `repeat` included": f"{MAX_STEPS:,}",
+        "a duration": f"{units.LONGEST_NS // (86_400 * 10**9)} days",
+        "a rate, a size": "2^63-1 bits a second, bytes" if units.MOST == 2**63 - 1 else "",
+        "data that is sent or expected, by its recipe": (
+            f"{data._LARGEST >> 30} GiB; it is made and hashed {data._AT_ONCE // mib} MiB at a time"
+        ),
+        "problems told": f"{problems.SHOWN}, of {problems._LONGEST_LINE:,} characters each",
+        "words compared for a suggestion": f"{budget.MAX_COMPARED:,} a file",
+        "a pattern": f"{patterns.LIMIT:g} s, {patterns.MEMORY // mib} MiB",
+        "`lab.yml`": f"{site._MOST_BYTES >> 10} KiB, {site._MOST_ALIASES} aliases",
+        "`result.json`": f"{files.RESULT // mib} MiB",
+        "`events.jsonl`": f"{files.EVENTS // mib} MiB, {store.MAX_LINE // mib} MiB a line",
+        "a line to an agent": f"{lines.LONGEST // mib} MiB",
+        "a capture": f"{files.CAPTURE >> 30} GiB; reading ends at a packet of no bytes",
+        "a program's output": f"{convert.PRINTED >> 20} MiB of each stream is kept",
+        "a case's name as the name of a folder": f"{folder._LONGEST} characters",
+    }

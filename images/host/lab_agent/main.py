@@ -87,7 +87,10 @@ class Agent(Service):
         return {"cpu": cpu}
 
     def op_limit(self, number: int, request: dict[str, Any]) -> Any:
-        self.processes.limit(request["open_files"])
+        wanted = request["open_files"]
+        if wanted is not None and (type(wanted) is not int or not 0 <= wanted < 1 << 31):
+            raise Refused("request", f"open_files is a number of descriptors or null, not {wanted!r:.50}")
+        self.processes.limit(wanted)
         return None
 
     def op_watch(self, number: int, request: dict[str, Any]) -> Any:

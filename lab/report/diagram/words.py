@@ -103,7 +103,11 @@ def _arguments(arguments: Mapping[str, Json]) -> str:
     for name, value in arguments.items():
         if name in _SILENT or value is None:
             continue
-        text = quote(value.encode()) if name == "data" and isinstance(value, str) else _argument(value)
+        text = (
+            quote(value.encode("utf-8", "surrogatepass"))
+            if name == "data" and isinstance(value, str)
+            else _argument(value)
+        )
         parts.append(text if name in _BARE and name != "backlog" else f"{name} {text}")
     return ", ".join(parts)
 
@@ -117,7 +121,7 @@ def _argument(value: Json) -> str:
         if "random" in value:
             return f"{_size(value['random'])} random"
         if "text" in value:
-            return quote(str(value["text"]).encode())
+            return quote(str(value["text"]).encode("utf-8", "surrogatepass"))
         if "address" in value and "port" in value:
             return f"{value.get('host') or value['address']}:{value['port']}"
         return ", ".join(f"{k} {v}" for k, v in value.items())

@@ -1,0 +1,92 @@
+"""Peak memory of `check`, `recheck` and `report`: over the hostile corpus, and for the largest legal inputs.
+
+    python -m benchmarks.memory
+
+prints a table in Markdown: MB of the process at its largest (ru_maxrss), and seconds of processor time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CORPUS = ROOT / "tests" / "data" / "hostile"
+RUN = ROOT / "tests" / "data" / "runs" / "timeout"
+_LARGEST_CALL = 64_000_000  #: bytes that one call's record may hold
+
+
+def measured(*arguments: str) -> tuple[float, float, int]:
+    """MB, seconds and the exit status of one command of the lab."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lab", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return used.ru_maxrss * 1024 / 1e6, used.ru_utime + used.ru_stime, process.returncode
+
+
+def copied(folder: Path) -> Path:
+    """A run folder that may be written into."""
+    for source in RUN.rglob("*"):
+        target = folder / source.relative_to(RUN)
+        if source.is_dir():
+            target.mkdir(parents=True)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+    return folder
+
+
+def large_call(folder: Path) -> Path:
+    """A run whose last call received as much as a record may hold."""
+    events = (copied(folder) / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    calls = [number for number, line in enumerate(events) if json.loads(line)["kind"] == "call"]
+    call = json.loads(events[calls[-1]])
+    call["data"] = {"hex": "00" * _LARGEST_CALL}
+    call["length"] = _LARGEST_CALL
+    events[calls[-1]] = json.dumps(call)
+    (folder / "events.jsonl").write_text("\n".join(events) + "\n", encoding="utf-8")
+    return folder
+
+
+def many_steps(folder: Path) -> Path:
+    folder.mkdir()
+    step = "  - {{at: client, do: socket, as: c{n}, expect: {{elapsed: {{max: 1s}}}}}}\n"
+    (folder / "s.yml").write_text("lab: 1\nsteps:\n" + "".join(step.format(n=n) for n in range(5_000)))
+    return folder / "s.yml"
+
+
+def rows(work: Path) -> Iterator[tuple[str, str, list[tuple[str, ...]]]]:
+    """What is measured: the command, of what, and its arguments, of which the largest counts."""
+    scenarios = sorted(str(path) for path in CORPUS.glob("*/*/s.yml"))
+    yield "check", "the corpus", [("check", path) for path in scenarios]
+    runs = sorted((CORPUS / "runs").iterdir())
+    yield "recheck", "the corpus", [("recheck", str(path)) for path in runs]
+    yield "report", "the corpus", [("report", str(path), "--diagram") for path in runs]
+    yield "check", "5,000 steps", [("check", str(many_steps(work / "steps")))]
+    large = str(large_call(work / "call"))
+    yield "recheck", "64 MB in one call", [("recheck", large)]
+    yield "report", "64 MB in one call", [("report", large)]
+
+
+def main() -> None:
+    print("| command | of | peak MB | processor time |\n|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        for command, what, runs in rows(Path(name)):
+            found = [measured(*arguments) for arguments in runs]
+            assert all(status in (0, 1, 2) for _, _, status in found), (what, found)
+            memory, seconds = max(one[0] for one in found), max(one[1] for one in found)
+            print(f"| `{command}` | {what} | {memory:.0f} | {seconds:.1f} s |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
