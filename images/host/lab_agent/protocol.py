@@ -28,7 +28,10 @@ class Refused(Exception):
 
 
 #: What a handler raises where a request lacks something, or has what no such request has.
-MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError, RecursionError)
+MALFORMED = (
+    *(KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError, RecursionError),
+    MemoryError,  # a size that no buffer can have
+)
 
 
 def malformed(error: BaseException) -> str:
