@@ -29,7 +29,6 @@ from lab.result import (
     Result,
 )
 from lab.runner.compose import compose_text
-from lab.scenario.base import shown
 from lab.scenario.checks import steps_asked
 from lab.scenario.load import RUN_LOG, Case
 from lab.scenario.model import Scenario
@@ -350,7 +349,7 @@ class CaseRun:
             scenario=str(self.case.path),
             summary=self.scenario.summary,
             tags=self.scenario.tags,
-            params={name: _as_written(value) for name, value in self.case.params.items()},
+            params={name: str(value) for name, value in self.case.params.items()},
             verdict=verdict,
             reason=reason,
             started=self.started.isoformat(timespec="milliseconds"),
@@ -388,8 +387,3 @@ class CaseRun:
 
         write(self.folder.path, result, self.evidence)
         return result
-
-
-def _as_written(value: object) -> str:
-    """A parameter as its file has it: `true`, not Python's `True`."""
-    return shown(value) if value is None or isinstance(value, bool) else str(value)
