@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lab.errors import LabError
     from lab.result import Result
     from lab.scenario.load import Case
-    from lab.scenario.problems import ScenarioProblems as ScenarioError
+    from lab.scenario.problems import ScenarioError as ScenarioError
     from lab.verdict import Finding, Verdict
 
 __all__ = [
@@ -62,7 +62,7 @@ _HOMES = {
     "LabError": "lab.errors",
     "Ran": "lab.api.ran",
     "Result": "lab.result",
-    "ScenarioError": "lab.scenario.problems:ScenarioProblems",
+    "ScenarioError": "lab.scenario.problems:ScenarioError",
     "Service": "lab.api.service",
     "Socket": "lab.api.sock",
     "up": "lab.api.up",

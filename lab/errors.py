@@ -57,6 +57,10 @@ class AgentError(LabEnvironmentError):
     """An agent in a container broke, did not answer in time or spoke nonsense."""
 
 
+class CannotBeDone(LabError):
+    """What a step asks for cannot be done as things are: the step's failure, and not the lab's."""
+
+
 class WireError(LabEnvironmentError):
     """The wire could not be impaired as asked, or lost packets by itself."""
 

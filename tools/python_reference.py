@@ -87,7 +87,7 @@ def _parts() -> Iterator[str]:
     for name in _FUNCTIONS:
         yield from _function(f"lab.{name}", getattr(lab, name), "###")
     for cls in _CLASSES:
-        yield f"## {'ScenarioError' if cls is lab.ScenarioError else cls.__name__}\n"
+        yield f"## {cls.__name__}\n"
         yield f"{inspect.getdoc(cls)}\n"
         yield from _members(cls)
 

@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from lab.api.steps import Time, time_text
 from lab.evidence.model import CallRecord, RunRecord
+from lab.units import Duration
 
 if TYPE_CHECKING:
     from lab.session.session import Session
@@ -44,13 +46,14 @@ class Call(Generic[T]):
             record = self._end()
         return (record.end_mono_ns - record.start_mono_ns) / 1e9
 
-    def result(self, timeout: float | None = None) -> T:
-        """What the call returns, or raises what it raises. Waits for its end, at most `timeout` seconds.
+    def result(self, timeout: Time | None = None) -> T:
+        """What the call returns, or raises what it raises. Waits for its end, at most `timeout`.
 
         Raises `TimeoutError` where it has not ended by then; the call goes on.
         """
-        if self._record is None and not self._session.wait(self.id, timeout):
-            raise TimeoutError(f"{self.id} has not ended within {timeout:g} s; it goes on")
+        limit = None if timeout is None else Duration.parse(time_text(timeout))
+        if self._record is None and not self._session.wait(self.id, limit.seconds if limit else None):
+            raise TimeoutError(f"{self.id} has not ended within {limit}; it goes on")
         return self._convert(self._end())
 
     def _end(self) -> CallRecord | RunRecord:

@@ -246,10 +246,10 @@ class Lab:
 
     def partition(self, *hosts: str, between: Sequence[str] = ()) -> None:
         """No packet passes between two hosts: `net.partition("a", "b")`."""
-        self.do("partition", between=_two(hosts, between))
+        self.do("partition", between=_two("partition", hosts, between))
 
     def heal(self, *hosts: str, between: Sequence[str] = ()) -> None:
-        self.do("heal", between=_two(hosts, between))
+        self.do("heal", between=_two("heal", hosts, between))
 
     def drop(self, from_: str, to: str, match: Any = "any", count: int = 1) -> None:
         """The next `count` matching packets, exactly, do not arrive: `net.drop("client", "server",
@@ -333,10 +333,10 @@ class Lab:
         known = self.case.scenario.hosts
         for name in hosts:
             if name not in known:
-                from lab.scenario.problems import Problem, ScenarioProblems
+                from lab.scenario.problems import Problem, ScenarioError
 
                 text = f"no host {name!r}; there are {', '.join(known)}{did_you_mean(name, known)}"
-                raise ScenarioProblems([Problem(place, "", text)])
+                raise ScenarioError([Problem(place, "", text)])
 
     # --- judging ---
 
@@ -406,8 +406,11 @@ class Lab:
         return f"<Lab {self.name}: {state}>"
 
 
-def _two(hosts: Sequence[str], between: Sequence[str]) -> list[str]:
-    return list(between) or list(hosts[0] if len(hosts) == 1 and not isinstance(hosts[0], str) else hosts)
+def _two(do: str, hosts: Sequence[str], between: Sequence[str]) -> list[str]:
+    pair = list(between) or list(hosts[0] if len(hosts) == 1 and not isinstance(hosts[0], str) else hosts)
+    if len(pair) != 2:
+        raise TypeError(f'{do} takes two hosts, as net.{do}("client", "server"); given: {len(pair)}')
+    return pair
 
 
 def _place_of(error: BaseException) -> Place:

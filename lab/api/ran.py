@@ -6,14 +6,17 @@ from lab.evidence.model import CallRecord, RunRecord
 
 
 class Ran:
-    """A program that ran: `exit` (None where it was ended), `stdout` and `stderr` (text), `elapsed` (s)."""
+    """A program that ran: `exit` (-9 where KILL ended it), `stdout` and `stderr` (text), `elapsed` (s).
+
+    `error` is `timeout` where it was ended because its time was over, `killed` where its host lost power.
+    """
 
     def __init__(self, record: RunRecord) -> None:
         self.record = record
         self.exit = record.exit_code
         self.stdout = record.stdout
         self.stderr = record.stderr
-        self.error = record.error  #: why it could not be started, or "timeout"
+        self.error = record.error
         self.elapsed = (record.end_mono_ns - record.start_mono_ns) / 1e9
 
     def __repr__(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from lab.api.call import Call
-from lab.api.errors import raised
+from lab.api.errors import ProcessKilled, raised
 from lab.api.steps import Bytes, Time
 from lab.errors import LabError
 from lab.evidence.model import CallRecord, Endpoint
@@ -68,6 +68,9 @@ class Last:
         return f"<{self.record.call} at {self.record.host}, {self.elapsed:.6f} s>"
 
 
+_NO_SOCKET = "no socket "  #: how the agent begins where a process has none of a name
+
+
 class Socket:
     """A socket by its name in a process of a host. Usable from any thread.
 
@@ -81,6 +84,7 @@ class Socket:
         self.process = process
         self.name = name
         self._last: CallRecord | None = None
+        self._closed = False
 
     @property
     def host(self) -> str:
@@ -298,7 +302,10 @@ class Socket:
         self._do("shutdown", _nothing, how=how, **keys)
 
     def close(self, **keys: Any) -> None:
-        self._do("close", _nothing, **keys)
+        """As Python's own, a second one does nothing."""
+        if not self._closed:
+            self._do("close", _nothing, **keys)
+            self._closed = True
 
     def __enter__(self) -> Socket:
         return self
@@ -323,7 +330,15 @@ class Socket:
         """Keeps the record as the last one, and raises what the call raised."""
 
         def end(record: CallRecord) -> T:
-            self._last = record
+            before, self._last = self._last, record
+            if (
+                before is not None
+                and record.error is not None
+                and record.error.message.startswith(_NO_SOCKET)
+            ):
+                # It was made: so the process that answers is another one, begun since.
+                text = f"the process {record.process} of {record.host}, which had {self.name}, has ended"
+                raise ProcessKilled(text, record)
             return outcome(record, convert)
 
         return end

@@ -14,7 +14,7 @@ from lab.scenario.data import Data
 from lab.scenario.given import tree_of
 from lab.scenario.locate import Locator
 from lab.scenario.params import Filled
-from lab.scenario.problems import Problem, ScenarioProblems, did_you_mean
+from lab.scenario.problems import Problem, ScenarioError, did_you_mean
 from lab.scenario.steps import STEPS, Step
 from lab.scenario.validate import validate
 from lab.units import Duration
@@ -39,6 +39,8 @@ def caller() -> Place:
 def time_text(value: Time) -> str:
     """A duration text as it is, seconds as one."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if value < 0:
+            raise ValueError(f"a time is not negative: {value}")
         return f"{round(value * 1e9)}ns"
     return str(value)
 
@@ -56,7 +58,7 @@ def step_of(do: str, keys: Mapping[str, Any], place: Place) -> Step:
     """The step `do`. Raises `ScenarioError` with all that is wrong with its keys."""
     cls = STEPS.get(do)
     if cls is None:
-        raise ScenarioProblems([Problem(place, do, f"no such step; allowed: {', '.join(STEPS)}")])
+        raise ScenarioError([Problem(place, do, f"no such step; allowed: {', '.join(STEPS)}")])
     given = {name.removesuffix("_"): value for name, value in keys.items() if value is not None}
     for name in _TIMES:
         if name in given and (name != "value" or do == "settimeout"):
@@ -76,7 +78,7 @@ def check_of(check: str | Mapping[str, Any], keys: Mapping[str, Any], place: Pla
     cls = CHECKS.get(name) if isinstance(name, str) else None
     if cls is None:
         text = f"{name!r} is not a check; allowed: {', '.join(CHECKS)}{did_you_mean(name, CHECKS)}"
-        raise ScenarioProblems([Problem(place, "check", text)])
+        raise ScenarioError([Problem(place, "check", text)])
     found: Check = _typed(cls, given, place, cls.model_fields["check"].default)
     found.placed(place, path)
     return found
@@ -93,7 +95,7 @@ def _typed(cls: type[Model], keys: dict[str, Any], place: Place, what: str) -> A
     model, found = validate(cls, Filled(plain, _paths(plain, ())), Locator(_inner(root, what)))
     found = [Problem(one.place, f"{what}.{one.path}" if one.path else what, one.text) for one in found]
     if problems or found or model is None:
-        raise ScenarioProblems(problems + found or [locator.at((what,), "cannot be read")])
+        raise ScenarioError(problems + found or [locator.at((what,), "cannot be read")])
     return model
 
 

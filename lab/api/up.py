@@ -17,7 +17,7 @@ from lab.runner.suite import finish_folder
 from lab.scenario import tree
 from lab.scenario.given import Given
 from lab.scenario.load import LAB_KEY, Case, load_given
-from lab.scenario.problems import Problem, ScenarioProblems
+from lab.scenario.problems import Problem, ScenarioError
 from lab.session.folder import make_case_folder, make_folder, new_run_id
 from lab.session.interrupt import Interrupt
 from lab.site import Site, WireChoice, load_site
@@ -157,8 +157,8 @@ def _case(
     whole = Given(keys, base, own_pair=path is not None)
     try:
         cases = load_given(whole, None if compose else path, params=chosen, policy=load_site().policy)
-    except ScenarioProblems as error:
-        raise ScenarioProblems([*problems, *error.problems]) from None
+    except ScenarioError as error:
+        raise ScenarioError([*problems, *error.problems]) from None
     if len(cases) != 1:
         shown = ", ".join(case.name for case in cases[:5])
         text = f"these are {len(cases)} cases ({shown} …); a lab is one: give each parameter one value"
@@ -168,7 +168,7 @@ def _case(
             Problem(known.place, "hosts", 'a lab without hosts; name some: hosts={"a": {}, "b": {}}')
         )
     if problems:
-        raise ScenarioProblems(problems)
+        raise ScenarioError(problems)
     return cases[0]
 
 
@@ -181,5 +181,5 @@ def _is_compose(path: Path) -> bool:
     try:
         text = tree.read_text(path, str(path))
     except tree.Unreadable as error:
-        raise ScenarioProblems([error.problem]) from None
+        raise ScenarioError([error.problem]) from None
     return bool(_SERVICES.search(text)) and not LAB_KEY.search(text)

@@ -243,7 +243,10 @@ class Stream(Protocol):
         ...
 
     def read_line(self) -> bytes | None:
-        """The next line of stdout without its newline, blocking; None at the end of the stream."""
+        """The next line of stdout without its newline, blocking; None at the end of the stream.
+
+        Raises `EngineError` where a line grows beyond what any agent writes: 160 MiB.
+        """
         ...
 
     def stderr_tail(self) -> str:

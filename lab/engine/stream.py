@@ -18,6 +18,7 @@ from lab.errors import EngineError
 STDOUT, STDERR = 1, 2
 _STDERR_TAIL = 8 * 1024
 _CHUNK = 64 * 1024
+LONGEST_LINE = 160 << 20  #: bytes: 64 MB of a call, in hex
 
 
 class Refused(EngineError):
@@ -238,6 +239,10 @@ class DockerStream:
             del self._stderr[:-_STDERR_TAIL]
         else:
             self._line += data
+            if len(self._line) > LONGEST_LINE:
+                self._line.clear()
+                self._hang_up()
+                raise EngineError(f"{self._name}: it wrote a line of more than {LONGEST_LINE >> 20} MiB")
         return True
 
     def _last_line(self) -> bytes | None:

@@ -28,7 +28,7 @@ from lab.scenario.locate import Locator, all_places
 from lab.scenario.model import OWN_PAIR, HostSpec, Scenario, ScenarioFile, Topology
 from lab.scenario.params import Param
 from lab.scenario.permitted import not_permitted
-from lab.scenario.problems import Problem, ScenarioProblems, did_you_mean, order
+from lab.scenario.problems import Problem, ScenarioError, did_you_mean, order
 from lab.scenario.references import check_names
 from lab.scenario.repeat import Expanded, Origin, expand
 from lab.scenario.service_names import check_service_names, services_of
@@ -75,12 +75,12 @@ def load(
     the site's; without it the strictest holds. `stored`: what was run in the past, whose files may be gone
     and are not looked for; all paths are as they are written.
 
-    Raises `ScenarioProblems` with all that is wrong, `UsageError` where a parameter is not the file's.
+    Raises `ScenarioError` with all that is wrong, `UsageError` where a parameter is not the file's.
     """
     file = _File(Path(path), params or {}, topology, policy, stored=stored)
     cases = file.read()
     if file.problems:
-        raise ScenarioProblems(file.problems)
+        raise ScenarioError(file.problems)
     _unknown_params(params or {}, file.sweep)
     return cases
 
@@ -101,9 +101,13 @@ def load_given(
     if source is None:
         file.shown = given.shown
     cases = file.read()
+    for name in params or {}:
+        if name not in file.sweep:
+            known = f"the parameters are {', '.join(file.sweep)}" if file.sweep else "the file has none"
+            text = f"no such parameter; {known}{did_you_mean(name, file.sweep)}"
+            file.problems.append(Problem(Place(file.shown, 1, 1), f"params.{name}", text))
     if file.problems:
-        raise ScenarioProblems(file.problems)
-    _unknown_params(params or {}, file.sweep)
+        raise ScenarioError(file.problems)
     return cases
 
 
@@ -117,14 +121,14 @@ def load_all(
 
     `policy` is the site's; without it nothing is asked whether it is permitted.
 
-    Raises `ScenarioProblems` with the problems of all files, `UsageError` where there is nothing to run.
+    Raises `ScenarioError` with the problems of all files, `UsageError` where there is nothing to run.
     """
     given = params or {}
     files = [_File(path, given, policy=policy) for path in find(paths)]
     cases = [case for file in files for case in file.read()]
     problems = [problem for file in files for problem in file.problems]
     if problems:
-        raise ScenarioProblems(problems)
+        raise ScenarioError(problems)
     _unknown_params(given, {name: values for file in files for name, values in file.sweep.items()})
     if not cases:
         raise UsageError(f"no scenario in {', '.join(str(path) for path in paths) or 'nothing'}")
@@ -466,4 +470,4 @@ def _flat(steps: Iterable[Step]) -> Iterator[Step]:
             yield from step.steps
 
 
-__all__ = ["Case", "Check", "ScenarioProblems", "find", "load", "load_all", "select"]
+__all__ = ["Case", "Check", "ScenarioError", "find", "load", "load_all", "select"]

@@ -80,7 +80,7 @@ def order(problem: Problem) -> tuple[str, int, int, str, str]:
     return place.file, place.line, place.column, problem.path, problem.text
 
 
-class ScenarioProblems(UsageError):
+class ScenarioError(UsageError):
     """All that is wrong in one or more scenario files; its text has one line for each problem."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lab.clock import Deadline
-from lab.errors import AgentError, DeadlineExceeded, LabEnvironmentError
+from lab.errors import AgentError, CannotBeDone, DeadlineExceeded, LabEnvironmentError, LabError
 from lab.evidence.model import KEPT_DATA, CallError, CallRecord, RunRecord, StepRecord
 from lab.host import CallSpec, RunSpec
 from lab.host.channel import AgentRefused
@@ -55,6 +55,7 @@ _END_OF_PROGRAM = 2.0  #: seconds that a program which is still running after th
 _HARMLESS = frozenset({"CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "WINCH"})
 #: Why an agent refuses what a scenario asks for: a name that is taken, a process or a program that is gone.
 _CANNOT_BE_DONE = frozenset({"name", "process", "run"})
+_NEEDS_POWER = (Kill, Pause, Power, Resume, Start, Stop, WaitFor)
 _END_OF_CALL = 5.0  #: seconds for the record of a call that was cancelled
 
 #: Says of a step that has ended what its `expect` makes of it.
@@ -101,11 +102,15 @@ class Executor:
         at = getattr(step, "at", None) or getattr(step, "host", None)
         try:
             self.deadline.check()
+            self._has_power(step)
             record = ACTIONS[type(step)](self, step)
             self._read_states(step)
             return record
         except DeadlineExceeded as error:
             self._hangs(step, str(error))
+            return None
+        except CannotBeDone as error:
+            self._cannot(step, error)
             return None
         except AgentRefused as refused:
             if refused.kind not in _CANNOT_BE_DONE:
@@ -124,6 +129,16 @@ class Executor:
             self.ends[step.id] = end_wall
             self.events.emit(ended)
 
+    def _has_power(self, step: Step) -> None:
+        """Raises `CannotBeDone` where a host without power is asked for more than to be switched on.
+
+        A call or a program there has a record, which says that it was killed.
+        """
+        if isinstance(step, _NEEDS_POWER) and step.at in self.bed.off and getattr(step, "state", "") != "on":
+            raise CannotBeDone(
+                f"{step.at} has no power", hint="switch it on first, by `power` with `state: on`"
+            )
+
     def _read_states(self, step: Step) -> None:
         """Where somebody asks how the sockets are when this step has ended: reads them."""
         ended = step.awaits if isinstance(step, Await) else step.id
@@ -132,11 +147,12 @@ class Executor:
                 for sample in host.final_states():
                     self.events.emit(replace(sample, final=False, step=ended))
 
-    def _cannot(self, step: Step, refused: AgentRefused) -> None:
+    def _cannot(self, step: Step, refused: LabError) -> None:
         """What the step asks for cannot be done as things are: the scenario's failure, and not the lab's."""
         name = f"{step.do}.refused"
         wanted, got = "a step that can be done", "refused"
-        self.events.emit(Finding(name, step.id, step.place, Verdict.FAIL, wanted, got, reason=str(refused)))
+        reason = f"{refused}; {refused.hint}" if refused.hint else str(refused)
+        self.events.emit(Finding(name, step.id, step.place, Verdict.FAIL, wanted, got, reason=reason))
 
     def _hangs(self, step: Step, reason: str) -> None:
         """Time ran out at a step: no record can tell that again, so it is a finding of its own."""
@@ -173,6 +189,8 @@ class Executor:
             environment=step.environment or {},
         )
         boot = self.bed.boots[step.at][-1]
+        if boot.power_off is not None:
+            return self._end(Pending(step, _gone(step.at), boot), step)
         inside: Inside | None = None
         if step.in_ is not None:
             service = self.bed.services.of(step.at, step.in_)
@@ -270,7 +288,8 @@ class Executor:
         power_off = pending.boot.power_off
         if power_off is None:
             raise error
-        started, moment = pending.started, power_off.moment
+        started = pending.started
+        end = tuple(map(max, started, (power_off.moment.mono_ns, power_off.moment.wall_ns)))
         if isinstance(step, Run):
             return RunRecord(
                 step=step.id,
@@ -280,9 +299,9 @@ class Executor:
                 stdout="",
                 stderr="",
                 start_mono_ns=started[0],
-                end_mono_ns=moment.mono_ns,
+                end_mono_ns=end[0],
                 start_wall_ns=started[1],
-                end_wall_ns=moment.wall_ns,
+                end_wall_ns=end[1],
                 error="killed",
                 ended_by=pending.boot.off_by,
             )
@@ -296,9 +315,9 @@ class Executor:
             fd=None,
             kind=None,
             start_mono_ns=started[0],
-            end_mono_ns=moment.mono_ns,
+            end_mono_ns=end[0],
             start_wall_ns=started[1],
-            end_wall_ns=moment.wall_ns,
+            end_wall_ns=end[1],
             error=CallError("killed", None, "the host lost its power"),
         )
 
@@ -390,7 +409,7 @@ class Executor:
     def power(self, step: Power) -> None:
         if step.state == "off":
             self.bed.power_off(step.at, step.id)
-        else:
+        elif step.at in self.bed.off:
             self.bed.power_on(step.at, step.id)
             self._start([key for key in self.bed.services.first() if key[0] == step.at], step)
 
@@ -475,6 +494,13 @@ class Executor:
         errors = [error for future in futures if (error := future.exception()) is not None]
         if errors:
             raise errors[0]
+
+
+def _gone(host: str) -> Future[RunRecord]:
+    """What becomes of a program on a host without power."""
+    future: Future[RunRecord] = Future()
+    future.set_exception(AgentError(f"{host} has no power"))
+    return future
 
 
 def _kept(record: CallRecord | RunRecord) -> CallRecord | RunRecord:

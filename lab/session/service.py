@@ -12,7 +12,7 @@ from lab.checks.service import how_it_ended
 from lab.clock import SYSTEM_CLOCK, Deadline
 from lab.engine.base import ContainerSpec, ContainerStatus, Engine, LogStream, OutputMeter
 from lab.engine.service import stop
-from lab.errors import DeadlineExceeded, EngineError, LabError
+from lab.errors import CannotBeDone, DeadlineExceeded, EngineError, LabError
 from lab.evidence.model import LogRecord, ServiceRecord
 from lab.host import Host, RunSpec
 from lab.limits import DEFAULT, Limits
@@ -89,16 +89,21 @@ class Service:
 
     @property
     def container(self) -> str:
-        """Of the start that runs. Raises `LabError` where none does."""
+        """Of the start that runs. Raises `CannotBeDone` where none does."""
         if self.last is None or self.last.ended.is_set():
             state = "was not started" if self.last is None else "has ended"
-            raise LabError(f"{self.name} {state}", hint="start it first: {do: start, at: …, service: …}")
+            raise CannotBeDone(f"{self.name} {state}", hint="start it first, by `start`")
         return self.last.container
 
     # --- starting ---
 
     def start(self) -> None:
-        """A fresh container, running; its log is followed and its end awaited. Raises `NotReady`."""
+        """A fresh container, running; its log is followed and its end awaited.
+
+        Raises `NotReady`, or `CannotBeDone` where it runs already.
+        """
+        if self.running:
+            raise CannotBeDone(f"{self.name} runs already", hint="end it first, by `stop` or `kill`")
         number = len(self.starts) + 1
         before = self.last.container if self.last is not None else None
         container = self.engine.create(self.make(number))

@@ -11,7 +11,7 @@ from functools import partial
 from lab.clock import Deadline
 from lab.engine.base import LABEL_HOST, LABEL_ROLE, ContainerSpec, Engine, Limits
 from lab.engine.service import fill_volume
-from lab.errors import LabError
+from lab.errors import UsageError
 from lab.evidence.model import LogRecord, ServiceRecord
 from lab.host import Host
 from lab.limits import Limits as SiteLimits
@@ -97,12 +97,14 @@ class Services:
 
     def of(self, host: str, name: str | None = None) -> Service:
         """The service of this name, or the only one of the host."""
-        found = [service for (at, _), service in self.all.items() if at == host]
-        if name is not None:
-            return self.all[host, name]
-        if len(found) != 1:
-            raise LabError(f"{host} has {len(found)} services; name the one that is meant")
-        return found[0]
+        found = {of: service for (at, of), service in self.all.items() if at == host}
+        if name is None and len(found) == 1:
+            (name,) = found
+        if name not in found:
+            there = f"there are {', '.join(found)}" if found else "it has none"
+            wanted = f"no service {name!r}" if name is not None else f"{len(found)} services"
+            raise UsageError(f"{host} has {wanted}; {there}", hint="name the one that is meant")
+        return found[name]
 
     # --- starting ---
 

@@ -22,13 +22,15 @@ from lab.runner.invocation import look_around, open_engine
 from lab.site import load_site
 
 _open: list[Labs] = []
+_MADE = pytest.StashKey[list[Lab]]()
 
 
 class Labs:
     """The fixtures `lab` and `lab_session`: `up` is `lab.up`; all else is the module lab's."""
 
-    def __init__(self, config: pytest.Config, folder: Path, name: str) -> None:
+    def __init__(self, config: pytest.Config, folder: Path, name: str, fixture: str) -> None:
         self.config = config
+        self.fixture = fixture
         self.folder = folder
         self.name = name
         self.made: list[Lab] = []
@@ -106,16 +108,15 @@ class Labs:
 
 def reported(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
     """A test has come to a phase's end: what failed is known to the labs that stand."""
-    made = [one for labs in _open for one in labs.made]
-    if report.when == "call" and made:
-        for one in made:
-            if one.started:
-                for key, value in facts(one.folder, one.environment):
-                    item.user_properties.append((key, value))
+    if report.when == "call":
+        item.stash[_MADE] = [one for labs in _of(item) for one in labs.made if one.started]
+    if report.when == "teardown":  # JUnit takes the properties from here; of the wire all is known by now
+        for one in item.stash.get(_MADE, []):
+            item.user_properties += facts(one.folder, one.environment)
         report.user_properties = list(item.user_properties)
     if not report.failed or call.excinfo is None:
         return
-    for labs in _open:
+    for labs in _of(item):
         labs.error = labs.error or call.excinfo.value
         if lines := labs.where():
             report.sections.append(("lab", "\n".join(lines)))
@@ -155,12 +156,18 @@ def sweep_after_crash() -> list[str]:
     return lines
 
 
+def _of(item: pytest.Item) -> list[Labs]:
+    """The labs that stand and that a test uses, by its fixtures or by those of its fixtures."""
+    used = getattr(item, "fixturenames", ())
+    return [labs for labs in _open if labs.fixture in used]
+
+
 def facts(folder: Path, environment: Any) -> list[tuple[str, str]]:
-    """What JUnit gets as properties."""
+    """What JUnit gets as properties; of a lab that still stands the wire is not known yet."""
     found = [("run_folder", str(folder))]
     if environment is not None:
         found += [("wire", environment.wire), ("engine", environment.engine)]
-    return found
+    return [(key, value) for key, value in found if value]
 
 
 def require_engine(find: Callable[[], Any]) -> Any:

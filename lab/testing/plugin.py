@@ -78,7 +78,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _labs(request: pytest.FixtureRequest, name: str) -> Generator[Labs]:
     from lab.testing.labs import Labs
 
-    labs = Labs(request.config, request.path.parent, name)
+    labs = Labs(request.config, request.path.parent, name, str(request.fixturename))
     try:
         yield labs
     finally:

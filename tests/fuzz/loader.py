@@ -13,7 +13,7 @@ from lab.runner.compose import compose_text
 from lab.scenario import tree
 from lab.scenario.load import ANYTHING, load, noted
 from lab.scenario.params import plain_data
-from lab.scenario.problems import ScenarioProblems
+from lab.scenario.problems import ScenarioError
 from tests.fuzz.harness import Files, Target
 from tests.fuzz.trees import mutated, yaml_text
 
@@ -84,7 +84,7 @@ def feed(folder: Path) -> None:
     """All problems have a place in a file and stand on one line; what loads is used as commands use it."""
     try:
         cases = load(folder / SCENARIO, policy=ANYTHING)
-    except ScenarioProblems as error:
+    except ScenarioError as error:
         for problem in error.problems:
             assert problem.place.file, problem
             assert str(problem).isprintable(), ascii(str(problem))

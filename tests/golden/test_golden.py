@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab.scenario.load import load
-from lab.scenario.problems import ScenarioProblems
+from lab.scenario.problems import ScenarioError
 from tests.golden.documents import document, validator
 from tests.golden.resolved import resolved
 
@@ -41,7 +41,7 @@ def test_the_schema_is_one() -> None:
 @pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
 def test_bad(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(HERE)
-    with pytest.raises(ScenarioProblems) as caught:
+    with pytest.raises(ScenarioError) as caught:
         load(path.relative_to(HERE))
     said = f"{caught.value}\n"
     assert caught.value.exit_code == 2

@@ -14,7 +14,7 @@ import pytest
 
 from lab.scenario import support
 from lab.scenario.load import load, noted
-from lab.scenario.problems import ScenarioProblems
+from lab.scenario.problems import ScenarioError
 
 HERE = Path(__file__).parent / "programs"
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ def said(path: Path) -> str:
     scenario = re.search(r"^lab:", path.read_text(encoding="utf-8"), re.MULTILINE)
     try:
         cases = load(path) if scenario else load(Path("given.scenario"), topology=path)
-    except ScenarioProblems as problems:
+    except ScenarioError as problems:
         return f"{problems}\n".replace(str(ROOT), "<project>")
     return "".join(f"{line}\n" for line in ["valid", *noted(cases)])
 

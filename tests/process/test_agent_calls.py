@@ -185,8 +185,9 @@ def test_a_closed_socket_and_an_unknown_one(caller: Caller) -> None:
     caller.ok("close", on="a")
     assert caller.fails("recv", on="a", size=1) == "EBADF"
     assert caller.fails("close", on="a") == "EBADF"
-    with pytest.raises(AgentRefused, match=r"no socket 'b' in this process; there are: a$"):
-        caller.do("recv", on="b", size=1)
+    error = caller.do("recv", on="b", size=1).error
+    assert error is not None
+    assert (error.name, error.message.partition(":")[0]) == ("EBADF", "no socket b")
     caller.ok("socket", as_="a")
     with pytest.raises(AgentRefused, match="the name 'a' is taken"):
         caller.do("socket", as_="a")

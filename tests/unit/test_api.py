@@ -37,12 +37,12 @@ def answering(fake: FakeLab, **answers: Answer) -> None:
     fake.answers = answers
 
 
-def errs(name: str, number: int | None) -> Answer:
+def errs(name: str, number: int | None, said: str = "so says it") -> Answer:
     """A call that fails on its host."""
 
     def answer(agent: FakeAgent, request: Mapping[str, Any]) -> Any:
         agent.send({"event": "begun", "step": request["step"]})
-        return agent.record(request, error={"name": name, "errno": number, "message": f"so says {name}"})
+        return agent.record(request, error={"name": name, "errno": number, "message": said})
 
     return answer
 
@@ -159,6 +159,12 @@ def test_a_misspelt_key_of_a_call_is_said_with_the_line_of_the_program(fake: Fak
             net.cut("c")
         with pytest.raises(KeyError, match="no host 'c'"):
             net["c"]
+        with pytest.raises(TypeError, match="heal takes two hosts"):
+            net.heal()
+        with pytest.raises(ValueError, match="a time is not negative: -1"):
+            net["a"].connect("b:80", timeout=-1)
+        with pytest.raises(lab.LabError, match="a has no service 'web'; it has none"):
+            net["a"].service("web")
         with pytest.raises(TypeError, match="a bytes-like object is required"):
             net["a"].connect("b:80").sendall("text")  # type: ignore[call-overload]  # the mistake itself
 
@@ -166,7 +172,7 @@ def test_a_misspelt_key_of_a_call_is_said_with_the_line_of_the_program(fake: Fak
 def test_a_call_in_the_background_ends_when_it_is_asked_for(fake: FakeLab) -> None:
     with lab.up(hosts=TWO) as net:
         call = net["a"].connect("b:80", background=True)
-        assert call.result(timeout=5) is call.result()
+        assert call.result(timeout="5s") is call.result(timeout=5) is call.result()
         assert call.done
         assert call.elapsed >= 0
 
@@ -177,7 +183,7 @@ def test_a_call_that_goes_on_says_so(fake: FakeLab) -> None:
     call = net["a"].connect("b:80", background=True)
     assert not call.done
     with pytest.raises(TimeoutError, match="it goes on"):
-        call.result(timeout=0.01)
+        call.result(timeout="10ms")
     net.down(ZeroDivisionError())  # what hangs is given up
     assert net.result.verdict is Verdict.FAIL
 
@@ -189,6 +195,48 @@ def test_a_background_call_that_nobody_awaits_is_judged(fake: FakeLab) -> None:
     with pytest.raises(lab.CheckFailed, match="ECONNREFUSED"):
         net.down()
     assert net.result.verdict is Verdict.FAIL
+
+
+def test_a_socket_whose_process_has_ended_says_so(fake: FakeLab) -> None:
+    gone = errs("EBADF", 9, "no socket connect-1: the call that was to make it has made none, or …")
+
+    def only_connects(agent: FakeAgent, request: Mapping[str, Any]) -> Any:
+        if request["call"] == "recv":
+            return gone(agent, request)
+        return agent.record(request)
+
+    answering(fake, call=only_connects)
+    with lab.up(hosts=TWO) as net:
+        sock = net["a"].connect("b:80")
+        with pytest.raises(lab.ProcessKilled, match=r"the process main of a, which had .*, has ended"):
+            sock.recv(1)
+
+
+def test_a_second_close_does_nothing(fake: FakeLab) -> None:
+    with lab.up(hosts=TWO) as net, net["a"].connect("b:80") as sock:
+        sock.close()
+        sock.close()
+    assert [call.call for call in net.calls] == ["connect", "close"]
+
+
+def test_what_cannot_be_done_is_a_failed_step_and_its_catcher_decides(fake: FakeLab) -> None:
+    with lab.up(hosts=TWO) as net:
+        net["a"].power_off()
+        with pytest.raises(lab.CheckFailed, match="a has no power; switch it on first"):
+            net["a"].power_off()
+        with pytest.raises(lab.CheckFailed, match="a has no power"):
+            net["a"].pause()
+        ran = net["a"].run(["true"])
+        assert (ran.error, ran.exit, ran.elapsed) == ("killed", None, 0)
+        net["a"].power_on()
+        net["a"].power_on()
+    assert net.result.verdict is Verdict.PASS
+
+
+def test_a_parameter_that_there_is_not_is_said_at_its_path(tmp_path: Path) -> None:
+    (tmp_path / "s.yml").write_text("lab: 1\nparams: {delay: [1ms, 2ms]}\n")
+    with pytest.raises(lab.ScenarioError, match=r"params\.dely: no such parameter; the parameters are delay"):
+        lab.up(tmp_path / "s.yml", params={"dely": "1ms"})
 
 
 # --- the end ----------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from lab.scenario import support, tree
 from lab.scenario.compose.interpolate import MAX_DEPTH, BadTemplate, interpolate
 from lab.scenario.load import load
 from lab.scenario.params import plain_data
-from lab.scenario.problems import ScenarioProblems
+from lab.scenario.problems import ScenarioError
 from tests.unit.test_compose_project import SHOP
 from tests.unit.test_scenario_mutants import problems, spots
 
@@ -109,7 +109,7 @@ def test_values_made_of_values_are_bounded(folder: Path) -> None:
     (folder / ".env").write_text("\n".join(lines))
     (folder / "compose.yml").write_text("services: {a: {image: $A19}}")
     (folder / "s.yml").write_text("lab: 1\ntopology: compose.yml\n")
-    with pytest.raises(ScenarioProblems, match="longer than 1048576 characters"):
+    with pytest.raises(ScenarioError, match="longer than 1048576 characters"):
         load(folder / "s.yml")
 
 

@@ -11,7 +11,7 @@ from lab.policy import SERVICE_CAPABILITIES, Policy
 from lab.scenario import support
 from lab.scenario.load import Case, load, noted
 from lab.scenario.model import HostSpec
-from lab.scenario.problems import ScenarioProblems
+from lab.scenario.problems import ScenarioError
 from lab.scenario.services import Dependency, Healthcheck, ServiceSpec, Ulimit
 from lab.units import Duration
 
@@ -232,7 +232,7 @@ def test_a_broken_env_file_is_said_at_its_line(
     write("A=1\nno such thing\n", "one.env")
     path = write("services: {a: {image: x, env_file: one.env}}")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ScenarioProblems, match=r"^one\.env:2:1: 'no such thing' is not NAME=value$"):
+    with pytest.raises(ScenarioError, match=r"^one\.env:2:1: 'no such thing' is not NAME=value$"):
         load(path.name)
 
 
@@ -361,7 +361,7 @@ def test_too_many_files(write: Write) -> None:
         write(f"include: [c{number + 1}.yml]\nservices: {{s{number}: {{image: x}}}}", f"c{number}.yml")
     write("services: {last: {image: x}}", "c60.yml")
     path = write("include: [c0.yml]\nservices: {a: {image: x}}")
-    with pytest.raises(ScenarioProblems, match="more than 50 files"):
+    with pytest.raises(ScenarioError, match="more than 50 files"):
         load(path)
 
 

@@ -217,3 +217,17 @@ def test_stderr_keeps_its_end() -> None:
     assert stream.stderr_tail().endswith("the end")
     with pytest.raises(EngineError, match="has ended"):
         stream.write(b"x")
+
+
+def test_a_line_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.engine.stream.LONGEST_LINE", 1 << 20)
+    ours, theirs = socket.socketpair()
+    stream = DockerStream(ours, b"", "x")
+    with theirs:
+        writer = threading.Thread(target=theirs.sendall, args=(frame(1, b"y" * 60_000) * 18,))
+        writer.start()
+        with pytest.raises(EngineError, match="x: it wrote a line of more than 1 MiB"):
+            stream.read_line()
+        writer.join(5)
+    assert stream.read_line() is None
+    stream.close()

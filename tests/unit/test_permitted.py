@@ -10,7 +10,7 @@ from lab.errors import UsageError
 from lab.limits import DEFAULT, Limits
 from lab.policy import Policy
 from lab.scenario.load import load_all
-from lab.scenario.problems import ScenarioProblems
+from lab.scenario.problems import ScenarioError
 from lab.session.plan import plan_case
 from lab.site import load_site
 from lab.units import Size
@@ -51,7 +51,7 @@ def test_what_the_policy_does_not_name_is_refused_at_its_place_once(
     tmp_path: Path, allowed: tuple[str, ...], places: list[tuple[str, str]]
 ) -> None:
     file = scenario(tmp_path, RUN)
-    with pytest.raises(ScenarioProblems) as refused:
+    with pytest.raises(ScenarioError) as refused:
         load_all([file], policy=Policy(capabilities=allowed))
     there = ", ".join(allowed) or "nothing"
     wanted = f"is not allowed by policy.capabilities in lab.yml; allowed: {there}"
@@ -63,7 +63,7 @@ def test_what_the_policy_does_not_name_is_refused_at_its_place_once(
 
 
 def test_a_capability_that_no_program_can_have(tmp_path: Path) -> None:
-    with pytest.raises(ScenarioProblems, match="'SYS_ADMIN' is not a capability that a program can ask for"):
+    with pytest.raises(ScenarioError, match="'SYS_ADMIN' is not a capability that a program can ask for"):
         load_all([scenario(tmp_path, RUN.replace("[NET_RAW]", "[SYS_ADMIN]"))], policy=BOTH)
 
 
@@ -93,7 +93,7 @@ SYSCTL = "lab: 1\nhosts: {{client: {{sysctls: {{{}: {}}}}}}}\nsteps: [{{do: sock
     ],
 )
 def test_a_sysctl_that_decides_where_packets_go_is_refused(tmp_path: Path, name: str, value: object) -> None:
-    with pytest.raises(ScenarioProblems) as refused:
+    with pytest.raises(ScenarioError) as refused:
         load_all([scenario(tmp_path, SYSCTL.format(name, value))])
     (problem,) = refused.value.problems
     assert problem.place.line == 2

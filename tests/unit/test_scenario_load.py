@@ -13,7 +13,7 @@ from lab.link import Impairment, Link, one_way_delay, round_trip
 from lab.place import Place
 from lab.scenario import support
 from lab.scenario.load import RUN_LOG, Case, find, load, load_all, select
-from lab.scenario.problems import Problem, ScenarioProblems
+from lab.scenario.problems import Problem, ScenarioError
 from lab.scenario.steps import STEPS, Parallel
 from lab.units import Duration, Percent
 
@@ -37,7 +37,7 @@ def one(path: Path, **params: str) -> Case:
 
 
 def problems(path: Path, params: Mapping[str, str] | None = None) -> list[str]:
-    with pytest.raises(ScenarioProblems) as caught:
+    with pytest.raises(ScenarioError) as caught:
         load(path, params=params)
     return [str(problem).split(":", 1)[1] for problem in caught.value.problems]
 
@@ -243,7 +243,7 @@ def test_folders(write: Write, tmp_path: Path) -> None:
 def test_nothing_to_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no scenario in"):
         load_all([tmp_path])
-    with pytest.raises(ScenarioProblems, match=r"none\.yml: no such file"):
+    with pytest.raises(ScenarioError, match=r"none\.yml: no such file"):
         load_all([tmp_path / "none.yml"])
 
 
@@ -251,7 +251,7 @@ def test_the_problems_of_all_files(write: Write, tmp_path: Path) -> None:
     write("lab: 2\n", "a.yml")
     write("lab: 1\nx: 1\n", "b.yml")
     write("lab: 1\n", "c.yml")
-    with pytest.raises(ScenarioProblems) as caught:
+    with pytest.raises(ScenarioError) as caught:
         load_all([tmp_path])
     assert [Path(problem.place.file).name for problem in caught.value.problems] == ["a.yml", "b.yml"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lab.scenario.load import load
-from lab.scenario.problems import Problem, ScenarioProblems
+from lab.scenario.problems import Problem, ScenarioError
 from tests.golden.documents import document
 
 GOOD = Path(__file__).parents[1] / "golden" / "good" / "everything.yml"
@@ -84,6 +84,6 @@ def test_mutants(seed: int, tmp_path: Path) -> None:
 def problems(path: Path) -> tuple[Problem, ...]:
     try:
         load(path)
-    except ScenarioProblems as error:
+    except ScenarioError as error:
         return error.problems
     return ()  # what was changed made no difference

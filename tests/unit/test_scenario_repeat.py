@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lab.scenario.load import Case, load
-from lab.scenario.problems import ScenarioProblems
+from lab.scenario.problems import ScenarioError
 from lab.scenario.steps import MAX_STEPS, Parallel, all_steps
 from tools.mutation.mutate import mutants
 
@@ -28,7 +28,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def problems(path: Path) -> list[str]:
-    with pytest.raises(ScenarioProblems) as caught:
+    with pytest.raises(ScenarioError) as caught:
         load(path)
     return [str(problem).split(":", 1)[1] for problem in caught.value.problems]
 

@@ -13,7 +13,7 @@ from lab.scenario import support
 from lab.scenario.checks import Check
 from lab.scenario.load import load
 from lab.scenario.model import Scenario
-from lab.scenario.problems import ScenarioProblems
+from lab.scenario.problems import ScenarioError
 from lab.scenario.same import same_but_expectations
 from lab.scenario.service_names import service_of
 from lab.scenario.services import Dependency, HostFile, ServiceSpec
@@ -183,7 +183,7 @@ def test_the_project_is_the_folder_of_the_lab_file_above(write: Write, tmp_path:
     path = write(
         "lab: 1\nhosts: {a: {service: {image: x, volumes: ['../site.html:/x']}}}\n", "scenarios/s.yml"
     )
-    with pytest.raises(ScenarioProblems, match="outside the project"):
+    with pytest.raises(ScenarioError, match="outside the project"):
         load(path)
     write("policy: {capabilities: [NET_RAW]}\n", "lab.yml")
     assert service(path).mounts[0].source == tmp_path / "site.html"
@@ -192,7 +192,7 @@ def test_the_project_is_the_folder_of_the_lab_file_above(write: Write, tmp_path:
 def test_the_lab_file_of_a_scenario_allows_nothing(write: Write) -> None:
     write("policy: {capabilities: [NET_RAW]}\n", "lab.yml")
     path = write("lab: 1\nsteps: [{do: run, at: client, command: [ls], capabilities: [NET_RAW]}]\n")
-    with pytest.raises(ScenarioProblems, match="NET_RAW is not allowed by policy"):
+    with pytest.raises(ScenarioError, match="NET_RAW is not allowed by policy"):
         load(path)
     assert load(path, policy=Policy(capabilities=("NET_RAW",)))
 
@@ -200,7 +200,7 @@ def test_the_lab_file_of_a_scenario_allows_nothing(write: Write) -> None:
 def test_a_policy_allows_more(write: Write) -> None:
     keys = "{dockerfile_inline: FROM x, network: host}"
     path = write(f"lab: 1\nhosts: {{a: {{service: {{build: {keys}, cap_add: [NET_ADMIN]}}}}}}\n")
-    with pytest.raises(ScenarioProblems) as caught:
+    with pytest.raises(ScenarioError) as caught:
         load(path)
     assert len(caught.value.problems) == 2
     found = scenario(path, Policy("host", (), ("NET_ADMIN",))).hosts["a"].services["a"]

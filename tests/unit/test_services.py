@@ -40,10 +40,20 @@ class Programs:
                 return 0
 
 
+def test_what_runs_is_not_started_again_and_what_has_ended_is_not_stopped(tmp_path: Path) -> None:
+    services = "{s: {image: program:1, command: [serve]}}"
+    twice = run(tmp_path, services, "[{do: start, at: a}]")
+    reason = "a/s runs already; end it first, by `stop` or `kill`"
+    assert (twice.verdict, twice.reason) == (Verdict.FAIL, reason)
+    gone = run(tmp_path / "gone", services, "[{do: stop, at: a}, {do: kill, at: a, service: s}]")
+    assert (gone.verdict, gone.reason) == (Verdict.FAIL, "a/s has ended; start it first, by `start`")
+
+
 def run(folder: Path, services: str, steps: str = "[]", checks: str = "[]", **lab: object) -> Result:
     programs = Programs()
     fake = FakeLab(**lab)  # type: ignore[arg-type]  # the keys of its own fields
     fake.engine._images[IMAGE] = programs
+    folder.mkdir(exist_ok=True)
     file = folder / "s.yml"
     text = f"lab: 1\ntimeout: 20s\nhosts:\n  a: {{services: {services}}}\nsteps: {steps}\nchecks: {checks}\n"
     file.write_text(text)

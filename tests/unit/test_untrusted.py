@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from images.host.lab_agent import lines
 from lab import files, patterns, site, units
 from lab.cli import cli
+from lab.engine import stream
 from lab.engine.base import LABEL_BOOT, LABEL_LOCK, LABEL_RUN, ContainerSpec
 from lab.engine.clean import LABEL_MACHINE, Owner, boot_id, machine, sweep
 from lab.engine.fake import FakeEngine
@@ -408,6 +409,7 @@ def test_the_table_of_bounds_is_that_of_the_code() -> None:
         "`result.json`": f"{files.RESULT // mib} MiB",
         "`events.jsonl`": f"{files.EVENTS // mib} MiB, {store.MAX_LINE // mib} MiB a line",
         "a line to an agent": f"{lines.LONGEST // mib} MiB",
+        "a line from an agent": f"{stream.LONGEST_LINE // mib} MiB",
         "a capture": f"{files.CAPTURE >> 30} GiB; reading ends at a packet of no bytes",
         "a program's output": f"{convert.PRINTED >> 20} MiB of each stream is kept",
         "a case's name as the name of a folder": f"{folder._LONGEST} characters",

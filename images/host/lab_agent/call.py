@@ -102,7 +102,8 @@ class Call:
         """The named socket, which stays open till this call ends. EBADF if it was closed, or never made."""
         if not self.sockets.has(name):
             self.begin()
-            raise OSError(errno.EBADF, f"no socket {name}: the call that was to make it has made none")
+            gone = "the call that was to make it has made none, or the process that had it has ended"
+            raise OSError(errno.EBADF, f"no socket {name}: {gone}")
         return self.enter(self.sockets.get(name))
 
     def enter(self, named: Named) -> Named:
