@@ -22,7 +22,7 @@ class Element(Model):
 
     host_keys: ClassVar[tuple[str, ...]] = ()  #: the keys that name a host, a list of them or host:port
 
-    _place: Place = PrivateAttr(default=NOWHERE)
+    _place: Place = PrivateAttr(default_factory=lambda: NOWHERE)  # a default would be copied each time
     _path: str = PrivateAttr(default="?")
 
     @property
