@@ -9,17 +9,19 @@ import os
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from lab.engine.state import state_dir
 from lab.errors import LabError
-from lab.result import Result
 from lab.scenario import tree
 from lab.scenario.load import LAB_KEY, Case, is_run_folder, load
 from lab.site import Site, load_site
 from lab.verdict import Verdict
+
+if TYPE_CHECKING:
+    from lab.result import Result
 
 _TAGS = pytest.StashKey[set[str]]()
 
