@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 # --- scenario files ---------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """What files are made into stays: looking for garbage in it takes 0.15 s of the 1 s of 140 cases."""
+    if not session.config.getoption("lab"):
+        return (yield)
+    before = gc.get_threshold()
+    gc.set_threshold(50_000)
+    try:
+        return (yield)
+    finally:
+        gc.set_threshold(*before)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
