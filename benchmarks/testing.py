@@ -1,4 +1,4 @@
-"""What a lab costs in pytest: a fixture against `lab run`, and scenario files as items against `lab run -j 2`.
+"""What a lab costs in pytest: a fixture against `lab run`, scenario files as items against `lab run -j 2`.
 
     .venv/bin/python -m benchmarks.testing [--rounds 10] [--items FOLDER]
 
