@@ -11,9 +11,9 @@ import math
 import re
 from typing import Any, NoReturn
 
-_DIGITS = 19  #: of an integer of 64 bits; nanoseconds since 1970 have as many
+_DIGITS = 20  #: of the largest integer of 64 bits without a sign: TCP_INFO has such, for "no limit"
 #: What may be more than that: only then is each number looked at.
-_SUSPECT = re.compile(r"[0-9]{20}|[eE][+-]?[0-9]{3}|Infinity|NaN")
+_SUSPECT = re.compile(r"-[0-9]{19}|[0-9]{20}|[eE][+-]?[0-9]{3}|Infinity|NaN")
 
 
 def read_json(text: str) -> Any:
@@ -24,9 +24,9 @@ def read_json(text: str) -> Any:
 
 
 def _integer(text: str) -> int:
-    if len(text.lstrip("-")) > _DIGITS:
+    if len(text) > _DIGITS or not -(1 << 63) <= (number := int(text)) < 1 << 64:
         _refuse(text)
-    return int(text)
+    return number
 
 
 def _float(text: str) -> float:

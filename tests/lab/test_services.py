@@ -110,6 +110,8 @@ def bad(
     images: Images, engine: DockerEngine, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, tuple[Result, Path]]:
     out = tmp_path_factory.mktemp("services-bad")
+    # The steps of a build that went well stay, for the next try: so it fails once before.
+    lab("run", HERE / "services_bad" / "badfile.yml", "--out", tmp_path_factory.mktemp("first"))
     before = untagged(engine)
     lab("run", HERE / "services_bad", "-j", "2", "--out", out, timeout=400)
     assert untagged(engine) <= before, "a build that failed has left an image"
