@@ -32,6 +32,7 @@ from lab.errors import EngineError, SubnetTaken
 
 CAT = ["cat"]
 TALK = ["sh", "-c", "printf 'one\\ntwo\\nrest'; printf 'went wrong' >&2; exit 3"]
+COUNT = ["printf", "one\\ntwo\\nrest"]
 FILE = ["sh", "-c", "printf content > /file; echo ready; cat"]
 SLEEP = ["sleep", "60"]
 TRAP = ["sh", "-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.02; done"]
@@ -50,6 +51,9 @@ def shell(process: FakeProcess) -> int:
         process.write(b"one\ntwo\nrest")
         process.error(b"went wrong")
         return 3
+    if process.argv == COUNT:
+        process.write(b"one\ntwo\nrest")
+        return 0
     if process.argv == FILE:
         process.files["/file"] = b"content"
         process.write(b"ready\n")
@@ -341,7 +345,16 @@ class EngineCompliance:
         assert engine.wait(identity, 10) == 3
         again = list(iter(engine.logs(identity).read, None))
         assert again == lines, "a log can be read again when all is over"
-        assert list(iter(engine.logs(identity, last=1).read, None)) == lines[-1:]
+
+    def test_only_the_last_lines_of_a_log_are_read(
+        self, engine: Engine, image: str, name: str, labels: dict[str, str]
+    ) -> None:
+        """Of one stream: which of two pipes the engine empties first is not said."""
+        identity = self.started(engine, self.spec(image, name, labels, COUNT, stdin=False))
+        assert engine.wait(identity, 10) == 0
+        for last, texts in ((1, [b"rest"]), (2, [b"two", b"rest"]), (9, [b"one", b"two", b"rest"])):
+            lines = list(iter(engine.logs(identity, last=last).read, None))
+            assert [line.text for line in lines] == texts
 
     def test_a_long_line_is_one_line_up_to_a_limit(
         self, engine: Engine, image: str, name: str, labels: dict[str, str]
