@@ -20,6 +20,7 @@ from lab.evidence.timeline import Timeline
 from lab.judging.steps import StepJudge
 from lab.scenario.checks import Check
 from lab.scenario.steps import Call, Step
+from lab.session.calls import Calls
 from lab.session.collect import collect, read_counters
 from lab.session.events import Events
 from lab.session.executor import Executor
@@ -62,9 +63,8 @@ class Session:
         attachments = {name: (at,) for name, at in bed.attachments.items()}
         self._judge = StepJudge(Context(attachments, self._timeline(), tolerance))
         self._judge.know(steps)
-        self._executor = Executor(
-            bed, events, self._judge_step, lambda: record.failed, bed.interrupt, Deadline("no limit", None)
-        )
+        self._calls = Calls(bed, events, self._judge_step, lambda: record.failed, Deadline("no limit", None))
+        self._executor = Executor(bed, events, self._calls, bed.interrupt)
         self._executor.calls_at = self._calls_at
         self._before = read_counters(bed)
 
@@ -79,11 +79,11 @@ class Session:
     @property
     def deadline(self) -> Deadline:
         """When a step that still waits is given up. None to begin with."""
-        return self._executor.deadline
+        return self._calls.deadline
 
     @deadline.setter
     def deadline(self, deadline: Deadline) -> None:
-        self._executor.deadline = deadline
+        self._calls.deadline = deadline
 
     def read_states_after(self, steps: Collection[str]) -> None:
         """Reads the states of all sockets whenever one of these steps has ended, for `state` with `when`."""
@@ -102,14 +102,14 @@ class Session:
         """
         self._judge.know((step,))
         if not judged:
-            self._executor.unjudged.add(step.id)
+            self._calls.unjudged.add(step.id)
         if whole:
-            self._executor.whole.add(step.id)
+            self._calls.whole.add(step.id)
         return self._executor.step(step)
 
     def wait(self, step: str, timeout: float | None = None) -> bool:
         """Whether a background step has ended, within `timeout` seconds (None: for ever)."""
-        pending = self._executor.pending.get(step)
+        pending = self._calls.pending.get(step)
         if pending is None:
             return True
         futures: list[Future[Any]] = [pending.future]
@@ -120,11 +120,11 @@ class Session:
 
         Raises `KeyError` where the step was awaited already, or is none.
         """
-        return self._executor.end(step)
+        return self._calls.end(step)
 
     def finish(self) -> None:
         """Brings to its end what goes on in the background: calls are awaited, programs are ended."""
-        self._executor.finish()
+        self._calls.finish()
 
     def _calls_at(self, host: str) -> bool:
         return any(isinstance(step, Call) and step.at == host for step in self._judge.steps.values())

@@ -1,0 +1,137 @@
+"""The calls that send: a blocking send() takes everything, one with a time-out what fits."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from . import recipe
+from .call import Call
+from .message_flags import flags_of
+from .opening import make, opened, target
+from .sockets import Named
+from .waiting import POLLOUT
+
+HELD_WHOLE = 16 << 20  #: data up to here goes to the kernel in one piece, as a program's buffer would
+
+
+def _pieces(what: Any) -> list[bytes] | Any:
+    """The data whole where it fits, else piece by piece."""
+    if recipe.length(what) <= HELD_WHOLE:
+        return [b"".join(recipe.chunks(what))]
+    return recipe.chunks(what)
+
+
+def _send_all(call: Call, named: Named, *, once: bool) -> None:
+    """To the end of the data; `once`: as far as one send() that does not block goes, after the first byte.
+
+    Between the pieces of data too large to hold, MSG_MORE keeps the kernel from sending a short segment that
+    one large send() would not have sent.
+    """
+    left = recipe.length(call.args["data"])
+    call.sent_bytes = 0
+    pieces = _pieces(call.args["data"])
+    call.begin()
+    asked = flags_of(call)
+    for piece in pieces:
+        view = memoryview(piece)
+        left -= len(view)
+        flags = asked | (socket.MSG_MORE if left else 0)
+        while True:
+            taken = _try_send(call, named, view, flags)
+            if once and call.sent_bytes and taken < len(view):
+                return
+            view = view[taken:]
+            if not view:
+                break
+            if taken:
+                call.check()
+            else:
+                call.wait(named, POLLOUT)
+
+
+def _try_send(call: Call, named: Named, view: memoryview, flags: int) -> int:
+    """One send() that does not block; 0 where a blocking one would wait. Hashed in the order of the wire."""
+    with named.sending:
+        try:
+            taken = call.once(named, lambda: named.sock.send(view, flags))
+        except BlockingIOError:
+            if not call.blocking:
+                raise
+            return 0
+        call.took(named, view[:taken])
+        return taken
+
+
+def do_send(call: Call) -> None:
+    """A blocking send() returns when all is taken; with a time-out, or non-blocking, what fits."""
+    named = call.use(call.args["on"])
+    if named.kind == "udp":
+        _send_datagram(call, named, None)
+        return
+    timeless = not call.has_timeout and named.timeout_ns is None and named.send_limit_ns is None
+    try:
+        _send_all(call, named, once=not timeless)
+    except OSError as error:
+        # Like the kernel: what was taken is returned, the error waits for the next call.
+        if not call.sent_bytes:
+            raise
+        if not isinstance(error, BlockingIOError):
+            named.owed = error
+    call.result = call.sent_bytes
+
+
+def do_sendall(call: Call) -> None:
+    named = call.use(call.args["on"])
+    if named.kind == "udp":
+        _send_datagram(call, named, None)
+    else:
+        _send_all(call, named, once=False)
+
+
+def do_sendto(call: Call) -> None:
+    family, address = target(call)
+    name = call.args["on"]
+    if call.sockets.has(name):
+        named = call.use(name)
+    else:
+        call.args["as"] = name
+        opens = "MSG_FASTOPEN" in (call.args.get("flags") or ())
+        named = make(call, call.args.get("kind") or ("tcp" if opens else "udp"), family)
+    if named.kind == "tcp":
+        _send_opening(call, named, address)
+    else:
+        _send_datagram(call, named, address)
+
+
+def _send_opening(call: Call, named: Named, address: Any) -> None:
+    """sendto() on TCP: with MSG_FASTOPEN it connects; the data go with the SYN where there is a cookie."""
+    view = memoryview(b"".join(recipe.chunks(call.args["data"])))
+    call.begin()
+    flags = flags_of(call)
+    try:
+        taken = call.once(named, lambda: named.sock.sendto(view, flags, address))
+    except BlockingIOError:  # no cookie: the SYN asks for one, and the data follow the handshake
+        if not call.blocking:
+            raise
+        call.wait(named, POLLOUT)
+        code = named.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code)) from None
+        taken = call.attempt(named, POLLOUT, lambda: named.sock.send(view, flags & ~socket.MSG_FASTOPEN))
+    opened(call, named, address)
+    call.took(named, view[:taken])
+    call.result = taken
+
+
+def _send_datagram(call: Call, named: Named, address: Any) -> None:
+    view = memoryview(b"".join(recipe.chunks(call.args["data"])))
+    call.begin()
+    flags = flags_of(call)
+    if address is None:
+        taken = call.attempt(named, POLLOUT, lambda: named.sock.send(view, flags))
+    else:
+        taken = call.attempt(named, POLLOUT, lambda: named.sock.sendto(view, flags, address))
+    call.took(named, view[:taken])
+    call.result = None if call.name == "sendall" else taken
