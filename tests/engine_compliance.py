@@ -5,6 +5,7 @@ The containers run the few commands named here; `shell` is what the fake engine 
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Iterator
@@ -84,6 +85,13 @@ def shell(process: FakeProcess) -> int:
         process.write(process.files["/file"])
         return 0
     return 127
+
+
+def contents(engine: Engine, container_id: str, path: str) -> bytes:
+    """A small file of a container."""
+    content = io.BytesIO()
+    engine.copy_out(container_id, path, content, 64 << 20)
+    return content.getvalue()
 
 
 def _cat(process: FakeProcess) -> int:
@@ -267,12 +275,16 @@ class EngineCompliance:
         stream = engine.attach(identity)
         engine.start(identity)
         assert stream.read_line() == b"ready"
-        assert engine.read_file(identity, "/file") == b"content"
+        assert contents(engine, identity, "/file") == b"content"
         assert engine.disk_used(identity) >= len(b"content")
         with pytest.raises(EngineError, match="/nothing"):
-            engine.read_file(identity, "/nothing")
+            contents(engine, identity, "/nothing")
+        with pytest.raises(EngineError, match=r"not a file|no such file"):
+            contents(engine, identity, "/etc")
+        with pytest.raises(EngineError, match="7 bytes; at most 6"):
+            engine.copy_out(identity, "/file", io.BytesIO(), 6)
         engine.kill(identity)
-        assert engine.read_file(identity, "/file") == b"content"
+        assert contents(engine, identity, "/file") == b"content"
         stream.close()
 
     def test_labels_select(self, engine: Engine, image: str, name: str, labels: dict[str, str]) -> None:
@@ -562,7 +574,7 @@ class EngineCompliance:
         engine.start(identity)
         (line,) = iter(engine.logs(identity, follow=True).read, None)
         assert line.text == b"put in"
-        assert engine.read_file(identity, "/etc/sub/other") == b"x"
+        assert contents(engine, identity, "/etc/sub/other") == b"x"
         engine.wait(identity, 10)
         (state,) = engine.containers({"lab.test": labels["lab.test"]}, sizes=True)
         assert state.layer is not None
@@ -584,7 +596,7 @@ class EngineCompliance:
         fill_volume(engine, name, archive_of({"/sub/file": b"content"}), image=image, labels=labels)
         spec = self.spec(image, name, labels, SLEEP, mounts=[Mount(name, "/data", read_only=True)])
         identity = self.started(engine, replace(spec, read_only=True))
-        assert engine.read_file(identity, "/data/sub/file") == b"content"
+        assert contents(engine, identity, "/data/sub/file") == b"content"
         with pytest.raises(EngineError, match="read-only"):
             engine.put_archive(identity, "/data", archive_of({"file": b"x"}))
         with pytest.raises(EngineError, match="in use"):

@@ -364,8 +364,11 @@ class Engine(Protocol):
         """How many processes and threads it has now; 0 where it does not run."""
         ...
 
-    def read_file(self, container_id: str, path: str) -> bytes:
-        """A file out of the container (not from a tmpfs), running or stopped."""
+    def copy_out(self, container_id: str, path: str, target: BinaryIO, limit: int) -> None:
+        """Writes a file of the container (not of a tmpfs), running or stopped, into `target`, piece by piece.
+
+        Raises `EngineError` where it is none, or has more than `limit` bytes.
+        """
         ...
 
     def exists(self, container_id: str, path: str) -> bool:

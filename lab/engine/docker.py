@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import io
+import errno
 import re
+import shutil
 import socket
 import tarfile
 import threading
@@ -13,6 +14,7 @@ from ipaddress import AddressValueError, IPv4Network, NetmaskValueError
 from typing import Any, BinaryIO
 
 from docker.errors import APIError, NotFound
+from urllib3.exceptions import HTTPError
 
 from lab.clock import Deadline
 from lab.engine.base import (
@@ -32,6 +34,7 @@ from lab.engine.logs import DockerLogs
 from lab.engine.store import DockerImages, calling
 from lab.engine.stream import STDERR, STDOUT, DockerMeter, DockerStream, Frames, feed, feed_all, hijack
 from lab.errors import EngineError, SubnetTaken, SysctlRefused
+from lab.files import Unfit
 
 #: What 20.10 (Debian 12) speaks; 29.0 to 29.2 want 1.44, so the engine's own minimum wins where higher.
 API_VERSION = "1.41"
@@ -43,6 +46,17 @@ _SYSCTL = re.compile(
     r"(?P<verb>open|write(?: to)?) [`'\"]?/proc/sys/(?P<path>net/[^:`'\"\s]+)[`'\"]?: (?P<why>[^:]+)"
 )
 _NO_SYSCTL = "the kernel has no such sysctl"
+
+
+def _copy_member(archive: tarfile.TarFile, target: BinaryIO, limit: int) -> None:
+    """The file that the archive begins with. Raises `Unfit` where it is none, or too large."""
+    member = archive.next()
+    content = archive.extractfile(member) if member is not None and member.isfile() else None
+    if member is None or content is None:
+        raise Unfit(errno.EINVAL, "it is not a file")
+    if member.size > limit:
+        raise Unfit(errno.EFBIG, f"it has {member.size:,} bytes; at most {limit:,} are read")
+    shutil.copyfileobj(content, target, 1 << 20)
 
 
 def connect(endpoint: Endpoint, *, patience: float = ANSWER_PATIENCE) -> DockerEngine:
@@ -349,18 +363,18 @@ class DockerEngine(DockerImages):
         start = f"/v{self.api_version}/exec/{identity}/start"
         return identity, *hijack(self.endpoint, start, {"Detach": False, "Tty": False})
 
-    def read_file(self, container_id: str, path: str) -> bytes:
+    def copy_out(self, container_id: str, path: str, target: BinaryIO, limit: int) -> None:
         what = f"read {path} of container {container_id[:12]}"
-        with calling(what):
-            chunks, _ = self._api.get_archive(container_id, path, chunk_size=1 << 20)
-            # A list of large chunks, joined once: a capture of 200 MB is not copied again and again.
-            archive = io.BytesIO(b"".join(chunks))
-        with tarfile.open(fileobj=archive) as members:
-            for member in members:
-                content = members.extractfile(member) if member.isfile() else None
-                if content is not None:
-                    return content.read()
-        raise EngineError(f"{what}: it is not a file")
+        url = self._api._url("/containers/{0}/archive", container_id)
+        with calling(what), self._api._get(url, params={"path": path}, stream=True) as answer:
+            self._api._raise_for_status(answer)
+            try:
+                with tarfile.open(fileobj=answer.raw, mode="r|") as members:
+                    _copy_member(members, target, limit)
+            except (tarfile.TarError, HTTPError) as error:
+                raise EngineError(f"{what}: the engine's answer broke off: {error}") from error
+            except Unfit as error:
+                raise EngineError(f"{what}: {error.strerror}") from error
 
     def _post(self, what: str, path: str, body: object, **params: str) -> dict[str, Any]:
         """A request that the SDK has no thin call for: its own inspects the container after most of them."""

@@ -290,12 +290,17 @@ class FakeEngine:
     def processes(self, container_id: str) -> int:
         return int(self._container(container_id).runs)
 
-    def read_file(self, container_id: str, path: str) -> bytes:
+    def copy_out(self, container_id: str, path: str, target: BinaryIO, limit: int) -> None:
         container = self._container(container_id)
         files, inside = self._place(container, path)
         if inside not in files:
             raise EngineError(f"read {path} of container {container_id[:12]}: no such file")
-        return files[inside]
+        if (size := len(files[inside])) > limit:
+            raise EngineError(
+                f"read {path} of container {container_id[:12]}: "
+                f"it has {size:,} bytes; at most {limit:,} are read"
+            )
+        target.write(files[inside])
 
     def exists(self, container_id: str, path: str) -> bool:
         files, inside = self._place(self._container(container_id), path.rstrip("/"))

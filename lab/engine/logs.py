@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
 from collections import deque
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from lab.engine.base import LINE_LIMIT, LogLine, StreamName
 from lab.engine.bodies import stamp_ns
 from lab.engine.endpoint import Endpoint
-from lab.engine.stream import STDERR, Frames, Refused, hijack
+from lab.engine.stream import STDERR, Frames, Refused, hang_up, hijack
 from lab.errors import EngineError
 
 _NS = 1_000_000_000
@@ -83,14 +82,7 @@ class DockerLogs:
 
     def close(self) -> None:
         self._closed = True
-        with contextlib.suppress(OSError):
-            self._connection.shutdown(socket.SHUT_RDWR)
-        # A reader that still sits in recv closes the descriptor itself, when it has woken up.
-        if self._reading.acquire(blocking=False):
-            try:
-                self._connection.close()
-            finally:
-                self._reading.release()
+        hang_up(self._connection, self._reading)
 
     def _asked(self, more: str) -> tuple[socket.socket, bytes]:
         # HTTP 1.0: the body is the stream itself, without chunks, to the end of the connection.

@@ -135,6 +135,25 @@ def feed_all(data: bytes, connection: socket.socket) -> None:
         socket.socket.shutdown(connection, socket.SHUT_WR)
 
 
+def hang_up(
+    connection: socket.socket, reading: threading.Lock, writing: threading.Lock | None = None
+) -> None:
+    """Ends a connection that others may read from or write to, each under their lock: it wakes them.
+
+    A reader that still sits in recv has the descriptor; it closes it itself, when it has woken up.
+    """
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    if writing is not None:
+        with writing:
+            pass
+    if reading.acquire(blocking=False):
+        try:
+            connection.close()
+        finally:
+            reading.release()
+
+
 class Frames:
     """Takes the engine's multiplexed stream apart: 1 byte stream, 3 zero, 4 bytes length, then the data."""
 
@@ -208,21 +227,8 @@ class DockerStream:
 
     def close(self) -> None:
         """Ends the connection: the container sees the end of its stdin, a reader the end of the stream."""
-        self._hang_up()
-        # A reader that still sits in recv closes the descriptor itself, when it has woken up.
-        if self._reading.acquire(blocking=False):
-            try:
-                self._connection.close()
-            finally:
-                self._reading.release()
-
-    def _hang_up(self) -> None:
-        """Wakes whoever reads or writes, and lets a writer leave, so that the descriptor can be closed."""
         self._ended = True
-        with contextlib.suppress(OSError):
-            self._connection.shutdown(socket.SHUT_RDWR)
-        with self._writing:
-            pass
+        hang_up(self._connection, self._reading, self._writing)
 
     def _read_frame(self) -> bool:
         try:
@@ -230,7 +236,7 @@ class DockerStream:
         except OSError:
             frame = None
         if frame is None:
-            self._hang_up()
+            self.close()
             self._connection.close()
             return False
         kind, data = frame
@@ -241,7 +247,7 @@ class DockerStream:
             self._line += data
             if len(self._line) > LONGEST_LINE:
                 self._line.clear()
-                self._hang_up()
+                self.close()
                 raise EngineError(f"{self._name}: it wrote a line of more than {LONGEST_LINE >> 20} MiB")
         return True
 
@@ -278,11 +284,4 @@ class DockerMeter:
             return len(frame[1])
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._connection.shutdown(socket.SHUT_RDWR)
-        # A reader that still sits in recv closes the descriptor itself, when it has woken up.
-        if self._reading.acquire(blocking=False):
-            try:
-                self._connection.close()
-            finally:
-                self._reading.release()
+        hang_up(self._connection, self._reading)

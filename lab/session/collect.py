@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from lab.evidence.model import (
     CaptureFacts,
     CounterRecord,
     HostFacts,
-    Json,
     Records,
     StateSample,
     StreamRecord,
@@ -23,7 +21,9 @@ from lab.evidence.model import (
 from lab.evidence.packets import Capture
 from lab.evidence.pcapng_write import convert
 from lab.evidence.store import Evidence, write_records
+from lab.files import CAPTURE
 from lab.session.folder import RunFolder
+from lab.session.log import log_commands, log_services
 from lab.session.record import Record
 from lab.session.testbed import Boot, Testbed, in_parallel
 from lab.tolerance import Tolerance
@@ -96,8 +96,8 @@ def collect(
         captures=tuple(facts for one in found.values() for facts in one.captures),
     )
     write_records(folder.path, records)
-    _write_logs(records, folder.logs)
-    _log_commands(wire.commands, folder.logs / "wire.log")
+    log_services(records, folder.logs)
+    log_commands(wire.commands, folder.logs / "wire.log")
     return Evidence(records, {name: one.packets for name, one in found.items() if one.packets is not None})
 
 
@@ -127,7 +127,7 @@ def _read_capture(bed: Testbed, name: str, folder: RunFolder) -> tuple[tuple[Cap
         capture = boot.capture or boot.host.capture_so_far(len(bed.boots[name]))
         number = capture.boot
         raw[number] = folder.pcaps / f".{name}-{number}.pcap"
-        raw[number].write_bytes(_capture_file(bed, boot, capture.path))
+        _fetch_capture(bed, boot, capture.path, raw[number])
         facts.append(replace(capture, path=target.relative_to(folder.path).as_posix()))
     try:
         return tuple(facts), convert(name, raw, target)
@@ -136,29 +136,14 @@ def _read_capture(bed: Testbed, name: str, folder: RunFolder) -> tuple[tuple[Cap
             path.unlink()
 
 
-def _capture_file(bed: Testbed, boot: Boot, path: str) -> bytes:
+def _fetch_capture(bed: Testbed, boot: Boot, path: str, target: Path) -> None:
+    """A small one comes by the agent, which is quick; a large one from the engine, piece by piece."""
     small = boot.host.small_file(path) if boot.power_off is None else None
-    return bed.engine.read_file(boot.container, path) if small is None else small
-
-
-def _write_logs(records: Records, folder: Path) -> None:
-    """`<host>-<service>.log`: what each service wrote, with the engine's stamps."""
-    for host, service in dict.fromkeys((one.host, one.service) for one in records.services):
-        name = host if service == host else f"{host}-{service}"
-        with (folder / f"{name}.log").open("w", encoding="utf-8") as file:
-            for line in records.logs:
-                if (line.host, line.service) == (host, service):
-                    when = datetime.fromtimestamp(line.wall_ns / 1e9, UTC).isoformat(timespec="microseconds")
-                    file.write(f"{when} {line.stream} {line.text}\n")
-
-
-def _log_commands(commands: Iterable[Mapping[str, Json]], path: Path) -> None:
-    """What tc, ip and the shells of the wire were told, and what they said."""
-    with path.open("w", encoding="utf-8") as log:
-        for command in commands:
-            log.write(f"{command['program']}, {command['duration_ms']} ms, status {command['status']}\n")
-            for mark, text in (("<", command["input"]), (">", command["output"])):
-                log.writelines(f"{mark} {line}\n" for line in str(text).splitlines())
+    with target.open("wb") as file:
+        if small is not None:
+            file.write(small)
+        else:
+            bed.engine.copy_out(boot.container, path, file, CAPTURE)
 
 
 def _host_facts(bed: Testbed) -> dict[str, HostFacts]:

@@ -1,13 +1,17 @@
-"""A lab's events as lines of a file, for whoever asks later what the lab was doing when."""
+"""The logs of a run folder: what the lab did and when, what the wire was told, what the services wrote.
+
+People read them in terminals, so none holds a control character of anybody.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
-from lab.evidence.model import CallRecord, RunRecord, StateSample, StepRecord, WireEvent
-from lab.harmless import document
+from lab.evidence.model import CallRecord, Json, Records, RunRecord, StateSample, StepRecord, WireEvent
+from lab.harmless import document, printed
 from lab.result import Phase
 from lab.session.events import Event, Events, Said, StepBegan
 from lab.verdict import Finding
@@ -50,3 +54,23 @@ def _line(event: Event) -> str:
             return f"wire: {event.action} {where}"
         case Finding():
             return f"{event.source} {event.name}: {event.verdict.value} {event.reason}".rstrip()
+
+
+def log_services(records: Records, folder: Path) -> None:
+    """`<host>-<service>.log`: what each service wrote, with the engine's stamps."""
+    for host, service in dict.fromkeys((one.host, one.service) for one in records.services):
+        name = host if service == host else f"{host}-{service}"
+        with (folder / f"{name}.log").open("w", encoding="utf-8") as file:
+            for line in records.logs:
+                if (line.host, line.service) == (host, service):
+                    when = datetime.fromtimestamp(line.wall_ns / 1e9, UTC).isoformat(timespec="microseconds")
+                    file.write(f"{when} {line.stream} {printed(line.text)}\n")
+
+
+def log_commands(commands: Iterable[Mapping[str, Json]], path: Path) -> None:
+    """What tc, ip and the shells of the wire were told, and what they said."""
+    with path.open("w", encoding="utf-8") as log:
+        for command in commands:
+            log.write(f"{command['program']}, {command['duration_ms']} ms, status {command['status']}\n")
+            for mark, text in (("<", command["input"]), (">", command["output"])):
+                log.writelines(f"{mark} {line}\n" for line in printed(str(text)).splitlines())

@@ -75,11 +75,13 @@ def project_file(source: Path, target: str, *, read_only: bool) -> File:
 
 
 def kept(file: File, engine: Engine, container: str) -> File:
-    """The file as a container that has ended left it; as it was at first where that is gone."""
+    """The file as a container that has ended left it; as it was at first where that is gone or too large."""
+    content = io.BytesIO()
     try:
-        return replace(file, content=engine.read_file(container, file.target))
+        engine.copy_out(container, file.target, content, FILE)
     except EngineError:
         return file
+    return replace(file, content=content.getvalue())
 
 
 def tmpfs_of(spec: services.ServiceSpec) -> dict[str, str]:

@@ -18,6 +18,7 @@ from lab.evidence.model import CallRecord
 from lab.host import CallSpec, Host, HostSetup
 from lab.host.channel import AgentRefused
 from lab.units import Duration
+from tests.engine_compliance import contents
 from tests.lab.agent_pair import Pair, agent_pair
 
 pytestmark = pytest.mark.docker
@@ -118,7 +119,7 @@ def test_a_handshake_is_captured_at_both_ends_and_connect_returns_after_the_syn_
     wire = pair.setups["client"].wire.mac
     for name, fact in facts.items():
         assert fact.dropped == 0
-        everything = tcp_packets(engine.read_file(pair.ids[name], fact.path))
+        everything = tcp_packets(contents(engine, pair.ids[name], fact.path))
         own = pair.setups[name].here.mac
         assert all({own, wire} == {source, target} for _, source, target, *_ in everything)
         packets = [packet for packet in everything if port in packet[3:5]]
@@ -215,13 +216,13 @@ def test_a_host_without_power_is_silent(own_pair: Pair, engine: Engine) -> None:
     remains = server.power_off()
     own = server.stop_capture()
     assert (own.dropped, own.boot) == (0, 1)
-    kept = engine.read_file(own_pair.ids["server"], own.path)
+    kept = contents(engine, own_pair.ids["server"], own.path)
     engine.kill(own_pair.ids["server"])
     engine.wait(own_pair.ids["server"], 10)
     assert [stream.received_bytes for stream in remains.streams] == [6]
     assert remains.counters["TcpPassiveOpens"] == 1
     assert do(client, "recv", on="c", size=1, timeout="300ms").error is not None
-    seen = tcp_packets(engine.read_file(own_pair.ids["client"], client.stop_capture().path))
+    seen = tcp_packets(contents(engine, own_pair.ids["client"], client.stop_capture().path))
     for packets in (tcp_packets(kept), seen):
         assert packets
         assert not any(packet[5] & (FIN | RST) for packet in packets)
@@ -249,5 +250,5 @@ def test_the_way_to_the_wire_is_asked_for_and_leaves_no_trace(pair: Pair, engine
         pair.client.reach(nobody, timeout=0.2)
     assert refused.value.kind == "reach"
     facts = pair.client.stop_capture()
-    captured = engine.read_file(pair.ids["client"], facts.path)
+    captured = contents(engine, pair.ids["client"], facts.path)
     assert b"\x08\x06\x00\x01\x08\x00\x06\x04\x00\x01" not in captured  # no ARP question of ours

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from lab.cli import matrix_command
-from lab.evidence.model import CounterRecord, RunRecord
+from lab.evidence.model import CounterRecord, Json, LogRecord, RunRecord, ServiceRecord
 from lab.evidence.reader import read_capture
 from lab.evidence.store import Evidence
 from lab.harmless import clean, json_text, printed, visible, yaml_text
@@ -29,6 +29,7 @@ from lab.report import (
 from lab.result import Phase, Result
 from lab.runner.compose import compose_text
 from lab.scenario.load import load
+from lab.session.log import log_commands, log_services
 from lab.verdict import Verdict
 from tests.fuzz.visible import FORBIDDEN, harmless
 from tests.unit.report_helpers import finding, loss_story, result
@@ -112,6 +113,19 @@ def test_comments_and_names_in_captures(tmp_path: Path, evidence: Evidence) -> N
     for text in (*merged.comments.values(), *(one.name for one in merged.interfaces)):
         assert not FORBIDDEN.search(text)
         assert "\n" not in text
+
+
+def test_logs_of_services_and_of_the_wire(tmp_path: Path, evidence: Evidence) -> None:
+    line = LogRecord("client", "web", 1, 1_000_000_000, "stdout", HOSTILE.replace("\n", ""))
+    start = ServiceRecord("client", "web", 1, "image")
+    log_services(replace(evidence.records, services=(start,), logs=(line,)), tmp_path)
+    command: dict[str, Json] = {"program": "tc", "duration_ms": 1, "status": 0}
+    log_commands([{**command, "input": HOSTILE, "output": HOSTILE}], tmp_path / "wire.log")
+    for name, lines in (("client-web", 1), ("wire", 5)):
+        text = (tmp_path / f"{name}.log").read_bytes().decode("utf-8")
+        harmless(text)
+        assert text.count("\n") == lines
+        assert "title" not in text
 
 
 def test_yaml_and_json_have_no_line_but_their_own() -> None:
