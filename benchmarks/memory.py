@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from lab.evidence.pcapng_write import PcapngWriter
+from lab.evidence.reader import read_capture
+
 ROOT = Path(__file__).parents[1]
 CORPUS = ROOT / "tests" / "data" / "hostile"
 RUN = ROOT / "tests" / "data" / "runs" / "timeout"
 _LARGEST_CALL = 64_000_000  #: bytes that one call's record may hold
+_LARGEST_CAPTURE = 1 << 30  #: bytes of frames in one capture
+_MTU = 1500
 
 
 def measured(*arguments: str) -> tuple[float, float, int]:
@@ -65,6 +71,25 @@ def many_steps(folder: Path) -> Path:
     return folder / "s.yml"
 
 
+def large_captures(folder: Path) -> Path:
+    """A run whose captures have 1 GiB more each: segments of full size that come after all others."""
+    for path in sorted((copied(folder) / "pcap").iterdir()):
+        found = read_capture(path)
+        frame = bytearray(max(found, key=lambda packet: packet.payload_len).frame())
+        frame += bytes(_MTU + 14 - len(frame))
+        struct.pack_into(">H", frame, 16, _MTU)
+        (interface,) = found.interfaces
+        with PcapngWriter(path) as writer:
+            number = writer.interface(interface.name, interface.link_type, interface.snap_length)
+            for packet in found:
+                writer.packet(number, packet.t_ns, packet.frame())
+            for at in range(_LARGEST_CAPTURE // len(frame)):
+                struct.pack_into(">H", frame, 18, at & 0xFFFF)
+                struct.pack_into(">I", frame, 38, at * (_MTU - 40) & 0xFFFFFFFF)
+                writer.packet(number, found[-1].t_ns + at * 1000, bytes(frame))
+    return folder
+
+
 def rows(work: Path) -> Iterator[tuple[str, str, list[tuple[str, ...]]]]:
     """What is measured: the command, of what, and its arguments, of which the largest counts."""
     scenarios = sorted(str(path) for path in CORPUS.glob("*/*/s.yml"))
@@ -76,6 +101,9 @@ def rows(work: Path) -> Iterator[tuple[str, str, list[tuple[str, ...]]]]:
     large = str(large_call(work / "call"))
     yield "recheck", "64 MB in one call", [("recheck", large)]
     yield "report", "64 MB in one call", [("report", large)]
+    captures = str(large_captures(work / "captures"))
+    yield "recheck", "1 GiB in each capture", [("recheck", captures)]
+    yield "report", "1 GiB in each capture", [("report", captures)]
 
 
 def main() -> None:
