@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from lab.evidence.packets import ACK, PSH
 from lab.evidence.pcapng_write import PcapngWriter
 from lab.evidence.reader import read_capture
 
@@ -71,11 +73,18 @@ def many_steps(folder: Path) -> Path:
     return folder / "s.yml"
 
 
-def large_captures(folder: Path) -> Path:
-    """A run whose captures have 1 GiB more each: segments of full size that come after all others."""
-    for path in sorted((copied(folder) / "pcap").iterdir()):
+def large_captures(folder: Path, *, arrive: bool) -> Path:
+    """A run whose captures have 1 GiB more each: segments of full size that come after all others.
+
+    Those that `arrive` are the client's, in both captures; else each host sends its own, and none arrives.
+    """
+    captures = {path.stem: path for path in (copied(folder) / "pcap").iterdir()}
+    client = read_capture(captures["client"])[0].source
+    for path in captures.values():
         found = read_capture(path)
-        frame = bytearray(max(found, key=lambda packet: packet.payload_len).frame())
+        from_client = arrive or path.stem == "client"
+        said = [packet for packet in found if packet.flags & ~PSH == ACK]
+        frame = bytearray(next(one for one in said if (one.source == client) == from_client).frame())
         frame += bytes(_MTU + 14 - len(frame))
         struct.pack_into(">H", frame, 16, _MTU)
         (interface,) = found.interfaces
@@ -101,9 +110,11 @@ def rows(work: Path) -> Iterator[tuple[str, str, list[tuple[str, ...]]]]:
     large = str(large_call(work / "call"))
     yield "recheck", "64 MB in one call", [("recheck", large)]
     yield "report", "64 MB in one call", [("report", large)]
-    captures = str(large_captures(work / "captures"))
-    yield "recheck", "1 GiB in each capture", [("recheck", captures)]
-    yield "report", "1 GiB in each capture", [("report", captures)]
+    for arrive, what in ((True, "1 GiB in each capture"), (False, "the same, and none of it arrives")):
+        captures = str(large_captures(work / f"captures-{arrive}", arrive=arrive))
+        yield "recheck", what, [("recheck", captures)]
+        yield "report", what, [("report", captures)]
+        shutil.rmtree(captures)
 
 
 def main() -> None:
