@@ -54,7 +54,10 @@ class Service:
         return [line for line in lines if pattern.search(line)]
 
     def wait_for(self, log: str, *, timeout: Time | None = None, **keys: Any) -> None:
-        """Waits for a line of its log, from its start on. Raises `TimeoutError` with its last output."""
+        """Waits until a line of its log, from its start on, matches.
+
+        Raises `TimeoutError` with its last output.
+        """
         text = log if len(log) > 1 and log.startswith("/") and log.endswith("/") else f"/{log}/"
         self.host.net.wait_for(at=self.host.name, service=self.name, log=text, timeout=timeout, **keys)
 
