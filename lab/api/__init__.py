@@ -1,1 +1,1 @@
-"""The lab from Python: a lab that stands as objects, its calls as methods. What `import lab` offers."""
+"""The lab from Python: a running lab as objects, its calls as methods. What `import lab` offers."""

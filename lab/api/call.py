@@ -20,11 +20,11 @@ T = TypeVar("T")
 
 
 class Call(Generic[T]):
-    """What `background=True` gives. One that nobody awaits is judged when the block ends, as in a
+    """What `background=True` gives. A call that nobody awaits is judged when the block ends, as in a
     scenario."""
 
     def __init__(self, session: Session, step: str, convert: Callable[[CallRecord | RunRecord], T]) -> None:
-        self.id = step  #: of its step, for checks
+        self.id = step  #: the id of its step, for checks
         self._session = session
         self._convert = convert
         self._lock = threading.Lock()
@@ -38,7 +38,7 @@ class Call(Generic[T]):
 
     @property
     def elapsed(self) -> float:
-        """Seconds from its begin to its end, by the host's own clock; so far, while it goes on."""
+        """Seconds from its start to its end, by the host's own clock; the time so far while it goes on."""
         record = self._record
         if record is None:
             if not self.done:

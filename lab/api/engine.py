@@ -18,12 +18,12 @@ log = logging.getLogger("lab")
 
 
 class NoEngine(LabEnvironmentError):
-    """There is no engine to stand on."""
+    """There is no engine to run on."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """What labs stand on."""
+    """What labs run on."""
 
     engine: Engine
     store: ImageStore
@@ -33,7 +33,7 @@ class Opened:
 
 
 _lock = threading.Lock()
-_opened: dict[tuple[int, str | None], Opened] = {}  #: by process, for a fork has to open its own
+_opened: dict[tuple[int, str | None], Opened] = {}  #: by process, as a fork has to open its own
 
 
 def opened(site: Site) -> Opened:

@@ -1,5 +1,5 @@
-"""What a program is told when something did not go well: a call's failure as Python's own, a check's as an
-assertion's."""
+"""What a program gets when something fails: a call's failure as Python's own error, a check's as an
+assertion error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A host of a lab that stands, its processes, and programs that run there."""
+"""A host of a running lab, its processes, and programs that run there."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def call_record(record: CallRecord | RunRecord) -> CallRecord:
 
 
 class Process(Caller):
-    """A named process of socket calls, which is there with its first call."""
+    """A named process of socket calls, which starts with its first call."""
 
     @property
     def name(self) -> str:
@@ -161,7 +161,7 @@ class Host(Caller):
         background: bool = False,
         **keys: Any,
     ) -> Ran | Call[Ran]:
-        """A program by the host's own tools: a list, no shell. Never raises for an exit status.
+        """Runs a program by the host's own tools: a list, no shell. Never raises for an exit status.
 
         `in_="web"` runs it inside a service, as that service's user.
         """
@@ -180,7 +180,7 @@ class Host(Caller):
         return ran
 
     def service(self, name: str | None = None) -> Service:
-        """A service of the host; without a name its only one."""
+        """A service of the host; without a name, its only one."""
         return Service(self, name)
 
     @property
@@ -198,7 +198,7 @@ class Host(Caller):
     # --- waiting ---
 
     def wait_for(self, *, timeout: Time | None = None, **keys: Any) -> None:
-        """Until `listening=8001`, or `state="ESTABLISHED", port=8001`, or `log="/ready/"`.
+        """Waits for `listening=8001`, or `state="ESTABLISHED", port=8001`, or `log="/ready/"`.
 
         Raises `TimeoutError` with what there was instead.
         """
@@ -207,7 +207,7 @@ class Host(Caller):
     # --- processes and power ---
 
     def kill(self, process: str | Process | None = None, signal: str = "KILL", **keys: Any) -> None:
-        """A signal to a process of socket calls; without a name to `main`."""
+        """Signals a process of socket calls; without a name, `main`."""
         self.net.do("kill", at=self.name, process=_name(process), signal=signal, **keys)
 
     def pause(self, process: str | Process | None = None, **keys: Any) -> None:
@@ -223,7 +223,7 @@ class Host(Caller):
         self.net.do("power", at=self.name, state="off")
 
     def power_on(self) -> None:
-        """A fresh boot at the same address; returns when its services are ready."""
+        """Boots it afresh at the same address; returns when its services are ready."""
         self.net.do("power", at=self.name, state="on")
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""A lab that stands: its hosts by name, what is done to its network, checks in the middle, and its end."""
+"""A running lab: its hosts by name, what is done to its network, checks in the middle, and its end."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Lab:
     """
 
     def __init__(self, case: Case, make_run: Callable[[], LabRun], *, lazily: bool = False) -> None:
-        """`make_run` finds the engine and makes the folder; `lazily`, what needs the lab starts it."""
+        """`make_run` finds the engine and makes the folder; with `lazily`, what needs the lab starts it."""
         self.case = case
         self.name = case.scenario.name
         self._make_run = make_run
@@ -59,7 +59,7 @@ class Lab:
         self._result: Result | None = None
         self._numbers = itertools.count(1)
         self._lock = threading.RLock()
-        self._named: set[str] = set()  #: steps that the program gave an id: a check may ask for what was then
+        self._named: set[str] = set()  #: steps that the program gave an id: a check may ask about that moment
         self._judged: list[Finding] = []  #: by checks and steps, in the order in which they were
 
     # --- begin and end ---
@@ -87,7 +87,7 @@ class Lab:
 
     def down(self, error: BaseException | None = None) -> None:
         """Ends the lab: what goes on is awaited, the network settles, evidence is taken, everything is taken
-        down. May be called twice. `error` is the exception that it is left by, if any.
+        down. May be called twice. `error` is the exception that ends the block, if any.
 
         Raises `LabError` where the lab cannot be believed, `lab.CheckFailed` where a service ended by itself
         or a call that nobody awaited failed; neither where there is an `error`.
@@ -127,8 +127,8 @@ class Lab:
         return self._result
 
     def _left_by(self, error: BaseException | None) -> tuple[list[Finding], list[Finding]]:
-        """What the program's way out says, and the checks that held. A failure that it caught decides
-        nothing."""
+        """The findings of how the program left its lab, and the checks that held. A failure that it caught
+        decides nothing."""
         held = [one for one in self._judged if one.verdict not in _BAD]
         if error is None or (isinstance(error, LabError) and self._run and self._run.cause is error):
             return [], held
@@ -155,7 +155,7 @@ class Lab:
 
     @property
     def session(self) -> Session:
-        """What stands. Raises `LabError` before the begin and behind the end."""
+        """The running lab. Raises `LabError` before the start and after the end."""
         if self._session is None:
             if self._lazily and self._run is None:
                 self.start()
@@ -182,17 +182,17 @@ class Lab:
 
     @property
     def started(self) -> bool:
-        """Whether it was started; it may be down again."""
+        """Whether it was started; it may since be down."""
         return self._run is not None
 
     @property
     def environment(self) -> Environment | None:
-        """Where it runs: engine, images; of the wire what is known when the block has ended."""
+        """Where it runs: engine and images; the wire's facts are known when the block has ended."""
         return self._run.environment() if self._run is not None else None
 
     @property
     def folder(self) -> Path:
-        """The run folder: `report.html`, `result.json`, captures. Whole when the block has ended."""
+        """The run folder: `report.html`, `result.json`, captures. It is complete when the block has ended."""
         if self._run is None:
             raise LabError(f"{self.name} has not been started", hint="use it inside `with lab.up(…) as net:`")
         return self._run.folder.path
@@ -218,11 +218,11 @@ class Lab:
 
     @property
     def findings(self) -> list[Finding]:
-        """What has been judged so far; when the block has ended, all that the result has."""
+        """What has been judged so far; once the block has ended, all that the result has."""
         return list(self._result.findings) if self._result is not None else list(self._judged)
 
     def evidence(self) -> Evidence:
-        """The typed evidence so far: the network settles, what has been captured is read, and all goes on."""
+        """The typed evidence so far: the network settles, the captures are read, and everything goes on."""
         if self._result is not None and self._run is not None:
             if self._run.evidence is None:
                 raise LabError(f"{self.name} left no evidence: it broke before")
@@ -257,24 +257,24 @@ class Lab:
         self.do("drop", from_=from_, to=to, match=match, count=count)
 
     def sleep(self, seconds: Time) -> None:
-        """Lets time pass: seconds, or a duration text."""
+        """Lets time pass: seconds or a duration text."""
         self.do("sleep", for_=seconds)
 
     # --- steps ---
 
     def fresh(self, word: str) -> str:
-        """A name that nothing else has: `connect-3`."""
+        """A unique name: `connect-3`."""
         return f"{word}-{next(self._numbers)}"
 
     def do(self, do: str, **keys: Any) -> None:
-        """Any step of the format that is no call, by its keys."""
+        """Any step of the format that is not a call, by its keys."""
         place = caller()
         step = step_of(do, {"id": self.fresh(do), **keys}, place)
         self._known(step.hosts(), place)
         self._act(lambda: self.session.act(step))
 
     def wait_for(self, **keys: Any) -> None:
-        """The step `wait_for`. Raises `TimeoutError` where it does not come true in time."""
+        """The step `wait_for`. Raises `TimeoutError` if it does not come true in time."""
         place = caller()
         step = step_of("wait_for", {"id": self.fresh("wait_for"), **keys}, place)
         self._known(step.hosts(), place)
@@ -297,7 +297,7 @@ class Lab:
         return convert(record)
 
     def _act(self, act: Callable[[], CallRecord | RunRecord | None]) -> CallRecord | RunRecord | None:
-        """Does a step, whose failure as a step is raised."""
+        """Does a step; its failure as a step is raised."""
         made: list[CallRecord | RunRecord | None] = []
         findings = self._findings_of(lambda: made.append(act()))
         if findings:
@@ -341,7 +341,7 @@ class Lab:
     # --- judging ---
 
     def check(self, check: str | Mapping[str, Any], /, **keys: Any) -> Finding:
-        """Settles, judges what has been captured so far, and goes on; its finding.
+        """Settles, judges what has been captured so far, and goes on. Returns its finding.
 
         A name and the keys of the check (`from_` is `from`), or a mapping as in the YAML. Raises
         `lab.CheckFailed` with the finding's text where it does not hold.
@@ -365,9 +365,9 @@ class Lab:
         return list(judge_checks(checks, self.evidence()))
 
     def play(self) -> list[Finding]:
-        """Runs the steps of the scenario file and then its checks; their findings.
+        """Runs the steps of the scenario file and then its checks. Returns their findings.
 
-        Raises `lab.CheckFailed` with those that failed; behind the first step that fails nothing more is
+        Raises `lab.CheckFailed` with those that failed; after the first step that fails nothing more is
         done.
         """
         from lab.clock import Deadline
@@ -414,7 +414,7 @@ def _two(do: str, hosts: Sequence[str], between: Sequence[str]) -> list[str]:
 
 
 def _place_of(error: BaseException) -> Place:
-    """The line that raised it, as the program sees it: the innermost that is not the lab's own."""
+    """The line that raised it, as the program sees it: the innermost not in the lab's own code."""
     here = str(Path(__file__).parent.parent)
     place = caller()
     trace = error.__traceback__
@@ -427,7 +427,7 @@ def _place_of(error: BaseException) -> Place:
 
 
 def uninterrupted(work: Callable[[], T], interrupted: Callable[[str], None]) -> T:
-    """Does `work` in a thread of its own, to its end: a Ctrl-C, which only the main thread gets, tells
+    """Does `work` in its own thread, to its end: a Ctrl-C, which only the main thread gets, calls
     `interrupted` and is raised when the work is over. So nothing stays half up or half down."""
     with ThreadPoolExecutor(1, thread_name_prefix="lab") as pool:
         future = pool.submit(work)

@@ -1,4 +1,4 @@
-"""testinfra's view of hosts and services: its backend is one method over what the lab has already."""
+"""testinfra's view of hosts and services: its backend is one method over what the lab already has."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def probe_service(service: Service) -> Any:
 
 
 class WithoutShell:
-    """Of a service whose image has no shell: what is its host's too, for they share a network."""
+    """For a service whose image has no shell: what is its host's too, as they share a network."""
 
     def __init__(self, service: Service) -> None:
         self._service = service

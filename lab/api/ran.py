@@ -8,7 +8,7 @@ from lab.evidence.model import CallRecord, RunRecord
 class Ran:
     """A program that ran: `exit` (-9 where KILL ended it), `stdout` and `stderr` (text), `elapsed` (s).
 
-    `error` is `timeout` where it was ended because its time was over, `killed` where its host lost power.
+    `error` is `timeout` where it ran out of time and was ended, `killed` where its host lost power.
     """
 
     def __init__(self, record: RunRecord) -> None:
@@ -24,7 +24,7 @@ class Ran:
 
 
 def ran_of(record: CallRecord | RunRecord) -> Ran:
-    """What became of a program. Raises `FileNotFoundError` where it could not be started."""
+    """The outcome of a program. Raises `FileNotFoundError` where it could not be started."""
     assert isinstance(record, RunRecord)
     if record.exit_code is None and "could not be started" in (record.error or ""):
         raise FileNotFoundError(record.error)

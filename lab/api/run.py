@@ -1,4 +1,4 @@
-"""The run of a lab that a program acts in: the runner's own case, with other ideas of what ends it well."""
+"""The run of a lab that a program acts in: the runner's own case, with another rule for a good end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Left:
     """How the program left its lab."""
 
     failures: list[Finding] = field(default_factory=list)  #: why it was left: an exception, a failed check
-    passed: list[Finding] = field(default_factory=list)  #: of checks that held
+    passed: list[Finding] = field(default_factory=list)  #: the checks that held
 
 
 class LabRun(CaseRun):
@@ -34,7 +34,7 @@ class LabRun(CaseRun):
         return replace(super()._plan(lock, images), hosts=self.scenario.hosts, only_routes=False)
 
     def end(self, session: Session) -> None:
-        """What goes on in the background is brought to its end, at once where the program failed."""
+        """Ends what goes on in the background, at once where the program failed."""
         session.deadline = Deadline.after(self.timeout.seconds, f"{self.timeout} behind the block")
         for finding in self.left.failures:
             self.events.emit(finding)

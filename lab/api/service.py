@@ -24,16 +24,16 @@ class Service:
         self.name: str = host.net.session.bed.services.of(host.name, name).spec.name
 
     def start(self) -> None:
-        """Returns when it is ready. Raises `lab.CheckFailed` with its last output where it does not get
-        so."""
+        """Returns when it is ready. Raises `lab.CheckFailed` with its last output where it does not
+        get ready."""
         self._do("start")
 
     def stop(self) -> None:
-        """Its stop signal and, after the grace, KILL; returns when it has ended."""
+        """Sends its stop signal and, after the grace period, KILL; returns when it has ended."""
         self._do("stop")
 
     def kill(self, signal: str = "KILL") -> None:
-        """A signal to all its processes."""
+        """Signals all its processes."""
         self._do("kill", signal=signal)
 
     def pause(self) -> None:
@@ -43,8 +43,8 @@ class Service:
         self._do("resume")
 
     def log(self, match: str | re.Pattern[str] | None = None) -> list[str]:
-        """The lines that it wrote so far, both streams; those that `match` (a regular expression) is found
-        in."""
+        """The lines that it has written so far, both streams; with `match` (a regular expression), only those
+        in which it is found."""
         lines = [
             line.text for line in self.host.net.session.bed.services.of(self.host.name, self.name).lines()
         ]
@@ -54,12 +54,15 @@ class Service:
         return [line for line in lines if pattern.search(line)]
 
     def wait_for(self, log: str, *, timeout: Time | None = None, **keys: Any) -> None:
-        """Until a line of its log, from its start on, matches. Raises `TimeoutError` with its last output."""
+        """Waits until a line of its log, from its start on, matches.
+
+        Raises `TimeoutError` with its last output.
+        """
         text = log if len(log) > 1 and log.startswith("/") and log.endswith("/") else f"/{log}/"
         self.host.net.wait_for(at=self.host.name, service=self.name, log=text, timeout=timeout, **keys)
 
     def run(self, command: Sequence[str], *, timeout: Time | None = None, **keys: Any) -> Ran | Call[Ran]:
-        """A program inside it, as its user, in its working directory: `.exit`, `.stdout`, `.stderr`."""
+        """Runs a program inside it, as its user, in its working directory: `.exit`, `.stdout`, `.stderr`."""
         ran: Ran | Call[Ran] = self.host.run(command, timeout=timeout, in_=self.name, **keys)
         return ran
 
@@ -67,7 +70,7 @@ class Service:
     def testinfra(self) -> Any:
         """The service as testinfra sees it, by the tools that its image has.
 
-        An image without a shell answers `socket`, `interface` and `sysctl` as its host does, for they share a
+        An image without a shell answers `socket`, `interface` and `sysctl` as its host does, as they share a
         network; the rest raises `LabError`, which says what is missing.
         """
         from lab.api.probe import probe_service

@@ -41,7 +41,7 @@ class Datagram(tuple[bytes, "Address | None"]):
 
 
 class Last:
-    """The record of a socket's last call; all of it is in `record`."""
+    """The record of a socket's last call; `record` has all of it."""
 
     def __init__(self, record: CallRecord) -> None:
         self.record = record
@@ -68,7 +68,7 @@ class Last:
         return f"<{self.record.call} at {self.record.host}, {self.elapsed:.6f} s>"
 
 
-_NO_SOCKET = "no socket "  #: how the agent begins where a process has none of a name
+_NO_SOCKET = "no socket "  #: how the agent's message begins where a process has no such socket
 
 
 class Socket:
@@ -212,7 +212,7 @@ class Socket:
         background: bool = False,
         **keys: Any,
     ) -> int | Call[int]:
-        """A datagram to `host:port`; how many bytes the kernel took."""
+        """Sends a datagram to `host:port`. Returns how many bytes the kernel took."""
         return self._do("sendto", _count, data=data, to=to, timeout=timeout, background=background, **keys)
 
     @overload
@@ -242,7 +242,7 @@ class Socket:
     ) -> bytes | Call[bytes]:
         """`size` bytes, in as many recv() as it takes; `timeout` is the total.
 
-        Raises `EOFError` where the stream ends before.
+        Raises `EOFError` where the stream ends first.
         """
         return self._do("recv_exactly", _data, size=size, timeout=timeout, background=background, **keys)
 
@@ -257,7 +257,7 @@ class Socket:
     def peek(
         self, size: int | str, *, timeout: Time | None = None, background: bool = False, **keys: Any
     ) -> bytes | Call[bytes]:
-        """As `recv`, and the data stays for the next call."""
+        """As `recv`, but the data stays for the next call."""
         return self._do("peek", _data, size=size, timeout=timeout, background=background, **keys)
 
     @overload
@@ -283,11 +283,11 @@ class Socket:
     def drain(
         self, *, timeout: Time | None = None, background: bool = False, **keys: Any
     ) -> bytes | Call[bytes]:
-        """All to the end of the stream, up to 64 MB; `timeout` is the total."""
+        """Everything up to the end of the stream, at most 64 MB; `timeout` is the total."""
         return self._do("drain", _data, timeout=timeout, background=background, **keys)
 
     def settimeout(self, value: Time | None, **keys: Any) -> None:
-        """None (or "none") waits for ever, 0 does not block."""
+        """None (or "none") waits forever, 0 does not block."""
         self._do("settimeout", _nothing, value="none" if value is None else value, **keys)
 
     def setsockopt(self, option: str, value: Any, **keys: Any) -> None:
@@ -302,7 +302,7 @@ class Socket:
         self._do("shutdown", _nothing, how=how, **keys)
 
     def close(self, **keys: Any) -> None:
-        """As Python's own, a second one does nothing."""
+        """As with Python's own, a second one does nothing."""
         if not self._closed:
             self._do("close", _nothing, **keys)
             self._closed = True
@@ -336,7 +336,7 @@ class Socket:
                 and record.error is not None
                 and record.error.message.startswith(_NO_SOCKET)
             ):
-                # It was made: so the process that answers is another one, begun since.
+                # It existed, so the process that answers is another one, started since.
                 text = f"the process {record.process} of {record.host}, which had {self.name}, has ended"
                 raise ProcessKilled(text, record)
             return outcome(record, convert)

@@ -1,4 +1,4 @@
-"""A call's keyword arguments to the step that a scenario would have in its place, or to a check."""
+"""Turns a call's keyword arguments into the step that a scenario would have in its place, or a check."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def caller() -> Place:
 
 
 def time_text(value: Time) -> str:
-    """A duration text as it is, seconds as one."""
+    """A duration text unchanged; seconds become one."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if value < 0:
             raise ValueError(f"a time is not negative: {value}")

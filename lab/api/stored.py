@@ -1,4 +1,4 @@
-"""Scenarios as `lab run` runs them, and run folders as they lie there."""
+"""Scenarios as `lab run` runs them, and stored run folders."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class StoredRun:
         return recheck(self.folder) if scenario is None else recheck_file(self.folder, Path(scenario))
 
     def check(self, check: str | Mapping[str, Any], /, **keys: Any) -> Finding:
-        """A check more on the evidence, as `net.check`; its finding, also where it does not hold."""
+        """One more check on the evidence, as `net.check`. Returns its finding, even if it does not hold."""
         from lab.api.steps import caller, check_of
         from lab.checks import judge_checks
 
@@ -101,5 +101,5 @@ class StoredRun:
 
 
 def open(folder: Paths) -> StoredRun:
-    """A run folder as it lies there. Raises `lab.LabError` where it is none."""
+    """A stored run folder. Raises `lab.LabError` where it is not one."""
     return StoredRun(Path(folder))

@@ -1,4 +1,4 @@
-"""`lab.up`: what a program gives, to a lab that can be started."""
+"""`lab.up`: turns what a program gives into a lab that can be started."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def up(
     """A lab of its own: `with lab.up("compose/pair.yml") as net:`.
 
     `source` is a scenario file (its steps are not run: `net.play()` runs them), a Compose file, or None: then
-    the hosts are exactly those of `hosts`. `hosts`, `networks` and `params` have the shape of the YAML and go
-    over the file's own, key by key; `params` chooses one value of each parameter. `wire` is `auto`, `kernel`
-    or `uml`, else lab.yml's; `out` is the folder for the run folder (`runs/`), `name` the name of the lab.
-    Relative paths are seen from the working directory.
+    the hosts are exactly those of `hosts`. `hosts`, `networks` and `params` have the shape of the YAML and
+    override the file's own, key by key; `params` chooses one value of each parameter. `wire` is `auto`,
+    `kernel` or `uml`, otherwise lab.yml's; `out` is the folder for the run folder (`runs/`), `name` the name
+    of the lab. Relative paths start at the working directory.
 
     Looks for mistakes, and raises `lab.ScenarioError` with all of them, each at its path. Starts nothing.
     """
@@ -71,9 +71,9 @@ def make(
     lazily: bool = False,
     folder_name: str | None = None,
 ) -> Lab:
-    """`up`, with relative paths seen from `base`.
+    """`up`, with relative paths starting at `base`.
 
-    `keep`: a lab whose program failed goes on standing. `on_failure` is called while it still stands.
+    `keep`: a lab whose program failed stays up. `on_failure` is called while it is still up.
     """
     site = load_site()
     case = _case(source, base, keys, wire, name)

@@ -51,7 +51,7 @@ class SynPlan:
 class SynSettings:
     """What decides the SYN schedule of one socket."""
 
-    retries: int  #: TCP_SYNCNT of the socket, else tcp_syn_retries
+    retries: int  #: TCP_SYNCNT of the socket, otherwise tcp_syn_retries
     linear: int  #: tcp_syn_linear_timeouts; 0 where the kernel has none (before 6.5)
     rto_max_ns: int = RTO_MAX_NS
     user_timeout_ns: int = 0  #: TCP_USER_TIMEOUT; 0 is none

@@ -35,7 +35,7 @@ class EngineInfo:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """One internal bridge network. The engine gives addresses only as told."""
+    """One internal bridge network. The engine gives only the addresses that the lab names."""
 
     name: str
     subnet: IPv4Network
@@ -46,7 +46,7 @@ class NetworkSpec:
 class Limits:
     """What one container may take of the engine's machine; sizes in bytes, None for no limit.
 
-    The defaults hold for every container of the lab. They leave room for what a scenario may ask at most
+    The defaults hold for every container of the lab. They leave room for the most that a scenario may ask
     (64 MB in one call, a capture of 1 GiB, a user-mode Linux of 512 MB beside a tmpfs of 1 GiB) and stop what
     runs away.
     """
@@ -54,7 +54,7 @@ class Limits:
     memory: int | None = 2 << 30  #: tmpfs included; there is no swap beyond it
     pids: int | None = 4096  #: processes and threads
     file_size: int | None = None  #: of one file: the write beyond it fails, SIGXFSZ
-    log: int = 8 << 20  #: what the engine keeps of the output of a container without stdin; older lines go
+    log: int = 8 << 20  #: output kept by the engine for a container without stdin; older lines go
     #: What it may change and add in its file system, volumes apart. Held where the storage driver can
     #: (ENOSPC); elsewhere `Engine.containers(…, sizes=True)` tells how much it is.
     layer: int | None = None
@@ -124,11 +124,11 @@ class ContainerSpec:
     stop_signal: str | None = "SIGKILL"  #: None keeps the image's own
     healthcheck: Healthcheck | None = None  #: None keeps the image's own
     groups: Sequence[str] = ()  #: beside the user's own
-    cpu: int | None = None  #: the only one of the machine's that it runs on
+    cpu: int | None = None  #: the only one of the machine's CPUs that it runs on
     limits: Limits = DEFAULT_LIMITS
-    #: Open, and the output goes to `attach` alone. Else stdin is empty, and `logs` has the output.
+    #: Open, and the output goes to `attach` alone. Otherwise stdin is empty, and `logs` has the output.
     stdin: bool = True
-    outlives_lab: bool = False  #: else its stdin ends with the connection of `attach`
+    outlives_lab: bool = False  #: otherwise its stdin ends with the connection of `attach`
     binds: Sequence[str] = ()  #: "/host/path:/container/path:ro", a local engine only
 
 
@@ -167,7 +167,7 @@ class ContainerStatus:
     started_ns: int | None
     finished_ns: int | None
     error: str  #: why it could not be started, in the engine's words
-    stop_signal: str  #: its own, else its image's, else SIGTERM
+    stop_signal: str  #: its own, otherwise its image's, otherwise SIGTERM
 
 
 StreamName = Literal["stdout", "stderr"]
@@ -175,7 +175,7 @@ StreamName = Literal["stdout", "stderr"]
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line of a container's output; `time_ns` is the wall clock of the engine's machine at its begin."""
+    """One line of a container's output; `time_ns` is the wall clock of the engine's machine at its start."""
 
     stream: StreamName
     time_ns: int
@@ -202,7 +202,7 @@ class OutputMeter(Protocol):
     """How much a container writes, as it writes it. One thread reads, any may close."""
 
     def read(self) -> int | None:
-        """Bytes that were written since the last call, blocking; None at the end or after `close`."""
+        """Bytes written since the last call, blocking; None at the end or after `close`."""
         ...
 
     def close(self) -> None:
@@ -274,8 +274,8 @@ class Engine(Protocol):
     def containers(self, labels: Mapping[str, str | None], *, sizes: bool = False) -> list[ContainerState]:
         """All containers, stopped ones too, that carry these labels (value None: any value).
 
-        With `sizes` each says how much it changed in its file system: the engine walks through that, so it
-        takes milliseconds for some thousand files.
+        With `sizes` each says how much it changed in its file system. The engine walks through that, which
+        takes milliseconds for a few thousand files.
         """
         ...
 
@@ -334,8 +334,8 @@ class Engine(Protocol):
     ) -> ExecResult:
         """Runs a program in a running container, to its end.
 
-        Of stdout and stderr the first `limit` bytes each are kept. With `each` they are handed over as they
-        come, all of them, and the result's are empty. A program that is out of time (`EngineError`) runs on:
+        The first `limit` bytes each of stdout and stderr are kept. With `each` all of them are handed over
+        as they come, and the result's are empty. A program that is out of time (`EngineError`) runs on:
         an engine ends it only with its container.
         """
         ...
@@ -343,7 +343,7 @@ class Engine(Protocol):
     def logs(self, container_id: str, *, follow: bool = False, last: int | None = None) -> LogStream:
         """What a container without stdin has written, or only its `last` lines; followed, to its end.
 
-        Only what its limit has left. Who follows a flood may miss lines in the middle:
+        Only what its limit has left. A reader that follows a flood may miss lines in the middle:
         `lab.engine.service.log_is_whole` tells.
         """
         ...
@@ -352,7 +352,7 @@ class Engine(Protocol):
         """Counts what a container without stdin writes; before `start`, so that nothing is missed.
 
         Its log could be counted too, but an engine gives that out at a third of the speed at which it takes
-        a flood in, and drops what was not read at the log's limit.
+        in a flood, and drops what was not read at the log's limit.
         """
         ...
 

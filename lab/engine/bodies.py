@@ -1,6 +1,6 @@
-"""A container in the words of Docker's API: the body that creates one, and what it says of one.
+"""A container in the words of Docker's API: the body that creates one, and what the API says about one.
 
-Only what API 1.41 (Docker 20.10) knows, and nothing that a newer engine has given up: no KernelMemory, no
+Only what API 1.41 (Docker 20.10) knows, and nothing that a newer engine has dropped: no KernelMemory, no
 health check with a start interval (1.44), no part of a volume as a mount (1.45).
 """
 
@@ -38,7 +38,7 @@ def container_body(spec: ContainerSpec, network: str | None, *, limit_layer: boo
         "HostConfig": host,
     }
     if spec.stop_signal is not None:
-        # An engine that ends or restarts would else wait ten seconds for an agent, which has nothing to save.
+        # Otherwise an engine that ends or restarts waits ten seconds for an agent, which has nothing to save.
         body["StopSignal"] = spec.stop_signal
     if spec.command is not None:
         body["Cmd"] = list(spec.command)
@@ -210,5 +210,5 @@ def stamp_ns(text: str) -> int | None:
 
 @lru_cache(maxsize=16)
 def _whole(seconds: str) -> int:
-    """Kept, for a log has thousands of lines of the same second: strptime took half of the reading."""
+    """Cached, as a log has thousands of lines from the same second: strptime took half of the reading."""
     return timegm(datetime.strptime(seconds, "%Y-%m-%dT%H:%M:%S").timetuple())

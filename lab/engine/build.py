@@ -1,4 +1,4 @@
-"""Images of users' programs: built where their content is new, pulled where a registry gives them."""
+"""Images of users' programs: built where their content is new, pulled where a registry has them."""
 
 from __future__ import annotations
 
@@ -139,9 +139,9 @@ def ensure_image(
 
 
 def prune_builds(store: ImageStore, needed: Collection[str] = ()) -> list[str]:
-    """Removes the images built for users, but the tags of `needed` and those in use; their tags.
+    """Removes the images built for users, except the tags of `needed` and those in use. Returns their tags.
 
-    With them goes what builds have left without a tag (stages, steps of failed builds), while none goes on.
+    What builds have left without a tag (stages, steps of failed builds) goes too, while no build is running.
     """
     old = sorted(tag for tag in store.image_tags() if tag.startswith(f"{REPOSITORY}:") and tag not in needed)
     with ExitStack() as held:

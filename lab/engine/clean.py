@@ -1,4 +1,4 @@
-"""Who owns what is on the engine, and the removal of what a dead owner left.
+"""Who owns the objects on the engine, and the removal of what a dead owner left.
 
 A run holds a lock on a file for as long as it lives, and every object it makes names that file. A process id
 proves nothing across boots and PID namespaces; a lock ends with its holder, however that died.
@@ -80,7 +80,7 @@ class RunLock:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             while True:
-                # Readable for all: another user's sweep must be able to see that it is held.
+                # Readable by all: another user's sweep must be able to see that it is held.
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -139,7 +139,7 @@ def boot_id() -> str:
 
 
 def machine() -> str:
-    """This machine's name for labels; where /etc/machine-id is not there, its host name."""
+    """This machine's name for labels; its host name where /etc/machine-id does not exist."""
     return _first_line("/etc/machine-id") or os.uname().nodename
 
 
@@ -219,7 +219,8 @@ def sweep(
 ) -> Swept:
     """Removes the objects of runs whose owner is one of `owners` (of one run only, where given).
 
-    Two sweeps at once are safe: each holds the dead owner's lock while it removes, and what is held is alive.
+    Two sweeps at once are safe: each holds the dead owner's lock while it removes, and what is held counts as
+    alive.
     A living run is never removed, whatever `owners` says.
     """
     total = Swept()
@@ -238,7 +239,7 @@ def sweep(
                 )
                 if left.lock is not None and not done.failures:
                     with contextlib.suppress(OSError):
-                        os.close(_open_lock(left.lock))  # it is still a lock, and nobody's file
+                        os.close(_open_lock(left.lock))  # it is still a lock, not somebody else's file
                         left.lock.unlink(missing_ok=True)
     return total
 
@@ -246,7 +247,7 @@ def sweep(
 def remove_objects(
     engine: Engine, containers: Mapping[str, str], networks: Mapping[str, str], volumes: Sequence[str] = ()
 ) -> Swept:
-    """Containers side by side, then networks and volumes; what fails does not keep the rest from going."""
+    """Containers side by side, then networks and volumes; a failure does not stop the rest."""
     removed: list[str] = []
     failures: list[str] = []
 
@@ -323,7 +324,7 @@ def _open_lock(path: Path) -> int:
 
 
 def _is_ours(labels: Mapping[str, str]) -> bool:
-    """Whether the labels are all that a run gives; what has one of that name alone is somebody else's."""
+    """Whether the labels are all that a run gives; what has only one of that name is somebody else's."""
     wanted = (LABEL_RUN, LABEL_LOCK, LABEL_BOOT, LABEL_MACHINE)
     return all(labels.get(label) for label in wanted) and RUN_ID.fullmatch(labels[LABEL_RUN]) is not None
 

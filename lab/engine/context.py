@@ -35,7 +35,7 @@ BOUNDS = Bounds()
 
 @dataclass(frozen=True, slots=True)
 class Packed(AbstractContextManager["Packed"]):
-    """A tar at its begin, and the hash of what is in it: the same for the same content, whoever packs it."""
+    """A tar at its start, and the hash of what is in it: the same for the same content, whoever packs it."""
 
     archive: BinaryIO
     digest: str
@@ -117,7 +117,7 @@ def pack(
 ) -> Packed:
     """The folder as a tar, with the files `more` (name, content) at its top; raises `UsageError`.
 
-    Links are kept as links and never followed. Owners are root, times 0: what a build makes of it depends on
+    Links are kept as links and never followed. Owners are root, times 0: the result of a build depends on
     content alone. `what` names the folder in errors.
     """
     spool = _spool()
@@ -173,7 +173,7 @@ def read_bounded(folder: Path, name: str, limit: int, what: str) -> bytes | None
 
 
 def ignore_of(folder: Path, dockerfile: str, what: str) -> Ignore:
-    """`<dockerfile>.dockerignore`, else `.dockerignore`, else nothing is ignored."""
+    """`<dockerfile>.dockerignore`, otherwise `.dockerignore`; with neither, nothing is ignored."""
     for name in (f"{dockerfile}.dockerignore", ".dockerignore"):
         content = read_bounded(folder, name, _IGNORE_LIMIT, what)
         if content is not None:
@@ -216,7 +216,7 @@ class _Packer:
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), 0o644
             self._archive.addfile(entry, io.BytesIO(content))
-        # Two empty blocks end a tar. What tarfile fills the record up with is read by no engine, and one that
+        # Two empty blocks end a tar. No engine reads tarfile's padding of the record, and one that
         # has not read its request to the end does not notice that we have hung up: the build would go on.
         size = self._archive.offset + 2 * tarfile.BLOCKSIZE
         self._archive.close()
@@ -230,7 +230,7 @@ class _Packer:
             self._link(path, os.readlink(name, dir_fd=folder))
             return
         if stat.S_ISSOCK(status.st_mode):
-            return  # as Docker does: a server's socket lies about in many a folder
+            return  # as Docker does: many folders hold a server's socket
         # O_NONBLOCK: a FIFO that took the file's place must not hold us.
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         with open(descriptor, "rb") as file:
@@ -274,7 +274,7 @@ class _Packer:
 
 
 class _Hashing:
-    """A file that is hashed as it is read, so that hash and archive speak of the same bytes."""
+    """A file that is hashed as it is read, so that hash and archive cover the same bytes."""
 
     def __init__(self, file: BinaryIO, digest: hashlib._Hash) -> None:
         self._file = file

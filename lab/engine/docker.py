@@ -41,7 +41,7 @@ API_VERSION = "1.41"
 #: A local engine answers /version in 1 to 5 ms; one that takes longer than this is stuck.
 ANSWER_PATIENCE = 10.0
 
-#: What runc and crun say of a sysctl that the kernel does not take.
+#: What runc and crun say about a sysctl that the kernel does not accept.
 _SYSCTL = re.compile(
     r"(?P<verb>open|write(?: to)?) [`'\"]?/proc/sys/(?P<path>net/[^:`'\"\s]+)[`'\"]?: (?P<why>[^:]+)"
 )
@@ -162,7 +162,7 @@ class DockerEngine(DockerImages):
             "Options": {
                 "com.docker.network.bridge.inhibit_ipv4": "true",
                 # Docker 28 announces every endpoint by three gratuitous ARPs, which captures would show.
-                # 20.10 takes the option and knows nothing of it: it announces nothing.
+                # 20.10 accepts the option and ignores it: it announces nothing.
                 "com.docker.network.advertise_addr_nmsgs": "0",
             },
             "Labels": dict(spec.labels),
@@ -357,7 +357,7 @@ class DockerEngine(DockerImages):
     def _start_exec(
         self, what: str, container_id: str, argv: Sequence[str], *, stdin: bool = False, **more: Any
     ) -> tuple[str, socket.socket, bytes]:
-        """Its id, the connection to it, and what of its output has come already."""
+        """Its id, the connection to it, and the output that has already come."""
         body = {"AttachStdin": stdin, "AttachStdout": True, "AttachStderr": True, "Cmd": list(argv), **more}
         identity = str(self._post(what, f"/containers/{container_id}/exec", body)["Id"])
         start = f"/v{self.api_version}/exec/{identity}/start"
@@ -390,7 +390,7 @@ class DockerEngine(DockerImages):
                 self._api._url("/containers/{0}/archive", container_id), params={"path": path}, timeout=60
             )
             if answer.status_code == 404:
-                self._api.inspect_container(container_id)  # the 404 of a container that is not there
+                self._api.inspect_container(container_id)  # the 404 of a container that does not exist
                 return False
             self._api._raise_for_status(answer)
         return True
@@ -413,7 +413,7 @@ class DockerEngine(DockerImages):
             except NotFound:
                 self._api.create_volume(name, driver="local", labels=dict(labels))
                 return
-        # The engine would hand out the one that is there, with what somebody left in it.
+        # The engine would return the existing one, with what somebody left in it.
         raise EngineError(f"create volume {name}: the name is already in use")
 
     def remove_volume(self, name: str) -> None:
@@ -433,7 +433,7 @@ class DockerEngine(DockerImages):
         return name
 
     def _gone(self, container_id: str) -> None:
-        """Waits until the removal that someone else began is over."""
+        """Waits for the end of a removal that someone else began."""
         try:
             self._api.wait(container_id, timeout=10, condition="removed")
         except NotFound:

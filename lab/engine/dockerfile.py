@@ -12,7 +12,7 @@ from lab.errors import UsageError
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::([-+])([^{}]*))?\})")
 _DIRECTIVE = re.compile(r"#\s*(\w+)\s*=\s*(\S+)\s*")
 _FROM_OTHER = re.compile(r"(?<=--from=)(\S+)")
-#: What only BuildKit knows; the engine's classic builder is the one that every engine from 20.10 on has.
+#: What only BuildKit knows; every engine from 20.10 on has the classic builder.
 _BUILDKIT = (
     ("RUN", re.compile(r"--(mount|network|security)=")),
     ("COPY", re.compile(r"--(link|chmod|parents|exclude)\b")),
@@ -32,7 +32,7 @@ class Dockerfile:
     steps: tuple[int, ...]  #: the author's line of each step that the builder counts
     images: tuple[
         tuple[str, int], ...
-    ]  #: images that must be on the engine before, with the line that names them
+    ]  #: images that must be on the engine first, with the line that names them
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def _escape(lines: list[str]) -> str:
     for line in lines:
         found = _DIRECTIVE.fullmatch(line.strip())
         if found is None:
-            break  # directives stand at the top
+            break  # directives come at the top
         if found[1].lower() == "escape" and found[2] in ("\\", "`"):
             return found[2]
     return "\\"
@@ -179,7 +179,7 @@ class _Writer:
         rest[0] = self._other(image, one.first)
         if len(rest) == 3 and rest[1].upper() == "AS":
             self._stages.add(rest[2].lower())
-        # The classic builder does not know these two, and builds for the engine's own platform as it is.
+        # The classic builder does not know these two, and builds for the engine's own platform anyway.
         flags = [self._expanded(flag) for flag in flags if not _PLATFORMS.match(flag)]
         # One line in place of however many, the others left empty, so that numbers hold.
         return [" ".join(["FROM", *flags, *rest]), *[""] * (len(one.raw) - 1)]

@@ -38,7 +38,7 @@ class Endpoint:
     address: str  #: "unix:///var/run/docker.sock", "tcp://host:2376", "ssh://user@host"
     found: str  #: "DOCKER_HOST", "docker context remote", "the default socket", "the lab's own engine"
     tls: TlsFiles | None = None
-    named: bool = True  #: someone chose it; False for the default socket, in whose place another may be used
+    named: bool = True  #: someone chose it; False for the default socket, which another may replace
 
     def client(self, version: str, timeout: float) -> APIClient:
         """An SDK client. It connects with its first request, not before."""

@@ -217,7 +217,7 @@ class FakeEngine:
         if container is None or not container.runs:
             return
         container.process.signal(signal)
-        # As for the first process of a container: other signals end it only where it has a handler.
+        # As for the first process of a container: other signals end it only if it has a handler.
         if signal == "KILL":
             container.process.kill()
             container.ended.wait(10)

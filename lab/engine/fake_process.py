@@ -93,7 +93,7 @@ class FakeProcess:
         return signal
 
     def exhaust_memory(self) -> None:
-        """Ends as at the memory limit."""
+        """Ends as it would at the memory limit."""
         self.oom_killed = True
         raise FakeKilled
 

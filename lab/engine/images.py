@@ -31,7 +31,7 @@ _IGNORED = {"__pycache__", "README.md"}
 class BuildRequest:
     """One build by the engine."""
 
-    context: BinaryIO  #: a tar at its begin
+    context: BinaryIO  #: a tar at its start
     size: int  #: bytes of it
     tag: str
     dockerfile: str = "Dockerfile"  #: its name in the tar
@@ -44,7 +44,7 @@ class BuildRequest:
 
 
 class BuildFailed(EngineError):
-    """The engine could not build; `output` is what it said before, `reason` its last word."""
+    """The engine could not build; `output` is what it said before, `reason` its last message."""
 
     def __init__(self, what: str, reason: str, output: Sequence[str] = (), *, hint: str = "") -> None:
         super().__init__("\n".join([f"{what}: {reason}", *output[-12:]]), hint=hint)
@@ -53,7 +53,7 @@ class BuildFailed(EngineError):
 
 
 class ImageStore(Protocol):
-    """The verbs of an engine that only building images needs."""
+    """The engine verbs that only image building needs."""
 
     def image_id(self, image: str) -> str | None: ...
 
@@ -85,7 +85,7 @@ class ImageStore(Protocol):
         *,
         stop: threading.Event | None = None,
     ) -> None:
-        """Builds the tar's Dockerfile, line by line of its output to `progress`, until `stop` is set.
+        """Builds the tar's Dockerfile until `stop` is set; each line of output goes to `progress`.
 
         Raises `BuildFailed` with the output, `EngineError` where it takes longer than it may.
         """
@@ -214,7 +214,7 @@ def present_images(store: ImageStore, *, project: Path | None = None) -> list[tu
 
 
 def prune_images(store: ImageStore, *, project: Path | None = None) -> list[str]:
-    """Removes the lab's images of other states of the sources, where nothing uses them; their tags."""
+    """Removes the lab's images of other source states where nothing uses them. Returns their tags."""
     wanted = {source.tag for source in sources(project)}
     names = {f"lab-{source.name}" for source in sources(project)}
     # Hosts and wires before the bases that they are built on.
@@ -253,7 +253,7 @@ def _ensure_base(store: ImageStore, base: Source, progress: Progress, project: P
 
 
 def with_bootstrap(store: ImageStore, script: Path, tag: str) -> None:
-    """Makes the base from Debian's packages on this machine and imports it."""
+    """Makes the base on this machine from Debian's packages, and imports it."""
     if shutil.which("mmdebstrap") is None:
         raise LabEnvironmentError(
             "no registry gives the base image, and mmdebstrap, which would build it, is not installed",

@@ -19,7 +19,7 @@ _OVERLAP = 1  # s: stamps of stdout and stderr are not quite in the order in whi
 
 @dataclass
 class LinesOf:
-    """Puts the engine's pieces of one stream together to lines.
+    """Joins the engine's pieces of one stream into lines.
 
     The engine cuts a line of more than 16 KiB into pieces, each with its own stamp; the first one counts.
     """
@@ -41,7 +41,7 @@ class LinesOf:
         return self.end() if newline else None
 
     def end(self) -> LogLine | None:
-        """What stands behind the last newline is a line too."""
+        """What follows the last newline is a line too."""
         if not self._open:
             return None
         line = LogLine(self.stream, self._time_ns, bytes(self._text), self._whole)
@@ -53,8 +53,8 @@ class LinesOf:
 class DockerLogs:
     """`LogStream` on a Docker engine: one connection, read by whoever calls `read`.
 
-    An engine takes the followers of a log away when the container ends, whatever they have not read yet: 8 of
-    25 short programs lost their last lines on 20.10. What is behind the last piece is then read from the log.
+    An engine drops the followers of a log when the container ends, even with lines unread: 8 of
+    25 short programs lost their last lines on 20.10. What follows the last piece is then read from the log.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The lab's own Docker engine for machines where none runs, and the choice of the engine that is used."""
+"""The lab's own Docker engine for machines where none runs, and the choice of the engine to use."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class PrivateEngine:
                 self._kill_containers()
                 self._stop(pid)
             self._tidy()
-            # What containers still have mounted there is left, and does no harm.
+            # What containers still have mounted there stays, and does no harm.
             shutil.rmtree(self.runtime, ignore_errors=True)
             return pid is not None
 
@@ -104,7 +104,7 @@ class PrivateEngine:
                 os.close(handle)
 
     def _kill_containers(self) -> None:
-        """Or dockerd would ask each to stop and wait ten seconds. An engine that is stuck is not asked."""
+        """Otherwise dockerd asks each to stop and waits ten seconds. An engine that is stuck is not asked."""
         with contextlib.suppress(EngineError):
             engine = connect(self.endpoint)
             for container in engine.containers({}):
@@ -239,7 +239,7 @@ class PrivateEngine:
         except OSError:
             text = ""
         lines = text.strip().splitlines()
-        # dockerd says hundreds of lines of no interest at a start; the last words of weight are few.
+        # dockerd prints hundreds of irrelevant lines at a start; the last relevant ones are few.
         lines = [line for line in lines if "level=info" not in line][-8:] or lines[-8:]
         return LabEnvironmentError(
             "\n".join([f"the lab's own Docker engine did not start: {what}", *lines]), hint=_hint(text)
@@ -247,7 +247,7 @@ class PrivateEngine:
 
 
 def _search_path() -> str:
-    """PATH as dockerd and its iptables need it: a user's own often lacks the sbin folders."""
+    """PATH as dockerd and its iptables need it: a user's PATH often lacks the sbin folders."""
     return f"{os.environ.get('PATH', '')}:{_SYSTEM_PATH}"
 
 
@@ -271,7 +271,7 @@ def _ended(handle: int, seconds: float) -> bool:
 
 
 def _hint(log: str) -> str:
-    """The causes that are known, from dockerd's own words."""
+    """The known causes, recognized in dockerd's own words."""
     if "iptables" in log and ("not found" in log or "executable file" in log):
         return "apt-get install iptables"
     if "iptables" in log:
@@ -296,9 +296,9 @@ def find_engine(
 ) -> DockerEngine:
     """The engine that this run uses.
 
-    One that answers is used as it is: `address` (lab.yml's), DOCKER_HOST, the docker context, the default
-    socket. Else the lab's own, which is started where dockerd is installed and we are root (unless `start` is
-    False). Else an error with the one line to run. An engine that was named is never replaced by another.
+    One that answers is used unchanged: `address` (lab.yml's), DOCKER_HOST, the docker context, the default
+    socket. Otherwise the lab's own, which is started where dockerd is installed and we are root (unless
+    `start` is False). Otherwise an error with the one line to run. A named engine is never replaced.
     """
     endpoint = Endpoint(address, "lab.yml") if address else configured(environ)
     try:

@@ -1,4 +1,4 @@
-"""What a program of the user's gets as a container: its capabilities, its orderly end, its files."""
+"""What a user's program gets as a container: its capabilities, its orderly end, its files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import BinaryIO
 from lab.engine.base import ContainerSpec, Engine, LogLine, Mount
 from lab.errors import EngineError, UsageError
 
-#: Docker's default capabilities less NET_RAW and MKNOD. Images of servers count on them: root gives up its
+#: Docker's default capabilities except NET_RAW and MKNOD. Images of servers count on them: root gives up its
 #: rights, binds port 80, owns its files. None of them touches the network.
 SERVICE_CAPABILITIES = (
     "AUDIT_WRITE",
@@ -74,10 +74,10 @@ KILL_PATIENCE = 30.0
 
 
 def log_is_whole(engine: Engine, container_id: str, first: LogLine | None) -> bool:
-    """Whether nothing of a container's log was dropped at its limit; `first` is the first line seen of it.
+    """Whether nothing of a container's log was dropped at its limit; `first` is the first line seen.
 
     The engine drops whole files, the oldest first, and says nothing: a reader that follows jumps over them.
-    As long as the first line is there all are, and `Engine.logs` gives them.
+    As long as the first line exists, all do, and `Engine.logs` gives them.
     """
     log = engine.logs(container_id)
     try:

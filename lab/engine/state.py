@@ -12,7 +12,7 @@ from lab.errors import LabEnvironmentError
 
 
 def state_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """`$LAB_STATE`, else `/var/lib/lab` for root, else `$XDG_STATE_HOME/lab` (`~/.local/state/lab`).
+    """`$LAB_STATE`; otherwise `/var/lib/lab` for root, or `$XDG_STATE_HOME/lab` (`~/.local/state/lab`).
 
     Root has one place for the whole machine whatever HOME says, so that a run under sudo and one as root see
     each other's locks and use the same private engine.

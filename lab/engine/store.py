@@ -60,7 +60,7 @@ class DockerImages:
 
     @property
     def api(self) -> Any:
-        """The SDK's own client, for what is to be measured without the lab."""
+        """The SDK's own client, for measurements without the lab."""
         return self._api
 
     def image_id(self, image: str) -> str | None:
@@ -122,7 +122,7 @@ class DockerImages:
     ) -> None:
         """By the classic builder, which every engine since 20.10 has; BuildKit needs a client program.
 
-        The connection is the build: where it is closed, the engine stops.
+        The connection is the build: when it closes, the engine stops.
         """
         what = f"build {request.tag}"
         deadline = Deadline.after(request.timeout, what)

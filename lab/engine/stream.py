@@ -31,7 +31,7 @@ class Refused(EngineError):
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What is sent with a request; `file` stands at its begin."""
+    """What is sent with a request; `file` is at its start."""
 
     file: BinaryIO
     size: int  #: bytes
@@ -49,7 +49,7 @@ def hijack(
     patience: float = 10.0,
     what: str = "",
 ) -> tuple[socket.socket, bytes]:
-    """Asks the API and takes the connection over; whatever came behind the answer's head comes along.
+    """Asks the API and takes the connection over; whatever followed the answer's head comes along.
 
     The SDK's own way reads through a buffer and hands out the socket below it, which can lose the first
     bytes of a program that is quick to write. With HTTP/1.0 the answer's body is the rest of the connection.
@@ -104,7 +104,7 @@ def _body_of(connection: socket.socket, head: bytes, have: int) -> bytes:
 
 
 def _message(body: bytes) -> str:
-    """The text in `{"message": …}`, which is how the API says what is wrong."""
+    """The text in `{"message": …}`, which is how the API reports an error."""
     try:
         said = json.loads(body)
     except ValueError:
@@ -119,7 +119,7 @@ def _text(data: bytes) -> str:
 def feed(source: int, connection: socket.socket) -> None:
     """Writes a descriptor to a connection up to its end, then says that no more comes.
 
-    A far end that is gone has heard enough. `shutdown` is the plain socket's: that of a TLS socket ends the
+    A far end that is gone needs no more. `shutdown` is the plain socket's: that of a TLS socket ends the
     decryption of what still comes.
     """
     with contextlib.suppress(OSError):
@@ -252,7 +252,7 @@ class DockerStream:
         return True
 
     def _last_line(self) -> bytes | None:
-        """What stands behind the last newline is a line too, once."""
+        """What follows the last newline is a line too, once."""
         if not self._line:
             return None
         line = bytes(self._line)
@@ -262,7 +262,7 @@ class DockerStream:
 
 
 class DockerMeter:
-    """`OutputMeter` on a Docker engine: the attached output, of which only the lengths are looked at.
+    """`OutputMeter` on a Docker engine: counts the attached output and looks only at lengths.
 
     The engine waits for a slow reader, and so does the program: 64 MB are read in 0.1 s.
     """

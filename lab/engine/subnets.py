@@ -14,7 +14,7 @@ from lab.errors import EngineError, LabEnvironmentError, SubnetTaken
 
 ROUTES = Path("/proc/net/route")
 
-#: So many runs may be faster than this one, each time, before it gives up.
+#: How many times another run may be faster than this one before it gives up.
 _TRIES = 20
 
 
@@ -52,7 +52,7 @@ def free_subnets(
 ) -> Iterator[IPv4Network]:
     """The free subnets of the pool, all of them, from a random one on.
 
-    Two runs at once rarely begin at the same one; where they do, `create_network` says `SubnetTaken` to the
+    Two runs at once rarely begin at the same one; where they do, `create_network` raises `SubnetTaken` in the
     slower, which goes on with the next. `routes` are this machine's (None: read now); a remote engine has
     others, but its own networks are in `networks`.
     """
@@ -69,8 +69,8 @@ def free_subnets(
 def machine_routes(table: Path = ROUTES) -> list[IPv4Network]:
     """The destinations of this machine's IPv4 routes; none on a system that has no such table.
 
-    Addresses stand there as hexadecimal numbers in the machine's byte order. The default route is left out:
-    it covers everything and says nothing. So is a route wider than a /8, as the two /1 of some VPNs.
+    Addresses are written there as hexadecimal numbers in the machine's byte order. The default route is left
+    out: it covers everything and says nothing. So is a route wider than a /8, like the /1 pair of some VPNs.
     """
     try:
         lines = table.read_text().splitlines()[1:]

@@ -64,7 +64,7 @@ class Packet(NamedTuple):
     t_ns: int  #: CLOCK_REALTIME of the capturing host's kernel
     source: str  #: address as text
     target: str
-    protocol: str  #: tcp, udp, icmp, icmpv6, arp, else ip-<n> or ether-<type>
+    protocol: str  #: tcp, udp, icmp, icmpv6, arp, otherwise ip-<n> or ether-<type>
     sport: int
     dport: int
     seq: int

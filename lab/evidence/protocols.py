@@ -34,5 +34,5 @@ class Quoted:
     protocol: str
     sport: int
     dport: int
-    seq: int  #: of a TCP header, else 0
+    seq: int  #: of a TCP header, otherwise 0
     ip_id: int

@@ -158,7 +158,7 @@ class Close:
     first: str | None  #: host whose FIN or RST was sent first, by the senders' clocks
     segments: (
         int | None
-    )  #: distinct segments of a close by FIN: 3 where a FIN carried the other's ACK, else 4
+    )  #: distinct segments of a close by FIN: 3 where a FIN carried the other's ACK, otherwise 4
 
     @property
     def how(self) -> Literal["fin", "rst", "open"]:

@@ -2,7 +2,7 @@
 
 A request is `{"id": n, "op": "…", …}`; its reply is `{"id": n, "ok": …}` or
 `{"id": n, "error": {"kind": "…", "message": "…"}}`, and replies may come in any order. A line with `event`
-and no `id` is told by the agent unasked; the first one is `ready`.
+and no `id` is sent by the agent unasked; the first one is `ready`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lab.numbers import read_json
 Event = Mapping[str, Json]
 
 
-_LONGEST = 10_000  #: characters of what an agent says is wrong
+_LONGEST = 10_000  #: characters of an agent's error text
 
 
 class AgentRefused(AgentError):
@@ -73,7 +73,7 @@ class Channel:
         return future
 
     def request(self, op: str, *, timeout: float, **args: Json) -> Any:
-        """Send a request and wait for its reply. Raises `AgentError` when it is not there in time."""
+        """Send a request and wait for its reply. Raises `AgentError` when it does not come in time."""
         return self.result(self.submit(op, **args), op, timeout)
 
     def result(self, future: Future[Any], what: str, timeout: float) -> Any:
@@ -89,7 +89,7 @@ class Channel:
             ) from error
 
     def wait_ready(self, timeout: float) -> Event:
-        """The agent's first event. Raises `AgentError` if it dies before or does not come in time."""
+        """The agent's first event. Raises `AgentError` if the agent dies first or the event is late."""
         return self.result(self._ready, "start (its ready event)", timeout)  # type: ignore[no-any-return]
 
     def close(self) -> None:
@@ -135,7 +135,7 @@ class Channel:
             return
         with self._lock:
             number = message["id"]
-            known = isinstance(number, int)  # a list is no key of a dictionary
+            known = isinstance(number, int)  # a list cannot be a dictionary key
             op, future = self._pending.pop(number, (None, None)) if known else (None, None)
         if future is None:
             raise _Nonsense(f"it answered request {str(number)[:50]}, which is not open")
@@ -171,4 +171,4 @@ class Channel:
 
 
 class _Nonsense(Exception):
-    """The agent spoke something that is not the protocol."""
+    """The agent sent something that is not in the protocol."""

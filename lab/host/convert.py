@@ -16,7 +16,7 @@ from lab.limits import Limits
 from lab.socket_options import OPTIONS, decode, encode
 from lab.units import Duration, Size
 
-PRINTED = (1 << 20) + 64  #: characters of each output of a program: what the agent keeps, and its note
+PRINTED = (1 << 20) + 64  #: characters of each output of a program: what the agent keeps, plus its note
 SHOWN = 256  #: bytes of data that a record's arguments show whole
 
 Kind = Literal["tcp", "udp"]
@@ -102,7 +102,7 @@ def _shown_data(data: Json) -> Json:
 
 
 def call_record(host: str, spec: CallSpec, raw: Any) -> CallRecord:
-    """Raises `Nonsense` where the reply is no record of a call."""
+    """Raises `Nonsense` where the reply is not a record of a call."""
     reply = Reply(raw)
     error = None if reply.json("error") is None else reply.object("error")
     return CallRecord(
@@ -144,9 +144,9 @@ def _result(spec: CallSpec, result: Json) -> Json:
 
 
 def run_record(host: str, spec: RunSpec, raw: Any, limit: str | None = None) -> RunRecord:
-    """`limit` is what is said of a limit that the program ran into; it comes before the error it led to.
+    """`limit` describes a limit that the program ran into; it precedes the error it led to.
 
-    Raises `Nonsense` where the reply is no record of a program.
+    Raises `Nonsense` where the reply is not a record of a program.
     """
     reply = Reply(raw)
     error = reply.optional(reply.text, "error")
@@ -174,7 +174,7 @@ def limits_hit(raw: Any) -> tuple[str, ...]:
 
 
 def _bounded(text: str) -> str:
-    """The agent cuts what a program prints and says so; this holds where it did not."""
+    """The agent cuts what a program prints and says so; this limits the output where it did not."""
     if len(text) <= PRINTED:
         return text
     return f"{text[:PRINTED]}\n… ({len(text) - PRINTED} characters more)"

@@ -32,7 +32,7 @@ from lab.host.specs import (
     RunSpec,
 )
 
-REACH = 10.0  #: seconds for the way to the wire; the kernel tells bridges of carriers once a second
+REACH = 10.0  #: seconds for the way to the wire; the kernel notifies bridges of carriers once a second
 QUICK = 15.0  #: seconds for what takes milliseconds: only a broken or starved agent needs them
 
 _SMALL = 256 * 1024  #: bytes of a file that the agent sends itself
@@ -44,7 +44,7 @@ class Host:
     """The lab's side of one host agent. Thread-safe.
 
     Every method raises `AgentError` when the agent is gone, does not answer in time or refuses
-    (`AgentRefused`); a socket call that fails is no error but a record that says so.
+    (`AgentRefused`); a socket call that fails is not an error but a record that says so.
     """
 
     def __init__(self, stream: Stream, name: str, programs: Programs | None = None) -> None:
@@ -96,7 +96,7 @@ class Host:
     # -- the network -------------------------------------------------------------------------------
 
     def set_up(self, setup: HostSetup, timeout: float = QUICK) -> HostReadback:
-        """Routes, ARP, MTU and offloads as asked, read back and compared; begins to sample socket states."""
+        """Routes, ARP, MTU and offloads as asked, read back and compared; starts sampling socket states."""
         self._mac, self._open_files = setup.here.mac, setup.open_files
         raw = self._ask(
             "set_up",
@@ -128,8 +128,10 @@ class Host:
             )
 
     def reach(self, setup: HostSetup, timeout: float = REACH) -> int:
-        """Returns when the wire answers, so that no bridge between them still holds frames back; how often it
-        was asked. Raises `AgentRefused` where it never does."""
+        """Returns when the wire answers, so that no bridge between them still holds frames back.
+
+        The value is how often it was asked. Raises `AgentRefused` where it never does.
+        """
         raw = self._ask(
             "reach",
             timeout=timeout + QUICK,
@@ -188,7 +190,7 @@ class Host:
     def capture_so_far(self, boot: int = 1) -> CaptureFacts:
         """Of the capture that runs: each packet is in the file as soon as tcpdump has it.
 
-        What tcpdump and the kernel counted is told only when it stops: 0 until then.
+        What tcpdump and the kernel counted is reported only when it stops: 0 until then.
         """
         path, interface = self._capture
         return CaptureFacts(self.name, boot, path, interface, 0, 0)
@@ -239,12 +241,12 @@ class Host:
         return self._count("descriptors", process=process)
 
     def _count(self, op: str, **args: Any) -> int:
-        """Of an operation whose reply is a number."""
+        """Sends an operation whose reply is a number."""
         with self._sensible():
             return Reply({op: self._ask(op, **args)}).integer(op)
 
     def limit_open_files(self, count: int | None) -> None:
-        """RLIMIT_NOFILE of processes from now on. Those that are alive end, with their sockets."""
+        """RLIMIT_NOFILE of processes from now on. Those that are alive are ended, with their sockets."""
         self._open_files = count
         self._ask("limit", open_files=count)
 
@@ -257,7 +259,7 @@ class Host:
     # -- programs ----------------------------------------------------------------------------------
 
     def programs_ready(self) -> None:
-        """Returns when all that was prepared stands. Raises what went wrong."""
+        """Returns when everything prepared is up. Raises what went wrong."""
         if self._programs is not None:
             self._programs.wait_ready()
 
@@ -302,7 +304,7 @@ class Host:
         port: int | None = None,
         kind: str = "tcp",
     ) -> Moment:
-        """Till something listens on a port, or a socket with this port at either end is in a state.
+        """Waits until something listens on a port, or a socket with this port at either end is in a state.
 
         Raises `DeadlineExceeded` with what there was instead.
         """
@@ -363,7 +365,7 @@ class Host:
         if event.get("event") == "begun":
             with self._lock:
                 begun = self._begun.get(str(event.get("step")))
-            if begun is not None:  # of a step that nobody asked for there is nothing to tell
+            if begun is not None:  # nothing to report for a step that nobody asked for
                 begun.set()
 
 

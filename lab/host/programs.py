@@ -29,7 +29,7 @@ from lab.policy import Policy
 
 QUICK = 15.0  #: seconds for what takes milliseconds: only a broken or starved agent needs them
 BRING_UP = 60.0  #: seconds from the start of a container to its ready agent
-#: Seconds between two looks at what programs have written: the engine counts it in 2 to 5 ms.
+#: Seconds between two checks of what programs have written: the engine counts it in 2 to 5 ms.
 LOOK = 1.0
 #: A program that ended sooner has written too little to be looked at.
 SHORT_NS = 100_000_000
@@ -63,9 +63,9 @@ def launcher(
 ) -> Launch:
     """Starts containers for programs in the network namespace of container `beside`.
 
-    They are created at once and start when `running` is set: it is, once `beside` runs or never will.
-    `opened` hears of each stream, so that whoever takes the lab down can end it; `fill` puts files into a
-    container before it starts.
+    They are created at once and start when `running` is set: once `beside` runs, or never will.
+    `opened` is called with each stream, so that whoever takes the lab down can end it; `fill` puts files
+    into a container before it starts.
     """
 
     def launch(identity: Identity) -> Started:
@@ -108,7 +108,7 @@ class Programs:
 
     def __init__(self, host: str, launch: Launch, limits: Limits = DEFAULT) -> None:
         self._host, self._launch, self._limits = host, launch, limits
-        self.heard: Callable[[Event], None] = lambda event: None  #: is told what the agents tell unasked
+        self.heard: Callable[[Event], None] = lambda event: None  #: gets what the agents send unasked
         self._lock = threading.Lock()
         self._rooms: dict[Identity, Future[_Room]] = {}
         self._live: list[_Room] = []  #: those whose container was started, ready or not
@@ -117,7 +117,7 @@ class Programs:
         self._closed = False
 
     def prepare(self, needed: Iterable[Identity]) -> None:
-        """Begins to start the containers of these identities, each in a thread; `wait_ready` ends it."""
+        """Starts the containers of these identities, each in a thread; `wait_ready` waits for them."""
         for identity in needed:
             self._room(identity)
 
@@ -175,7 +175,7 @@ class Programs:
         self._end(kill=True)
 
     def leave(self) -> None:
-        """Ends what the lab's side of them does; whoever removes the containers after this finds them all."""
+        """Ends the lab's side of them; whoever removes the containers after this finds them all."""
         self._end(kill=False)
 
     def _end(self, *, kill: bool) -> None:
@@ -229,7 +229,7 @@ class _Room:
     def __init__(self, host: str, started: Started, limits: Limits, heard: Callable[[Event], None]) -> None:
         self._host, self._started, self._limits = host, started, limits
         self._channel = Channel(started.stream, f"programs of {host}", on_event=heard)
-        self._full: str | None = None  #: what is said of all programs once the disk is
+        self._full: str | None = None  #: what is said about all programs once the disk is
         #: What waits for a look at the disk: a program that ended, or None where one began.
         self._events: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._running = 0
@@ -297,7 +297,7 @@ class _Room:
             return moment(self._channel.request("signal_run", timeout=QUICK, step=step, signal=signal))
 
     def signal_all(self, signal: str) -> None:
-        """To every program that runs; one that ends meanwhile, or with its container, is none."""
+        """Signals every program that runs; one that ends meanwhile, or with its container, is left out."""
         with self._lock:
             steps = list(self._steps)
         for step in steps:
@@ -350,7 +350,7 @@ class _Room:
 
 
 def _ended(host: str, spec: RunSpec, began: tuple[int, int], error: str) -> RunRecord:
-    """Of a program that ended with its container: what it printed went with it."""
+    """The record of a program that ended with its container: what it printed is gone too."""
     return RunRecord(
         step=spec.step,
         host=host,

@@ -1,7 +1,7 @@
-"""What an agent replied, read with its types: what is of another type is told where it came in.
+"""An agent's reply, read with its types: a value of another type is reported where it came in.
 
-A program on a host may have taken the agent over. What it sends goes into records, with which all else
-computes.
+A program on a host may have taken the agent over. What it sends goes into records that everything else
+computes with.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from lab.evidence.model import Endpoint
 T = TypeVar("T")
 
 _TEXT = 1 << 20  #: characters of a name, an error, a note: nobody sends more
-_SHOWN = 100  #: characters of what is wrong that are told
+_SHOWN = 100  #: characters shown of what is wrong
 
 
 class Nonsense(ValueError):
-    """A reply that is none: `str` says which field, and what it is."""
+    """A reply that is not valid: `str` says which field, and what it is."""
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def sensible(who: str) -> Iterator[None]:
 
 
 class Reply:
-    """One object of a reply. Every method takes a key; `Nonsense` where its value is no such thing."""
+    """One object of a reply. Every method takes a key; `Nonsense` where its value is not of that kind."""
 
     def __init__(self, raw: Any, what: str = "the reply") -> None:
         if not isinstance(raw, Mapping):
@@ -90,7 +90,7 @@ class Reply:
         return None if self._raw.get(key) is None else read(key)
 
     def json(self, key: str) -> Any:
-        """As it is: a value that is only shown and compared."""
+        """The value unchanged: it is only shown and compared."""
         return self._raw.get(key)
 
     def object(self, key: str) -> Reply:

@@ -1,4 +1,4 @@
-"""What goes into a host agent and comes back, where it is not a record of the evidence."""
+"""What goes into a host agent and comes back, except the records of the evidence."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class HostSetup:
 
 @dataclass(frozen=True, slots=True)
 class HostReadback:
-    """What is true after the set-up, as the kernel tells it. A difference to `HostSetup` was an error."""
+    """What is true after the set-up, as the kernel tells it. A difference from `HostSetup` was an error."""
 
     interface: str
     mac: str
@@ -84,7 +84,7 @@ class CallSpec:
     """One socket call of a step.
 
     `arguments` are the YAML keys of the step (on, as, to, port, size, data, option, value, …). `Duration` and
-    `Size` may stand as they are; `to` is "host:port" or (host, port); `data` is a text or the recipe of one:
+    `Size` may be given unchanged; `to` is "host:port" or (host, port); `data` is a text or the recipe of one:
     {text}, {hex}, {repeat, times}, {random: bytes, seed}. `value` of settimeout is a `Duration` or None.
     `timeout` None is the socket's own. `socket` may have `count`: that many, named as0, as1, …
     """
@@ -99,7 +99,7 @@ class CallSpec:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """As whom programs run. Those that differ in it share nothing but the host's network."""
+    """As whom programs run. Those that differ in this share nothing but the host's network."""
 
     capabilities: tuple[str, ...] = ()  #: NET_RAW, NET_ADMIN; sorted
     user: str | None = None  #: "name", "uid", "user:group"; None is root, which has no privilege there
@@ -114,12 +114,12 @@ class RunSpec:
     stdin: str = ""
     timeout: Duration | None = None
     identity: Identity = Identity()
-    environment: Mapping[str, str] = field(default_factory=dict)  #: beside what every program has
+    environment: Mapping[str, str] = field(default_factory=dict)  #: besides what every program has
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When something was so, on both clocks."""
+    """A moment, on both clocks."""
 
     wall_ns: int
     mono_ns: int
@@ -127,7 +127,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class PowerOff:
-    """The last that is known of a host: read after its interface went down, before its kernel is killed."""
+    """The last known facts of a host: read after its interface went down, before its kernel is killed."""
 
     moment: Moment  #: just before the interface went down
     streams: tuple[StreamRecord, ...]

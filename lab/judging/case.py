@@ -143,7 +143,7 @@ def _with_absent_hosts(finding: Finding, scenario: Scenario) -> Finding:
 
 
 def live_findings(findings: Sequence[Finding], scenario: Scenario) -> tuple[Finding, ...]:
-    """Of a run's findings those that its records cannot tell again: see `judge_case`."""
+    """The findings of a run that its records cannot give again: see `judge_case`."""
     steps = {step.id: step for step in all_steps(scenario.steps)}
     return tuple(
         replace(finding, place=steps[finding.source].place) if finding.source in steps else finding

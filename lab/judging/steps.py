@@ -17,7 +17,7 @@ from lab.verdict import Finding
 
 @dataclass(frozen=True)
 class StepJudge:
-    """Says of a step that has ended what its `expect` makes of its record."""
+    """Judges a step that has ended: its `expect` against its record."""
 
     context: Context
     steps: dict[str, Step] = field(default_factory=dict)  #: by id; those inside `parallel` too

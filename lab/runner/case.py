@@ -67,10 +67,10 @@ class CaseRunner:
     info: EngineInfo
     site: Site
     wire: WireChoice
-    keep: bool | Literal["failed"]  #: which labs go on standing
+    keep: bool | Literal["failed"]  #: which labs stay up
     interrupt: Interrupt
     listener: Listener  #: of the events of every case, beside each case's own
-    on_failure: Callable[[CaseRun], None] | None = None  #: called while what failed still stands
+    on_failure: Callable[[CaseRun], None] | None = None  #: called while the failed lab is still up
 
     def run(self, case: Case, run: str, folder: RunFolder, cpu: int) -> Result:
         """The whole case; its result and reports are in `folder` then. Raises nothing but bugs.
@@ -80,7 +80,7 @@ class CaseRunner:
         return CaseRun(self, case, run, folder, cpu).all()
 
     def bring_up(self, case: Case) -> str:
-        """Only the hosts and the wire of a case, left standing; the id of the run. Raises `LabError`."""
+        """Only the hosts and the wire of a case, left up; returns the id of the run. Raises `LabError`."""
         run, standing, events = new_run_id(), False, Events(self.listener)
         images = ensure_service_images(
             self.store,
@@ -146,7 +146,7 @@ class CaseRun:
         self.error: ErrorFacts | None = None
         self.cause: LabError | None = None  #: what `error` tells of
         self.notes: list[str] = []
-        self.stays = False  #: whether the lab goes on standing
+        self.stays = False  #: whether the lab stays up
 
     def all(self) -> Result:
         self.keep_sources()
@@ -210,7 +210,7 @@ class CaseRun:
                     judging.result()
 
     def _look_at_failure(self, judging: Future[None] | None) -> None:
-        """While everything still stands: whoever wants to look at a failure is told of it."""
+        """While everything is still up: tells whoever wants to look at a failure."""
         if judging is not None:
             judging.result()
         if self.lab.on_failure is not None and self._bad():
@@ -281,7 +281,7 @@ class CaseRun:
                 session.start_services()
 
     def _act(self, session: Session) -> None:
-        """All steps up to the first that fails; then what goes on in the background is brought to its end."""
+        """All steps up to the first that fails; then what goes on in the background is ended."""
         session.deadline = Deadline.after(self.timeout.seconds, f"the scenario's {self.timeout}")
         self.events.emit(Said(f"{self.case.name}: steps begin"))
         session.read_states_after(steps_asked(self.scenario.checks))

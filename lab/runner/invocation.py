@@ -151,7 +151,7 @@ def _write_index(folder: Path, outcomes: Sequence[Outcome]) -> None:
 
 
 def look_around(run: str, scenario: Scenario) -> str:
-    """What to type in a lab of this scenario that stands."""
+    """What to type in a running lab of this scenario."""
     lab = f"{Path(sys.executable).name} -m lab"
     names = scenario.used_hosts or tuple(scenario.hosts)
     services = [f"{name}/{service}" for name in names for service in scenario.hosts[name].services]

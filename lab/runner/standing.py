@@ -1,4 +1,4 @@
-"""Labs that stand without a runner: left by `lab up` and `run --keep`, entered by `sh`, ended by `down`."""
+"""Labs that are up without a runner: left by `lab up` and `run --keep`, entered by `sh`, ended by `down`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lab.session.services import LABEL_SERVICE
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One lab that stands on purpose."""
+    """One lab left up on purpose."""
 
     run: str
     #: Running containers by the name of their host, `host/service` for a service's; the wire is `wire`.
@@ -20,7 +20,7 @@ class Standing:
 
 
 def standing(engine: Engine) -> list[Standing]:
-    """Every lab that was left standing."""
+    """Every lab that was left up."""
     kept = {left.run for left in leftovers(engine) if left.owner is Owner.KEPT}
     found: dict[str, dict[str, ContainerState]] = {run: {} for run in sorted(kept)}
     for container in engine.containers({LABEL_RUN: None}):
@@ -37,7 +37,7 @@ def standing(engine: Engine) -> list[Standing]:
 
 
 def choose(engine: Engine, run: str | None) -> Standing:
-    """The lab of this run (or the beginning of its id), or the only one that stands. Raises `UsageError`."""
+    """The lab of this run (or the beginning of its id), or the only one that is up. Raises `UsageError`."""
     labs = standing(engine)
     fitting = [lab for lab in labs if run is None or lab.run.startswith(run)]
     if len(fitting) == 1:

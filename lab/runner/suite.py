@@ -92,7 +92,7 @@ def run_jobs(
         cpu, began = cpus.get(), datetime.now(UTC)
         try:
             result = runner.run(job.case, job.run, job.folder, cpu)
-        except Exception as error:  # noqa: BLE001 - whatever one case breaks on, the others are run
+        except Exception as error:  # noqa: BLE001 - whatever breaks one case, the others are run
             result = unforeseen(job.case, job.run, job.folder.path, began, error)
         finally:
             cpus.put(cpu)

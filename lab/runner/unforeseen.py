@@ -37,7 +37,7 @@ def unforeseen(case: Case, run: str, folder: Path, began: datetime, error: Excep
         seconds=round((datetime.now(UTC) - began).total_seconds(), 3),
         error=ErrorFacts(kind, message, f"{path} says where; it is worth a report, with {SCENARIO_FILE}"),
     )
-    with contextlib.suppress(OSError):  # of a full disk no file can tell; the result does
+    with contextlib.suppress(OSError):  # no file can report a full disk; the result does
         write_text(path, f"lab {__version__}\n" + "".join(traceback.format_exception(error)))
         write_text(folder / SCENARIO_FILE, case.source_text)
         write_result(folder, result)

@@ -1,1 +1,1 @@
-"""A lab that stands: it is asked to act, to collect and to judge, and says what happens as events."""
+"""A running lab: it is asked to act, to collect and to judge, and says what happens as events."""

@@ -14,8 +14,8 @@ _NOT_ARGUMENTS = {"do", "id_", "at", "process", "timeout", "background", "expect
 
 
 def arguments(call: Call) -> dict[str, Json]:
-    """The keys of a step but those that every call has; addresses as [host, port], sizes in bytes, times in
-    ns, data as its recipe. A key that was not given is left out, but for `value`, where null means "none"."""
+    """The keys of a step, except those that every call has; addresses as [host, port], sizes in bytes, times
+    in ns, data as its recipe. A missing key is left out, except `value`, where null means "none"."""
     found: dict[str, Json] = {}
     for name in type(call).model_fields:
         if name in _NOT_ARGUMENTS:

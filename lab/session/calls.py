@@ -1,4 +1,4 @@
-"""Socket calls and programs, from their begin to their record: at once, or awaited later."""
+"""Socket calls and programs, from their start to their record: at once, or awaited later."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from lab.session.service import Service
 from lab.session.testbed import Boot, Testbed
 from lab.verdict import Finding, Verdict
 
-_END_OF_PROGRAM = 2.0  #: seconds that a program which is still running after the steps gets to end on SIGTERM
-#: Signals that end no program that does nothing about them.
+_END_OF_PROGRAM = 2.0  #: seconds for a program that still runs after the steps to end on SIGTERM
+#: Signals whose default action does not end a program.
 _HARMLESS = frozenset({"CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "WINCH"})
 _END_OF_CALL = 5.0  #: seconds for the record of a call that was cancelled
 
-#: Says of a step that has ended what its `expect` makes of it.
+#: Judges a step that has ended by its `expect`.
 Judge = Callable[[Step], tuple[Finding, ...]]
 
 
@@ -38,15 +38,15 @@ class Pending:
 
     step: Call | Run
     future: Future[CallRecord] | Future[RunRecord]
-    boot: Boot  #: of the host, when it was begun
-    inside: Inside | None = None  #: of a program that runs in a service
+    boot: Boot  #: of the host, when this began
+    inside: Inside | None = None  #: set for a program that runs in a service
     ended_by: str | None = None  #: id of the step that sent a signal which may end it; "" is the lab
     started: tuple[int, int] = field(default_factory=lambda: (time.monotonic_ns(), time.time_ns()))
 
 
 @dataclass
 class Calls:
-    """The calls and programs of a lab, and those of them that go on. Thread-safe as far as the steps are."""
+    """The calls and programs of a lab, and those that still go on. Thread-safe as far as the steps are."""
 
     bed: Testbed
     events: Events
@@ -54,8 +54,8 @@ class Calls:
     failed: Callable[[], bool]  #: whether a finding so far says that the lab's user was disappointed
     deadline: Deadline
     pending: dict[str, Pending] = field(default_factory=dict)
-    unjudged: set[str] = field(default_factory=set)  #: steps of which nothing is expected
-    whole: set[str] = field(default_factory=set)  #: calls of which all data is wanted, not only its beginning
+    unjudged: set[str] = field(default_factory=set)  #: steps from which nothing is expected
+    whole: set[str] = field(default_factory=set)  #: calls whose data is wanted whole, not only its beginning
 
     def call(self, step: Call) -> CallRecord | RunRecord | None:
         spec = CallSpec(
@@ -101,7 +101,7 @@ class Calls:
         return self._end(pending, step)
 
     def _not_running(self, step: Run, service: Service) -> RunRecord:
-        """The record of a program that was to run in a service which does not run."""
+        """The record of a program whose service does not run."""
         wall, mono = time.time_ns(), time.monotonic_ns()
         error = f"{step.command[0]} could not be started in {service.name}: {service.status()}"
         record = RunRecord(
@@ -124,13 +124,13 @@ class Calls:
         return self._end(self.pending.pop(step.awaits), step)
 
     def end(self, name: str) -> CallRecord | RunRecord:
-        """Awaits a background step of which nothing is expected."""
+        """Awaits a background step from which nothing is expected."""
         pending = self.pending.pop(name)
         self.unjudged.add(name)
         return self._end(pending, pending.step)
 
     def _end(self, pending: Pending, by: Step) -> CallRecord | RunRecord:
-        """Waits for a call or a program and judges it; one that hangs is given up and recorded as that."""
+        """Waits for a call or a program and judges it; one that hangs is given up and recorded as such."""
         try:
             record = self._result(pending.future, self.deadline.timeout())
         except FutureTimeout:
@@ -178,7 +178,7 @@ class Calls:
         return self._with_its_end(pending, self._result(pending.future, _END_OF_CALL))
 
     def _of_dead_host(self, pending: Pending, error: AgentError) -> CallRecord | RunRecord:
-        """What was under way on a host when its power went ends with it; any other death is the lab's."""
+        """What was under way on a host ends when its power goes; any other death is the lab's."""
         step = pending.step
         power_off = pending.boot.power_off
         if power_off is None:
@@ -267,7 +267,7 @@ def _gone(host: str) -> Future[RunRecord]:
 
 
 def _kept(record: CallRecord | RunRecord) -> CallRecord | RunRecord:
-    """As the evidence keeps it: of received data the beginning, with length and hash of all."""
+    """As the evidence keeps it: the beginning of received data, with the length and hash of all."""
     if isinstance(record, CallRecord) and record.data is not None and len(record.data) > KEPT_DATA:
         return replace(record, data=record.data[:KEPT_DATA])
     return record

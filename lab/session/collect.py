@@ -43,7 +43,7 @@ class _OfHost:
 
 
 def read_counters(bed: Testbed) -> dict[str, Counters]:
-    """The kernel counters of every host now, all at once."""
+    """The current kernel counters of every host, read in parallel."""
     found: dict[str, Counters] = {}
     lock = threading.Lock()
 

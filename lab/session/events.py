@@ -31,7 +31,7 @@ class StepBegan:
     place: Place
 
 
-#: A phase, a step, a call and a program are told when they have ended; states only where they were asked for.
+#: Phases, steps, calls and programs are emitted when they have ended; states only when asked for.
 Event = Said | Phase | StepBegan | StepRecord | CallRecord | RunRecord | StateSample | WireEvent | Finding
 Listener = Callable[[Event], None]
 

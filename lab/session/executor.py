@@ -1,4 +1,4 @@
-"""Does steps on what stands: each `do` is one entry of a table."""
+"""Carries out steps on a running lab: each `do` is one entry of a table."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Executor:
             self._cannot(step, refused)
             return None
         except AgentError:
-            self.interrupt.check()  # an interrupt ends the channels: say that, not its consequence
+            self.interrupt.check()  # an interrupt ends the channels: report it, not its consequence
             raise
         finally:
             end_wall, end_mono = time.time_ns(), time.monotonic_ns()
@@ -115,7 +115,7 @@ class Executor:
             )
 
     def _read_states(self, step: Step) -> None:
-        """Where somebody asks how the sockets are when this step has ended: reads them."""
+        """Reads the states of all sockets if somebody asks for them at the end of this step."""
         ended = step.awaits if isinstance(step, Await) else step.id
         if ended in self.states_after and ended not in self.calls.pending:
             for host in self.bed.on().values():
@@ -123,7 +123,7 @@ class Executor:
                     self.events.emit(replace(sample, final=False, step=ended))
 
     def _cannot(self, step: Step, refused: LabError) -> None:
-        """What the step asks for cannot be done as things are: the scenario's failure, and not the lab's."""
+        """What the step asks for cannot be done as things are: the scenario's failure, not the lab's."""
         name = f"{step.do}.refused"
         wanted, got = "a step that can be done", "refused"
         reason = f"{refused}; {refused.hint}" if refused.hint else str(refused)
@@ -173,7 +173,7 @@ class Executor:
             self.bed.host(step.at).signal_run(step.run, name)
 
     def _means_service(self, step: Kill | Pause | Resume) -> bool:
-        """What names nothing means the host's socket calls, and its only service where it makes none."""
+        """A step that names nothing means the host's socket calls, or its only service if it makes none."""
         if step.process is not None or step.run is not None or self.calls_at(step.at):
             return False
         return len(self.bed.services.on(step.at)) == 1
@@ -252,12 +252,12 @@ class Executor:
                     barrier.wait(self.deadline.remaining())
                 except threading.BrokenBarrierError:
                     self.deadline.check()
-                    return  # another could not start: that is told
+                    return  # another could not start: that is reported
                 self.step(inner)
 
             try:
                 futures = [pool.submit(start, inner) for inner in step.steps]
-            except RuntimeError as exhausted:  # no more threads; those that wait for it would wait for ever
+            except RuntimeError as exhausted:  # no more threads; those that wait for it would wait forever
                 barrier.abort()
                 raise LabEnvironmentError(
                     f"{step.place}: {step.path}: {len(step.steps):,} steps need a thread each: {exhausted}",
@@ -268,7 +268,7 @@ class Executor:
             raise errors[0]
 
 
-#: Every `do` that the lab carries out; those that it does not yet are refused when the scenario is loaded.
+#: Every `do` that the lab carries out; one that it does not yet support is refused when the scenario loads.
 ACTIONS: dict[type[Step], Callable[[Executor, Any], CallRecord | RunRecord | None]] = {
     **{
         cls: lambda executor, step: executor.calls.call(step)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lab.errors import UsageError
 
-_LONGEST = 150  #: characters; a file system takes 255, and numbers and stamps come to it
+_LONGEST = 150  #: characters; a file system takes 255, and numbers and stamps are added
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=,+-]+")
 
 

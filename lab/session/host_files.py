@@ -1,4 +1,4 @@
-"""The files of the project that a host's `run` steps see: copies that programs can read and not change."""
+"""The files of the project that a host's `run` steps see: copies that programs can read but not change."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NAMES = b"passwd: files\ngroup: files\nshadow: files\nhosts: files\n"
 
 
 def fill_programs(engine: Engine, container: str, identity: Identity, files: Sequence[HostFile]) -> None:
-    """Puts what programs shall find into their new container, which has not started yet.
+    """Puts the files for the programs into their new container, which has not started yet.
 
     Raises `UsageError` where a target is in the image already.
     """

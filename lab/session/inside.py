@@ -1,7 +1,7 @@
 """A program of a `run` step inside a service: what it printed, how it ended, and signals to it.
 
-The engine starts it and tells its exit status; it can end it only with the whole container. So a signal comes
-from a container of the lab that sees the service's processes, and nothing is needed in the service's image.
+The engine starts it and reports its exit status; it can end it only with the whole container. So a signal
+comes from a container of the lab that sees the service's processes; the service's image needs nothing for it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lab.evidence.model import RunRecord
 from lab.host import RunSpec
 from lab.quantities import plural
 
-KEEP = 1 << 20  #: bytes of each output that are kept, as of programs beside the agent
+KEEP = 1 << 20  #: bytes kept of each output, as for programs beside the agent
 _FOR_EVER = 86_400.0  #: seconds: it ends with its container at the latest
 _SIGNALLED = 30.0  #: seconds for the container that sends a signal: 0.5 on a machine with nothing to do
 _MARK = "LAB_STEP"
@@ -37,7 +37,7 @@ class Signaller:
     labels: Mapping[str, str]
 
     def send(self, container: str, step: str, number: int) -> None:
-        """To the program of a step in a container and all that it started."""
+        """Sends a signal to a step's program in a container, and to all that it started."""
         spec = ContainerSpec(
             name=f"{self.name}-{time.monotonic_ns()}",
             image=self.image,

@@ -42,7 +42,7 @@ class Interrupt:
             raise Interrupted(f"interrupted by {self.reason}")
 
     def wait(self, seconds: float) -> None:
-        """Lets this much time pass; raises `Interrupted` as soon as it is set."""
+        """Waits this long; raises `Interrupted` as soon as it is set."""
         self._event.wait(seconds)
         self.check()
 
@@ -65,8 +65,8 @@ class Interrupt:
 def signals_set(interrupt: Interrupt) -> Iterator[None]:
     """Within the block SIGINT, SIGTERM and SIGHUP set `interrupt` and do nothing else.
 
-    The handlers are installed even where SIGINT was ignored: a shell without job control starts `&` jobs so,
-    and Python keeps it.
+    The handlers are installed even where SIGINT was ignored: a shell without job control starts `&` jobs
+    that way, and Python keeps it.
     """
 
     def handler(number: int, _frame: FrameType | None) -> None:

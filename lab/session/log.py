@@ -1,6 +1,6 @@
 """The logs of a run folder: what the lab did and when, what the wire was told, what the services wrote.
 
-People read them in terminals, so none holds a control character of anybody.
+People read them in terminals, so none holds anybody's control characters.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def log_to(path: Path, events: Events) -> Iterator[None]:
 
         def listen(event: Event) -> None:
             file.write(f"{events.seconds():9.4f}  {document(_line(event))}\n")
-            file.flush()  # a lab that is killed leaves what it said
+            file.flush()  # what a lab logged survives if it is killed
 
         with events.to(listen):
             yield

@@ -35,7 +35,7 @@ def open_session(
     keep: Callable[[], bool] = lambda: False,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> Iterator[Session]:
-    """The lab of `plan`, up and ready. It stays where `keep()` says so at the end of the block.
+    """The lab of `plan`, up and ready. It stays up if `keep()` says so at the end of the block.
 
     `record` must be among the listeners of `events`. `steps` are those that will come, as far as they are
     known. `meanwhile` is called while the containers start.

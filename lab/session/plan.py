@@ -24,14 +24,14 @@ _LITTLE = 14_000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that is to be brought up for one lab, still without a subnet."""
+    """Everything to bring up for one lab, still without a subnet."""
 
     run: str
     hosts: Mapping[str, HostSpec]  #: in the order of their addresses
     wire: WireChoice
     labels: Mapping[str, str]  #: of the run that owns it
     arp: Literal["static", "dynamic"] = "static"
-    keep: bool = False  #: whether the lab is to go on standing without its runner
+    keep: bool = False  #: whether the lab stays up without its runner
     drops: bool = False  #: whether a step will drop packets: the wire then loads what that needs
     only_routes: bool = False  #: whether nothing will be impaired, and little is sent
     #: By host, as whom its programs are known to run: a container for each. Others start when they are
@@ -44,7 +44,7 @@ class Plan:
 
     @property
     def wire_kind(self) -> Kind:
-        """What the wire's container is told. A lab that goes on standing can be impaired by hand."""
+        """What the wire's container is told. A lab that stays up can be impaired by hand."""
         return "route" if self.wire == "auto" and self.only_routes and not self.keep else self.wire
 
     @property
@@ -103,7 +103,7 @@ def plan_case(
 
 
 def _only_routes(steps: Sequence[Step], hosts: Iterable[HostSpec]) -> bool:
-    """Nothing is impaired, and no more than a little is sent; of a program nobody knows what it sends."""
+    """Nothing is impaired, and no more than a little is sent; nobody knows what a program sends."""
     if any(host.link != PLAIN or host.services for host in hosts):
         return False
     if any(isinstance(step, (*WIRE_STEPS, Run)) for step in steps):

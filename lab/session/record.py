@@ -36,7 +36,7 @@ class Record:
             case Phase():
                 self.phases.append(event)
             case _:
-                pass  # the wire keeps its own events, the rest is for people
+                pass  # the wire keeps its own events; the rest is for people
 
     @property
     def failed(self) -> bool:

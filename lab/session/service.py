@@ -1,4 +1,4 @@
-"""One service of one host: its containers, from start to end, what is waited for, and its record."""
+"""One service of one host: its containers, from start to end, what the lab waits for, and its record."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FOR_EVER = 86_400.0  #: seconds: a container is waited for until it ends, and i
 
 
 class NotReady(LabError):
-    """A service that did not get ready in time, or ended before. `goal`, `status` and the text say why."""
+    """A service that did not get ready in time, or ended first. `goal`, `status` and the text say why."""
 
     def __init__(self, spec: ServiceSpec, text: str, *, goal: str, status: str, hint: str) -> None:
         super().__init__(text, hint=hint)
@@ -48,7 +48,7 @@ class _Started:
     ended: threading.Event = field(default_factory=threading.Event)
     told: dict[str, str] = field(
         default_factory=dict
-    )  #: other signals that it got, and the steps that sent them
+    )  #: other signals that it received, and the steps that sent them
     metering: threading.Thread | None = None
     power_off_ns: int | None = None  #: when its host lost its power
 
@@ -76,7 +76,7 @@ class Service:
 
     @property
     def name(self) -> str:
-        """As people are told: `web`, or `web/worker`."""
+        """Its name for people: `web`, or `web/worker`."""
         return self.host if self.spec.name == self.host else f"{self.host}/{self.spec.name}"
 
     @property
@@ -171,7 +171,7 @@ class Service:
             )
 
     def wait_ready(self, host: Host, deadline: Deadline) -> None:
-        """Until what `ready` asks for is there, or its healthcheck says so, or it merely runs.
+        """Waits until what `ready` asks for is there, or its healthcheck says so, or it merely runs.
 
         Raises `NotReady` with goal, limit, status and last output.
         """
@@ -255,7 +255,7 @@ class Service:
         )
 
     def status(self) -> str:
-        """What became of its last start, for people."""
+        """What happened to its last start, for people."""
         last = self.last
         if last is None:
             return "it was not started"
@@ -278,7 +278,7 @@ class Service:
         return f", {status.health}" + (f"; its last check said: {said[-1]}" if said else "")
 
     def wait_for(self, condition: Condition, deadline: Deadline) -> bool:
-        """Until it has got as far as another service wants; False where it will not, or time is over."""
+        """Waits until it has got as far as another service wants; False if it will not, or time runs out."""
         if not self._event(self.begun, deadline):
             return False
         started = self.starts[-1] if self.starts else None
@@ -300,7 +300,7 @@ class Service:
     # --- ending ---
 
     def stop(self, step: str) -> None:
-        """Its stop signal and, after the grace, KILL; returns when it has ended."""
+        """Sends its stop signal and, after the grace period, KILL; returns when it has ended."""
         if not self.running:
             return
         started = self.starts[-1]
@@ -309,7 +309,7 @@ class Service:
         started.ended.wait(5.0)
 
     def kill(self, step: str, name: str = "KILL") -> None:
-        """A signal to all its processes; returns when one that kills has ended it."""
+        """Sends a signal to all its processes; if it kills, returns when the service has ended."""
         started, container = self.starts[-1], self.container
         if name in ENDING or name == self._stop_signal(container):
             self._ends_by(started, step)
@@ -380,7 +380,7 @@ class Service:
     # --- evidence ---
 
     def records(self) -> tuple[ServiceRecord, ...]:
-        """Of every start. What still runs has no end."""
+        """The records of every start. One that still runs has no end."""
         found = []
         for started in self.starts:
             if started.log is not None:

@@ -1,4 +1,4 @@
-"""What a service finds in its file system beside its image: bounded copies of the project's files.
+"""What a service finds in its file system besides its image: bounded copies of the project's files.
 
 The project itself is never mounted: nothing that a service does reaches it. A folder becomes a volume of the
 case, so it is kept while the host has no power; a single file is put into each new container.
@@ -75,7 +75,7 @@ def project_file(source: Path, target: str, *, read_only: bool) -> File:
 
 
 def kept(file: File, engine: Engine, container: str) -> File:
-    """The file as a container that has ended left it; as it was at first where that is gone or too large."""
+    """The file as an ended container left it; the original where that is gone or too large."""
     content = io.BytesIO()
     try:
         engine.copy_out(container, file.target, content, FILE)

@@ -25,7 +25,7 @@ def ensure_service_images(
     """The tag of each service's image, there when this returns.
 
     Raises `EngineError` where one cannot be had, with what to do; `BuildFailed` with the end of the build's
-    output and the line of the Dockerfile. `say` is told what takes long, `progress` each line of it.
+    output and the line of the Dockerfile. `say` gets what takes long, `progress` each line of it.
     """
     specs = {key: hosts[key[0]].services[key[1]] for key in order}
     own = build.bases_of(images)

@@ -10,7 +10,7 @@ from lab.clock import Deadline
 from lab.engine.base import LogLine, LogStream
 from lab.evidence.model import LogRecord
 
-LINES = 20_000  #: of one start of a service that are kept, the first ones
+LINES = 20_000  #: kept of one start of a service: the first ones
 TAIL = 20  #: lines that a failure shows
 
 
@@ -43,7 +43,7 @@ class ServiceLog:
         self._reader.start()
 
     def _read(self) -> None:
-        """To the end of the log, or of what is kept: a flood is not worth the engine's time and ours."""
+        """Reads to the end of the log or of what is kept: a flood is not worth the engine's time or ours."""
         while not self.cut and (line := self._stream.read()) is not None:
             with self._more:
                 self._first = self._first or line
@@ -65,7 +65,7 @@ class ServiceLog:
         )
 
     def lines(self) -> tuple[LogRecord, ...]:
-        """The first `LINES`, and of a longer log the last `TAIL` too."""
+        """The first `LINES`, and the last `TAIL` too if the log is longer."""
         with self._more:
             kept = tuple(self._lines)
         return kept + self._beyond(kept) if self.cut else kept
@@ -106,7 +106,7 @@ class ServiceLog:
                 return None
 
     def catch_up(self, timeout: float = 5.0) -> None:
-        """Returns when all that the container has written until now was read here; where something was lost
+        """Returns when all that the container has written so far has been read; where something was lost
         on the way, at the engine's limit or by the reader, `cut` says so.
         """
         deadline = Deadline.after(timeout, "reading a log to its end")
@@ -125,6 +125,6 @@ class ServiceLog:
                 self.cut = True
 
     def close(self, timeout: float = 5.0) -> None:
-        """Reads to the end of what there is; of a container that has ended that is all."""
+        """Reads to the end of what there is; for a container that has ended, that is all."""
         self._reader.join(timeout)
         self._stream.close()

@@ -1,4 +1,4 @@
-"""What is said of a service that does not get ready, and its settings in the engine's terms."""
+"""What is said about a service that does not get ready, and its settings in the engine's terms."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def goal_of(ready: Ready) -> str:
 
 
 def start_error(text: str) -> str:
-    """What the engine says of a start that failed, without the names of its own parts around it."""
+    """What the engine says about a failed start, without the names of its own parts around it."""
     inner = text.removesuffix(": unknown").rpartition("unable to start container process: ")[2]
     return inner or text
 

@@ -1,4 +1,4 @@
-"""All services of a lab: made ready in the order in which they need each other, ended with their hosts."""
+"""All services of a lab: made ready in the order of their dependencies, ended with their hosts."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Services:
     # --- starting ---
 
     def boot(self, host: str, container: str, agent: Host, cpu: int) -> None:
-        """The host's agent stands: its services may be started beside it."""
+        """The host's agent is up: its services may be started beside it."""
         self._beside[host] = (container, agent, cpu)
 
     def start(self, keys: Iterable[Key], deadline: Deadline) -> list[NotReady]:
@@ -140,7 +140,7 @@ class Services:
                 service.look()
 
     def close(self) -> None:
-        """Nobody looks after them any more. May be called twice."""
+        """Stops watching the services. May be called twice."""
         self._closed.set()
         if self._watcher is not None:
             self._watcher.join()

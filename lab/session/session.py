@@ -1,4 +1,4 @@
-"""A lab that stands, asked to act, to collect and to judge. It knows no file of a scenario and no signal."""
+"""A running lab, asked to act, to collect and to judge. It knows no file of a scenario and no signal."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _FOR_EVER = 1 << 62  #: ns: for so long no packet has been seen where there is n
 
 
 class _Kept:
-    """A folder that is there for as long as somebody holds this."""
+    """A folder that exists for as long as somebody holds this."""
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="lab-"))
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
     def let_go(self) -> None:
-        """Called for a capture that is no more; what was held for it is held no longer."""
+        """Called when a capture is gone; what was held for it is released."""
 
 
 class Session:
@@ -78,7 +78,7 @@ class Session:
 
     @property
     def deadline(self) -> Deadline:
-        """When a step that still waits is given up. None to begin with."""
+        """When a step that still waits is given up. None at first."""
         return self._calls.deadline
 
     @deadline.setter
@@ -96,8 +96,8 @@ class Session:
     def act(self, step: Step, *, judged: bool = True, whole: bool = False) -> CallRecord | RunRecord | None:
         """Does one step. Returns when it has ended, or goes on in the background; its findings are events.
 
-        The value is the record of the call or the program that ended with it. Not `judged`: it is all
-        the same how the call turns out. `whole`: that record has all data that came, up to 64 MB, and not
+        The value is the record of the call or the program that ended with it. Not `judged`: it does
+        not matter how the call turns out. `whole`: that record has all data that came, up to 64 MB, and not
         only the 64 KiB that the evidence keeps. Raises `LabError` where the lab itself breaks.
         """
         self._judge.know((step,))
@@ -116,14 +116,14 @@ class Session:
         return bool(wait(futures, timeout).done)
 
     def end(self, step: str) -> CallRecord | RunRecord:
-        """The record of a background step, awaited; it is all the same how the call turned out.
+        """The record of a background step, awaited; it does not matter how the call turned out.
 
         Raises `KeyError` where the step was awaited already, or is none.
         """
         return self._calls.end(step)
 
     def finish(self) -> None:
-        """Brings to its end what goes on in the background: calls are awaited, programs are ended."""
+        """Ends what goes on in the background: calls are awaited, programs are ended."""
         self._calls.finish()
 
     def _calls_at(self, host: str) -> bool:

@@ -6,8 +6,8 @@ import signal
 
 from lab.scenario.steps import Kill, Pause, Resume, Step
 
-#: Signals that ask for an end. One of another kind (HUP, USR1) is a word to a program that goes on: it ended
-#: the service only where that died of it, which process 1 of a container does not of itself.
+#: Signals that ask for an end. One of another kind (HUP, USR1) is a message to a program that goes on: it
+#: ended the service only if the service died of it, which process 1 of a container does not by default.
 ENDING = frozenset({"KILL", "TERM", "INT", "QUIT", "ABRT"})
 _SIGNALS = {Pause: "STOP", Resume: "CONT"}
 

@@ -49,7 +49,7 @@ class Boot:
 
 @dataclass
 class Testbed:
-    """What stands. `boots` has the boots of each host in order; the last one may be without power."""
+    """What is up. `boots` has the boots of each host in order; the last one may be without power."""
 
     engine: Engine
     plan: Plan
@@ -83,7 +83,7 @@ class Testbed:
     def _started(
         self, spec: ContainerSpec, what: str, created: Callable[[str], None] = lambda container: None
     ) -> tuple[str, Stream]:
-        """Created, attached, started; `created` hears of the first of these."""
+        """Creates, attaches and starts it; `created` is called after the first of these."""
         with self.events.phase(f"{what}: create"):
             container = self.engine.create(spec)
         created(container)
@@ -210,7 +210,7 @@ class Testbed:
     def power_off(self, name: str, step: str) -> None:
         """The host falls silent: its interface goes down first, so that its dying kernel sends no FIN."""
         boot = self.boots[name][-1]
-        boot.host.freeze_programs()  # else they would print that their network has gone
+        boot.host.freeze_programs()  # otherwise they would print that their network has gone
         boot.power_off, boot.off_by = boot.host.power_off(), step
         self.off.add(name)
         self.wire.power(name, "off", step=step)

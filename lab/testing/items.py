@@ -48,7 +48,7 @@ def _site() -> Site:
 
 
 class ScenarioFile(pytest.File):
-    """A scenario file; one that is broken is one item, which fails with all that is wrong."""
+    """A scenario file; a broken one is one item, which fails with all that is wrong."""
 
     def collect(self) -> Iterator[pytest.Item]:
         try:
@@ -160,7 +160,7 @@ class CaseItem(pytest.Item):
 
 @contextlib.contextmanager
 def alone(wanted: bool) -> Iterator[None]:
-    """One that wants to be alone waits until no case runs in any process, and keeps others from beginning."""
+    """One that wants to be alone waits until no case runs in any process, and keeps others from starting."""
     path = state_dir() / "alone.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:

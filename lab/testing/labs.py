@@ -84,7 +84,7 @@ class Labs:
         return getattr(module, name)
 
     def close(self) -> None:
-        """Takes down what still stands. The first thing that went wrong is raised, when all are down."""
+        """Takes down what is still up. The first error is raised when all are down."""
         _open.remove(self)
         first: BaseException | None = None
         for made in reversed(self.made):
@@ -107,7 +107,7 @@ class Labs:
 
 
 def reported(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
-    """A test has come to a phase's end: what failed is known to the labs that stand."""
+    """A test has come to a phase's end: the running labs learn what failed."""
     if report.when == "call":
         item.stash[_MADE] = [one for labs in _of(item) for one in labs.made if one.started]
     if report.when == "teardown":  # JUnit takes the properties from here; of the wire all is known by now
@@ -157,13 +157,13 @@ def sweep_after_crash() -> list[str]:
 
 
 def _of(item: pytest.Item) -> list[Labs]:
-    """The labs that stand and that a test uses, by its fixtures or by those of its fixtures."""
+    """The running labs that a test uses, by its fixtures or by those of its fixtures."""
     used = getattr(item, "fixturenames", ())
     return [labs for labs in _open if labs.fixture in used]
 
 
 def facts(folder: Path, environment: Any) -> list[tuple[str, str]]:
-    """What JUnit gets as properties; of a lab that still stands the wire is not known yet."""
+    """What JUnit gets as properties; the wire of a running lab is not known yet."""
     found = [("run_folder", str(folder))]
     if environment is not None:
         found += [("wire", environment.wire), ("engine", environment.engine)]
@@ -187,7 +187,7 @@ def said(error: LabError) -> str:
 
 
 def pause(run: CaseRun) -> None:
-    """Waits for Enter at the terminal, while what failed still stands; without a terminal it does not."""
+    """Waits for Enter while the failed lab is still up; without a terminal it does not wait."""
     try:
         with open("/dev/tty", "r+b", buffering=0) as terminal:
             around = look_around(run.id, run.case.scenario)

@@ -1,4 +1,4 @@
-"""What pytest loads: options, marks, fixtures and hooks. All else is imported when it is first used."""
+"""What pytest loads: options, marks, fixtures and hooks. Everything else is imported when first used."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _labs(request: pytest.FixtureRequest, name: str) -> Generator[Labs]:
 
 @pytest.fixture
 def lab(request: pytest.FixtureRequest) -> Iterator[Labs]:
-    """`lab.up(…)` as of the module lab. All labs that it made are down when the test ends."""
+    """`lab.up(…)` as in the module lab. All labs that it made are down when the test ends."""
     yield from _labs(request, request.node.name)
 
 

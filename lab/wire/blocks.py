@@ -19,7 +19,7 @@ Reason = Literal["cut", "power", "partition", "apart"]
 
 @dataclass
 class _Block:
-    """One direction that is, or was, blocked: a filter while it is on, a counter for ever."""
+    """One direction that is, or was, blocked: a filter while it is on, a counter forever."""
 
     rule: str
     index: int
@@ -63,7 +63,7 @@ class Blocks:
             self._switch(block, "partition", on=on)
 
     def apart(self, a: str, b: str) -> None:
-        """Two hosts that share no network: for ever, whatever partitions come and go."""
+        """Two hosts that share no network: forever, whatever partitions come and go."""
         for source, target in ((a, b), (b, a)):
             match = tc.between(self._addresses[source], self._addresses[target])
             block = self._block(f"apart:{source}:{target}", "egress", tc.PRIO_PARTITION, match)
@@ -124,7 +124,7 @@ class Blocks:
         before = self._queue(port)
         self._control.run("ip", [f"link set {port.device} down", f"link set {port.device} up"])
         after = self._queue(port)
-        # Nothing came in meanwhile, some may have left in time.
+        # Nothing came in meanwhile; some may have left in time.
         return max(0, before.waiting - (after.packets - before.packets) - after.waiting)
 
     def _queue(self, port: tc.Port) -> tc.Queued:

@@ -83,7 +83,7 @@ class Console:
         self._lines.put(None)
 
     def announced(self, word: str, deadline: Deadline) -> str:
-        """Waits for the line `wire WORD …` and gives what is behind the word."""
+        """Waits for the line `wire WORD …` and returns what follows the word."""
         with self._lock:
             while True:
                 line = self._next(deadline, f"`wire {word}`")

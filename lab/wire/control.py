@@ -20,7 +20,7 @@ _KEPT = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """What the wire's container said of itself before anything was asked of it."""
+    """What the wire's container said about itself before it was asked anything."""
 
     kind: Literal["kernel", "uml"]
     reason: str

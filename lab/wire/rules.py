@@ -289,7 +289,7 @@ _COUNTED = re.compile(r"\[(?P<packets>\d+):\d+\] -A FORWARD .*--hashlimit-name l
 
 def dropped(saved: Iterable[str]) -> dict[int, int]:
     """Packets dropped by each rule's mark, from the lines of `iptables-save -c`. A rule that never fired is
-    there with 0."""
+    listed with 0."""
     found: dict[int, int] = {}
     for line in saved:
         if match := _COUNTED.match(line):

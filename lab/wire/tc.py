@@ -142,7 +142,7 @@ def link_lines(port: Port, asked: Impairment, *, before: Impairment | None = Non
 
 
 def impairing(qdiscs: Sequence[Mapping[str, Json]]) -> list[str]:
-    """What is there in a wire that was to impair nothing; empty where all is well."""
+    """What exists in a wire that was to impair nothing; empty where all is well."""
     found = [(entry.get("kind"), entry.get("dev")) for entry in qdiscs]
     return [f"asked no {kind}, got one on {device}" for kind, device in found if kind in ("netem", "tbf")]
 

@@ -99,7 +99,7 @@ class Call:
     # -- the socket and the clock ------------------------------------------------------------------
 
     def use(self, name: str) -> Named:
-        """The named socket, which stays open till this call ends. EBADF if it was closed, or never made."""
+        """The named socket, which stays open until this call ends. EBADF if it was closed, or never made."""
         if not self.sockets.has(name):
             self.begin()
             gone = "the call that was to make it has made none, or the process that had it has ended"
@@ -159,7 +159,7 @@ class Call:
         return value
 
     def attempt(self, named: Named, events: int, call: Callable[[], T]) -> T:
-        """`call` again and again, till it does not say EAGAIN or the time is over."""
+        """`call` again and again until it no longer says EAGAIN or the time is over."""
         while True:
             try:
                 return self.once(named, call)
@@ -169,7 +169,7 @@ class Call:
             self.wait(named, events)
 
     def wait(self, named: Named, events: int) -> None:
-        """Till the descriptor is ready; raises `TimedOut` or `Cancelled`."""
+        """Waits until the descriptor is ready; raises `TimedOut` or `Cancelled`."""
         if self._tell_begun is not None:
             if self._wait_once(named, events, time.monotonic_ns() + QUICK_NS):
                 return
@@ -179,7 +179,7 @@ class Call:
             pass
 
     def wait_many(self, fds: list[int], events: int) -> list[int]:
-        """Till one of the descriptors is ready, or is not valid (-1); what each has."""
+        """Waits until one of the descriptors is ready, or is not valid (-1); what each has."""
         if -1 in fds or not self.blocking:
             until: int | None = 0
         else:

@@ -71,7 +71,7 @@ class Agent(Service):
         }
 
     def op_reach(self, number: int, request: dict[str, Any]) -> Any:
-        """Till the wire answers: only then is there a way through all the bridges."""
+        """Waits until the wire answers: only then is there a way through all the bridges."""
         wire_mac, wire_address = request["wire_mac"], request["wire_address"]
         Reach(self.loop, self.network.interface, request["mac"], wire_mac, wire_address).start(
             request["timeout_ns"],

@@ -15,7 +15,7 @@ from .loop import Loop, Timer
 from .tools import DEFAULT_SIGNALS
 
 KEEP = 1 << 20  #: bytes of each output; the rest is counted
-DRAIN = 64  #: reads after a program's end: more than a pipe holds, and a child of it may write for ever
+DRAIN = 64  #: reads after a program's end: more than a pipe holds, and a child of it may write forever
 
 
 class Output:

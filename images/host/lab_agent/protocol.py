@@ -1,4 +1,4 @@
-"""The line protocol: requests from stdin to methods, replies and events to stdout, till stdin ends."""
+"""The line protocol: requests from stdin to methods, replies and events to stdout, until stdin ends."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Service:
         }
 
     def serve(self) -> None:
-        """Till stdin ends, or SIGTERM comes. Then everything that was started ends."""
+        """Serves until stdin ends, or SIGTERM comes. Then everything that was started ends."""
         signal.signal(signal.SIGTERM, lambda number, frame: self.loop.stop())
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the lab's to handle
         self.begin()

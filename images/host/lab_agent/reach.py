@@ -26,7 +26,7 @@ def _mac(text: str) -> bytes:
 
 
 class Reach:
-    """Asks till the wire answers, or the time is over."""
+    """Asks until the wire answers, or the time is over."""
 
     def __init__(self, loop: Loop, interface: str, mac: str, wire_mac: str, wire_address: str) -> None:
         self._loop = loop

@@ -13,7 +13,7 @@ from .ledger import SLOTS, Ledger, Stream
 Kind = Literal["tcp", "udp"]
 Address = tuple[str, int]
 
-BLOCKING = None  #: a socket's time-out: wait for ever
+BLOCKING = None  #: a socket's time-out: wait forever
 FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 TYPES = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
@@ -119,7 +119,7 @@ class Sockets:
                 os.close(named.sock.detach())
 
     def close(self, named: Named, request: int) -> list[str]:
-        """close(2). Returns what other calls are in progress: then the descriptor stays till they end."""
+        """close(2). Returns what other calls are in progress: then the descriptor stays until they end."""
         with self._lock:
             others = [what for number, what in named.pending.items() if number != request]
             named.closed = True

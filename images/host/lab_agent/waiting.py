@@ -46,7 +46,7 @@ def prepare_process() -> None:
 
 
 def wait_fd(fd: int, events: int, until_ns: int | None) -> bool:
-    """Block till `fd` has one of `events`, or an error, or hung up: True; False when woken or out of time.
+    """Block until `fd` has one of `events`, or an error, or hung up: True; False when woken or out of time.
 
     `until_ns` is on CLOCK_MONOTONIC; None is for ever.
     """
@@ -54,7 +54,7 @@ def wait_fd(fd: int, events: int, until_ns: int | None) -> bool:
 
 
 def wait_fds(fds: Sequence[int], events: int, until_ns: int | None) -> list[int]:
-    """Block till one of `fds` has one of `events`, or an error, or hung up; what each of them has.
+    """Block until one of `fds` has one of `events`, or an error, or hung up; what each of them has.
 
     All have nothing when woken or out of time. A descriptor that is not open has POLLNVAL.
     """

@@ -1,4 +1,4 @@
-"""One named process of a host: it holds sockets and makes calls, each in a thread, till it is killed.
+"""One named process of a host: it holds sockets and makes calls, each in a thread, until it is killed.
 
 It is forked from the agent, so it starts in a millisecond. Its first socket gets descriptor 3, as in any
 program: its control channel has a high number, above the limit on open files where one is set.
