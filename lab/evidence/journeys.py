@@ -27,7 +27,7 @@ class Journeys(Sequence[Journey]):
     target: array[int] = field(default_factory=lambda: array("h"), repr=False)
     sent: array[int] = field(default_factory=lambda: array("i"), repr=False)
     received: array[int] = field(default_factory=lambda: array("i"), repr=False)
-    t_ns: array[int] = field(default_factory=lambda: array("q"), repr=False)  #: sent, else received
+    t_ns: array[int] = field(default_factory=lambda: array("q"), repr=False)  #: sent, otherwise received
     fate: bytearray = field(default_factory=bytearray, repr=False)  #: index into FATES
     reordered: bytearray = field(default_factory=bytearray, repr=False)
     mark: bytearray = field(default_factory=bytearray, repr=False)  #: index into MARKS

@@ -12,7 +12,7 @@ from lab.attachment import Attachment
 from lab.evidence.model import Endpoint, HostFacts, WireFacts
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.IGNORECASE)
-#: All else counts something, or is a time since 1970; monotonic times are only ever compared.
+#: Everything else counts something, or is a time since 1970; monotonic times are only ever compared.
 _SIGNED = frozenset({"exit_code", "start_mono_ns", "end_mono_ns"})
 _LAST_PORT = 65_535
 _FAMILIES = {"ipv4": (4, 32), "ipv6": (6, 128)}  #: version of the address, longest prefix

@@ -209,7 +209,7 @@ class Settimeout(PlainCall):
         Duration | None,
         PlainValidator(_settimeout),
         WithJsonSchema({"type": "string", "pattern": r"^(none|[0-9]+(\.[0-9]+)?(ns|us|ms|s|m))$"}),
-    ]  #: None (written `none`) blocks for ever, 0 does not block
+    ]  #: None (written `none`) blocks forever, 0 does not block
 
 
 class Setsockopt(PlainCall):

@@ -124,13 +124,13 @@ class ServiceSpec:
     mounts: tuple[Mount, ...] = ()
     ulimits: Mapping[str, Ulimit] = field(default_factory=dict)
     init: bool = False
-    stop_signal: str | None = None  #: None: the image's, else TERM
+    stop_signal: str | None = None  #: None: the image's, otherwise TERM
     stop_grace_period: Duration = _10S
     healthcheck: Healthcheck | None = None  #: None: the image's, if it has one
     depends_on: tuple[Dependency, ...] = ()
     read_only: bool = False
     capabilities: tuple[str, ...] = SERVICE_CAPABILITIES
-    ready: Ready | None = None  #: None: healthy if it has a healthcheck, else running
+    ready: Ready | None = None  #: None: healthy if it has a healthcheck, otherwise running
     autostart: bool = True
     trace: bool = False
     record: Mapping[str, TextMatch] = field(default_factory=dict)

@@ -309,7 +309,7 @@ class Service:
         started.ended.wait(5.0)
 
     def kill(self, step: str, name: str = "KILL") -> None:
-        """Sends a signal to all its processes; if it kills, returns when the service has ended."""
+        """Sends a signal to all its processes. After KILL it waits for the end, for at most 5 s."""
         started, container = self.starts[-1], self.container
         if name in ENDING or name == self._stop_signal(container):
             self._ends_by(started, step)
