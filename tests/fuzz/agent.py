@@ -12,9 +12,10 @@ import random
 import select
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests.fuzz.channel import NOISE
 from tests.fuzz.harness import Files, Target
@@ -84,13 +85,13 @@ def feed(folder: Path) -> None:
     agent = subprocess.Popen(
         [*ALONE, *AGENT], cwd=IMAGE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
+    assert agent.stdin is not None
+    assert agent.stdout is not None
+    assert agent.stderr is not None
+    # As the lab does it: answers are read while requests are written, or both would wait for each other.
+    writer = threading.Thread(target=_write, args=(agent.stdin, (folder / "requests").read_bytes()))
+    writer.start()
     try:
-        assert agent.stdin is not None
-        assert agent.stdout is not None
-        assert agent.stderr is not None
-        with suppress(BrokenPipeError):  # it has ended at a line that is no request
-            agent.stdin.write((folder / "requests").read_bytes())
-            agent.stdin.flush()
         out = b""
         while b'"id":999,' not in out:
             ready, _, _ = select.select([agent.stdout], [], [], PATIENCE)
@@ -100,6 +101,7 @@ def feed(folder: Path) -> None:
                 break
             out += data
         answered = b'"id":999,' in out
+        writer.join(PATIENCE)
         with suppress(BrokenPipeError):
             agent.stdin.close()
         said = agent.stderr.read().decode(errors="replace")
@@ -112,9 +114,16 @@ def feed(folder: Path) -> None:
     finally:
         agent.kill()
         agent.wait()
+        writer.join()
         for pipe in (agent.stdin, agent.stdout, agent.stderr):
             if pipe is not None and not pipe.closed:
                 pipe.close()
+
+
+def _write(stdin: IO[bytes], requests: bytes) -> None:
+    with suppress(BrokenPipeError):  # the agent has ended at a line that is no request
+        stdin.write(requests)
+        stdin.flush()
 
 
 AGENT_SIDE = Target(make, feed)

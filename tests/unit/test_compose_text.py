@@ -138,6 +138,13 @@ def test_what_is_no_duration(text: object) -> None:
         parse_duration(text)
 
 
+@pytest.mark.parametrize("text", ["9" * 5_000 + "s", "21d", "999999999999999999999h", "1s" * 200])
+def test_a_duration_has_an_end(text: str) -> None:
+    with pytest.raises(PydanticCustomError, match="at most 1,728,000 s") as caught:
+        parse_duration(text)
+    assert len(str(caught.value)) < 300
+
+
 def test_sizes_are_of_1024() -> None:
     assert [parse_bytes(text) for text in ("1024", "2k", "64m", "1gb", 5)] == [
         1024,

@@ -19,7 +19,7 @@ from lab.scenario.base import problem, shown
 from lab.scenario.problems import did_you_mean
 from lab.scenario.quantities import parse_text
 from lab.scenario.services import Ulimit
-from lab.units import Duration
+from lab.units import LONGEST_NS, Duration
 
 _TEXT = {"type": ["string", "number"]}
 _SCALAR = {"type": ["string", "number", "boolean"]}
@@ -157,6 +157,7 @@ def whole(low: int, high: int, what: str) -> Any:
 
 _UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9}
 _UNITS |= {"h": 3600 * 10**9, "d": 86400 * 10**9, "w": 7 * 86400 * 10**9}
+_LONGEST = 200  #: characters of a duration
 _PART = r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h|d|w)"
 
 
@@ -166,7 +167,10 @@ def parse_duration(value: object) -> Duration:
         return value
     if isinstance(value, str) and re.fullmatch(rf"(?:{_PART})+", value):
         parts = re.findall(_PART, value)
-        return Duration(round(sum(Decimal(number) * _UNITS[unit] for number, unit in parts)))
+        ns = sum(Decimal(number) * _UNITS[unit] for number, unit in parts) if len(value) <= _LONGEST else None
+        if ns is None or ns > LONGEST_NS:
+            raise problem(f"{shown(value)} is too long: a duration is at most {LONGEST_NS // 10**9:,} s")
+        return Duration(round(ns))
     if value in (0, "0"):
         return Duration(0)
     raise problem(
