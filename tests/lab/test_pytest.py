@@ -19,7 +19,7 @@ from lab.engine.docker import DockerEngine
 from lab.engine.images import Images
 from tests.lab.commands import ROOT, lab
 from tests.lab.pages import BLOCK
-from tests.unit.test_pytest_plugin import PLUGIN
+from tests.process.test_pytest_plugin import PLUGIN
 
 pytestmark = pytest.mark.docker
 

@@ -1,1 +1,1 @@
-"""Tests that need no Docker but start processes: the agent, the programs, the lines of the workflow."""
+"""Tests without Docker that start processes or take seconds: agent, programs, workflow, hostile input."""
