@@ -142,6 +142,9 @@ def spots(node: Any) -> list[tuple[Any, Any]]:
     return found
 
 
+_DEEP = 150  #: where a tree is no longer made deeper: what writes it calls itself for each level
+
+
 def mutated(tree: Any, dice: random.Random, others: Sequence[Any] = ()) -> Any:
     """A copy with some places changed; `others` are trees whose parts may come in."""
     tree = copy.deepcopy(tree)
@@ -170,9 +173,18 @@ def mutated(tree: Any, dice: random.Random, others: Sequence[Any] = ()) -> Any:
             holder[key] = dice.choice((-holder[key], holder[key] + 1, holder[key] << 40, str(holder[key])))
         else:
             holder[key] = junk(dice)
-        if len(spots(tree)) > 20_000:
+        if len(spots(tree)) > 20_000 or depth(tree) > _DEEP:
             break
     return tree
+
+
+def depth(tree: Any) -> int:
+    """How many lists and mappings are one inside the other."""
+    level, deepest = [tree], 0
+    while level := [one for one in level if isinstance(one, dict | list)]:
+        deepest += 1
+        level = [part for one in level for part in (one.values() if isinstance(one, dict) else one)]
+    return deepest
 
 
 def _edited(text: str, dice: random.Random) -> str:
