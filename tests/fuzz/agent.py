@@ -93,7 +93,7 @@ def feed(folder: Path) -> None:
     writer.start()
     try:
         out = b""
-        while b'"id":999,' not in out:
+        while b'"id":999,' not in out[: out.rfind(b"\n") + 1]:
             ready, _, _ = select.select([agent.stdout], [], [], PATIENCE)
             assert ready, f"no answer in {PATIENCE:g} s after {out[-300:]!r}"
             data = os.read(agent.stdout.fileno(), 1 << 16)
