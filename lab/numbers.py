@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 _DIGITS = 20  #: of the largest integer of 64 bits without a sign: TCP_INFO has such, for "no limit"
 #: What may be more than that: only then is each number looked at.
-_SUSPECT = re.compile(r"-[0-9]{19}|[0-9]{20}|[eE][+-]?[0-9]{3}|Infinity|NaN")
+_SUSPECT = re.compile(r"-[0-9]{19}|[0-9]{20}|[eE]\+?[0-9]{2}|Infinity|NaN")
 
 
 def read_json(text: str) -> Any:
@@ -31,7 +31,7 @@ def _integer(text: str) -> int:
 
 def _float(text: str) -> float:
     number = float(text)
-    if not math.isfinite(number):
+    if not math.isfinite(number) or abs(number) >= 1 << 64:
         _refuse(text)
     return number
 

@@ -140,7 +140,7 @@ def read_result(folder: Path) -> Result:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
     try:
         read_json(raw.decode("utf-8", "replace"))
-        result = _adapter().validate_json(raw)
+        result = _adapter().validate_json(raw, strict=True)
     except ValidationError as error:
         raise UsageError(
             f"{path}: not a result of version {RESULT_VERSION}: {error.errors()[0]['msg']}"

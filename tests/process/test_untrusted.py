@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import re
 import struct
 import threading
 import time
@@ -24,7 +25,7 @@ from lab.engine import stream
 from lab.engine.base import LABEL_BOOT, LABEL_LOCK, LABEL_RUN, ContainerSpec
 from lab.engine.clean import LABEL_MACHINE, Owner, boot_id, machine, sweep
 from lab.engine.fake import FakeEngine
-from lab.errors import LabError
+from lab.errors import LabError, UsageError
 from lab.evidence import store
 from lab.evidence.reader import read_capture
 from lab.evidence.store import load_evidence, read_records
@@ -157,6 +158,16 @@ def test_the_files_of_a_run_are_its_own(tmp_path: Path, run: Path, name: str, ki
     with pytest.raises(LabError) as caught:
         asked[name](run)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seconds", ['"1e400"', '"4"', "1e300", "1e999", "NaN", "null", "true"])
+def test_the_seconds_of_a_result_are_a_number(run: Path, seconds: str) -> None:
+    path = run / "result.json"
+    text, found = re.subn(r'"seconds": [0-9.]+', f'"seconds": {seconds}', path.read_text(), count=1)
+    assert found
+    path.write_text(text)
+    with pytest.raises(UsageError, match="not a result of version 1"):
+        read_result(run)
 
 
 @pytest.mark.parametrize("out", ["../other.pcapng", "/other.pcapng"])

@@ -13,7 +13,19 @@ def test_what_a_machine_has_is_read_as_json_has_it(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [str(1 << 64), str(-(1 << 63) - 1), "1" * 5000, "1e999", "-1e999", "NaN", "Infinity", "-Infinity"]
+    "text",
+    [
+        str(1 << 64),
+        str(-(1 << 63) - 1),
+        "1" * 5000,
+        "1e999",
+        "-1e999",
+        "1e20",
+        "-1E+300",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+    ],
 )
 def test_what_it_has_not_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="beyond 64 bits"):
