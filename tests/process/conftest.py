@@ -1,0 +1,7 @@
+"""Tests of processes have a state of the lab of their own too."""
+
+from __future__ import annotations
+
+from tests.unit.conftest import own_state
+
+__all__ = ["own_state"]
