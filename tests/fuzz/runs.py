@@ -137,6 +137,8 @@ def ask(arguments: list[str]) -> None:
         raise AssertionError(f"{arguments[0]}: {err.getvalue()}")
     harmless(out.getvalue(), colour="--color" in arguments)
     harmless(err.getvalue())
+    for stream in (out, err):
+        stream.truncate(0)  # click never forgets a stream that it has written to
 
 
 RUN = Target(make, feed)
