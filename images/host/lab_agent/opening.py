@@ -123,16 +123,21 @@ def do_connect(call: Call) -> None:
         call.stamp()
         if not call.blocking:
             raise
-        call.wait(named, POLLOUT)
-        code = named.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            raise OSError(code, os.strerror(code)) from None
+        wait_for_handshake(call, named)
     except OSError:
         call.stamp()
         raise
     else:
         call.stamp()
     opened(call, named, address)
+
+
+def wait_for_handshake(call: Call, named: Named) -> None:
+    """Waits for the end of a connect that was begun. Raises the error that it ended with."""
+    call.wait(named, POLLOUT)
+    code = named.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise OSError(code, os.strerror(code)) from None
 
 
 def opened(call: Call, named: Named, address: Any) -> None:

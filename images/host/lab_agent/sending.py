@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from typing import Any
 
 from . import recipe
 from .call import Call
 from .message_flags import flags_of
-from .opening import make, opened, target
+from .opening import make, opened, target, wait_for_handshake
 from .sockets import Named
 from .waiting import POLLOUT
 
@@ -115,10 +114,7 @@ def _send_opening(call: Call, named: Named, address: Any) -> None:
     except BlockingIOError:  # no cookie: the SYN asks for one, and the data follow the handshake
         if not call.blocking:
             raise
-        call.wait(named, POLLOUT)
-        code = named.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            raise OSError(code, os.strerror(code)) from None
+        wait_for_handshake(call, named)
         taken = call.attempt(named, POLLOUT, lambda: named.sock.send(view, flags & ~socket.MSG_FASTOPEN))
     opened(call, named, address)
     call.took(named, view[:taken])
