@@ -27,9 +27,9 @@ from lab.engine.base import (
     Mount,
     NetworkSpec,
 )
-from lab.engine.fake import FakeProcess
 from lab.engine.service import archive_of, fill_volume, log_is_whole, stop
 from lab.errors import EngineError, SubnetTaken
+from tests.fake_engine import FakeProcess
 
 CAT = ["cat"]
 TALK = ["sh", "-c", "printf 'one\\ntwo\\nrest'; printf 'went wrong' >&2; exit 3"]

@@ -1,6 +1,6 @@
 """What the lab asks of a container engine, in its own types.
 
-`DockerEngine` (lab.engine.docker) and `FakeEngine` (lab.engine.fake) pass the same compliance tests.
+`DockerEngine` (lab.engine.docker) and `FakeEngine` (tests.fake_engine) pass the same compliance tests.
 Every verb raises `EngineError`; none of them retries or hides a failure.
 """
 

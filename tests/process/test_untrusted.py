@@ -24,7 +24,6 @@ from lab.cli import cli
 from lab.engine import stream
 from lab.engine.base import LABEL_BOOT, LABEL_LOCK, LABEL_RUN, ContainerSpec
 from lab.engine.clean import LABEL_MACHINE, Owner, boot_id, machine, sweep
-from lab.engine.fake import FakeEngine
 from lab.errors import LabError, UsageError
 from lab.evidence import store
 from lab.evidence.reader import read_capture
@@ -44,6 +43,7 @@ from lab.session.folder import RunFolder, make_case_folder
 from lab.session.interrupt import Interrupt
 from lab.verdict import Verdict
 from tests.engine_compliance import CAT, shell
+from tests.fake_engine import FakeEngine
 from tests.unit.fake_lab import FakeLab
 from tests.unit.report_helpers import loss_story, result, run_folder
 

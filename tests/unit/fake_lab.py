@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lab.engine.fake import FakeEngine, FakeProcess
 from lab.engine.images import Image, Images
 from lab.runner.case import CaseRunner
 from lab.session.events import Event, Listener
 from lab.session.interrupt import Interrupt
 from lab.site import load_site
+from tests.fake_engine import FakeEngine, FakeProcess
 from tests.unit.wire_fake import HELLO, READY, FakeWire
 
 HOST, WIRE = "lab-host:fake", "lab-wire:fake"

@@ -21,9 +21,9 @@ from lab.engine.build import (
 )
 from lab.engine.context import Bounds, Ignore, Packed, ignore_of, pack
 from lab.engine.dockerfile import Dockerfile, prepared
-from lab.engine.fake import FakeEngine
 from lab.engine.images import BuildFailed, BuildRequest, Progress
 from lab.errors import EngineError, UsageError
+from tests.fake_engine import FakeEngine
 
 BASES = {"lab-base": "lab-base:b0", "lab-host": "lab-host:h0"}
 POLICY = BuildPolicy()

@@ -16,9 +16,9 @@ import pytest
 from lab.engine import clean
 from lab.engine.base import LABEL_BOOT, LABEL_LOCK, ContainerSpec, NetworkSpec
 from lab.engine.clean import LABEL_MACHINE, Owner, RunLock, leftovers, owner, sweep
-from lab.engine.fake import FakeEngine
 from lab.errors import EngineError, LabEnvironmentError
 from tests.engine_compliance import CAT, shell
+from tests.fake_engine import FakeEngine
 
 IMAGE = "lab-test:1"
 

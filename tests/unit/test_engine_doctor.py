@@ -23,8 +23,8 @@ from lab.doctor import (
 )
 from lab.engine.base import EngineInfo
 from lab.engine.clean import Leftover, Owner
-from lab.engine.fake import FakeEngine, FakeProcess
 from lab.site import load_site
+from tests.fake_engine import FakeEngine, FakeProcess
 
 INFO = EngineInfo("docker", "20.10.24", "1.41", "6.18.0", "linux/amd64", "unix:///var/run/docker.sock")
 WELL = Machine(

@@ -7,8 +7,8 @@ from ipaddress import IPv4Network
 import pytest
 
 from lab.engine.base import Engine
-from lab.engine.fake import FakeEngine
 from tests.engine_compliance import EngineCompliance, shell
+from tests.fake_engine import FakeEngine
 
 
 class TestFakeEngine(EngineCompliance):

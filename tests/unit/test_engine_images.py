@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from lab.engine.base import ContainerSpec
-from lab.engine.fake import FakeEngine
 from lab.engine.images import (
     BuildFailed,
     BuildRequest,
@@ -22,6 +21,7 @@ from lab.engine.images import (
     sources,
 )
 from lab.errors import EngineError, LabEnvironmentError
+from tests.fake_engine import FakeEngine
 
 REFERENCE = "debian:test"
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from lab.engine.base import NetworkSpec, NetworkState
-from lab.engine.fake import FakeEngine
 from lab.engine.subnets import create_in_free_subnet, free_subnets, machine_routes
 from lab.errors import LabEnvironmentError, SubnetTaken
+from tests.fake_engine import FakeEngine
 
 POOL = IPv4Network("198.18.0.0/22")
 ALL = list(POOL.subnets(new_prefix=24))

@@ -10,13 +10,13 @@ from collections.abc import Callable
 import pytest
 
 from lab.engine.base import ContainerSpec
-from lab.engine.fake import FakeEngine, FakeProcess
 from lab.errors import AgentError, UsageError
 from lab.host.programs import Programs, Started, launcher
 from lab.host.specs import Identity, RunSpec
 from lab.limits import DEFAULT, Limits
 from lab.policy import Policy
 from lab.units import Size
+from tests.fake_engine import FakeEngine, FakeProcess
 
 PATIENCE = 10
 RECORD = {

@@ -17,7 +17,6 @@ import pytest
 from lab.attachment import attach_all, attach_wire, prefix_length
 from lab.cli.progress import Progress
 from lab.engine.base import ContainerSpec, NetworkSpec
-from lab.engine.fake import FakeEngine
 from lab.errors import EngineError, LabError, UsageError
 from lab.link import Impairment, Link
 from lab.result import Result
@@ -36,6 +35,7 @@ from lab.session.settle import quiet_time, settle
 from lab.session.testbed import in_parallel, take_down_run
 from lab.site import WireChoice
 from lab.units import Duration
+from tests.fake_engine import FakeEngine
 from tests.unit.report_helpers import result as report_result
 
 SUBNET = IPv4Network("198.18.7.0/24")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.engine.fake import FakeProcess
 from lab.result import Result, read_result
 from lab.scenario.load import load
 from lab.session.folder import make_case_folder
 from lab.verdict import Verdict
+from tests.fake_engine import FakeProcess
 from tests.unit.fake_lab import FakeLab, when
 
 IMAGE = "program:1"

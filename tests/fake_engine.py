@@ -24,7 +24,9 @@ from lab.engine.base import (
     VolumeState,
 )
 from lab.engine.bodies import signal_of
-from lab.engine.fake_process import (
+from lab.engine.images import BuildFailed, BuildRequest, Progress
+from lab.errors import EngineError, SubnetTaken
+from tests.fake_process import (
     FakeContainer,
     FakeKilled,
     FakeLogs,
@@ -33,8 +35,6 @@ from lab.engine.fake_process import (
     FakeStream,
     Program,
 )
-from lab.engine.images import BuildFailed, BuildRequest, Progress
-from lab.errors import EngineError, SubnetTaken
 
 __all__ = ["FakeContainer", "FakeEngine", "FakeKilled", "FakeProcess", "FakeStream", "Program"]
 
