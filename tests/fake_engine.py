@@ -140,7 +140,7 @@ class FakeEngine:
 
     # Containers
 
-    def containers(self, labels: Mapping[str, str | None], *, sizes: bool = False) -> list[ContainerState]:
+    def containers(self, labels: Mapping[str, str | None]) -> list[ContainerState]:
         with self._lock:
             return [
                 ContainerState(
@@ -150,7 +150,6 @@ class FakeEngine:
                     c.exit_code,
                     dict(c.spec.labels),
                     c.spec.image,
-                    sum(map(len, c.process.files.values())) if sizes else None,
                 )
                 for c in self._containers.values()
                 if _carries(c.spec.labels, labels)
@@ -247,7 +246,6 @@ class FakeEngine:
         *,
         timeout: float = 30.0,
         user: str | None = None,
-        working_dir: str | None = None,
         environment: Mapping[str, str] | None = None,
         stdin: bytes = b"",
         limit: int = 16 << 20,
@@ -260,7 +258,6 @@ class FakeEngine:
             argv,
             container.process.files,
             user=user,
-            working_dir=working_dir,
             environment=environment,
         )
         if stdin:
@@ -276,8 +273,7 @@ class FakeEngine:
             each("stdout", stdout)
             each("stderr", stderr)
             return ExecResult(running.exit_code, b"", b"")
-        whole = max(len(stdout), len(stderr)) <= limit
-        return ExecResult(running.exit_code, stdout[:limit], stderr[:limit], whole)
+        return ExecResult(running.exit_code, stdout[:limit], stderr[:limit])
 
     def logs(self, container_id: str, *, follow: bool = False, last: int | None = None) -> FakeLogs:
         return FakeLogs(self._container(container_id).process.log, follow=follow, last=last)

@@ -32,14 +32,13 @@ class FakeProcess:
         files: dict[str, bytes],
         *,
         user: str | None = None,
-        working_dir: str | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.spec = spec
         self.argv = list(argv)
         self.files = files
         self.user = user if user is not None else spec.user
-        self.working_dir = working_dir if working_dir is not None else spec.working_dir
+        self.working_dir = spec.working_dir
         self.environment = {**spec.environment, **(environment or {})}
         self.stdin: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self.stdout: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()

@@ -54,7 +54,7 @@ class Limits(Struct, frozen=True):
     file_size: int | None = None  #: of one file: the write beyond it fails, SIGXFSZ
     log: int = 8 << 20  #: output kept by the engine for a container without stdin; older lines go
     #: What it may change and add in its file system, volumes apart. Held where the storage driver can
-    #: (ENOSPC); elsewhere `Engine.containers(…, sizes=True)` tells how much it is.
+    #: (ENOSPC); elsewhere `Engine.disk_used` tells how much it is.
     layer: int | None = None
 
 
@@ -86,7 +86,7 @@ class ContainerSpec(Struct, frozen=True):
     With `network` it gets exactly `address` and `mac`; with `join` it shares the network namespace of that
     container, and its /etc/hosts, /etc/resolv.conf and /etc/hostname too: the same files, so what the joined
     container writes into them in place is seen here.
-    No tty. Capabilities: everything dropped, then `capabilities` added (see `service_capabilities`). The
+    No tty. Capabilities: everything dropped, then `capabilities` added (see `lab.policy`). The
     engine's default seccomp profile holds.
     """
 
@@ -136,7 +136,6 @@ class ContainerState(Struct, frozen=True):
     exit_code: int | None
     labels: Mapping[str, str]
     image: str
-    layer: int | None = None  #: bytes that it changed or added in its file system, where asked for
 
 
 Health = Literal["starting", "healthy", "unhealthy"]
@@ -218,7 +217,6 @@ class ExecResult(Struct, frozen=True):
     exit_code: int
     stdout: bytes
     stderr: bytes
-    whole: bool = True  #: False where more was printed than the limit
 
 
 class Stream(Protocol):
@@ -260,12 +258,8 @@ class Engine(Protocol):
         """All networks with their subnets, the lab's and others'."""
         ...
 
-    def containers(self, labels: Mapping[str, str | None], *, sizes: bool = False) -> list[ContainerState]:
-        """All containers, stopped ones too, that carry these labels (value None: any value).
-
-        With `sizes` each says how much it changed in its file system. The engine walks through that, which
-        takes milliseconds for a few thousand files.
-        """
+    def containers(self, labels: Mapping[str, str | None]) -> list[ContainerState]:
+        """All containers, stopped ones too, that carry these labels (value None: any value)."""
         ...
 
     def inspect(self, container_id: str) -> ContainerStatus: ...
@@ -315,7 +309,6 @@ class Engine(Protocol):
         *,
         timeout: float = 30.0,
         user: str | None = None,
-        working_dir: str | None = None,
         environment: Mapping[str, str] | None = None,
         stdin: bytes = b"",
         limit: int = 16 << 20,
@@ -332,8 +325,7 @@ class Engine(Protocol):
     def logs(self, container_id: str, *, follow: bool = False, last: int | None = None) -> LogStream:
         """What a container without stdin has written, or only its `last` lines; followed, to its end.
 
-        Only what its limit has left. A reader that follows a flood may miss lines in the middle:
-        `lab.engine.service.log_is_whole` tells.
+        Only what its limit has left. A reader that follows a flood may miss lines in the middle.
         """
         ...
 
@@ -367,7 +359,8 @@ class Engine(Protocol):
     def put_archive(self, container_id: str, path: str, archive: BinaryIO) -> None:
         """Unpacks a tar into a folder of the container, or of a volume in it; before `start` too.
 
-        Refused where the file system or the volume is read-only: fill a volume by `lab.engine.volumes`.
+        Refused where the file system or the volume is read-only: fill a volume by `fill_volume` of
+        `lab.engine.service`.
         """
         ...
 

@@ -129,11 +129,9 @@ class DockerEngine(DockerImages):
             for item in listed
         ]
 
-    def containers(self, labels: Mapping[str, str | None], *, sizes: bool = False) -> list[ContainerState]:
+    def containers(self, labels: Mapping[str, str | None]) -> list[ContainerState]:
         with calling("list the containers"):
-            listed: list[dict[str, Any]] = self._api.containers(
-                all=True, filters={"label": _wanted(labels)}, size=sizes
-            )
+            listed: list[dict[str, Any]] = self._api.containers(all=True, filters={"label": _wanted(labels)})
         return [
             ContainerState(
                 id=item["Id"],
@@ -142,7 +140,6 @@ class DockerEngine(DockerImages):
                 exit_code=exit_code(item),
                 labels=item.get("Labels") or {},
                 image=item["Image"],
-                layer=int(item.get("SizeRw") or 0) if sizes else None,
             )
             for item in listed
         ]
@@ -259,7 +256,6 @@ class DockerEngine(DockerImages):
         *,
         timeout: float = 30.0,
         user: str | None = None,
-        working_dir: str | None = None,
         environment: Mapping[str, str] | None = None,
         stdin: bytes = b"",
         limit: int = 16 << 20,
@@ -269,15 +265,12 @@ class DockerEngine(DockerImages):
         more: dict[str, Any] = {}
         if user is not None:
             more["User"] = user
-        if working_dir is not None:
-            more["WorkingDir"] = working_dir
         if environment:
             more["Env"] = [f"{name}={value}" for name, value in environment.items()]
         identity, connection, rest = self._start_exec(
             deadline.what, container_id, argv, stdin=bool(stdin), **more
         )
         output = {STDOUT: bytearray(), STDERR: bytearray()}
-        whole = True
 
         def recv(size: int) -> bytes:
             connection.settimeout(max(0.001, deadline.remaining()))
@@ -298,11 +291,9 @@ class DockerEngine(DockerImages):
                 if each is not None:
                     each("stderr" if kind == STDERR else "stdout", frame[1])
                     continue
-                kept = frame[1][: limit - len(output[kind])]
-                whole = whole and len(kept) == len(frame[1])
-                output[kind] += kept
+                output[kind] += frame[1][: limit - len(output[kind])]
         status = self._exec_status(identity, deadline)
-        return ExecResult(status, bytes(output[STDOUT]), bytes(output[STDERR]), whole)
+        return ExecResult(status, bytes(output[STDOUT]), bytes(output[STDERR]))
 
     def logs(self, container_id: str, *, follow: bool = False, last: int | None = None) -> DockerLogs:
         return DockerLogs(self.endpoint, self.api_version, container_id, follow=follow, last=last)

@@ -9,6 +9,7 @@ import pytest
 
 from lab.policy import SERVICE_CAPABILITIES, Policy
 from lab.scenario import support
+from lab.scenario.compose.parts import capabilities
 from lab.scenario.load import Case, load, noted
 from lab.scenario.model import HostSpec
 from lab.scenario.problems import ScenarioError
@@ -368,3 +369,17 @@ def test_too_many_files(write: Write) -> None:
 def test_files_that_include_each_other(write: Write) -> None:
     write("include: [compose.yml]\nservices: {b: {image: x}}", "other.yml")
     assert set(hosts(write("include: [other.yml]\nservices: {a: {image: x}}"))) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("drop", "add", "left"),
+    [
+        ([], [], set(SERVICE_CAPABILITIES)),
+        (["ALL"], [], set()),
+        (["ALL"], ["CHOWN", "SETUID"], {"CHOWN", "SETUID"}),
+        (["KILL", "NET_RAW"], [], set(SERVICE_CAPABILITIES) - {"KILL"}),
+        ([], ["NET_RAW"], {*SERVICE_CAPABILITIES, "NET_RAW"}),
+    ],
+)
+def test_capabilities_of_a_service(drop: list[str], add: list[str], left: set[str]) -> None:
+    assert set(capabilities(tuple(add), tuple(drop))) == left

@@ -10,8 +10,7 @@ from msgspec.structs import replace
 from lab.engine.base import LINE_LIMIT, ContainerSpec, Healthcheck, Limits, LogLine, Mount
 from lab.engine.bodies import container_body, signal_of, stamp_ns, status_of
 from lab.engine.logs import LinesOf
-from lab.engine.service import SERVICE_CAPABILITIES, service_capabilities
-from lab.errors import EngineError, UsageError
+from lab.errors import EngineError
 
 SPEC = ContainerSpec("web", "nginx:1", {"lab.run": "r"})
 #: All that the lab ever sends, by API 1.41. What is new here is to be looked up in every version to 1.52.
@@ -186,23 +185,3 @@ def test_pieces_of_a_line() -> None:
     assert lines.add(4, b"rest") is None
     assert lines.end() == LogLine("stdout", 4, b"rest")
     assert lines.end() is None
-
-
-@pytest.mark.parametrize(
-    ("drop", "add", "left"),
-    [
-        ([], [], set(SERVICE_CAPABILITIES)),
-        (["ALL"], [], set()),
-        (["all"], ["CAP_CHOWN", "setuid"], {"CHOWN", "SETUID"}),
-        (["CAP_KILL", "NET_RAW"], [], set(SERVICE_CAPABILITIES) - {"KILL"}),
-        (["KILL"], ["KILL"], set(SERVICE_CAPABILITIES)),
-    ],
-)
-def test_capabilities_of_a_service(drop: list[str], add: list[str], left: set[str]) -> None:
-    assert set(service_capabilities(drop, add)) == left
-
-
-@pytest.mark.parametrize("name", ["NET_RAW", "NET_ADMIN", "ALL", "SYS_PTRACE", "MKNOD"])
-def test_no_other_capability_can_be_added(name: str) -> None:
-    with pytest.raises(UsageError, match=f"cap_add: {name}: a service may have no other than AUDIT_WRITE, "):
-        service_capabilities([], [name])
