@@ -54,7 +54,7 @@ class Pair:
 
     def start(self, host: str, *argv: str, timeout: float = _PATIENCE) -> Future[RunRecord]:
         """A program on a host."""
-        spec = RunSpec(f"run{next(self._steps)}", argv, timeout=Duration.of_seconds(timeout))
+        spec = RunSpec(f"run{next(self._steps)}", argv, timeout=Duration.parse(f"{timeout}s"))
         return self.hosts[host].run(spec)
 
     def probe(self, host: str, *arguments: object, timeout: float = _PATIENCE) -> Future[RunRecord]:
@@ -82,7 +82,7 @@ class Pair:
         port = PORT + next(self._steps)
         step = f"sink{port}"
         argv = ("python3", "-c", _PROBE, "sink", str(port), str(quiet))
-        sink = self.hosts[target].run(RunSpec(step, argv, timeout=Duration.of_seconds(_PATIENCE)))
+        sink = self.hosts[target].run(RunSpec(step, argv, timeout=Duration.parse(f"{_PATIENCE}s")))
         self.hosts[target].wait_for(30.0, listening=port, kind="udp")
         found = result(self.probe(source, "send", self.addresses[target], port, number, interval, size))
         self.hosts[target].signal_run(step, "TERM")

@@ -186,7 +186,8 @@ def whole(folder: Path) -> None:
     lap("mark and match")
     flows = trace.flows
     lap(f"{len(trace.journeys):,} journeys")
-    print(f"{'':>26}{len(trace.unexplained())} unexplained, {len(trace.retransmissions())} retransmissions")
+    resent = sum(1 for journey in trace.journeys if journey.is_retransmission)
+    print(f"{'':>26}{len(trace.unexplained())} unexplained, {resent} retransmissions")
     flow = flows[0]
     print(f"{'':>26}close {flow.close.how}, handshake {flow.handshake.complete}")
     lap("flow")
@@ -195,9 +196,7 @@ def whole(folder: Path) -> None:
     streams = [flow.stream("client", at) for at in hosts]
     print(f"{'':>26}{streams[1].length:,} bytes, equal {streams[0].sha256 == streams[1].sha256}")
     lap("bytes at both ends")
-    points = (
-        len(flow.rtt("client")) + len(flow.outstanding("client")) + len(flow.throughput("client", 100 * _MS))
-    )
+    points = len(flow.rtt("client")) + len(flow.throughput("client", 100 * _MS))
     lap(f"{points:,} points")
     count = sum(1 for journey in trace.select("client", "server") if journey.delay_ns is not None)
     lap(f"{count:,} selected")

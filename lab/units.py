@@ -85,10 +85,6 @@ class Duration(Struct, frozen=True, order=True):
             raise UnitError(f"{text!r} is too long: a duration is at most 20 days, {LONGEST_NS // 10**9}s")
         return cls(ns)
 
-    @classmethod
-    def of_seconds(cls, seconds: float) -> Self:
-        return cls(round(seconds * 1e9))
-
     @property
     def seconds(self) -> float:
         return self.ns / 1e9

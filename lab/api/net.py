@@ -308,8 +308,6 @@ class Lab:
     def _findings_of(self, act: Callable[[], object]) -> list[Finding]:
         """The failures that a step makes; they are the program's to judge, not the run's."""
         run = self._run
-        assert run is not None or self.session is not None
-        run = self._run
         assert run is not None
         before = len(run.record.findings)
         self._lab_breaks_at(act)

@@ -186,10 +186,6 @@ def _ready(step: Expecting, record: CallRecord, wanted: Mapping[str, Sequence[st
     return failed(step, "poll.ready", expected, actual, f"poll() found {actual}, and not {expected}")
 
 
-def _as_sets(ready: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
-    return {name: set(events) for name, events in ready.items()}
-
-
 def _events(ready: Mapping[str, Sequence[str]]) -> str:
     return "; ".join(f"{name} {'+'.join(events) or 'nothing'}" for name, events in ready.items()) or "nothing"
 

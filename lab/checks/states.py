@@ -21,22 +21,6 @@ from lab.evidence.packets import ACK, FIN, RST, SYN, TCP, Capture
 from lab.evidence.trace import Flow
 from lab.verdict import PacketRef
 
-#: The kernel's names of all states, as the samples have them.
-TCP_STATES = (
-    "LISTEN",
-    "SYN_SENT",
-    "SYN_RECV",
-    "ESTABLISHED",
-    "FIN_WAIT1",
-    "FIN_WAIT2",
-    "CLOSE_WAIT",
-    "CLOSING",
-    "LAST_ACK",
-    "TIME_WAIT",
-    "CLOSE",
-)
-
-
 _ALL = (1 << 32) - 1
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import re
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -27,8 +26,8 @@ from lab.engine.images import (
     ImageStore,
     Progress,
 )
-from lab.engine.state import locked, state_dir
-from lab.errors import EngineError, LabEnvironmentError, UsageError
+from lab.engine.state import lock_file, locked, state_dir
+from lab.errors import EngineError, UsageError
 
 LABEL_IMAGE = "lab.image"  #: the hash of all that went into an image that the lab built for a user
 REPOSITORY = "lab-user"  #: of their tags
@@ -109,13 +108,6 @@ def build_images(
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def tag_of(build: Build, store: ImageStore, *, bases: Mapping[str, str], policy: BuildPolicy) -> str:
-    """The tag that a build would have now: `lab images --prune` keeps it."""
-    job = _Job(store, build, bases, policy, lambda line: None, threading.Event())
-    with job.packed(dockerfile := job.dockerfile()) as packed:
-        return job.tag(dockerfile, packed)[0]
 
 
 def ensure_image(
@@ -294,15 +286,7 @@ def _at(lines: tuple[int, ...], number: int) -> int | None:
 @contextmanager
 def _held(path: Path, stop: threading.Event) -> Iterator[None]:
     """Holds a lock file as `locked` does, but gives up when the builds are to stop."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise LabEnvironmentError(
-            f"{path}: cannot be locked: {error.strerror}",
-            hint="set LAB_STATE to a folder of yours, or run it as root",
-        ) from error
-    try:
+    with lock_file(path) as descriptor:
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -311,8 +295,6 @@ def _held(path: Path, stop: threading.Event) -> Iterator[None]:
                 if stop.wait(0.1):
                     raise EngineError("the builds were stopped") from None
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _last_line(error: Exception) -> str:

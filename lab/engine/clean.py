@@ -142,11 +142,6 @@ def machine() -> str:
     return _first_line("/etc/machine-id") or os.uname().nodename
 
 
-def alive(labels: Mapping[str, str]) -> bool:
-    """Whether the owner of an object with these labels lives, or may live where we cannot see it."""
-    return owner(labels) is not Owner.DEAD
-
-
 def owner(labels: Mapping[str, str]) -> Owner:
     path = _lock_of(labels)
     if path is None or labels.get(LABEL_MACHINE, machine()) != machine():

@@ -27,8 +27,8 @@ def state_dir(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock on a file, waiting for whoever has it.
+def lock_file(path: Path) -> Iterator[int]:
+    """The descriptor of a file to lock, made where it is not there; closing it ends the lock.
 
     The file is left behind: removing it would let two holders lock two different files of one name.
     """
@@ -41,7 +41,14 @@ def locked(path: Path) -> Iterator[None]:
             hint="set LAB_STATE to a folder of yours, or run it as root",
         ) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds an exclusive lock on a file, waiting for whoever has it."""
+    with lock_file(path) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield

@@ -350,28 +350,5 @@ class Flow(Sequence[Journey]):
             for bucket in range(last + 1)
         ]
 
-    def outstanding(self, source: str) -> list[Point]:
-        """Bytes sent and not yet acknowledged, after each change, as the sender's own capture shows them."""
-        own_side = self._is_client(source)
-        points: list[Point] = []
-        sent: int | None = None
-        acked: int | None = None
-        for capture, position, from_client in self._at(source):
-            flags = capture.flags[position]
-            if from_client == own_side:
-                used = capture.payload_len[position] + (1 if flags & (SYN | FIN) else 0)
-                end = capture.seq[position] + used & _ALL
-                if not used or (sent is not None and (end - sent - 1 & _ALL) >= _HALF):
-                    continue
-                sent = end
-                acked = capture.seq[position] if acked is None else acked
-            elif flags & ACK and acked is not None and 0 < (capture.ack[position] - acked & _ALL) < _HALF:
-                acked = capture.ack[position]
-            else:
-                continue
-            if sent is not None and acked is not None:
-                points.append(Point(capture.t_ns[position], max(0, (sent - acked + _HALF & _ALL) - _HALF)))
-        return points
-
 
 _NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  #: SHA-256 of no bytes

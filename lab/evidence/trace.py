@@ -13,14 +13,14 @@ from functools import cached_property
 from lab.evidence import journeys as columns
 from lab.evidence.conversations import find_flows
 from lab.evidence.discards import find_discards
-from lab.evidence.fits import Fits, fits
+from lab.evidence.fits import fits
 from lab.evidence.flows import Flow
 from lab.evidence.journeys import FATES, Journeys
 from lab.evidence.losses import Losses
-from lab.evidence.marks import MARKS, RESENT, Marks, mark
+from lab.evidence.marks import Marks, mark
 from lab.evidence.match import NOBODY, Matching, match
 from lab.evidence.model import Records
-from lab.evidence.packets import Capture, protocol_name
+from lab.evidence.packets import Capture
 from lab.evidence.types import (
     RETRANSMISSIONS,
     WIRE,
@@ -113,47 +113,16 @@ class Trace:
         target: str | None = None,
         match: PacketMatch = "any",
         *,
-        sport: int | None = None,
-        dport: int | None = None,
         fate: Fate | None = None,
-        protocol: str | None = None,
     ) -> Iterator[Journey]:
         """The journeys that fit, by host names, in order of time. Filters on columns: cheap for few hits.
 
-        `match` as in a scenario. Frames that are not IP (ARP) are left out unless `protocol` asks for them.
+        `match` as in a scenario. Frames that are not IP (ARP) are left out.
         """
-        everything = self.journeys
-        for i in self._numbers(source, target, match, sport, dport, fate, protocol):
-            yield everything[i]
-
-    def count(
-        self,
-        source: str | None = None,
-        target: str | None = None,
-        match: PacketMatch = "any",
-        *,
-        sport: int | None = None,
-        dport: int | None = None,
-        fate: Fate | None = None,
-        protocol: str | None = None,
-    ) -> int:
-        """How many `select` gives, without making them."""
-        return sum(1 for _ in self._numbers(source, target, match, sport, dport, fate, protocol))
-
-    def _numbers(
-        self,
-        source: str | None,
-        target: str | None,
-        match: PacketMatch,
-        sport: int | None,
-        dport: int | None,
-        fate: Fate | None,
-        protocol: str | None,
-    ) -> Iterator[int]:
         everything = self.journeys
         from_, to = self._host(source), self._host(target)
         wanted = None if fate is None else FATES.index(fate)
-        wanted_packet = _filter(match, protocol)
+        fitting = None if match == "any" else fits(match)
         for i, (sender, receiver, sent, received, outcome) in enumerate(
             zip(
                 everything.source,
@@ -173,12 +142,8 @@ class Trace:
             capture = everything.captures[sender if sent >= 0 else receiver]
             position = sent if sent >= 0 else received
             assert capture is not None
-            if (
-                (sport is None or capture.sport[position] == sport)
-                and (dport is None or capture.dport[position] == dport)
-                and wanted_packet(capture, position)
-            ):
-                yield i
+            if capture.protocol[position] <= 255 and (fitting is None or fitting(capture, position)):
+                yield everything[i]
 
     def _host(self, name: str | None) -> int | None:
         """A host's number, None for any. Raises `ValueError` for a name that is no host's."""
@@ -191,29 +156,6 @@ class Trace:
             raise ValueError(f"{name!r} is not a host: {', '.join(hosts) or 'there are none'}")
         return hosts.index(name)
 
-    def flow_between(
-        self, source: str, target: str, *, sport: int | None = None, dport: int | None = None
-    ) -> list[Flow]:
-        """TCP flows whose client is on host `source` and whose server is on `target`."""
-        return [
-            flow
-            for flow in self.flows
-            if flow.protocol == "tcp"
-            and (flow.client.host, flow.server.host) == (source, target)
-            and sport in (None, flow.client.port)
-            and dport in (None, flow.server.port)
-        ]
-
-    def retransmissions(self, source: str | None = None, target: str | None = None) -> list[Journey]:
-        """The segments that sent bytes (or SYN, FIN) again."""
-        everything = self.journeys
-        from_, to = self._host(source), self._host(target)
-        return [
-            everything[i]
-            for i, code in enumerate(everything.mark)
-            if code in RESENT and from_ in (None, everything.source[i]) and to in (None, everything.target[i])
-        ]
-
     def unexplained(self) -> list[Journey]:
         """Lost packets that nothing in the records explains: the wire, or a capture, was overloaded."""
         everything = self.journeys
@@ -222,23 +164,3 @@ class Trace:
             for i, cause in sorted(everything.causes.items())
             if cause.kind in ("unexplained", "capture")
         ]
-
-
-def wireshark_counts(marks: Marks) -> dict[str, int]:
-    """How many packets of a capture Wireshark would give each name, of those that occur."""
-    return {name: count for code, name in enumerate(MARKS) if code and (count := marks.wireshark.count(code))}
-
-
-def _filter(match: PacketMatch, protocol: str | None) -> Fits:
-    fitting = None if match == "any" else fits(match)
-
-    def test(capture: Capture, position: int) -> bool:
-        number = capture.protocol[position]
-        if protocol is None:
-            if number > 255:
-                return False
-        elif protocol_name(number) != protocol:
-            return False
-        return fitting is None or fitting(capture, position)
-
-    return test

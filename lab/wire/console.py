@@ -44,7 +44,6 @@ class Reply(Struct, frozen=True):
     output: tuple[str, ...]
     failed: tuple[int, ...]
     status: int
-    begin_wall_ns: int
     end_wall_ns: int
     duration_ms: float
 
@@ -93,7 +92,7 @@ class Console:
     def request(self, tool: Tool, lines: Sequence[str], deadline: Deadline) -> Reply:
         """Sends lines to a tool and waits for all that they print. A refused line does not raise here."""
         with self._lock:
-            begin_wall, begin = self._clock.wall_ns(), self._clock.monotonic_ns()
+            begin = self._clock.monotonic_ns()
             output: list[str] = []
             failed: list[int] = []
             status = done = 0
@@ -108,7 +107,6 @@ class Console:
                 output=tuple(output),
                 failed=tuple(failed),
                 status=1 if failed else status,
-                begin_wall_ns=begin_wall,
                 end_wall_ns=self._clock.wall_ns(),
                 duration_ms=(self._clock.monotonic_ns() - begin) / 1e6,
             )

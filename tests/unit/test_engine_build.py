@@ -17,7 +17,6 @@ from lab.engine.build import (
     ensure_image,
     explained,
     prune_builds,
-    tag_of,
 )
 from lab.engine.context import Bounds, Ignore, Packed, ignore_of, pack
 from lab.engine.dockerfile import Dockerfile, prepared
@@ -278,7 +277,6 @@ def test_what_has_the_same_content_is_built_once(engine: FakeEngine, folder: Pat
     said.clear()
     assert images(engine, web, worker, progress=said.append) == first
     assert said == []
-    assert tag_of(web, engine, bases=BASES, policy=POLICY) == first[0]
     changed = [
         Build("web", folder, arguments={"A": "1"}),
         Build("web", folder, target="x"),

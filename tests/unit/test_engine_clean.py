@@ -94,8 +94,8 @@ def test_another_boot_is_dead_and_another_machine_unknown(dead: dict[str, str], 
         assert owner({**labels, LABEL_MACHINE: "elsewhere"}) is Owner.UNKNOWN
     assert owner({**dead, LABEL_LOCK: str(tmp_path / "gone")}) is Owner.UNKNOWN
     assert owner({}) is Owner.UNKNOWN
-    assert clean.alive({})
-    assert not clean.alive(dead)
+    assert clean.owner({}) is clean.Owner.UNKNOWN
+    assert clean.owner(dead) is clean.Owner.DEAD
 
 
 def test_the_unknown_goes_only_when_asked(engine: FakeEngine, dead: dict[str, str]) -> None:
