@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from lab.place import Place
 from lab.scenario import tree
+from lab.scenario.params import plain_data
 from lab.scenario.problems import Problem, path_text
 from lab.units import Duration, Percent, Rate, Size
 
@@ -119,19 +120,11 @@ def _moved(keys: Keys[str, Any], base: Path, folder: Path) -> dict[str, Any]:
 def yaml_of(root: tree.Mapping, *, without: Items[str] = ()) -> str:
     """The tree as the text of a file that reads alike."""
     return yaml.dump(
-        {key: _plain(entry.node) for key, entry in root.entries.items() if key not in without},
+        {key: plain_data(entry.node) for key, entry in root.entries.items() if key not in without},
         Dumper=_Dumper,
         sort_keys=False,
         allow_unicode=False,
     )
-
-
-def _plain(node: tree.Node) -> Any:
-    if isinstance(node, tree.Scalar):
-        return node.value
-    if isinstance(node, tree.Sequence):
-        return [_plain(item) for item in node.items]
-    return {key: _plain(entry.node) for key, entry in node.entries.items()}
 
 
 class _Dumper(yaml.SafeDumper):

@@ -3,7 +3,6 @@ whom."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,6 @@ from typing import Any
 from msgspec.structs import replace
 from pydantic import ValidationError
 
-from lab.scenario import support
 from lab.scenario.base import Seen
 from lab.scenario.compose.interpolate import Variables
 from lab.scenario.compose.models import ServiceKeys
@@ -106,7 +104,6 @@ class _Joiner:
                 for service, part in parts[name].items()
             }
             hosts[name] = replace(spec, services=services)
-        self.check_reach(hosts)
         order = start_order(hosts, self.problems)
         return Joined(hosts, networks, order, self.problems, self.notes)
 
@@ -116,15 +113,6 @@ class _Joiner:
             return (DEFAULT_NETWORK,)
         used = {network for host in (self.topology.hosts or {}).values() for network in host.networks}
         return tuple(dict.fromkeys([*(n for n in self.topology.networks if n in used), *own]))
-
-    def check_reach(self, hosts: Mapping[str, HostSpec]) -> None:
-        alike: dict[frozenset[str], str] = {}
-        for host in hosts.values():
-            alike.setdefault(frozenset(host.networks), host.name)
-        apart = [(alike[a], alike[b]) for a, b in itertools.combinations(alike, 2) if not a & b]
-        if apart and support.NETWORKS in support.NOT_YET and self.model.networks is None:
-            text = f"{' and '.join(apart[0])} share no network: not yet supported: {support.NETWORKS}"
-            self.problems.append(self.locator.at(("topology",), text))
 
     def check_networks(self, host: str, keys: HostKeys, networks: tuple[str, ...]) -> None:
         for index, name in enumerate(keys.networks or ()):
@@ -153,10 +141,6 @@ class _Joiner:
     def parts(self, host: str, keys: HostKeys | None) -> dict[str, Part]:
         """The programs of a host: the topology's, with what the scenario says more."""
         found = {host: self.topology.parts[host]} if host in self.topology.parts else {}
-        if support.SERVICES in support.NOT_YET:
-            for part in found.values():
-                text = f"its program is not yet supported: {support.SERVICES}; a host's image is lab-host"
-                self.problems.append(Problem(part.place, part.path, text))
         if keys is not None:
             self.more(found, host, keys)
         return found

@@ -34,7 +34,7 @@ from lab.scenario.problems import Problem, ScenarioError, did_you_mean, order
 from lab.scenario.references import check_names
 from lab.scenario.repeat import Expanded, Origin, expand
 from lab.scenario.service_names import check_service_names, services_of
-from lab.scenario.steps import LinkStep, Parallel, Step
+from lab.scenario.steps import LinkStep, Parallel, all_steps
 from lab.scenario.topology import Hosts, read_topology
 from lab.scenario.validate import validate
 
@@ -378,7 +378,7 @@ class _File:
         if self.used is None:
             self.used = {
                 scalar.place: sweeps.references(scalar.text)
-                for scalar in _scalars(root)
+                for scalar in tree.scalars(root)
                 if "${" in scalar.text
             }
         return self.used
@@ -429,15 +429,6 @@ class _File:
         )
 
 
-def _scalars(node: tree.Node) -> Iterator[tree.Scalar]:
-    if isinstance(node, tree.Scalar):
-        yield node
-        return
-    children = node.items if isinstance(node, tree.Sequence) else [e.node for e in node.entries.values()]
-    for child in children:
-        yield from _scalars(child)
-
-
 def _place(element: Element, path: tuple[str | int, ...], locator: Locator) -> None:
     problem = locator.at(path, "")
     element.placed(problem.place, problem.path)
@@ -450,7 +441,7 @@ def _links_over_time(scenario: Scenario, locator: Locator) -> Iterator[Problem]:
         sides[host.name, "up"], sides[host.name, "down"] = host.link.up, host.link.down
         for text in dict.fromkeys((*problems(host.link.up), *problems(host.link.down))):
             yield locator.at(("hosts", host.name, "link"), f"{text} (with the topology's link)")
-    for step in _flat(scenario.steps):
+    for step in all_steps(scenario.steps):
         if not isinstance(step, LinkStep):
             continue
         told: dict[str, None] = {}
@@ -463,13 +454,6 @@ def _links_over_time(scenario: Scenario, locator: Locator) -> Iterator[Problem]:
             told |= dict.fromkeys(text for text in problems(side) if text not in known)
         for text in told:
             yield Problem(step.place, step.path, f"{text} (the link of {step.host} after this step)")
-
-
-def _flat(steps: Iterable[Step]) -> Iterator[Step]:
-    for step in steps:
-        yield step
-        if isinstance(step, Parallel):
-            yield from step.steps
 
 
 __all__ = ["Case", "Check", "ScenarioError", "find", "load", "load_all", "select"]

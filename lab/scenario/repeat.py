@@ -206,7 +206,7 @@ class _Expansion:
     def _put_in(self, node: tree.Node, rounds: _Rounds) -> tree.Node:
         new = _put_in(node, rounds)
         if new is not node:  # long texts with a number in them are made anew in every round
-            self.values_left -= sum(len(one.text) for one in _scalars(new)) // 100
+            self.values_left -= sum(len(one.text) for one in tree.scalars(new)) // 100
         return new
 
 
@@ -288,15 +288,6 @@ def _with_inner(steps: tuple[tree.Node, ...]) -> Iterator[tree.Node]:
 def _items(node: tree.Mapping) -> tuple[tree.Node, ...]:
     steps = node.entries.get("steps")
     return steps.node.items if steps is not None and isinstance(steps.node, tree.Sequence) else ()
-
-
-def _scalars(node: tree.Node) -> Iterator[tree.Scalar]:
-    if isinstance(node, tree.Scalar):
-        yield node
-        return
-    children = node.items if isinstance(node, tree.Sequence) else [e.node for e in node.entries.values()]
-    for child in children:
-        yield from _scalars(child)
 
 
 def _scalar(node: tree.Node) -> Any:

@@ -12,26 +12,10 @@ from typing import Any
 from msgspec import Struct
 
 from lab.scenario.base import Model
-from lab.scenario.checks import CallCheck, LogCheck, ServiceCheck, StateCheck, ValueCheck
+from lab.scenario.checks import CallCheck
 from lab.scenario.compose.models import ServiceKeys
-from lab.scenario.expects import RunExpect
-from lab.scenario.model import LabKeys, ScenarioFile
-from lab.scenario.steps import Kill, Pause, Resume, Run, Start, Step, Stop, WaitFor
+from lab.scenario.steps import Run, Step
 
-SERVICES = "services (programs of your own in a host's network)"
-START_STOP = "starting and stopping services"
-SIGNALS = "signals to services"
-RUN_IN = "programs run inside a service"
-RUN_AS = "an environment or a user of a run"
-RUN_ERROR = "the error of a run"
-FILES = "files of the project on a host"
-RECORD = "values recorded over a case"
-WAIT_LOG = "waiting for a line of a log"
-SERVICE_CHECK = "judging how a service ended"
-LOG_CHECK = "judging logs"
-VALUE_CHECK = "judging recorded values"
-TIMER = "judging timers"
-NETWORKS = "networks (who can reach whom)"
 TRACE = "recording the socket calls of programs"
 IPV6 = "IPv6"
 
@@ -61,25 +45,9 @@ def _true(value: Any) -> bool:
 
 
 USES = (
-    Use(START_STOP, (Start, Stop), "do"),
-    Use(SERVICE_CHECK, (ServiceCheck,), "check"),
-    Use(LOG_CHECK, (LogCheck,), "check"),
-    Use(VALUE_CHECK, (ValueCheck,), "check"),
-    Use(SERVICES, (LabKeys,), "service"),
-    Use(SERVICES, (LabKeys,), "services"),
-    Use(SIGNALS, (Kill, Pause, Resume), "service"),
-    Use(RUN_IN, (Run,), "in"),
-    Use(RUN_AS, (Run,), "environment"),
-    Use(RUN_AS, (Run,), "user"),
-    Use(RUN_ERROR, (RunExpect,), "error"),
-    Use(RECORD, (Run, ServiceKeys), "record"),
     Use(TRACE, (Run, ServiceKeys), "trace", _true),
     Use(TRACE, (CallCheck,), "service"),
     Use(TRACE, (CallCheck,), "run"),
-    Use(FILES, (LabKeys,), "files"),
-    Use(WAIT_LOG, (WaitFor,), "log"),
-    Use(TIMER, (StateCheck,), "timer"),
-    Use(NETWORKS, (LabKeys, ScenarioFile), "networks"),
     Use(IPV6, (Step,), "family", lambda value: value == "ipv6"),
     Use(IPV6, (Model,), "to", _v6),
     Use(IPV6, (Model,), "from", _v6),
@@ -95,5 +63,3 @@ def not_yet(model: type[Model], keys: dict[str, Any]) -> Iterator[tuple[str, str
             if use.when(value):
                 shown = f"{use.key}: {value}" if isinstance(value, str) else use.key
                 yield use.key, f"{shown} is not yet supported: {use.feature}"
-                if use.key in ("do", "check"):
-                    return  # one line says it; its other keys add nothing

@@ -69,6 +69,16 @@ class Mapping(Struct, frozen=True, eq=False):
 Node = Scalar | Sequence | Mapping
 
 
+def scalars(node: Node) -> Iterator[Scalar]:
+    """All single values of a tree, in the order of the file."""
+    if isinstance(node, Scalar):
+        yield node
+        return
+    children = node.items if isinstance(node, Sequence) else [e.node for e in node.entries.values()]
+    for child in children:
+        yield from scalars(child)
+
+
 def plain(text: str) -> bool | int | Decimal | str | None:
     """The value of a plain scalar."""
     if text in _WORDS:
