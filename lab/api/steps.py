@@ -13,7 +13,7 @@ from lab.scenario.checks import CHECKS, Check
 from lab.scenario.data import Data
 from lab.scenario.given import tree_of
 from lab.scenario.locate import Locator
-from lab.scenario.params import Filled
+from lab.scenario.params import fill
 from lab.scenario.problems import Problem, ScenarioError, did_you_mean
 from lab.scenario.steps import STEPS, Step
 from lab.scenario.validate import validate
@@ -87,42 +87,15 @@ def check_of(check: str | Mapping[str, Any], keys: Mapping[str, Any], place: Pla
 def _typed(cls: type[Model], keys: dict[str, Any], place: Place, what: str) -> Any:
     problems: list[Problem] = []
     opaque = {name: value for name, value in keys.items() if isinstance(value, Data)}
-    root = tree_of(
-        {what: {name: "" if name in opaque else value for name, value in keys.items()}}, place, problems
-    )
-    locator = Locator(root)
-    plain = _plain(keys)
-    model, found = validate(cls, Filled(plain, _paths(plain, ())), Locator(_inner(root, what)))
-    found = [Problem(one.place, f"{what}.{one.path}" if one.path else what, one.text) for one in found]
-    if problems or found or model is None:
-        raise ScenarioError(problems + found or [locator.at((what,), "cannot be read")])
+    root = tree_of({**keys, **dict.fromkeys(opaque, "")}, place, problems, (what,))
+    filled = fill(root, None)
+    filled.data |= opaque
+    model, found = validate(cls, filled, Locator(root))
+    said = {one.path for one in problems}
+    for one in found:
+        path = f"{what}.{one.path}" if one.path else what
+        if path not in said:
+            problems.append(Problem(one.place, path, one.text))
+    if problems or model is None:
+        raise ScenarioError(problems or [Problem(place, what, "cannot be read")])
     return model
-
-
-def _inner(root: Any, what: str) -> Any:
-    return root.entries[what].node
-
-
-def _plain(value: Any) -> Any:
-    """As YAML would give it."""
-    from decimal import Decimal
-
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return Decimal(repr(value))
-    return str(value) if isinstance(value, Duration) else value
-
-
-def _paths(value: Any, path: tuple[str | int, ...]) -> dict[int, tuple[str | int, ...]]:
-    found: dict[int, tuple[str | int, ...]] = {}
-    if isinstance(value, dict):
-        found[id(value)] = path
-        for key, item in value.items():
-            found |= _paths(item, (*path, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            found |= _paths(item, (*path, index))
-    return found

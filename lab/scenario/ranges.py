@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
 
 from msgspec import Struct
 from pydantic import AfterValidator, Discriminator, GetCoreSchemaHandler, PlainValidator, Tag, WithJsonSchema
@@ -30,6 +30,8 @@ def short_or(mapping: Any, short: Any) -> Any:
         Annotated[mapping, Tag("<mapping>")] | Annotated[short, Tag("<short>")], Discriminator(is_mapping)
     ]
 
+
+N = TypeVar("N", int, Decimal)
 
 _COUNT = Annotated[
     int, number(-UNLIMITED, UNLIMITED, "this, or its min and max,"), WithJsonSchema({"type": "integer"})
@@ -59,11 +61,34 @@ class LengthForm(Model):
     max: Opt[_LENGTH] = None
 
 
-class Range(Struct, frozen=True):
-    """How many: exactly (`min` equals `max`), at least, at most, or between, ends included."""
+class Between(Struct, Generic[N], frozen=True):
+    """Exactly (`min` equals `max`), at least, at most, or between, ends included."""
 
-    min: int | None = None
-    max: int | None = None
+    min: N | None = None
+    max: N | None = None
+
+    def holds(self, value: N) -> bool:
+        return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
+
+    def __str__(self) -> str:
+        if self.min is None or self.max is None:
+            return f"at most {self.max}" if self.min is None else f"at least {self.min}"
+        return str(self.min) if self.min == self.max else f"{self.min} to {self.max}"
+
+    @classmethod
+    def _of(cls, value: Any, inner: Callable[[Any], Any]) -> Self:
+        if isinstance(value, cls):
+            return value
+        form = inner(value)
+        if is_mapping(form) == "<short>":
+            return cls(form, form)
+        if form.min is not None and form.max is not None and form.min > form.max:
+            raise problem(f"min {form.min} is above max {form.max}")
+        return cls(form.min, form.max)
+
+
+class Range(Between[int], frozen=True):
+    """How many."""
 
     @classmethod
     def exactly(cls, count: int) -> Range:
@@ -72,25 +97,6 @@ class Range(Struct, frozen=True):
     @property
     def exact(self) -> int | None:
         return self.min if self.min == self.max else None
-
-    def holds(self, count: int) -> bool:
-        return (self.min is None or count >= self.min) and (self.max is None or count <= self.max)
-
-    def __str__(self) -> str:
-        if self.min is None or self.max is None:
-            return f"at most {self.max}" if self.min is None else f"at least {self.min}"
-        return str(self.min) if self.min == self.max else f"{self.min} to {self.max}"
-
-    @classmethod
-    def _of(cls, value: Any, inner: Callable[[Any], Any]) -> Range:
-        if isinstance(value, cls):
-            return value
-        form = inner(value)
-        if isinstance(form, int):
-            return cls.exactly(form)
-        if form.min is not None and form.max is not None and form.min > form.max:
-            raise problem(f"min {form.min} is above max {form.max}")
-        return cls(form.min, form.max)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -128,30 +134,8 @@ class BoundsForm(Model):
     max: Opt[_NUMBER] = None
 
 
-class Bounds(Struct, frozen=True):
-    """What a number is: exactly (`min` equals `max`), at least, at most, or between, ends included."""
-
-    min: Decimal | None = None
-    max: Decimal | None = None
-
-    def holds(self, number: Decimal) -> bool:
-        return (self.min is None or number >= self.min) and (self.max is None or number <= self.max)
-
-    def __str__(self) -> str:
-        if self.min is None or self.max is None:
-            return f"at most {self.max}" if self.min is None else f"at least {self.min}"
-        return str(self.min) if self.min == self.max else f"{self.min} to {self.max}"
-
-    @classmethod
-    def _of(cls, value: Any, inner: Callable[[Any], Any]) -> Bounds:
-        if isinstance(value, cls):
-            return value
-        form = inner(value)
-        if isinstance(form, Decimal):
-            return cls(form, form)
-        if form.min is not None and form.max is not None and form.min > form.max:
-            raise problem(f"min {form.min} is above max {form.max}")
-        return cls(form.min, form.max)
+class Bounds(Between[Decimal], frozen=True):
+    """What a number is."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -7,16 +7,14 @@ has no netem. Only cases that send little get one (see `lab.session.plan`).
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 from lab.errors import WireError
 from lab.evidence.model import DropCount, QueueCount
-from lab.link import PLAIN, Link
-from lab.packet_words import PacketMatch
+from lab.link import PLAIN
 from lab.wire import counting, router, tc
 from lab.wire.router import WireSetup
-from lab.wire.wire import Both, Wire, as_asked
+from lab.wire.wire import Wire, as_asked
 
 
 class RoutingWire(Wire):
@@ -56,36 +54,10 @@ class RoutingWire(Wire):
     def counters(self) -> tuple[tuple[DropCount, ...], tuple[QueueCount, ...]]:
         return (), ()
 
-    def change(self, host: str, link: Link, step: str | None = None) -> None:
-        self._refuse()
-
-    def cut(self, host: str, direction: Both = "both", step: str | None = None) -> None:
-        self._refuse()
-
-    def restore(self, host: str, direction: Both = "both", step: str | None = None) -> None:
-        self._refuse()
-
-    def power(self, host: str, state: Literal["off", "on"], step: str | None = None) -> None:
-        self._refuse()
-
-    def partition(self, a: str, b: str, step: str | None = None) -> None:
-        self._refuse()
-
-    def heal(self, a: str, b: str, step: str | None = None) -> None:
-        self._refuse()
-
-    def drop(
-        self,
-        source: str,
-        target: str,
-        match: PacketMatch | Sequence[str],
-        count: int,
-        step: str | None = None,
-    ) -> str:
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
+    def _refuse(self, *_asked: object, **_more: object) -> NoReturn:
         raise WireError(
             f"{self._control.name}: it was started for a case that impairs nothing, and only routes",
             hint="run with --wire kernel or --wire uml, and report this: the lab should have known",
         )
+
+    change = cut = restore = power = partition = heal = drop = _refuse
