@@ -82,24 +82,9 @@ class CaseRunner:
     def bring_up(self, case: Case) -> str:
         """Only the hosts and the wire of a case, left up; returns the id of the run. Raises `LabError`."""
         run, standing, events = new_run_id(), False, Events(self.listener)
-        images = ensure_service_images(
-            self.store,
-            self.images,
-            case.scenario.hosts,
-            case.scenario.start_order,
-            self.site.policy,
-            lambda text: events.emit(Said(text, lasting=True)),
-        )
+        images = self.service_images(case, events)
         with RunLock.take(run) as lock:
-            plan = plan_case(
-                case.scenario,
-                run,
-                self.wire,
-                lock.labels(),
-                keep=True,
-                cpu=os.getpid(),
-                service_images=images,
-            )
+            plan = self.plan(case, run, lock, images, os.getpid())
             events.emit(_bringing_up(case))
             with testbed(
                 self.engine,
@@ -119,6 +104,31 @@ class CaseRunner:
                 standing = True
             lock.keep()
         return run
+
+    def service_images(self, case: Case, events: Events) -> dict[tuple[str, str], str]:
+        """The tag of the image of each service, there when this returns."""
+        return ensure_service_images(
+            self.store,
+            self.images,
+            case.scenario.hosts,
+            case.scenario.start_order,
+            self.site.policy,
+            lambda text: events.emit(Said(text, lasting=True)),
+            lambda line: events.emit(Said(line)),
+        )
+
+    def plan(
+        self, case: Case, run: str, lock: RunLock, images: Mapping[tuple[str, str], str], cpu: int
+    ) -> Plan:
+        return plan_case(
+            case.scenario,
+            run,
+            self.wire,
+            lock.labels(),
+            keep=bool(self.keep),
+            cpu=cpu,
+            service_images=images,
+        )
 
 
 def _bringing_up(case: Case) -> Said:
@@ -178,15 +188,7 @@ class CaseRun:
         ):
             judging: Future[None] | None = None
             try:
-                images = ensure_service_images(
-                    self.lab.store,
-                    self.lab.images,
-                    self.scenario.hosts,
-                    self.scenario.start_order,
-                    self.lab.site.policy,
-                    lambda text: self.events.emit(Said(text, lasting=True)),
-                    lambda line: self.events.emit(Said(line)),
-                )
+                images = self.lab.service_images(self.case, self.events)
                 with RunLock.take(self.id) as lock:
                     with self._session(self._plan(lock, images)) as session:
                         try:
@@ -244,15 +246,7 @@ class CaseRun:
         return f"requires {', '.join(missing)}, which this lab does not have yet" if missing else ""
 
     def _plan(self, lock: RunLock, images: Mapping[tuple[str, str], str]) -> Plan:
-        return plan_case(
-            self.scenario,
-            self.id,
-            self.lab.wire,
-            lock.labels(),
-            keep=bool(self.lab.keep),
-            cpu=self.cpu,
-            service_images=images,
-        )
+        return self.lab.plan(self.case, self.id, lock, images, self.cpu)
 
     def _session(self, plan: Plan) -> AbstractContextManager[Session]:
         self.events.emit(_bringing_up(self.case))
