@@ -11,25 +11,13 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from typing import get_args
 
 from lab.evidence.options import TcpOptions
 from lab.evidence.packets import ACK, FIN, RST, SYN, TCP, Capture
 from lab.evidence.types import Mark
 
-MARKS: tuple[Mark, ...] = (
-    "",
-    "retransmission",
-    "fast retransmission",
-    "spurious retransmission",
-    "out of order",
-    "keep-alive",
-    "keep-alive ack",
-    "zero window probe",
-    "zero window probe ack",
-    "duplicate ack",
-    "window update",
-    "zero window",
-)
+MARKS: tuple[Mark, ...] = get_args(Mark)
 (
     NONE,
     RETRANSMISSION,

@@ -1,7 +1,7 @@
 """Services, recorded values and step ids of programs that steps and checks name.
 
 Which names dangle is judged on the filled data, like `lab.scenario.references`: a wrong value elsewhere hides
-nothing. Which service a step means is told of the typed scenario.
+nothing.
 """
 
 from __future__ import annotations
@@ -9,38 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from lab.scenario.checks import CHECKS, Check, LogCheck, ServiceCheck, ValueCheck
+from lab.scenario.checks import CHECKS, LogCheck, ServiceCheck, ValueCheck
 from lab.scenario.locate import Locator
 from lab.scenario.locate import Path as Keys
-from lab.scenario.model import Scenario
 from lab.scenario.problems import Problem, did_you_mean, path_text
 from lab.scenario.references import Item, items
-from lab.scenario.steps import STEPS, Call, Kill, Pause, Resume, Run, Start, Step, Stop, WaitFor, all_steps
+from lab.scenario.steps import STEPS, Run, Start, Stop, WaitFor
 
 _NEEDS_ONE = (Start, Stop, ServiceCheck, LogCheck)
-_SIGNALS = (Kill, Pause, Resume)
-
-
-def service_of(scenario: Scenario, element: Step | Check) -> str | None:
-    """The service that a step or a check means, named or the host's only one; None where it means none.
-
-    `kill`, `pause` and `resume` that name nothing mean the process of the host's socket calls, and the only
-    service of a host that makes none.
-    """
-    named = element.in_ if isinstance(element, Run) else getattr(element, "service", None)
-    if isinstance(named, str):
-        return named
-    services = scenario.hosts[element.at].services if hasattr(element, "at") else {}
-    if len(services) != 1:
-        return None
-    only = next(iter(services))
-    if isinstance(element, _NEEDS_ONE) or (isinstance(element, WaitFor) and element.log is not None):
-        return only
-    if isinstance(element, _SIGNALS) and element.process is None and element.run is None:
-        calls = any(isinstance(step, Call) and step.at == element.at for step in all_steps(scenario.steps))
-        return None if calls else only
-    return None
-
 
 Services = Mapping[str, Collection[str]]
 

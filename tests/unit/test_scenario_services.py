@@ -10,14 +10,11 @@ import pytest
 from lab.errors import UsageError
 from lab.policy import Policy
 from lab.scenario import support
-from lab.scenario.checks import Check
 from lab.scenario.load import load
 from lab.scenario.model import Scenario
 from lab.scenario.problems import ScenarioError
 from lab.scenario.same import same_but_expectations
-from lab.scenario.service_names import service_of
 from lab.scenario.services import Dependency, HostFile, ServiceSpec
-from lab.scenario.steps import Step
 from lab.scenario.values import TextMatch
 from lab.units import Duration
 
@@ -148,28 +145,6 @@ hosts:
     )
     assert found.completes("web", "migrate")
     assert not found.completes("web", "app")
-
-
-def test_what_a_step_means(write: Write) -> None:
-    text = """
-lab: 1
-hosts: {web: {service: {image: x}}, two: {services: {a: {image: x}, b: {image: x}}}}
-steps:
-  - {do: stop, at: web}
-  - {do: start, at: two, service: b}
-  - {do: kill, at: web}
-  - {do: listen, at: two, port: 80, as: l}
-  - {do: kill, at: two}
-  - {do: run, at: web, command: [ls], in: web}
-  - {do: run, at: web, command: [ls]}
-  - {do: wait_for, at: web, log: /x/}
-  - {do: wait_for, at: web, listening: 80}
-checks: [{check: log, at: web, match: /x/}]
-"""
-    found = scenario(write(text))
-    elements: list[Step | Check] = [*found.steps, *found.checks]
-    meant = [service_of(found, one) for one in elements]
-    assert meant == ["web", "b", "web", None, None, "web", None, "web", None, "web"]
 
 
 def test_files_of_a_host(write: Write, tmp_path: Path) -> None:

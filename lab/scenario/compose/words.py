@@ -22,7 +22,6 @@ from lab.scenario.services import Ulimit
 from lab.units import LONGEST_NS, Duration
 
 _TEXT = {"type": ["string", "number"]}
-_SCALAR = {"type": ["string", "number", "boolean"]}
 
 
 def scalar_text(value: object) -> str:
