@@ -11,7 +11,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from lab.engine.base import Engine, EngineInfo
-from lab.engine.images import Images, ImageStore
+from lab.engine.images import Images, ImageStore, ensure_images
 from lab.errors import LabEnvironmentError, LabError
 from lab.site import Site
 
@@ -44,7 +44,7 @@ def opened(site: Site) -> Opened:
     key = os.getpid(), site.engine_address
     with _lock:
         if key not in _opened:
-            from lab.engine.images import ensure_images
+            # Docker's SDK takes 0.1 s: a lab that is refused, or skipped, does without.
             from lab.runner.invocation import open_engine
 
             try:

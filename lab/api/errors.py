@@ -16,6 +16,7 @@ class CheckFailed(AssertionError):
     """A check, or something else that the lab judges, failed. The text is that of `findings`."""
 
     def __init__(self, findings: Sequence[Finding]) -> None:
+        # Jinja2 and all that reports take 0.1 s, and few labs fail.
         from lab.report.terminal import finding_lines
         from lab.report.text import Paint
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 from lab.api.call import Call
+from lab.api.probe import probe
 from lab.api.ran import Ran, ran_of
 from lab.api.service import Service
 from lab.api.sock import Socket
@@ -191,8 +192,6 @@ class Host(Caller):
         Its view is that of the agent's container, which is in the host's network. Raises `LabError` where
         testinfra is not installed.
         """
-        from lab.api.probe import probe
-
         return probe(self.name, self.run)
 
     # --- waiting ---

@@ -17,13 +17,15 @@ from lab.api.call import Call
 from lab.api.errors import CheckFailed
 from lab.api.host import Host
 from lab.api.steps import Time, caller, check_of, step_of
+from lab.checks import judge_checks
+from lab.clock import Deadline
 from lab.errors import DeadlineExceeded, LabError
 from lab.evidence.model import CallRecord, RunRecord
 from lab.host.channel import AgentRefused
 from lab.place import Place
 from lab.result import Environment, Result
 from lab.scenario.load import Case
-from lab.scenario.problems import did_you_mean
+from lab.scenario.problems import Problem, ScenarioError, did_you_mean
 from lab.scenario.steps import Call as CallStep
 from lab.scenario.steps import Run as RunStep
 from lab.verdict import Finding, Verdict
@@ -332,8 +334,6 @@ class Lab:
         known = self.case.scenario.hosts
         for name in hosts:
             if name not in known:
-                from lab.scenario.problems import Problem, ScenarioError
-
                 text = f"no host {name!r}; there are {', '.join(known)}{did_you_mean(name, known)}"
                 raise ScenarioError([Problem(place, "", text)])
 
@@ -359,8 +359,6 @@ class Lab:
         return findings
 
     def _again(self, checks: Sequence[Any]) -> list[Finding]:
-        from lab.checks import judge_checks
-
         return list(judge_checks(checks, self.evidence()))
 
     def play(self) -> list[Finding]:
@@ -369,8 +367,6 @@ class Lab:
         Raises `lab.CheckFailed` with those that failed; after the first step that fails nothing more is
         done.
         """
-        from lab.clock import Deadline
-
         session, run, scenario = self.session, self._run, self.case.scenario
         assert run is not None
         before = len(run.record.findings)

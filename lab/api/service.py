@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lab.api.call import Call
+from lab.api.probe import probe_service
 from lab.api.steps import Time
 
 if TYPE_CHECKING:
@@ -73,8 +74,6 @@ class Service:
         An image without a shell answers `socket`, `interface` and `sysctl` as its host does, as they share a
         network; the rest raises `LabError`, which says what is missing.
         """
-        from lab.api.probe import probe_service
-
         return probe_service(self)
 
     def _do(self, do: str, **keys: Any) -> None:

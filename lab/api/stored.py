@@ -8,10 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lab.api.steps import caller, check_of
+from lab.checks import judge_checks
 from lab.evidence.store import Evidence, load_evidence
+from lab.judging.recheck import recheck, recheck_file
 from lab.result import Result, read_result
 from lab.scenario.load import Case
 from lab.scenario.load import load as load_file
+from lab.site import load_site
 from lab.verdict import Finding
 
 __tracebackhide__ = True  #: a failed test shows its own lines, not these
@@ -35,6 +39,7 @@ def run(
     Raises `lab.ScenarioError` where a file is invalid, `lab.LabError` where nothing can be run. Installs no
     signal handler; a Ctrl-C takes everything down and is raised then.
     """
+    # 0.2 s, which neither `lab.load` nor `lab.open` needs.
     from lab.api.net import uninterrupted
     from lab.runner.invocation import invoke
     from lab.runner.selection import Selection
@@ -63,8 +68,6 @@ def run(
 def load(path: Paths, *, params: Mapping[str, Any] | None = None) -> list[Case]:
     """The cases of a scenario file: each combination of its parameters is one, with `.name`, `.scenario`,
     `.params`. `params` chooses values. Raises `lab.ScenarioError` with all that is wrong."""
-    from lab.site import load_site
-
     given = {name: str(value) for name, value in (params or {}).items()}
     return load_file(Path(path), params=given, policy=load_site().policy)
 
@@ -84,15 +87,10 @@ class StoredRun:
     def recheck(self, scenario: Paths | None = None) -> Result:
         """The result judged anew, by the run's own scenario or by that of another file, which may differ in
         expectations and checks. Nothing is written."""
-        from lab.judging.recheck import recheck, recheck_file
-
         return recheck(self.folder) if scenario is None else recheck_file(self.folder, Path(scenario))
 
     def check(self, check: str | Mapping[str, Any], /, **keys: Any) -> Finding:
         """One more check on the evidence, as `net.check`. Returns its finding, even if it does not hold."""
-        from lab.api.steps import caller, check_of
-        from lab.checks import judge_checks
-
         typed = check_of(check, keys, caller(), "run.check")
         return judge_checks((typed,), self.evidence)[0]
 

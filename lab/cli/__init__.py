@@ -6,6 +6,7 @@ import gc
 import importlib
 import sys
 import traceback
+from difflib import get_close_matches
 from typing import Any
 
 import click
@@ -59,8 +60,6 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        from difflib import get_close_matches
-
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             near = get_close_matches(args[0], COMMANDS, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""

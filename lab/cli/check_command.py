@@ -8,6 +8,8 @@ import click
 
 from lab.cli.options import parse_params
 from lab.cli.say import say
+from lab.scenario.load import load_all, noted
+from lab.site import load_site
 
 
 @click.command("check")
@@ -15,9 +17,6 @@ from lab.cli.say import say
 @click.option("--param", "params", multiple=True, metavar="K=V", help="Only this value of a parameter.")
 def command(paths: tuple[Path, ...], params: tuple[str, ...]) -> None:
     """Validate scenarios, all errors of all files at once; needs no Docker. Exit status 2 for an error."""
-    from lab.scenario.load import load_all, noted
-    from lab.site import load_site
-
     cases = load_all(paths, params=parse_params(params), policy=load_site().policy)
     for note in noted(cases):
         say(note)

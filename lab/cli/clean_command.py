@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from lab.cli.say import say, tell
+from lab.engine.clean import Leftover, Owner, leftovers, sweep
+from lab.engine.private import find_engine
 from lab.errors import EXIT_ENVIRONMENT, EXIT_FAIL
-
-if TYPE_CHECKING:
-    from lab.engine.clean import Leftover
+from lab.site import load_site
 
 
 @click.command("clean")
@@ -20,10 +18,6 @@ if TYPE_CHECKING:
 )
 def command(kept: bool, check: bool) -> int:
     """Remove containers, networks and volumes of runs whose owner is dead. Living runs are never touched."""
-    from lab.engine.clean import Owner, leftovers, sweep
-    from lab.engine.private import find_engine
-    from lab.site import load_site
-
     if check and kept:
         raise click.UsageError("--check goes without --kept: it removes nothing, and names kept labs too")
     site = load_site()

@@ -5,6 +5,11 @@ from __future__ import annotations
 import click
 
 from lab.cli.say import say, tell
+from lab.engine.clean import Owner, sweep
+from lab.engine.private import find_engine
+from lab.errors import EngineError
+from lab.runner.standing import choose, standing
+from lab.site import load_site
 
 
 @click.command("down")
@@ -12,12 +17,6 @@ from lab.cli.say import say, tell
 @click.option("--all", "everything", is_flag=True, help="Every lab that stands.")
 def command(run: str | None, everything: bool) -> None:
     """Take down the lab of RUN, or the only one that stands."""
-    from lab.engine.clean import Owner, sweep
-    from lab.engine.private import find_engine
-    from lab.errors import EngineError
-    from lab.runner.standing import choose, standing
-    from lab.site import load_site
-
     engine = find_engine(tell, address=load_site().engine_address, start=False)
     labs = standing(engine) if everything else [choose(engine, run)]
     for lab in labs:

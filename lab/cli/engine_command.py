@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from lab.cli.say import say, tell
+from lab.engine.private import PrivateEngine, find_engine
+from lab.site import load_site
 
 
 @click.group("engine")
@@ -15,9 +17,6 @@ def command() -> None:
 @command.command("up")
 def up() -> None:
     """Start it, unless an engine answers already; returns when it is ready."""
-    from lab.engine.private import find_engine
-    from lab.site import load_site
-
     engine = find_engine(tell, address=load_site().engine_address)
     info = engine.info()
     say(f"{info.name} {info.version} answers at {info.address}")
@@ -26,16 +25,12 @@ def up() -> None:
 @command.command("down")
 def down() -> None:
     """End it, with the containers on it. Its images stay."""
-    from lab.engine.private import PrivateEngine
-
     say("ended" if PrivateEngine().down() else "it did not run")
 
 
 @command.command("status")
 def status() -> int:
     """Say whether it runs; exit status 0 where it does, 1 where not."""
-    from lab.engine.private import PrivateEngine
-
     own = PrivateEngine().status()
     if own.running:
         say(f"running, pid {own.pid}, at {own.address}; log in {own.log}")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from lab.cli.say import say, tell
-
-if TYPE_CHECKING:
-    from lab.engine.images import Images, ImageStore
+from lab.engine.build import prune_builds
+from lab.engine.images import Images, ImageStore, ensure_images, prune_images, sources
+from lab.engine.private import find_engine
+from lab.scenario.load import load_all
+from lab.session.service_images import ensure_service_images
+from lab.site import load_site
 
 
 @click.command("images")
@@ -29,11 +31,6 @@ def command(only_tags: bool, prune: bool, paths: tuple[str, ...]) -> None:
 
     With PATH, a scenario or a folder of them, the images of their services too.
     """
-    from lab.engine.build import prune_builds
-    from lab.engine.images import ensure_images, prune_images, sources
-    from lab.engine.private import find_engine
-    from lab.site import load_site
-
     if only_tags:
         if prune:
             raise click.UsageError("--tags goes without --prune: it looks at no engine")
@@ -58,10 +55,6 @@ def _of_services(
     engine: ImageStore, images: Images, paths: Sequence[str], say: Callable[[str], None]
 ) -> list[str]:
     """The tags of what the services of these scenarios run, each once; built where it is missing."""
-    from lab.scenario.load import load_all
-    from lab.session.service_images import ensure_service_images
-    from lab.site import load_site
-
     policy = load_site().policy
     said: dict[str, None] = {}
     for case in load_all([Path(path) for path in paths], policy=policy):

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from lab.cli.say import say
+from lab.project import begin
 
 
 @click.command("init")
@@ -17,8 +18,6 @@ def command(folder: Path) -> None:
     The CI files install this version of the lab, and keep its images between runs. What is there already is
     left alone.
     """
-    from lab.project import begin
-
     begun = begin(folder)
     for path in begun.written:
         say(f"wrote {path}")

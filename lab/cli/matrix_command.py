@@ -12,9 +12,13 @@ from msgspec import Struct, structs
 
 from lab.cli.options import parse_params
 from lab.cli.say import say
+from lab.errors import UsageError
 from lab.harmless import json_text
+from lab.runner.selection import Selection
 from lab.scenario.load import Case
 from lab.scenario.tree import plain
+from lab.session.folder import file_name
+from lab.site import load_site
 
 _GITHUB_LIMIT = 256  #: jobs in one matrix, by GitHub's documentation of jobs.<job_id>.strategy.matrix
 
@@ -48,9 +52,6 @@ def command(
     For GitHub it is one line, {"include": [...]}; as json the list alone. Each entry has `name` (unique, for
     people and for files), `file`, `args` (the arguments of `lab run`) and `cases` (how many those are).
     """
-    from lab.runner.selection import Selection
-    from lab.site import load_site
-
     given = parse_params(params)
     cases = Selection(paths or (Path("scenarios"),), keyword, tags, given).cases(load_site().policy)
     entries = by_file(cases, given, keyword) if by == "file" else by_case(cases)
@@ -60,8 +61,6 @@ def command(
 def as_github(entries: Sequence[Entry]) -> str:
     """One line for `$GITHUB_OUTPUT`, to be read with `fromJSON`; raises `UsageError` for too many jobs."""
     if len(entries) > _GITHUB_LIMIT:
-        from lab.errors import UsageError
-
         raise UsageError(
             f"{len(entries)} jobs: GitHub takes {_GITHUB_LIMIT} in one matrix",
             hint="use --by file, or choose with -k and --tag",
@@ -146,8 +145,6 @@ class _Names:
         self._taken: set[str] = set()
 
     def new(self, text: str) -> str:
-        from lab.session.folder import file_name
-
         base = name = file_name(text)
         number = 2
         while name in self._taken:

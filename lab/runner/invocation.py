@@ -39,7 +39,7 @@ class Done(Struct, frozen=True):
     def report(self, *, colour: bool, verbose: bool) -> str:
         if not self.outcomes:
             return ""
-        from lab.report import render, render_suite
+        from lab.report import render, render_suite  # loaded by now, while containers started
 
         results = [outcome.result for outcome in self.outcomes]
         if len(results) == 1:
@@ -142,7 +142,7 @@ def bring_up(case: Case, *, wire: str | None, listener: Listener) -> str:
 
 def _write_index(folder: Path, outcomes: Sequence[Outcome]) -> None:
     """`index.html` and `junit.xml` over all cases, in the invocation's folder."""
-    from lab.report import render_index, render_junit
+    from lab.report import render_index, render_junit  # as above
 
     results = [outcome.result for outcome in outcomes]
     folders = [outcome.folder.relative_to(folder).as_posix() for outcome in outcomes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,7 +139,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A failed test's labs are told of it, and it says where their run folders are."""
-    if "lab.testing.labs" not in _imported():
+    if "lab.testing.labs" not in sys.modules:
         return (yield)
     from lab.testing.labs import reported, without_the_labs_lines
 
@@ -165,9 +166,3 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
         for line in sweep_after_crash():
             session.config.get_terminal_writer().line(line)
-
-
-def _imported() -> Any:
-    import sys
-
-    return sys.modules
