@@ -320,7 +320,6 @@ def judge_run(
     step: Expecting,
     record: RunRecord,
     *,
-    rtt: Duration | None = None,
     tolerance: Tolerance | None = None,
     end_elsewhere: bool = False,
 ) -> tuple[Finding, ...]:
@@ -353,7 +352,7 @@ def judge_run(
             findings.append(_exit(step, record, Range(0, 0)))
     if expect.elapsed is not None:
         took = record.end_mono_ns - record.start_mono_ns
-        held = hold_elapsed(expect.elapsed, took, rtt, tolerance or Tolerance(), program)
+        held = hold_elapsed(expect.elapsed, took, None, tolerance or Tolerance(), program)
         findings.append(found(step, "run.elapsed", held))
     for name, wanted, output in (
         ("stdout", expect.stdout, record.stdout),

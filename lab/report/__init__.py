@@ -37,10 +37,10 @@ _MOST_NAMED = 200  #: files that the page links to
 _SHORT = Budget(all_below=90, special=70, ends=25, bundles=40)  #: what a terminal or a page of text bears
 
 
-def write_reports(folder: Path, result: Result, evidence: Evidence | None, *, index: str = "") -> None:
+def write_reports(folder: Path, result: Result, evidence: Evidence | None) -> None:
     """Writes `report.html` and `junit.xml` into a run folder. `evidence` is None where none was collected."""
     write_text(folder / JUNIT_FILE, render_junit([result]))
-    page = render_html(result, evidence, source=_source(folder), files_of_run=_names(folder), index=index)
+    page = render_html(result, evidence, source=_source(folder), files_of_run=_names(folder))
     write_text(folder / REPORT_FILE, page)
 
 

@@ -101,16 +101,14 @@ def render_html(
     *,
     source: str = "",
     files_of_run: Sequence[str] = (),
-    index: str = "",
 ) -> str:
-    """The page of one case. `source` is the scenario's text, `files_of_run` are paths relative to the page,
-    `index` is the address of the index page, if there is one."""
+    """The page of one case. `source` is the scenario's text, `files_of_run` are paths relative to the
+    page."""
     context: dict[str, Any] = {
         "css": _css(),
         "js": Markup(_read("report.js")),
         "marks": {verdict.value: mark for verdict, mark in MARKS.items()},
         "result": result,
-        "index": index,
         "took": seconds(result.seconds),
         "started": _date(result.started),
         "held": page.held(result),
@@ -270,7 +268,7 @@ def _date(text: str) -> str:
     return when.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def render_index(results: Sequence[Result], *, folders: Sequence[str] = (), title: str = "All cases") -> str:
+def render_index(results: Sequence[Result], *, folders: Sequence[str] = ()) -> str:
     """The page over several cases: a matrix of parameters for each swept scenario, then all cases.
 
     `folders` are the run folders, relative to the page, one for each result, or empty: no links then.
@@ -282,7 +280,6 @@ def render_index(results: Sequence[Result], *, folders: Sequence[str] = (), titl
         "css": _css(),
         "js": Markup(_read("report.js")),
         "marks": {verdict.value: mark for verdict, mark in MARKS.items()},
-        "title": title,
         "total": total.value,
         "tally": tally(r.verdict for r in results),
         "took": seconds(time_taken(results)),

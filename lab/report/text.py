@@ -54,11 +54,10 @@ def cells(text: str) -> int:
     )
 
 
-def fit(text: str, width: int, *, right: bool = False) -> str:
+def fit(text: str, width: int) -> str:
     """`text` in exactly `width` cells: padded, or cut with an ellipsis."""
     text = cut(text, width)
-    space = " " * (width - cells(text))
-    return space + text if right else text + space
+    return text + " " * (width - cells(text))
 
 
 def cut(text: str, width: int) -> str:
