@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lab.engine.state import state_dir
+from lab.engine.state import lock_file, state_dir
 from lab.errors import LabError
 from lab.scenario import tree
 from lab.scenario.load import LAB_KEY, Case, is_run_folder, load
@@ -164,8 +164,6 @@ class CaseItem(pytest.Item):
 @contextlib.contextmanager
 def alone(wanted: bool) -> Iterator[None]:
     """One that wants to be alone waits until no case runs in any process, and keeps others from starting."""
-    path = state_dir() / "alone.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX if wanted else fcntl.LOCK_SH)
+    with lock_file(state_dir() / "alone.lock") as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wanted else fcntl.LOCK_SH)
         yield
