@@ -17,7 +17,6 @@ class Clock(Protocol):
 
     def monotonic_ns(self) -> int: ...
     def wall_ns(self) -> int: ...
-    def sleep(self, seconds: float) -> None: ...
 
 
 class SystemClock:
@@ -28,9 +27,6 @@ class SystemClock:
 
     def wall_ns(self) -> int:
         return time.time_ns()
-
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
 
 
 SYSTEM_CLOCK = SystemClock()

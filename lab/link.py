@@ -84,10 +84,6 @@ class Impairment(Struct, frozen=True):
         """The options that are not None, by name."""
         return {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
 
-    @property
-    def active(self) -> bool:
-        return bool(self.given())
-
 
 class Need(Struct, frozen=True):
     """An option that means nothing without another one."""

@@ -9,13 +9,8 @@ import sys
 from typing import Any
 
 
-def answer(verb: str, pattern: str, text: str) -> list[Any]:
-    found = None
-    matches = re.finditer(pattern, text, re.MULTILINE)
-    for match in matches:
-        found = match
-        if verb == "search":
-            break
+def answer(pattern: str, text: str) -> list[Any]:
+    found = re.search(pattern, text, re.MULTILINE)
     return [None if found is None else [found.group(), *found.groups()]]
 
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lab.errors import LabError
 
@@ -37,12 +37,7 @@ def search(pattern: str, text: str) -> Groups | None:
     if _is_quick(pattern, text):
         found = re.search(pattern, text, re.MULTILINE)
         return None if found is None else (found.group(), *found.groups())
-    return _ask("search", pattern, text)
-
-
-def last(pattern: str, text: str) -> Groups | None:
-    """The same of the last match."""
-    return _ask("last", pattern, text)
+    return _WORKER.ask(pattern, text[-_LONGEST:])
 
 
 def _is_quick(pattern: str, text: str) -> bool:
@@ -57,8 +52,8 @@ class _Worker:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, verb: str, pattern: str, text: str) -> Groups | None:
-        question = json.dumps([verb, pattern, text]).encode()
+    def ask(self, pattern: str, text: str) -> Groups | None:
+        question = json.dumps([pattern, text]).encode()
         with self._lock:
             process = self._process or self._start()
             timer = threading.Timer(LIMIT, process.kill)
@@ -111,9 +106,3 @@ class _Worker:
 
 _WORKER = _Worker()
 atexit.register(_WORKER.end)
-
-
-def _ask(verb: Literal["search", "last"], pattern: str, text: str) -> Groups | None:
-    if len(text) > _LONGEST:
-        text = text[-_LONGEST:]
-    return _WORKER.ask(verb, pattern, text)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lab.harmless import clean, printed
 from lab.quantities import plural, seconds
-from lab.report.text import MARKS, Paint, cut, fit, tally
+from lab.report.text import Paint, cut, fit, tally
 from lab.report.values import value_tables
 from lab.result import Result, time_taken
 from lab.verdict import Finding, Verdict
@@ -225,8 +225,3 @@ def _next(result: Result, folder: Path) -> list[str]:
     if result.verdict is Verdict.SKIP or not result.captures:
         return ["lab doctor   (what this machine can do)"]
     return [drawn, picture]
-
-
-def mark(verdict: Verdict) -> str:
-    """One character for a verdict, to stand beside its word."""
-    return MARKS[verdict]

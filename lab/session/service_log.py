@@ -39,8 +39,7 @@ class ServiceLog:
         self._again = again
         self._more = threading.Condition()
         self._over = False
-        self._reader = threading.Thread(target=self._read, name=f"log-{host}-{service}", daemon=True)
-        self._reader.start()
+        threading.Thread(target=self._read, name=f"log-{host}-{service}", daemon=True).start()
 
     def _read(self) -> None:
         """Reads to the end of the log or of what is kept: a flood is not worth the engine's time or ours."""
@@ -123,8 +122,3 @@ class ServiceLog:
             there = self._more.wait_for(lambda: self._over or self._read_so_far >= count, timeout)
             if not there or self._read_so_far < count or (first is not None and first != self._first):
                 self.cut = True
-
-    def close(self, timeout: float = 5.0) -> None:
-        """Reads to the end of what there is; for a container that has ended, that is all."""
-        self._reader.join(timeout)
-        self._stream.close()

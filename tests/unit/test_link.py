@@ -33,5 +33,5 @@ def test_a_way_is_up_of_the_sender_and_down_of_the_receiver() -> None:
     b = Link(Impairment(delay=ms(5)), Impairment(delay=ms(7)))
     assert one_way_delay(a, b) == ms(27)
     assert round_trip(a, b) == round_trip(b, a) == ms(42)
-    assert not Link().up.active
-    assert a.up.active
+    assert Link().up.given() == {}
+    assert a.up.given() == {"delay": ms(20)}
