@@ -234,7 +234,7 @@ def _begins_to_close(flow: Flow) -> int | None:
 def _close(check: CloseCheck, flow: Flow) -> _Judged:
     close = flow.close
     how = close.how
-    actual = _closed(flow, close, how)
+    actual = _closed(close, how)
     packets = _closing(close)
     judged = _Judged(flow, actual, "", packets)
     if how != check.how:
@@ -255,7 +255,7 @@ def _closing(close: Close) -> tuple[Journey, ...]:
     return tuple(packets[number] for number in sorted(packets))
 
 
-def _closed(flow: Flow, close: Close, how: str) -> str:
+def _closed(close: Close, how: str) -> str:
     parts = [{"fin": "closed by FIN", "rst": "reset", "open": "not closed"}[how]]
     if close.first is not None:
         parts.append(f"{close.first} first")

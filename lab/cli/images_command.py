@@ -55,11 +55,10 @@ def _of_services(
     engine: ImageStore, images: Images, paths: Sequence[str], say: Callable[[str], None]
 ) -> list[str]:
     """The tags of what the services of these scenarios run, each once; built where it is missing."""
-    policy = load_site().policy
     said: dict[str, None] = {}
-    for case in load_all([Path(path) for path in paths], policy=policy):
+    for case in load_all([Path(path) for path in paths], policy=load_site().policy):
         scenario = case.scenario
-        found = ensure_service_images(engine, images, scenario.hosts, scenario.start_order, policy, say)
+        found = ensure_service_images(engine, images, scenario.hosts, scenario.start_order, say)
         said |= dict.fromkeys(found.values())
     for tag in said:
         say(f"{tag}  {engine.image_id(tag)}")

@@ -96,7 +96,7 @@ def build(matching: Matching, captures: Mapping[str, Capture], marks: Mapping[st
     """Columns out of the matched paths; causes of losses and flows are not filled in yet."""
     held = tuple(captures.get(name) for name in matching.hosts)
     rough = Journeys(matching.hosts, held)
-    _add_paths(rough, matching, held)
+    _add_paths(rough, matching)
     for outside, positions in matching.outside.items():
         _add(rough, outside, NOBODY, positions, [-1] * len(positions))
     for inside, positions in matching.inside.items():
@@ -127,7 +127,7 @@ def _add(rough: Journeys, source: int, target: int, sent: Sequence[int], receive
     rough.reordered.extend(bytes(count))
 
 
-def _add_paths(rough: Journeys, matching: Matching, held: Sequence[Capture | None]) -> None:
+def _add_paths(rough: Journeys, matching: Matching) -> None:
     for path in matching.paths:
         first = len(rough.t_ns)
         _add(rough, path.source, path.target, path.sent, path.arrival)

@@ -115,7 +115,7 @@ def _columns(capture: Capture, frames: RawFrames) -> None:
     )
     del cut
     payloads = _payloads(lengths, protocols, offsets)
-    if _all_plain(capture, types, versions, pieces, protocols, payloads, lengths):
+    if _all_plain(capture, types, versions, pieces, payloads, lengths):
         odd: list[int] = []
     else:
         odd = _find_odd(capture, types, versions, pieces, protocols, payloads, lengths)
@@ -150,7 +150,6 @@ def _all_plain(
     types: array[int],
     versions: bytes,
     pieces: array[int],
-    protocols: bytes,
     payloads: array[int],
     lengths: array[int],
 ) -> bool:

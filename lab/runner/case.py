@@ -112,7 +112,6 @@ class CaseRunner:
             self.images,
             case.scenario.hosts,
             case.scenario.start_order,
-            self.site.policy,
             lambda text: events.emit(Said(text, lasting=True)),
             lambda line: events.emit(Said(line)),
         )

@@ -92,7 +92,7 @@ class _Reader:
             if service.extra.host is not None:
                 keys[name] = service.extra.host
         self.aliases(hosts, services)
-        parts = {name: self.with_links(services[name], part, services) for name, part in parts.items()}
+        parts = {name: self.with_links(services[name], part) for name, part in parts.items()}
         used = {network for host in hosts.values() for network in host.networks}
         networks = tuple(name for name in (*self.project.networks, DEFAULT) if name in used) or (DEFAULT,)
         return Hosts(
@@ -153,7 +153,7 @@ class _Reader:
                         text = f"{shown(name)} is a name of {owner} too, on {network}; a name is one host's"
                         self.say(services[host.name], text)
 
-    def with_links(self, service: Service, part: Part, services: Mapping[str, Service]) -> Part:
+    def with_links(self, service: Service, part: Part) -> Part:
         links = {
             name: Wanted(name, "service_started", True, service.place, service.path)
             for name in service.extra.links or ()

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from lab.engine import build
 from lab.engine.images import Images, ImageStore
-from lab.policy import Policy
 from lab.scenario.model import HostSpec
 from lab.scenario.services import Build
 
@@ -18,7 +17,6 @@ def ensure_service_images(
     images: Images,
     hosts: Mapping[str, HostSpec],
     order: Sequence[Key],
-    policy: Policy,
     say: Callable[[str], None],
     progress: Callable[[str], None] = lambda line: None,
 ) -> dict[Key, str]:
