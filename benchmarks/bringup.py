@@ -1,10 +1,10 @@
-"""What a whole `lab run` costs beside the floor: the same containers and network with the bare SDK.
+"""What a whole `lab run` costs above the floor: the same containers and network with the bare SDK.
 
     .venv/bin/python benchmarks/bringup.py [--rounds 5]
 
 The floor, `handshake` without impairment and `handshake` through the `uml` wire take turns in one run, so
-that a busy machine slows all three alike. Printed are medians with their spread (lowest to highest), ratios
-and the CPU of each run's Python, user and system.
+that a busy machine slows all three equally. The output has medians with their spread (lowest to highest),
+ratios, and the user and system CPU time of each run's Python.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ IMPAIRED = UNIMPAIRED.replace("handshake-plain", "handshake-uml").replace(
 
 
 def floor(engine: DockerEngine, image: str) -> float:
-    """Seconds to create and remove three containers on one internal network, with threads."""
+    """Seconds to create and remove three containers on one internal network, using threads."""
     api = engine.api
     begin = time.perf_counter()
     network = api.create_network(
@@ -79,7 +79,7 @@ def floor(engine: DockerEngine, image: str) -> float:
 
 
 def children_cpu() -> float:
-    """Seconds of user and system time of all child processes that have ended."""
+    """User and system time in seconds of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -135,7 +135,7 @@ def main() -> None:
             "plain": lambda: measure("plain"),
             "uml": lambda: measure("uml"),
         }
-        for job in jobs.values():  # once to warm the caches
+        for job in jobs.values():  # once, to warm the caches
             job()
         for costs in phases.values():
             costs.clear()
