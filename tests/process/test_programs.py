@@ -103,11 +103,11 @@ def test_defaults_are_the_articles() -> None:
         (client, ["h", "0"], "0 is not a port: 1 to 65535"),
         (client, ["h", "x"], "invalid port value: 'x'"),
         (client, ["--buffer", "0"], "0 is too small: 1 or more"),
-        (client, ["--timeout", "0"], "0 is not a time to wait"),
-        (client, ["--timeout", "inf"], "inf is not a time to wait"),
+        (client, ["--timeout", "0"], "0 is not a timeout"),
+        (client, ["--timeout", "inf"], "inf is not a timeout"),
         (server, ["--port", "65536"], "65536 is not 0 to 65535"),
         (server, ["--backlog", "-1"], "-1 is not 0 or more"),
-        (server, ["--timeout", "nan"], "nan is not a time to wait"),
+        (server, ["--timeout", "nan"], "nan is not a timeout"),
         (server, ["--serve", "x"], "invalid choice: 'x'"),
     ],
 )
@@ -219,7 +219,7 @@ def test_a_held_port_is_reported_and_ends_it(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == (
         "Socket created.\n"
         f"Bind to 127.0.0.1:{port} failed: Address already in use.\n"
-        "Another program holds the port, or did within a minute and without --reuse-address.\n"
+        "Another program holds the port, or held it in the last minute without --reuse-address.\n"
     )
 
 
