@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from math import ceil, floor, log10
 
+from msgspec import Struct
+
 from lab.evidence.trace import RETRANSMISSIONS, Fate, Flow, Point
 from lab.quantities import duration, rate
 
@@ -14,16 +16,14 @@ _COLUMNS = 420  #: at most this many points per line: about one per pixel
 _MARKS = 260  #: at most this many special marks
 
 
-@dataclass(frozen=True, slots=True)
-class Plot:
+class Plot(Struct, frozen=True):
     title: str
     note: str
     svg: str
     wide: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Axes:
+class _Axes(Struct, frozen=True):
     """Maps values to pixels."""
 
     width: float

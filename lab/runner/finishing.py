@@ -6,8 +6,9 @@ It is a module of its own because its imports take 0.1 s: they are done while th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct
 
 from lab.errors import LabError
 from lab.evidence.model import LinkProof
@@ -23,14 +24,13 @@ from lab.verdict import Finding
 __all__ = ["Judged", "judge", "prepare_html", "write"]
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(Struct, frozen=True):
     """The findings from the evidence of a case, and the reason not to believe them, if there is one."""
 
     findings: tuple[Finding, ...] = ()
     proofs: tuple[LinkProof, ...] = ()
     distrust: LabError | None = None
-    values: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = {}
 
 
 def judge(scenario: Scenario, evidence: Evidence, so_far: Sequence[Finding], *, broken: bool) -> Judged:

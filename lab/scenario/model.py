@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
+from msgspec import Struct
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
 from lab.link import Link
-from lab.scenario.base import AtMostOne, Model, Opt, Rule, problem, shown
+from lab.scenario.base import AtMostOne, Model, Opt, Rule, WhenMet, problem, shown
 from lab.scenario.checks import AnyCheck, Check
 from lab.scenario.compose.models import NetworkKeys, ServiceKeys
 from lab.scenario.compose.words import Files
@@ -47,17 +47,17 @@ class Ulimits(Model):
 class LabKeys(Model):
     """What Compose has no word for: the `x-lab` of a topology's service."""
 
-    link: Opt[LinkSpec] = None
+    link: Opt[Annotated[LinkSpec, WhenMet(LinkSpec)]] = None
     sysctls: Opt[Sysctls] = None
     ulimits: Opt[Ulimits] = None
-    service: Opt[ServiceKeys] = None
+    service: Opt[Annotated[ServiceKeys, WhenMet(ServiceKeys)]] = None
 
 
 class HostKeys(LabKeys):
     """More about a host of the topology, or a new host."""
 
     rules: ClassVar[tuple[Rule, ...]] = (AtMostOne(("service", "services"), "service is short for one"),)
-    services: Opt[dict[Name, ServiceKeys]] = None
+    services: Opt[dict[Name, Annotated[ServiceKeys, WhenMet(ServiceKeys)]]] = None
     files: Opt[list[Files]] = None
     networks: Opt[list[Name]] = None
 
@@ -108,23 +108,22 @@ class ScenarioFile(Model):
     ] = "static"
     alone: Flag = False
     networks: Opt[dict[Name, NetworkKeys]] = None
-    hosts: dict[HostName, HostKeys] = Field(default_factory=dict)
+    hosts: dict[HostName, Annotated[HostKeys, WhenMet(HostKeys)]] = Field(default_factory=dict)
     steps: list[AnyStep] = Field(default_factory=list)
     checks: list[AnyCheck] = Field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class HostSpec:
+class HostSpec(Struct, frozen=True):
     """A host as it is made: its link before the first step and what its container gets."""
 
     name: str
-    link: Link = field(default_factory=Link)
-    sysctls: Mapping[str, str] = field(default_factory=dict)
-    ulimits: Mapping[str, int] = field(default_factory=dict)
-    services: Mapping[str, ServiceSpec] = field(default_factory=dict)  #: in the order of the files
+    link: Link = Link()
+    sysctls: Mapping[str, str] = {}
+    ulimits: Mapping[str, int] = {}
+    services: Mapping[str, ServiceSpec] = {}  #: in the order of the files
     files: tuple[HostFile, ...] = ()  #: of the project, for `run`
     networks: tuple[str, ...] = (DEFAULT_NETWORK,)  #: hosts that share none cannot reach each other
-    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  #: other names, by network
+    names: Mapping[str, tuple[str, ...]] = {}  #: other names, by network
 
 
 def names_at(hosts: Mapping[str, HostSpec], host: str) -> dict[str, str]:
@@ -138,16 +137,14 @@ def names_at(hosts: Mapping[str, HostSpec], host: str) -> dict[str, str]:
     return names
 
 
-@dataclass(frozen=True, slots=True)
-class Topology:
+class Topology(Struct, frozen=True):
     """A Compose file whose services are the hosts."""
 
     path: str  #: as the scenario names it, from its own folder
     hosts: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Scenario:
+class Scenario(Struct, frozen=True):
     """One case of a scenario: all parameters put in, all hosts known."""
 
     name: str  #: of the file, without parameters

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar
 
+from msgspec import Struct
 from pydantic import AfterValidator, Discriminator, GetCoreSchemaHandler, PlainValidator, Tag, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
-from lab.scenario.base import AtLeastOne, Model, Opt, Rule, problem, shown
+from lab.scenario.base import AtLeastOne, Model, Opt, Rule, WhenMet, problem, shown
 from lab.scenario.quantities import SIZE_SCHEMA, UNLIMITED, Span, SpanText, number, parse_size
 from lab.tolerance import Tolerance
 from lab.units import Duration, RoundTrips
@@ -24,6 +24,8 @@ def is_mapping(value: Any) -> str:
 
 def short_or(mapping: Any, short: Any) -> Any:
     """A union that never tries both: a mapping is judged as `mapping`, all else as `short`."""
+    if isinstance(mapping, type) and issubclass(mapping, Model):
+        mapping = Annotated[mapping, WhenMet(mapping)]
     return Annotated[
         Annotated[mapping, Tag("<mapping>")] | Annotated[short, Tag("<short>")], Discriminator(is_mapping)
     ]
@@ -57,8 +59,7 @@ class LengthForm(Model):
     max: Opt[_LENGTH] = None
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(Struct, frozen=True):
     """How many: exactly (`min` equals `max`), at least, at most, or between, ends included."""
 
     min: int | None = None
@@ -127,8 +128,7 @@ class BoundsForm(Model):
     max: Opt[_NUMBER] = None
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(Struct, frozen=True):
     """What a number is: exactly (`min` equals `max`), at least, at most, or between, ends included."""
 
     min: Decimal | None = None
@@ -178,8 +178,7 @@ class ElapsedForm(Model):
     max: Opt[SpanText] = None
 
 
-@dataclass(frozen=True, slots=True)
-class Elapsed:
+class Elapsed(Struct, frozen=True):
     """How long: `exact` within the default tolerance, or between `min` and `max` without any."""
 
     exact: Span | None = None
