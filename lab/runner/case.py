@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 
 def load_finishing() -> None:
-    """Imports during the bring-up what the end of a case needs; its users import it where they use it."""
+    """Imports what the end of a case needs, while the lab comes up."""
     importlib.import_module("lab.runner.finishing").prepare_html()
 
 
