@@ -117,7 +117,7 @@ def run(options: Options) -> int:
         except OSError as error:
             say(f"Bind to {name(address)} failed: {error.strerror or error}.")
             if error.errno == errno.EADDRINUSE:
-                say("Another program holds the port, or held it in the last minute without --reuse-address.")
+                say("Another program holds the port, or did within a minute and without --reuse-address.")
             return EXIT_FAILED
         say(f"Listening on {name(listener.getsockname())}.")
         try:

@@ -219,7 +219,7 @@ def test_a_held_port_is_reported_and_ends_it(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == (
         "Socket created.\n"
         f"Bind to 127.0.0.1:{port} failed: Address already in use.\n"
-        "Another program holds the port, or held it in the last minute without --reuse-address.\n"
+        "Another program holds the port, or did within a minute and without --reuse-address.\n"
     )
 
 
