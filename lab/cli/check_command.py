@@ -16,7 +16,10 @@ from lab.site import load_site
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--param", "params", multiple=True, metavar="K=V", help="Only this value of a parameter.")
 def command(paths: tuple[Path, ...], params: tuple[str, ...]) -> None:
-    """Validate scenarios, all errors of all files at once; needs no Docker. Exit status 2 for an error."""
+    """Validate scenarios and report all errors of all files at once. Needs no Docker.
+
+    Exit status 2 if there is an error.
+    """
     cases = load_all(paths, params=parse_params(params), policy=load_site().policy)
     for note in noted(cases):
         say(note)

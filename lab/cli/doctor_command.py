@@ -12,7 +12,7 @@ from lab.site import load_site
 
 @click.command("doctor")
 def command() -> int:
-    """Say what this machine can do, and how to mend what is missing. Exit status 3 where runs would fail."""
+    """Say what this machine can do, and how to get what is missing. Exit status 3 if runs would fail."""
     findings = diagnose(examine(load_site(), tell))
     say(render(findings), nl=False)
     return EXIT_ENVIRONMENT if any(finding.level == "bad" for finding in findings) else 0

@@ -1,4 +1,4 @@
-"""`lab down`: the end of a lab that stands."""
+"""`lab down`: the end of a running lab."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from lab.site import load_site
 
 @click.command("down")
 @click.argument("run", required=False)
-@click.option("--all", "everything", is_flag=True, help="Every lab that stands.")
+@click.option("--all", "everything", is_flag=True, help="Every lab that is running.")
 def command(run: str | None, everything: bool) -> None:
-    """Take down the lab of RUN, or the only one that stands."""
+    """Take down the lab of RUN, or the only one that is running."""
     engine = find_engine(tell, address=load_site().engine_address, start=False)
     labs = standing(engine) if everything else [choose(engine, run)]
     for lab in labs:
@@ -25,4 +25,4 @@ def command(run: str | None, everything: bool) -> None:
             raise EngineError("; ".join(swept.failures), hint="`lab clean --kept` tries again")
         say(f"run {lab.run} is down")
     if not labs:
-        say("no lab stands")
+        say("no lab is running")

@@ -16,7 +16,7 @@ def command() -> None:
 
 @command.command("up")
 def up() -> None:
-    """Start it, unless an engine answers already; returns when it is ready."""
+    """Start it, unless an engine already answers; return when it is ready."""
     engine = find_engine(tell, address=load_site().engine_address)
     info = engine.info()
     say(f"{info.name} {info.version} answers at {info.address}")
@@ -24,13 +24,14 @@ def up() -> None:
 
 @command.command("down")
 def down() -> None:
-    """End it, with the containers on it. Its images stay."""
-    say("ended" if PrivateEngine().down() else "it did not run")
+    """Stop it, with its containers. Its images stay."""
+
+    say("stopped" if PrivateEngine().down() else "it was not running")
 
 
 @command.command("status")
 def status() -> int:
-    """Say whether it runs; exit status 0 where it does, 1 where not."""
+    """Say whether it is running; exit status 0 if it is, 1 if not."""
     own = PrivateEngine().status()
     if own.running:
         say(f"running, pid {own.pid}, at {own.address}; log in {own.log}")

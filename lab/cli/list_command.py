@@ -1,4 +1,4 @@
-"""`lab list`: what there is to run."""
+"""`lab list`: the cases that can be run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lab.site import load_site
 def command(
     paths: tuple[Path, ...], keyword: str | None, tags: tuple[str, ...], params: tuple[str, ...], form: str
 ) -> None:
-    """List the cases of scenarios (of the folder scenarios/ where none is named), with summary and tags."""
+    """List the cases of scenarios (default: the folder scenarios/), with their summaries and tags."""
     selection = Selection(paths or (Path("scenarios"),), keyword, tags, parse_params(params))
     cases = selection.cases(load_site().policy)
     say(as_json(cases) if form == "json" else as_text(cases), nl=False)
@@ -45,7 +45,7 @@ def as_json(cases: list[Case]) -> str:
 
 
 def as_text(cases: list[Case]) -> str:
-    """A block for each file: its path, what it shows, its tags, its cases where there are several."""
+    """A block for each file: its path, what it shows, its tags, and its cases if it has several."""
     lines: list[str] = []
     for path in dict.fromkeys(case.path for case in cases):
         own = [case for case in cases if case.path == path]
