@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from lab.api.steps import Time, time_text
 from lab.evidence.model import CallRecord, RunRecord
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 __tracebackhide__ = True  #: a failed test shows its own lines, not these
 
 T = TypeVar("T")
+#: The values of `background`: they decide whether a call gives its value, or a `Call`.
+Off = Literal[False]
+On = Literal[True]
 
 
 class Call(Generic[T]):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
-from lab.api.call import Call
+from lab.api.call import Call, Off, On
 from lab.api.probe import probe
 from lab.api.ran import Ran, ran_of
 from lab.api.service import Service
 from lab.api.sock import Socket
-from lab.api.steps import Time
+from lab.api.steps import Timeout
 from lab.evidence.model import CallRecord, RunRecord
 
 if TYPE_CHECKING:
@@ -43,29 +43,17 @@ class Caller:
 
     @overload
     def connect(
-        self,
-        to: str,
-        *,
-        timeout: Time | None = ...,
-        as_: str | None = ...,
-        background: Literal[False] = ...,
-        **keys: Any,
+        self, to: str, *, timeout: Timeout = ..., as_: str | None = ..., background: Off = ..., **keys: Any
     ) -> Socket: ...
     @overload
     def connect(
-        self,
-        to: str,
-        *,
-        timeout: Time | None = ...,
-        as_: str | None = ...,
-        background: Literal[True],
-        **keys: Any,
+        self, to: str, *, timeout: Timeout = ..., as_: str | None = ..., background: On, **keys: Any
     ) -> Call[Socket]: ...
     def connect(
         self,
         to: str,
         *,
-        timeout: Time | None = None,
+        timeout: Timeout = None,
         as_: str | None = None,
         background: bool = False,
         **keys: Any,
@@ -138,9 +126,9 @@ class Host(Caller):
         self,
         command: Sequence[str],
         *,
-        timeout: Time | None = ...,
+        timeout: Timeout = ...,
         stdin: str | None = ...,
-        background: Literal[False] = ...,
+        background: Off = ...,
         **keys: Any,
     ) -> Ran: ...
     @overload
@@ -148,16 +136,16 @@ class Host(Caller):
         self,
         command: Sequence[str],
         *,
-        timeout: Time | None = ...,
+        timeout: Timeout = ...,
         stdin: str | None = ...,
-        background: Literal[True],
+        background: On,
         **keys: Any,
     ) -> Call[Ran]: ...
     def run(
         self,
         command: Sequence[str],
         *,
-        timeout: Time | None = None,
+        timeout: Timeout = None,
         stdin: str | None = None,
         background: bool = False,
         **keys: Any,
@@ -196,7 +184,7 @@ class Host(Caller):
 
     # --- waiting ---
 
-    def wait_for(self, *, timeout: Time | None = None, **keys: Any) -> None:
+    def wait_for(self, *, timeout: Timeout = None, **keys: Any) -> None:
         """Waits for `listening=8001`, or `state="ESTABLISHED", port=8001`, or `log="/ready/"`.
 
         Raises `TimeoutError` with what there was instead.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from lab.api.call import Call
+from lab.api.call import Call, Off, On
 from lab.api.errors import ProcessKilled, raised
-from lab.api.steps import Bytes, Time
+from lab.api.steps import Bytes, Time, Timeout
 from lab.errors import LabError
 from lab.evidence.model import CallRecord, Endpoint
 
@@ -18,7 +18,7 @@ __tracebackhide__ = True  #: a failed test shows its own lines, not these
 
 T = TypeVar("T")
 Address = tuple[str, int]
-Recipe = Mapping[str, Any]
+Payload = Bytes | Mapping[str, Any]  #: bytes, or the recipe of a step's `data`
 
 
 class Datagram(tuple[bytes, "Address | None"]):
@@ -120,20 +120,16 @@ class Socket:
     def listen(self, backlog: int = 5, **keys: Any) -> None:
         self._do("listen", _nothing, backlog=backlog, **keys)
 
-    def connect(self, to: str, *, timeout: Time | None = None, **keys: Any) -> None:
+    def connect(self, to: str, *, timeout: Timeout = None, **keys: Any) -> None:
         """`to` is `host:port`."""
         self._do("connect", _nothing, to=to, timeout=timeout, **keys)
 
     @overload
-    def accept(
-        self, *, timeout: Time | None = ..., background: Literal[False] = ..., **keys: Any
-    ) -> Socket: ...
+    def accept(self, *, timeout: Timeout = ..., background: Off = ..., **keys: Any) -> Socket: ...
     @overload
+    def accept(self, *, timeout: Timeout = ..., background: On, **keys: Any) -> Call[Socket]: ...
     def accept(
-        self, *, timeout: Time | None = ..., background: Literal[True], **keys: Any
-    ) -> Call[Socket]: ...
-    def accept(
-        self, *, timeout: Time | None = None, background: bool = False, **keys: Any
+        self, *, timeout: Timeout = None, background: bool = False, **keys: Any
     ) -> Socket | Call[Socket]:
         """The next connection, as a socket of its own; its `peer` is the other end."""
         name = keys.pop("as_", None) or self.process.net.fresh("accept")
@@ -146,99 +142,67 @@ class Socket:
         return self._do("accept", convert, timeout=timeout, background=background, as_=name, **keys)
 
     @overload
-    def send(
-        self,
-        data: Bytes | Recipe,
-        *,
-        timeout: Time | None = ...,
-        background: Literal[False] = ...,
-        **keys: Any,
-    ) -> int: ...
+    def send(self, data: Payload, *, timeout: Timeout = ..., background: Off = ..., **keys: Any) -> int: ...
     @overload
+    def send(self, data: Payload, *, timeout: Timeout = ..., background: On, **keys: Any) -> Call[int]: ...
     def send(
-        self, data: Bytes | Recipe, *, timeout: Time | None = ..., background: Literal[True], **keys: Any
-    ) -> Call[int]: ...
-    def send(
-        self, data: Bytes | Recipe, *, timeout: Time | None = None, background: bool = False, **keys: Any
+        self, data: Payload, *, timeout: Timeout = None, background: bool = False, **keys: Any
     ) -> int | Call[int]:
         """How many bytes the kernel took."""
         return self._do("send", _count, data=data, timeout=timeout, background=background, **keys)
 
     @overload
     def sendall(
-        self,
-        data: Bytes | Recipe,
-        *,
-        timeout: Time | None = ...,
-        background: Literal[False] = ...,
-        **keys: Any,
+        self, data: Payload, *, timeout: Timeout = ..., background: Off = ..., **keys: Any
     ) -> None: ...
     @overload
     def sendall(
-        self, data: Bytes | Recipe, *, timeout: Time | None = ..., background: Literal[True], **keys: Any
+        self, data: Payload, *, timeout: Timeout = ..., background: On, **keys: Any
     ) -> Call[None]: ...
     def sendall(
-        self, data: Bytes | Recipe, *, timeout: Time | None = None, background: bool = False, **keys: Any
+        self, data: Payload, *, timeout: Timeout = None, background: bool = False, **keys: Any
     ) -> Call[None] | None:
         """Returns when the kernel has taken all."""
         return self._do("sendall", _nothing, data=data, timeout=timeout, background=background, **keys)
 
     @overload
     def sendto(
-        self,
-        data: Bytes | Recipe,
-        to: str,
-        *,
-        timeout: Time | None = ...,
-        background: Literal[False] = ...,
-        **keys: Any,
+        self, data: Payload, to: str, *, timeout: Timeout = ..., background: Off = ..., **keys: Any
     ) -> int: ...
     @overload
     def sendto(
-        self,
-        data: Bytes | Recipe,
-        to: str,
-        *,
-        timeout: Time | None = ...,
-        background: Literal[True],
-        **keys: Any,
+        self, data: Payload, to: str, *, timeout: Timeout = ..., background: On, **keys: Any
     ) -> Call[int]: ...
     def sendto(
-        self,
-        data: Bytes | Recipe,
-        to: str,
-        *,
-        timeout: Time | None = None,
-        background: bool = False,
-        **keys: Any,
+        self, data: Payload, to: str, *, timeout: Timeout = None, background: bool = False, **keys: Any
     ) -> int | Call[int]:
         """Sends a datagram to `host:port`. Returns how many bytes the kernel took."""
         return self._do("sendto", _count, data=data, to=to, timeout=timeout, background=background, **keys)
 
     @overload
     def recv(
-        self, size: int | str, *, timeout: Time | None = ..., background: Literal[False] = ..., **keys: Any
+        self, size: int | str, *, timeout: Timeout = ..., background: Off = ..., **keys: Any
     ) -> bytes: ...
     @overload
     def recv(
-        self, size: int | str, *, timeout: Time | None = ..., background: Literal[True], **keys: Any
+        self, size: int | str, *, timeout: Timeout = ..., background: On, **keys: Any
     ) -> Call[bytes]: ...
     def recv(
-        self, size: int | str, *, timeout: Time | None = None, background: bool = False, **keys: Any
+        self, size: int | str, *, timeout: Timeout = None, background: bool = False, **keys: Any
     ) -> bytes | Call[bytes]:
         """At most `size` bytes; b"" at the end of the stream."""
         return self._do("recv", _data, size=size, timeout=timeout, background=background, **keys)
 
     @overload
     def recv_exactly(
-        self, size: int | str, *, timeout: Time | None = ..., background: Literal[False] = ..., **keys: Any
+        self, size: int | str, *, timeout: Timeout = ..., background: Off = ..., **keys: Any
     ) -> bytes: ...
     @overload
     def recv_exactly(
-        self, size: int | str, *, timeout: Time | None = ..., background: Literal[True], **keys: Any
+        self, size: int | str, *, timeout: Timeout = ..., background: On, **keys: Any
     ) -> Call[bytes]: ...
     def recv_exactly(
-        self, size: int | str, *, timeout: Time | None = None, background: bool = False, **keys: Any
+        self, size: int | str, *, timeout: Timeout = None, background: bool = False, **keys: Any
     ) -> bytes | Call[bytes]:
         """`size` bytes, in as many recv() as it takes; `timeout` is the total.
 
@@ -248,41 +212,37 @@ class Socket:
 
     @overload
     def peek(
-        self, size: int | str, *, timeout: Time | None = ..., background: Literal[False] = ..., **keys: Any
+        self, size: int | str, *, timeout: Timeout = ..., background: Off = ..., **keys: Any
     ) -> bytes: ...
     @overload
     def peek(
-        self, size: int | str, *, timeout: Time | None = ..., background: Literal[True], **keys: Any
+        self, size: int | str, *, timeout: Timeout = ..., background: On, **keys: Any
     ) -> Call[bytes]: ...
     def peek(
-        self, size: int | str, *, timeout: Time | None = None, background: bool = False, **keys: Any
+        self, size: int | str, *, timeout: Timeout = None, background: bool = False, **keys: Any
     ) -> bytes | Call[bytes]:
         """As `recv`, but the data stays for the next call."""
         return self._do("peek", _data, size=size, timeout=timeout, background=background, **keys)
 
     @overload
     def recvfrom(
-        self, size: int | str, *, timeout: Time | None = ..., background: Literal[False] = ..., **keys: Any
+        self, size: int | str, *, timeout: Timeout = ..., background: Off = ..., **keys: Any
     ) -> Datagram: ...
     @overload
     def recvfrom(
-        self, size: int | str, *, timeout: Time | None = ..., background: Literal[True], **keys: Any
+        self, size: int | str, *, timeout: Timeout = ..., background: On, **keys: Any
     ) -> Call[Datagram]: ...
     def recvfrom(
-        self, size: int | str, *, timeout: Time | None = None, background: bool = False, **keys: Any
+        self, size: int | str, *, timeout: Timeout = None, background: bool = False, **keys: Any
     ) -> Datagram | Call[Datagram]:
         """`data, peer = s.recvfrom(100)`; the result also has `.truncated`."""
         return self._do("recvfrom", _datagram, size=size, timeout=timeout, background=background, **keys)
 
     @overload
-    def drain(
-        self, *, timeout: Time | None = ..., background: Literal[False] = ..., **keys: Any
-    ) -> bytes: ...
+    def drain(self, *, timeout: Timeout = ..., background: Off = ..., **keys: Any) -> bytes: ...
     @overload
-    def drain(self, *, timeout: Time | None = ..., background: Literal[True], **keys: Any) -> Call[bytes]: ...
-    def drain(
-        self, *, timeout: Time | None = None, background: bool = False, **keys: Any
-    ) -> bytes | Call[bytes]:
+    def drain(self, *, timeout: Timeout = ..., background: On, **keys: Any) -> Call[bytes]: ...
+    def drain(self, *, timeout: Timeout = None, background: bool = False, **keys: Any) -> bytes | Call[bytes]:
         """Everything up to the end of the stream, at most 64 MB; `timeout` is the total."""
         return self._do("drain", _data, timeout=timeout, background=background, **keys)
 

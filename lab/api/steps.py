@@ -22,6 +22,7 @@ from lab.units import Duration
 __tracebackhide__ = True  #: a failed test shows its own lines, not these
 
 Time = str | int | float | Duration
+Timeout = Time | None
 Bytes = bytes | bytearray | memoryview
 
 _HERE = str(Path(__file__).parent)
