@@ -26,7 +26,7 @@ class Match(Struct, frozen=True):
 
     @property
     def value(self) -> PacketMatch:
-        """As the records have it."""
+        """The match as records hold it."""
         return self.header or (self.flags if self.word is None else self.word)
 
     def __str__(self) -> str:
@@ -140,7 +140,7 @@ Packets = Match
 
 
 def _droppable(value: Match) -> Match:
-    """Drops are made in the wire's router, behind the point where it looks at the TTL."""
+    """Refuse matches that cannot be dropped: the wire's router drops packets after it checks the TTL."""
     if value.word in ("frag-needed", "ttl-exceeded"):
         raise problem(f"{value.word} comes from the wire's router, not from a host: no rule can drop it")
     ttl = None if value.header is None else value.header.ttl

@@ -18,12 +18,12 @@ from lab.units import Duration, RoundTrips
 
 
 def is_mapping(value: Any) -> str:
-    """The discriminator of every value that may be written short or as a mapping."""
+    """The discriminator of values with a short form and a mapping."""
     return "<mapping>" if isinstance(value, (dict, Model)) else "<short>"
 
 
 def short_or(mapping: Any, short: Any) -> Any:
-    """A union that never tries both: a mapping is judged as `mapping`, all else as `short`."""
+    """A union that never tries both: a mapping is judged as `mapping`, anything else as `short`."""
     if isinstance(mapping, type) and issubclass(mapping, Model):
         mapping = Annotated[mapping, WhenMet(mapping)]
     return Annotated[
@@ -129,7 +129,7 @@ class BoundsForm(Model):
 
 
 class Bounds(Struct, frozen=True):
-    """What a number is: exactly (`min` equals `max`), at least, at most, or between, ends included."""
+    """The range of a number: exactly (`min` equals `max`), at least, at most, or between, ends included."""
 
     min: Decimal | None = None
     max: Decimal | None = None
@@ -179,7 +179,7 @@ class ElapsedForm(Model):
 
 
 class Elapsed(Struct, frozen=True):
-    """How long: `exact` within the default tolerance, or between `min` and `max` without any."""
+    """How long: `exact` within the default tolerance, or between `min` and `max` with none."""
 
     exact: Span | None = None
     min: Span | None = None
@@ -229,7 +229,7 @@ class Elapsed(Struct, frozen=True):
 
 
 def span_ns(span: Span, rtt: Duration | None) -> int:
-    """A span in ns. Raises `ValueError` where a round trip is meant and the pair is not known."""
+    """A span in ns. Raises `ValueError` for a round trip of an unknown pair."""
     if isinstance(span, Duration):
         return span.ns
     if rtt is None:

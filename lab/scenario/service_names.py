@@ -1,7 +1,7 @@
-"""Services, recorded values and step ids of programs that steps and checks name.
+"""The services, recorded values and step ids of programs that steps and checks name.
 
-Which names dangle is judged on the filled data, like `lab.scenario.references`: a wrong value elsewhere hides
-nothing. Which service a step means is told of the typed scenario.
+Dangling names are found in the filled data, as in `lab.scenario.references`: a wrong value elsewhere hides
+nothing. The service that a step means is found in the typed scenario.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _SIGNALS = (Kill, Pause, Resume)
 def service_of(scenario: Scenario, element: Step | Check) -> str | None:
     """The service that a step or a check means, named or the host's only one; None where it means none.
 
-    `kill`, `pause` and `resume` that name nothing mean the process of the host's socket calls, and the only
-    service of a host that makes none.
+    `kill`, `pause` and `resume` without a name mean the process of the host's socket calls, or the only
+    service of a host without socket calls.
     """
     named = element.in_ if isinstance(element, Run) else getattr(element, "service", None)
     if isinstance(named, str):
@@ -61,7 +61,7 @@ def services_of(data: Any, topology: Services) -> dict[str, list[str]]:
 def check_service_names(
     data: Any, services: Services, recorded: Mapping[str, str], locator: Locator
 ) -> Iterator[Problem]:
-    """All that dangles. `recorded` are the values that the topology's services record, and where."""
+    """All dangling names. `recorded` are the values that the topology's services record, and where."""
     data = _mapping(data)
     values = dict(recorded)
     hosts = _mapping(data.get("hosts"))

@@ -1,9 +1,9 @@
-"""Which settings of a host's network a scenario may change: all but those that decide where packets go.
+"""The sysctls of a host's network that a scenario may set: all except those that route packets.
 
-A host has one way, to the wire, and IPv6 is off. A setting that forwards, answers ARP for others, takes
-redirects or source routes, or switches IPv6 on would open another. Refused are whole families that do nothing
-else, not single names: a kernel may get a new member of a family, hardly a new family. What tunes TCP, UDP,
-ICMP and the sizes of buffers and queues is open.
+A host has one route, to the wire, and IPv6 is off. A setting that forwards, answers ARP for others, accepts
+redirects or source routes, or enables IPv6 would open another. Whole families that do nothing else are
+refused, not single names: a newer kernel may add a member to a family, hardly a new family. Settings for TCP,
+UDP, ICMP and the sizes of buffers and queues are allowed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lab.scenario.quantities import Text
 
 _SYSCTL = r"net(\.[A-Za-z0-9_-]+)+"
 
-#: Family → why it is closed. A name of it that `_HARMLESS` matches is open all the same.
+#: Family → why it is refused. A name of it that `_HARMLESS` matches is allowed all the same.
 _CLOSED = {
     r"net\.ipv6\.": "IPv6 is off on the lab's hosts, and stays so",
     r"net\.ipv4\.conf\.": "it decides which way packets go (forwarding, ARP, redirects, source routes)",

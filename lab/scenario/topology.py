@@ -1,7 +1,7 @@
 """A topology: a Compose file whose services are the hosts, each with its program.
 
-A service of the host image without a command is a host without a program. What else Compose says is read in
-`lab.scenario.compose`; here it becomes hosts, with networks, names and links.
+A service of the host image without a command is a host without a program. `lab.scenario.compose` reads the
+other keys of Compose; this module makes hosts of them, with networks, names and links.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ from lab.scenario.problems import Problem
 from lab.scenario.quantities import is_host_name
 from lab.scenario.services import Ulimit
 
-#: What a Compose file of the lab calls the host image; which image that is, the site says.
+#: The name of the host image in a Compose file of the lab; the site says which image it is.
 HOST_IMAGE = re.compile(r"lab-host(:.+)?|\$\{LAB_HOST_IMAGE(:?[-?].*)?\}")
 
 
 class Hosts(Struct, frozen=True):
-    """What a topology gives: its hosts (None where it cannot be read) and what is wrong with it."""
+    """The content of a topology: its hosts (None if it cannot be read) and its problems."""
 
     hosts: dict[str, HostSpec] | None
     problems: tuple[Problem, ...]
     notes: tuple[Problem, ...] = ()
     parts: Mapping[str, Part] = {}  #: the program of each host that has one
-    keys: Mapping[str, LabKeys] = {}  #: what stands under each `x-lab`
+    keys: Mapping[str, LabKeys] = {}  #: what is under each `x-lab`
     networks: tuple[str, ...] = (DEFAULT,)
 
     @property
     def recorded(self) -> dict[str, str]:
-        """The values that its programs record, each with the path of what does."""
+        """The values that its programs record, each with the path of its `record`."""
         return {
             name: f"{part.path}.record.{name}" for part in self.parts.values() for name in part.record or {}
         }
 
 
 def read_topology(path: Path, shown_as: str, asked: Problem, outside: Outside) -> Hosts:
-    """The hosts of a Compose file. `asked` is the problem to report, at the scenario's `topology` key, with
-    the reason where the file cannot be read at all."""
-    if not os.path.isfile(path):  # unlike Path's, False of a name that no file can have
+    """The hosts of a Compose file. If the file cannot be read at all, `asked` is reported with the reason, at
+    the scenario's `topology` key."""
+    if not os.path.isfile(path):  # unlike Path's, False for a name that no file can have
         what = "a folder, not a file" if os.path.isdir(path) else "no such file"
         return Hosts(None, (Problem(asked.place, asked.path, f"{shown_as}: {what}"),))
     try:
@@ -130,7 +130,7 @@ class _Reader:
         )
 
     def ulimits(self, service: Service) -> dict[str, int]:
-        """Of a host without a program: the lab has one value for both, and `nofile` alone."""
+        """The limits of a host without a program: only `nofile`, with one value for soft and hard."""
         result: dict[str, int] = {}
         for name, one in (service.extra.ulimits or {}).items():
             text = _wrong_limit(name, one.limit)
@@ -140,7 +140,7 @@ class _Reader:
         return result
 
     def aliases(self, hosts: Mapping[str, HostSpec], services: Mapping[str, Service]) -> None:
-        """A name is one host's: Compose asks one of several in turn, a lab would not know which."""
+        """A name belongs to one host: Compose takes turns among several, a lab could not choose."""
         owners: dict[tuple[str, str], str] = {}
         for host in hosts.values():
             for network in host.networks:
@@ -176,7 +176,7 @@ def _more(link: Link, named: Link) -> Link:
 
 
 def merged(name: str, *parts: LabKeys | HostSpec | None) -> HostSpec:
-    """One host of several descriptions; what a later one names wins, key by key. Services apart."""
+    """One host from several descriptions, without services; a later one wins, key by key."""
     spec = HostSpec(name)
     for part in parts:
         if isinstance(part, HostSpec):

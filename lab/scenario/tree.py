@@ -1,8 +1,8 @@
-"""YAML to a tree of values that know their places, with the few scalar types of the format.
+"""From YAML to a tree of values with their places, with the few scalar types of the format.
 
-Plain scalars are true, false, null and decimal numbers without a leading zero; all else is text. Keys are
-text, and none may stand twice. `<<` merges mappings, the mapping's own keys win. What a hostile file could
-blow up is bounded: its size, its depth, and what its aliases expand to.
+Plain scalars are true, false, null and decimal numbers without a leading zero; anything else is text. Keys
+are text and unique. `<<` merges mappings; the mapping's own keys win. Bounds hold off a hostile file: on its
+size, its depth, and what its aliases expand to.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _WORDS = {"true": True, "false": False, "null": None, "": None}
 
 
 class Scalar(Struct, frozen=True, eq=False):
-    """A single value; `text` is how it stands in the file."""
+    """A single value; `text` is as written in the file."""
 
     place: Place
     value: bool | int | Decimal | str | None
@@ -49,7 +49,7 @@ class Sequence(Struct, frozen=True, eq=False):
     place: Place
     items: tuple[Node, ...]
     size: int
-    weight: int = 0  #: characters in it, aliases expanded, as it was read
+    weight: int = 0  #: characters in it when read, with aliases expanded
 
 
 class Entry(Struct, frozen=True):
@@ -79,7 +79,7 @@ def plain(text: str) -> bool | int | Decimal | str | None:
 
 
 class Unreadable(Exception):
-    """The file cannot be read any further; what is wrong is in `problem`."""
+    """The file cannot be read any further; `problem` says why."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))
@@ -87,9 +87,9 @@ class Unreadable(Exception):
 
 
 def read_text(path: Path, shown: str, root: Path | None = None) -> str:
-    """The text of a file, of one below `root` where that is given, wherever links lead.
+    """The text of a file; with `root`, of one that really lies below it, wherever links lead.
 
-    Raises `Unreadable` where it is not there, not a regular file, too large or not text.
+    Raises `Unreadable` if it is missing, not a regular file, too large or not text.
     """
     nowhere = Place(shown, 0, 0)
     try:
@@ -112,16 +112,16 @@ def read_text(path: Path, shown: str, root: Path | None = None) -> str:
 
 
 def parse(text: str, file: str) -> tuple[Node | None, list[Problem]]:
-    """The tree of a YAML text (None of an empty one) and what is wrong with its keys and aliases.
+    """The tree of a YAML text (None for an empty one) and the problems of its keys and aliases.
 
-    Raises `Unreadable` where it is not YAML at all or goes beyond the bounds.
+    Raises `Unreadable` if it is not YAML at all or exceeds the bounds.
     """
     try:
         return _build(text, file, _FAST)
     except yaml.YAMLError as error:
         said = error
     if len(text) <= _REWORDED:
-        # libyaml's words for what is wrong differ from PyYAML's; the latter's are shown on every machine.
+        # libyaml's error texts differ from PyYAML's; every machine shows the latter.
         try:
             return _build(text, file, yaml.SafeLoader)
         except yaml.YAMLError as error:
@@ -141,7 +141,7 @@ def _build(text: str, file: str, loader: Any) -> tuple[Node | None, list[Problem
     return builder.build(yaml.parse(text, Loader=loader)), builder.problems
 
 
-#: Up to this length a file that libyaml refuses is read again for PyYAML's words, 100 times slower.
+#: Up to this length a file that libyaml refuses is read again for PyYAML's error, 100 times slower.
 _REWORDED = 200_000
 _FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -161,7 +161,7 @@ def _not_yaml(error: yaml.YAMLError, file: str) -> Problem:
 
 @dataclass(slots=True)
 class _Frame:
-    """A sequence or mapping whose end has not come yet; `nodes` of a mapping are keys and values in turn."""
+    """An unfinished sequence or mapping; `nodes` of a mapping are keys and values in turn."""
 
     place: Place
     mapping: bool
@@ -250,7 +250,7 @@ class _Builder:
             text = f"tag {event.tag} is not allowed; a scenario has no tags (for text, use quotes)"
             self.problems.append(Problem(place, "", text))
         if _SURROGATE.search(event.value):
-            # No text of the file can be trusted to be written anywhere, to a name of a file for example.
+            # Such text could not be written anywhere, not even as a file's name.
             text = "half of a surrogate pair is no text; for bytes, write {hex: …}"
             raise Unreadable(Problem(place, "", text))
         return Scalar(place, value, event.value)

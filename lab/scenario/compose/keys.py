@@ -1,4 +1,4 @@
-"""Every key of Compose and what the lab makes of it: honoured, noted, or refused. The one table of this.
+"""The only table of Compose's keys and what the lab does with each: honour, note or refuse it.
 
 `docs/reference/compose.md` is made from it (`tools/compose_reference.py`).
 """
@@ -14,7 +14,7 @@ Fate = Literal["honoured", "noted", "refused"]
 
 
 class Key(Struct, frozen=True):
-    """What becomes of one key. `text` says what it does here, why it does nothing, or why it cannot be."""
+    """How one key is treated. `text` says what it does here, why it does nothing, or why it is refused."""
 
     fate: Fate
     text: str
@@ -145,7 +145,7 @@ SERVICE: Mapping[str, Key] = {
 
 
 def refusal(name: str, key: Key) -> str:
-    """What is said of a key that cannot stand where it does."""
+    """The error text for a key that is not allowed in its place."""
     if key.text == _POLICY:
         return f"{name} is refused: {_POLICY}"
     if key.fate == "refused":
@@ -155,7 +155,7 @@ def refusal(name: str, key: Key) -> str:
     return f"{name} is of a Compose file's service: {key.text}"
 
 
-#: Keys whose value decides: these values are refused, whatever the table says of the key.
+#: Values that are refused, whatever the table says about their key.
 HOST_NAMESPACES = ("network_mode", "pid", "ipc", "uts", "userns_mode", "cgroup")
 
 BUILD: Mapping[str, Key] = {
