@@ -1,7 +1,7 @@
 """What a link does to packets: each option, its type, the options it needs, the values a kernel can hold.
 
-`lab.scenario.links` makes the YAML keys, their rules and their JSON Schema from it, `lab.wire.tc` the words
-of tc. This module knows neither.
+`lab.scenario.links` makes the YAML keys, their rules and their JSON Schema from this, and `lab.wire.tc` the
+words of tc. This module depends on neither.
 """
 
 from __future__ import annotations
