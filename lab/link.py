@@ -135,7 +135,7 @@ def unfit(option: str, value: object) -> str:
         if 0 < share < 1:
             return f"{option} {value} is less than netem's smallest share, 1 of 2^32: write 0% or 0.0000001%"
         if CERTAIN - 1 < share < CERTAIN:
-            return f"{option} {value} is nearer to all than netem's shares of 2^32: write 100% or 99.9999999%"
+            return f"{option} {value} is closer to 100% than shares of 2^32 allow: write 100% or 99.9999999%"
     elif isinstance(value, Size) and value > LARGEST_BURST:
         return f"{option} {value} is more than tc holds: {LARGEST_BURST.bytes:,} bytes at most"
     return ""

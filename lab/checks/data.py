@@ -372,7 +372,7 @@ def _seen(host: str, packets: Iterable[Packet]) -> tuple[list[_Datagram], str]:
     found: list[_Datagram] = []
     for packet in packets:
         if packet.fragment is not None:
-            return found, f"a datagram is in fragments in the capture of {host}, and no call tells of it"
+            return found, f"a datagram is in fragments in the capture of {host}, and no call recorded it"
         payload = packet.payload()
         found.append(_Datagram(len(payload), hashlib.sha256(payload).hexdigest()))
     return found, ""

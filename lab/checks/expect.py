@@ -300,7 +300,7 @@ def _peer(step: Expecting, record: CallRecord, wanted: Address, addresses: Mappi
     name = f"{record.call}.peer"
     names = {address: host for host, address in addresses.items()}
     if record.peer is None:
-        return failed(step, name, str(wanted), "no peer", f"{record.call}() told no peer")
+        return failed(step, name, str(wanted), "no peer", f"{record.call}() reported no peer")
     got = record.peer
     actual = str(got) + (f" ({names[got.address]})" if got.address in names else "")
     address = wanted.host if wanted.literal else addresses.get(wanted.host)

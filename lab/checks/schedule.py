@@ -99,7 +99,7 @@ def _judged(
     rtts = _round_trips(series, pair, context, len(check.gaps))
     if any(isinstance(gap, RoundTrips) for gap in check.gaps):
         if None in rtts:
-            reason = f"a gap in rtt needs two hosts of the lab; {pair.target} is none: write it in ms"
+            reason = f"a gap in rtt needs two hosts of the lab; {pair.target} is not one: write it in ms"
             return failed(check, "schedule", expected, _gaps_text(series.gaps_ns), reason)
         expected += f" (1rtt is {', then '.join(map(str, dict.fromkeys(rtts)))} here)"
     spans = [span_ns(gap, rtt) for gap, rtt in zip(check.gaps, rtts, strict=True)]
@@ -227,7 +227,7 @@ def _kernel_syn(check: ScheduleCheck, series: _Series, evidence: Evidence, conte
     records = evidence.records
     host = records.hosts.get(flow.client.host)
     if host is None:
-        reason = f"{flow.client.host} is no host of the lab: its sysctls are not known"
+        reason = f"{flow.client.host} is not a host of the lab: its sysctls are unknown"
         return failed(check, "schedule", "as the kernel's timers say", _gaps_text(series.gaps_ns), reason)
     call = connect_call(flow, records)
     settings = SynSettings.of(

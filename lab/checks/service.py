@@ -78,7 +78,7 @@ def judge_log(check: LogCheck, evidence: Evidence, context: Context) -> Finding:
         if not held.ok:
             held = held.because(f"{held.reason}; {missing}")
         elif wanted.max is not None or not more.ok:
-            held = replace(held, ok=False, reason=f"nobody knows how many lines match: {missing}")
+            held = replace(held, ok=False, reason=f"how many lines match is unknown: {missing}")
     actual = f"{plural(len(matching), 'line')} of {len(lines):,}"
     if matching:
         actual += ": " + "; ".join(repr(line.text[:60]) for line in matching[:_MATCHES])

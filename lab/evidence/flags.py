@@ -43,4 +43,4 @@ def flags_match(protocol: str, flags: int, payload_len: int, match: str | Sequen
         return bool(flags & RST)
     if match == "ack":
         return flags == ACK and payload_len == 0
-    raise ValueError(f"match {match!r} is no word for flags: see lab.evidence.fits for the others")
+    raise ValueError(f"match {match!r} is not a word for flags: see lab.evidence.fits for the others")

@@ -8,7 +8,7 @@ from lab.evidence.model import LogRecord, Records, ServiceRecord
 from lab.verdict import Finding
 
 #: The advice for a service that exceeded a limit of the site.
-ADVICE_OVER = "if the program needs more, raise the limit in lab.yml; else mend what it does without end"
+ADVICE_OVER = "if the program needs more, raise the limit in lab.yml; otherwise fix the program"
 ENDED_ALONE = "service.end"  #: the name of a finding about a service that ended by itself
 _SHOWN = 20  #: lines that a failure shows
 

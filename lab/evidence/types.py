@@ -81,9 +81,7 @@ class Journey(NamedTuple):
     received: Packet | None  #: first arrival in the target's capture
     copies: tuple[Packet, ...]  #: later arrivals of the same packet: duplicates made by the network
     fate: Fate
-    reordered: (
-        bool  #: arrived after a packet that was sent later (RFC 4737)
-    )
+    reordered: bool  #: arrived after a packet that was sent later (RFC 4737)
     cause: Cause | None  #: of a loss
     flow: int | None  #: position in `Trace.flows`
     mark: Mark  #: of a TCP segment

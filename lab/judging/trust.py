@@ -37,7 +37,7 @@ def _wire_lost(evidence: Evidence) -> LabError | None:
     if wire is not None and wire.overruns:
         where = ", ".join(f"{place}: {count}" for place, count in wire.overruns.items())
         return WireError(
-            f"wire overloaded: it lost packets that nobody asked it to lose ({where})", hint=hint
+            f"wire overloaded: it lost packets that it was not configured to lose ({where})", hint=hint
         )
     lost = evidence.trace.unexplained()
     if not lost:

@@ -42,7 +42,7 @@ def recorded(scenario: Scenario, records: Records) -> Recorded:
             ]
             name = spec.name if spec.name == host.name else f"{host.name}/{spec.name}"
             if any(one.log_cut for one in starts):
-                reason = f"{name} wrote more than is kept, so nobody knows what it wrote last"
+                reason = f"{name} wrote more than is kept, so its last output is unknown"
                 for value in spec.record:
                     found.findings.append(_missing(value, spec.path, spec.place, reason))
                 continue

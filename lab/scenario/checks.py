@@ -162,7 +162,7 @@ class DuplicatedCheck(PairCheck):
 def _kernel(value: object) -> str:
     if value == "kernel":
         return "kernel"
-    raise problem(f"{shown(value)} are no gaps: a list like [1s, 2s, 4s], or kernel")
+    raise problem(f"{shown(value)} is not a list of gaps like [1s, 2s, 4s], or kernel")
 
 
 _Kernel = Annotated[
@@ -195,7 +195,7 @@ class StateCheck(TimedCheck):
 
     check: Literal["state"] = "state"
     host_keys = ("at", "to")
-    rules: ClassVar[tuple[Rule, ...]] = (Needs("within", ("timer",), "what is left on which timer"),)
+    rules: ClassVar[tuple[Rule, ...]] = (Needs("within", ("timer",), "it is the time left on the timer"),)
     at: HostName
     to: Opt[Party] = None
     port: Opt[Port] = None
@@ -256,9 +256,9 @@ class CallCheck(TimedCheck):
     check: Literal["call"] = "call"
     host_keys = ("at", "to")
     rules: ClassVar[tuple[Rule, ...]] = (
-        AtMostOne(("process", "service", "run"), "a call is of one of them"),
-        AtMostOne(("error", "result"), "a call that errs has none"),
-        Needs("value", ("option",), "of what option"),
+        AtMostOne(("process", "service", "run"), "a call belongs to one of them"),
+        AtMostOne(("error", "result"), "a call that fails has none"),
+        Needs("value", ("option",), "it is the value of an option"),
     )
     at: HostName
     process: Opt[Name] = None  #: None: any of the host

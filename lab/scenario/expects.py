@@ -200,7 +200,7 @@ class PollExpect(Expect):
     """For poll: which sockets are ready, and for what; no more and no less."""
 
     allowed = ("ready", "error", "elapsed")
-    rules: ClassVar[tuple[Rule, ...]] = (Excludes("error", ("ready",), "a call that errs has none"), _ALONE)
+    rules: ClassVar[tuple[Rule, ...]] = (Excludes("error", ("ready",), "a call that fails has none"), _ALONE)
 
 
 class AcceptExpect(Expect):
@@ -220,7 +220,7 @@ class DatagramExpect(Expect):
 
     allowed = ("data", "peer", "truncated", "error", "elapsed")
     rules: ClassVar[tuple[Rule, ...]] = (
-        Excludes("error", ("peer", "truncated"), "a call that errs has none"),
+        Excludes("error", ("peer", "truncated"), "a call that fails has none"),
         _ALONE,
     )
 

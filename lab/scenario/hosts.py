@@ -141,7 +141,7 @@ class _Joiner:
                 text = (
                     f"{pair.target!r} is given twice"
                     if pair.target in targets
-                    else "/ is no place for a file"
+                    else "/ is not a place for a file"
                 )
                 self.problems.append(replace(problem, text=text))
             targets.add(pair.target)

@@ -56,7 +56,7 @@ def _flag_names(value: object) -> tuple[str, ...]:
         if not isinstance(name, str) or name not in FLAGS:
             raise problem(f"{shown(name)} is not a TCP flag; allowed: {', '.join(FLAGS)}")
     if len(set(flags)) != len(flags):
-        raise problem("a flag stands in the list twice")
+        raise problem("a flag is in the list twice")
     return tuple(name for name in FLAGS if name in flags)
 
 
@@ -90,7 +90,7 @@ def _between(low: int, high: int, what: str) -> AfterValidator:
     def judge(value: Range) -> Range:
         for limit in (value.min, value.max):
             if limit is not None and not low <= limit <= high:
-                raise problem(f"{limit} is no {what}: {low} to {high}")
+                raise problem(f"{limit} is not a {what}: {low} to {high}")
         return value
 
     return AfterValidator(judge)
@@ -106,7 +106,7 @@ class HeaderForm(Model):
     """`{flags: [syn], option: mss, ttl: 1, window: 0, tos: 16, length: {min: 1000}}`: all must hold."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        AtLeastOne(("flags", "option", "ttl", "window", "tos", "length"), "else any packet matches"),
+        AtLeastOne(("flags", "option", "ttl", "window", "tos", "length"), "otherwise any packet matches"),
     )
     flags: Opt[Annotated[tuple[str, ...], PlainValidator(_flag_names), WithJsonSchema(_FLAGS_SCHEMA)]] = None
     option: Opt[

@@ -56,7 +56,7 @@ class LabKeys(Model):
 class HostKeys(LabKeys):
     """More about a host of the topology, or a new host."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (AtMostOne(("service", "services"), "service is short for one"),)
+    rules: ClassVar[tuple[Rule, ...]] = (AtMostOne(("service", "services"), "service is short for services"),)
     services: Opt[dict[Name, Annotated[ServiceKeys, WhenMet(ServiceKeys)]]] = None
     files: Opt[list[Files]] = None
     networks: Opt[list[Name]] = None

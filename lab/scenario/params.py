@@ -141,7 +141,7 @@ def read_sweep(node: tree.Node | None, problems: list[Problem]) -> dict[str, lis
             if param.value is None:
                 problems.append(Problem(item.place, where, "a parameter needs a value"))
             elif param.label in labels:
-                problems.append(Problem(item.place, where, f"{param.label!r} stands in the list twice"))
+                problems.append(Problem(item.place, where, f"{param.label!r} is in the list twice"))
             elif any(REFERENCE.search(text) for text in _texts(param.value)):
                 problems.append(Problem(item.place, where, "a parameter cannot be made of parameters"))
             values.append(param)
@@ -187,7 +187,7 @@ def read_cases(
             )
         labels = tuple(param.label for param in case.values())
         if labels in known:
-            problems.append(Problem(item.place, path, "the same case stands in the list twice"))
+            problems.append(Problem(item.place, path, "the same case is in the list twice"))
         known.add(labels)
         found.append(case)
     number = max(len(found), len(node.items)) * math.prod(len(values) for values in sweep.values())

@@ -63,7 +63,7 @@ def parse_duration(value: object) -> Duration:
     """A duration in a unit of time; the error for a round trip says that it needs two hosts."""
     if isinstance(value, str) and not isinstance(_try(RoundTrips.parse, value), UnitError):
         raise problem(
-            f"{value!r}: a round trip is of two hosts, and this is of none or one: "
+            f"{value!r}: a round trip needs two hosts, and this has none or one: "
             "write a duration, like 5ms or 1.5s"
         )
     result: Duration = _unit(Duration.parse, Duration, value)

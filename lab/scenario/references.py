@@ -173,7 +173,7 @@ class _Names:
         path = (*item.path, item.key("id") or "id")
         if name in self.ids:
             first = self.locator.at(self.ids[name].path, "").place.line
-            self.say(path, f"id {name!r} stands twice; the first is in line {first}")
+            self.say(path, f"id {name!r} is used twice; the first is in line {first}")
         else:
             do = item.keys.get("do")
             known = _Known(item.path, do if isinstance(do, str) else None, at, background)
@@ -286,7 +286,7 @@ class _Names:
             return
         if known.awaited is not None:
             first = self.locator.at(known.awaited, "").place.line
-            self.say(path, f"{name!r} is awaited already, in line {first}")
+            self.say(path, f"{name!r} is already awaited, in line {first}")
         known.awaited = item.path
         self.expected(item)
         self.awaited_expect(item, known)
@@ -327,7 +327,7 @@ class _Names:
             elif check == "close" and isinstance(first := item.text("first"), str):
                 ends = [_host_of(item.text(key)) for key in ("from", "to")]
                 if None not in ends and first not in ends and self.is_host(first):
-                    text = f"{first!r} is no end of this connection; allowed: {ends[0]}, {ends[1]}"
+                    text = f"{first!r} is not an end of this connection; allowed: {ends[0]}, {ends[1]}"
                     self.say((*item.path, item.key("first") or "first"), text)
 
     def caller(self, item: Item) -> None:
@@ -397,7 +397,7 @@ class _Names:
         if not isinstance(of, list):
             return
         if len(of) == 1:
-            self.say((*item.path, "of"), "an order is of two steps or more")
+            self.say((*item.path, "of"), "an order has two steps or more")
         key = item.key("of") or "of"
         before: tuple[str, _Known] | None = None
         for index, name in enumerate(of):
@@ -409,12 +409,12 @@ class _Names:
             if not isinstance(name, str):
                 continue
             if name in of[:index]:
-                self.say(path, f"{name!r} stands in the order twice")
+                self.say(path, f"{name!r} is in the order twice")
             known = self.known_step(path, name, self.ids)
             if known is None:
                 continue
             if before is not None and not known.background and int(known.path[1]) < int(before[1].path[1]):
-                text = f"{name!r} has ended before {before[0]!r} begins: this order can never be"
+                text = f"{name!r} has ended before {before[0]!r} begins: this order is impossible"
                 self.say(path, text)
             before = (name, known)
 

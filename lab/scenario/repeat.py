@@ -158,7 +158,7 @@ class _Expansion:
         )
         if right and name in self.values:
             place = entries["n"].node.place if "n" in entries else item.place
-            text = f"{name!r} is a parameter of the file; name the number of the round otherwise, like n: i"
+            text = f"{name!r} is a parameter of the file; give the round's number another name, like n: i"
             self.result.problems.append(Problem(place, f"{where}.n", text))
             right = False
         if not right or not isinstance(times, int) or not isinstance(body, tree.Sequence):

@@ -95,7 +95,7 @@ def _records(keys: dict[str, Any], path: Keys, values: dict[str, str], locator: 
     for name in _mapping(keys.get("record")):
         at = (*path, "record", name)
         if name in values:
-            yield locator.at_key(at, f"{name!r} is recorded already, by {values[name]}")
+            yield locator.at_key(at, f"{name!r} is already recorded, by {values[name]}")
         values.setdefault(name, path_text(at))
 
 

@@ -128,7 +128,7 @@ class LinkStep(SideKeys, Step):
     rules: ClassVar[tuple[Rule, ...]] = (
         *SPLIT_RULES,
         *LinkChange.rules,
-        AtLeastOne(("up", "down", *LINK_KEYS), "else there is nothing to change"),
+        AtLeastOne(("up", "down", *LINK_KEYS), "otherwise there is nothing to change"),
     )
     host: HostName
     up: Opt[LinkChange] = None
@@ -307,7 +307,7 @@ class WaitFor(Step):
         Needs("state", ("port",), "of the socket"),
         Needs("port", ("state",)),
         Needs("service", ("log",)),
-        Needs("after", ("log",), "only of a log are there later lines"),
+        Needs("after", ("log",), "only a log has later lines"),
     )
     at: HostName
     listening: Opt[Port] = None

@@ -23,7 +23,7 @@ _CLOSED = {
     r"net\.ipv6\.": "IPv6 is off on the lab's hosts, and stays so",
     r"net\.ipv4\.conf\.": "it decides which way packets go (forwarding, ARP, redirects, source routes)",
     r"net\.ipv4\.(ip_forward|ip_nonlocal_bind|fib_|nexthop)": "it decides which way packets go",
-    r"net\.(mpls|bridge|x25|ax25|decnet|vrf|dccp)\.": "it is of a network that the lab's hosts do not have",
+    r"net\.(mpls|bridge|x25|ax25|decnet|vrf|dccp)\.": "the lab's hosts have no such network",
 }
 _HARMLESS = re.compile(
     r"net\.ipv4\.conf\.[^.]+\.(rp_filter|log_martians)|net\.ipv6\.conf\.[^.]+\.disable_ipv6"

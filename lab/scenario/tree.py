@@ -218,10 +218,10 @@ class _Builder:
     def _add(self, node: Node, anchor: str | None) -> None:
         if node.size > MAX_VALUES:
             raise Unreadable(
-                Problem(node.place, "", f"more than {MAX_VALUES:,} values, what aliases stand for included")
+                Problem(node.place, "", f"more than {MAX_VALUES:,} values, with aliases expanded")
             )
         if node.weight > MAX_EXPANDED:
-            text = f"more than {MAX_EXPANDED:,} characters of text, what aliases stand for included"
+            text = f"more than {MAX_EXPANDED:,} characters of text, with aliases expanded"
             raise Unreadable(Problem(node.place, "", text))
         if anchor is not None:
             self.anchors[anchor] = node
@@ -232,7 +232,7 @@ class _Builder:
 
     def _alias(self, name: str, place: Place) -> Node:
         if any(frame.anchor == name for frame in self.stack):
-            raise Unreadable(Problem(place, "", f"alias *{name} stands inside what it is an alias of"))
+            raise Unreadable(Problem(place, "", f"alias *{name} is inside its own anchor"))
         if name not in self.anchors:
             raise Unreadable(Problem(place, "", f"alias *{name} has no anchor &{name} before it"))
         return self.anchors[name]
@@ -251,7 +251,7 @@ class _Builder:
             self.problems.append(Problem(place, "", text))
         if _SURROGATE.search(event.value):
             # Such text could not be written anywhere, not even as a file's name.
-            text = "half of a surrogate pair is no text; for bytes, write {hex: …}"
+            text = "half of a surrogate pair is not text; for bytes, write {hex: …}"
             raise Unreadable(Problem(place, "", text))
         return Scalar(place, value, event.value)
 
@@ -269,7 +269,7 @@ class _Builder:
                 merged = list(node.items) if isinstance(node, Sequence) else [node]
             elif key.text in entries or key.text == "<<":
                 first = entries[key.text].place.line if key.text in entries else frame.place.line
-                text = f"key {key.text!r} stands twice in this mapping, first in line {first}"
+                text = f"key {key.text!r} is given twice in this mapping, first in line {first}"
                 self.problems.append(Problem(key.place, self._path(key.text), text))
             else:
                 entries[key.text] = Entry(key.place, node)

@@ -121,7 +121,7 @@ def _wrong_tag(path: Path, value: Any, locator: Locator) -> Problem:
     if key not in value:
         return locator.at(path, f"{key} is missing; allowed: {', '.join(words)}")
     if value[key] == "parallel":
-        return locator.at((*path, key), "parallel stands inside parallel; its steps start together anyway")
+        return locator.at((*path, key), "parallel is inside parallel; its steps start together anyway")
     what = "a step" if of_steps else "a check"
     hint = did_you_mean(value[key], words)
     return locator.at((*path, key), f"{shown(value[key])} is not {what}; allowed: {', '.join(words)}{hint}")

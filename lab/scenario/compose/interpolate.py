@@ -29,7 +29,7 @@ def interpolate(
     Raises `BadTemplate` for an invalid template, for `${X:?why}` where X is missing, and beyond the bounds.
     """
     if depth > MAX_DEPTH:
-        raise BadTemplate(f"defaults stand in defaults more than {MAX_DEPTH} times")
+        raise BadTemplate(f"defaults are nested more than {MAX_DEPTH} deep")
     parts: list[str] = []
     position = length = 0
     while (dollar := text.find("$", position)) >= 0:
@@ -50,7 +50,7 @@ def interpolate(
             position = dollar + 1 + name.end()
         else:
             raise BadTemplate(
-                f"{text[dollar : dollar + 8]!r} is no variable; for the dollar itself write '$$'"
+                f"{text[dollar : dollar + 8]!r} is not a variable; for the dollar itself write '$$'"
             )
         length += len(parts[-1])
         if length > MAX_TEXT:
@@ -79,8 +79,8 @@ def _braced(
     operator = next((one for one in _OPERATORS if rest.startswith(one)), "")
     if match is None or (rest and not operator):
         raise BadTemplate(
-            f"'${{{inside}}}' is no variable; allowed: ${{X}}, ${{X:-default}}, ${{X-default}}, ${{X:?why}}, "
-            "${X?why}, ${X:+value}, ${X+value}"
+            f"'${{{inside}}}' is not a variable; allowed: ${{X}}, ${{X:-default}}, ${{X-default}}, "
+            "${X:?why}, ${X?why}, ${X:+value}, ${X+value}"
         )
     name, word, value = match[0], rest[len(operator) :], lookup(match[0])
     there = bool(value) if operator.startswith(":") else value is not None
