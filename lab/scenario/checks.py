@@ -162,7 +162,7 @@ class DuplicatedCheck(PairCheck):
 def _kernel(value: object) -> str:
     if value == "kernel":
         return "kernel"
-    raise problem(f"{shown(value)} is not a list of gaps like [1s, 2s, 4s], or kernel")
+    raise problem(f"{shown(value)} is neither kernel nor a list of gaps, like [1s, 2s, 4s]")
 
 
 _Kernel = Annotated[
