@@ -54,7 +54,7 @@ class Finding(Struct, frozen=True):
 
 
 class Lateness(Struct, frozen=True):
-    """How late this machine's timers fire, in ns over what was asked for."""
+    """How late this machine's timers fire, in ns beyond the requested time."""
 
     way: str  #: "nanosleep", "epoll", "select"
     median_ns: int
@@ -80,7 +80,7 @@ class Disk(Struct, frozen=True):
 class Machine(Struct, frozen=True):
     """Everything that `examine` looked at."""
 
-    architecture: str  #: of the engine's machine where it is local
+    architecture: str  #: of the engine's machine if it is local
     wire_wanted: str
     pool: IPv4Network
     lateness: Sequence[Lateness]

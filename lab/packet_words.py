@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-#: The words of a `match` that speak of ICMP, with the types and codes that each means in IPv4 and in IPv6
+#: The words of a `match` for ICMP, with the types and codes that each means in IPv4 and in IPv6
 #: (RFC 792, RFC 4443); a code of None is any, and None for all is every ICMP packet.
 ICMP_WORDS: Mapping[str, tuple[tuple[tuple[int, int | None], ...], tuple[tuple[int, int | None], ...]] | None]
 ICMP_WORDS = {
@@ -54,7 +54,7 @@ class Bounds(Struct, frozen=True):
 
 
 class HeaderMatch(Struct, frozen=True):
-    """Fields of a packet's headers, of which all must hold; what is None is not looked at."""
+    """Fields of a packet's headers, which must all match; None is not checked."""
 
     flags: tuple[str, ...] | None = None  #: exactly these flags of TCP
     option: str | None = None  #: a key of TCP_OPTIONS that must be there

@@ -33,7 +33,7 @@ class PatternTooSlow(LabError):
 
 
 def search(pattern: str, text: str) -> Groups | None:
-    """The first match with its groups, group 0 first; None where there is none. Raises `PatternTooSlow`."""
+    """The first match with its groups, group 0 first; None if there is none. Raises `PatternTooSlow`."""
     if _is_quick(pattern, text):
         found = re.search(pattern, text, re.MULTILINE)
         return None if found is None else (found.group(), *found.groups())

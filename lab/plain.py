@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def plain(value: Any, *, defaults: bool = True) -> Any:
-    """Structs as mappings, tuples as lists, enumerations by their values; all else is left as it is.
+    """Structs as mappings, tuples as lists, enumerations by their values; anything else stays as it is.
 
     Without `defaults`, fields that have their default value are left out.
     """

@@ -87,7 +87,7 @@ class Result(Struct, frozen=True):
 
     @property
     def began(self) -> float:
-        """`started` in seconds of the Unix epoch. Raises `ValueError` where it is not a date."""
+        """`started` in seconds of the Unix epoch. Raises `ValueError` if it is not a date."""
         return datetime.fromisoformat(self.started).timestamp()
 
     @property

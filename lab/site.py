@@ -104,7 +104,7 @@ class Site(Struct, frozen=True):
 
 
 def load_site(path: Path | None = None) -> Site:
-    """Read `path`, or else `lab.yml` in the current folder, otherwise the checkout's. Raises `UsageError`."""
+    """Read `path`, or `lab.yml` in the current folder, or the checkout's. Raises `UsageError`."""
     if path is None:
         path = here if (here := Path("lab.yml")).is_file() else site_file()
     return _site(_read(path) if path else _File())

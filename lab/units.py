@@ -138,7 +138,7 @@ class Size(Struct, frozen=True, order=True):
 
     @classmethod
     def parse(cls, text: str | int) -> Self:
-        """A plain integer is bytes; else `64kB`, `1MB` (decimal), `64KiB`, `1MiB`. Raises `UnitError`."""
+        """An integer is bytes; otherwise `64kB`, `1MB` (decimal), `64KiB`, `1MiB`. Raises `UnitError`."""
         if isinstance(text, int):
             return cls(_whole(Decimal(text), 1, str(text), "size", "1B"))
         if len(text) <= _LONGEST and re.fullmatch(r"[0-9]+", text.strip()):

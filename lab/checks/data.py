@@ -252,7 +252,7 @@ _URGENT = "; that byte was sent as urgent, and leaves the stream unless the sock
 
 
 def _urgent(flow: Flow, source: str) -> set[int]:
-    """The offsets of the bytes that the urgent pointer of some packet was behind."""
+    """The offsets of the bytes just before the urgent pointer of some packet."""
     isn = next((j.packet.seq for j in flow if j.source == source and j.packet.flags & SYN), None)
     found: set[int] = set()
     for journey in flow:

@@ -10,7 +10,7 @@ from lab.evidence.store import Evidence
 from lab.evidence.trace import WIRE, End, Flow
 from lab.scenario.values import Address
 
-#: Causes of a loss that the scenario asked for by name.
+#: Causes of a loss that the scenario configured explicitly.
 RULES = ("drop", "cut", "partition", "network", "power off")
 
 

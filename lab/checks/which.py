@@ -18,7 +18,7 @@ _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", 
 
 
 class Which(Protocol):
-    """The keys of a check that tell connections apart."""
+    """The keys of a check that select connections."""
 
     @property
     def socket(self) -> str | None: ...

@@ -25,7 +25,7 @@ _ICMP_ERRORS = (3, 4, 5, 11, 12)
 
 @dataclass(slots=True)
 class Decoded:
-    """The columns of one frame, its normalised row, and where its headers begin."""
+    """The columns of one frame, its normalised row, and the offsets of its headers."""
 
     protocol: int
     source: str

@@ -127,7 +127,7 @@ class Losses:
         return capture.protocol[position] <= 255 and fits(event.match or "any")(capture, position)
 
     def _configured(self, journeys: Journeys, i: int) -> Cause:
-        """A configured impairment that loses packets, or a cause that says that there is none."""
+        """A configured impairment that loses packets, or an unexplained cause."""
         source, target = journeys.hosts[journeys.source[i]], journeys.hosts[journeys.target[i]]
         begin_ns = journeys.t_ns[i]
         end_ns = begin_ns + self._span(source, target, begin_ns)

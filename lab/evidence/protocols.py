@@ -21,7 +21,7 @@ PROTOCOL_NAMES = _Names({ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6",
 
 
 def protocol_name(protocol: int) -> str:
-    """`tcp`, `udp`, `icmp`, `icmpv6`, `arp`, else `ip-47` or `ether-0x88cc`."""
+    """`tcp`, `udp`, `icmp`, `icmpv6`, `arp`, otherwise `ip-47` or `ether-0x88cc`."""
     return PROTOCOL_NAMES[protocol]
 
 

@@ -19,7 +19,7 @@ from lab.scenario.quantities import UNLIMITED, Bytes, Name, Text, number
 from lab.scenario.ranges import Length, Range, short_or
 
 _LARGEST = 1 << 30  #: 1 GiB: more would not fit into a small machine's memory beside the lab
-_AT_ONCE = 1 << 20  #: of random bytes: whole words of 32 bits, so that the pieces are the bytes of one call
+_AT_ONCE = 1 << 20  #: of random bytes: whole words of 32 bits, so the pieces equal the bytes of one call
 _Times = Annotated[
     int, number(0, _LARGEST, "times"), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": _LARGEST})
 ]

@@ -76,7 +76,7 @@ def tree_of(
 
 
 def _merged(file: tree.Mapping, own: tree.Mapping) -> tree.Mapping:
-    """Mappings key by key, all else replaced."""
+    """Merge mappings key by key, and replace anything else."""
     entries = dict(file.entries)
     for key, entry in own.entries.items():
         before = entries.get(key)

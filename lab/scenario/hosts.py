@@ -38,7 +38,7 @@ class Hosts(Struct, frozen=True):
     problems: tuple[Problem, ...]
     notes: tuple[Problem, ...] = ()
     parts: Mapping[str, Part] = {}  #: the program of each host that has one
-    keys: Mapping[str, LabKeys] = {}  #: what stands under each `x-lab`
+    keys: Mapping[str, LabKeys] = {}  #: what is under each `x-lab`
     networks: tuple[str, ...] = (DEFAULT_NETWORK,)
 
     @property

@@ -1,4 +1,4 @@
-"""Which packets a step or a check means: a word, exact TCP flags, or fields of the headers."""
+"""The packets that a step or a check selects: a word, exact TCP flags, or fields of the headers."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class HeaderForm(Model):
         )
 
 
-#: Which packets a step or a check means.
+#: The packets that a step or a check selects.
 Packets = Match
 
 

@@ -22,7 +22,7 @@ _SIGNALS = (Kill, Pause, Resume)
 
 
 def service_of(scenario: Scenario, element: Step | Check) -> str | None:
-    """The service that a step or a check means, named or the host's only one; None where it means none.
+    """The service that a step or a check means, named or the host's only one; None if it means none.
 
     `kill`, `pause` and `resume` without a name mean the process of the host's socket calls, or the only
     service of a host without socket calls.

@@ -121,7 +121,7 @@ __all__ = [
 
 
 class LinkStep(SideKeys, Step):
-    """Changes a host's link in place; what is not named stays."""
+    """Changes a host's link in place; keys that are not given stay as they are."""
 
     do: Literal["link"] = "link"
     host_keys = ("host",)

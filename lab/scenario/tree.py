@@ -53,7 +53,7 @@ class Sequence(Struct, frozen=True, eq=False):
 
 
 class Entry(Struct, frozen=True):
-    """One key of a mapping: where the key stands, and its value."""
+    """One key of a mapping: the place of the key, and its value."""
 
     place: Place
     node: Node
@@ -170,7 +170,7 @@ class _Frame:
 
 
 class _Builder:
-    """Builds the tree from parser events, so that depth and aliases are bounded and keys keep places."""
+    """Builds the tree from parser events, so depth and aliases are bounded and keys keep their places."""
 
     def __init__(self, file: str) -> None:
         self.file = file
