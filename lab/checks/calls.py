@@ -14,8 +14,8 @@ _SLACK_NS = 5_000_000  #: a call's timestamps are taken in user space, outside t
 def connect_call(flow: Flow, records: Records) -> CallRecord | None:
     """The connect() (or, with MSG_FASTOPEN, the sendto()) whose first SYN began this connection.
 
-    A connect() that failed no longer has its port, so it is identified by host and time, and by the port if
-    two match.
+    A call with this port is preferred. A connect() that failed no longer has its port, so it is found by host
+    and time.
     """
     candidates = [
         call

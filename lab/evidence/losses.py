@@ -70,7 +70,7 @@ class Losses:
         return span + SLACK_NS
 
     def _overtaken(self, source: str, target: str, sent_ns: int) -> bool:
-        """Whether a packet arrived that was sent after this one's latest arrival: then this one is lost."""
+        """Whether a packet arrived that was sent later by more than jitter explains: this one is lost."""
         up = self._timeline.hold(source, "up", sent_ns).impairment
         down = self._timeline.hold(target, "down", sent_ns).impairment
         if up.reorder is not None or down.reorder is not None:

@@ -300,7 +300,7 @@ class _Queue:
 
 
 def _queue(passages: list[tuple[int, int, int]], limit: int, allowed: int) -> _Queue:
-    """Simulate the queue. A packet is early if it arrives more than `allowed` before its release."""
+    """Simulate the queue. A packet is early if it arrives before its release plus `allowed` (ns)."""
     found = _Queue(count=len(passages))
     free_ns = 0.0  # when the queue will be empty
     first_ns = carried = members = 0

@@ -20,7 +20,7 @@ class BadLine(Exception):
 
 
 def parse(text: str, lookup: Callable[[str], str | None], *, raw: bool = False) -> dict[str, str]:
-    """The variables of a file. `lookup` gives those from outside; they override the file's own.
+    """The variables of a file. `lookup` gives those from outside, which come first in `${X}`.
 
     `raw` takes every value as it is written. Raises `BadLine` and `interpolate.BadTemplate`.
     """
