@@ -1,4 +1,4 @@
-"""A host's place in one network: resolved once, when the network exists, and taken by all that follows."""
+"""A host's place in one network, resolved once when the network exists."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ else:  # one class for both families: msgspec reads no union of two back
 Subnet = IPv4Network | IPv6Network
 
 NETWORK = "lab"  #: name of the network of a lab that has one
-WIRE = "wire"  #: who sits at the wire's own attachment
+WIRE = "wire"  #: the name at the wire's own attachment
 
 _WIRE_NUMBER = 2  #: .1 is the engine's machine on every bridge
 _FIRST_HOST = 10
@@ -30,11 +30,11 @@ class Attachment(Struct, frozen=True):
     host: str
     network: str
     number: int  #: unique in the lab: the wire names its devices and tables by it
-    addresses: Mapping[Family, Address]  #: one of each family that the network has
+    addresses: Mapping[Family, Address]  #: one for each family of the network
     prefixes: Mapping[Family, int]  #: length of the network's prefix, by family
     mac: str
     engine: str = ""  #: the node on which the host runs; empty: the only one
-    clock: str = ""  #: whose stamps its records carry: hosts of one machine share one
+    clock: str = ""  #: the clock behind its records' timestamps: hosts of one machine share one
     link: Link = PLAIN  #: as configured before the first step
 
     @property
@@ -66,7 +66,7 @@ def attach(subnet: IPv4Network, host: str, number: int, link: Link = PLAIN) -> A
 
 
 def attach_all(subnet: IPv4Network, links: Mapping[str, Link]) -> dict[str, Attachment]:
-    """All hosts of a network in their order; `prefix_length` says how large it must be."""
+    """Attach all hosts of a network, in order; `prefix_length` gives the size that it needs."""
     numbered = enumerate(links.items(), _FIRST_HOST)
     return {host: attach(subnet, host, number, link) for number, (host, link) in numbered}
 
@@ -77,6 +77,6 @@ def attach_wire(subnet: IPv4Network) -> Attachment:
 
 
 def prefix_length(hosts: int) -> int:
-    """Of the smallest network that has room for so many hosts, at most a /24: 245 hosts, a /23 has 501."""
-    last = _FIRST_HOST + hosts  # one more than the last host's: the broadcast address is nobody's
+    """The prefix length, at most 24, that has room for so many hosts: a /24 holds 245, a /23 holds 501."""
+    last = _FIRST_HOST + hosts  # one above the last host's: the broadcast address stays free
     return min(24, 32 - max(8, last.bit_length()))

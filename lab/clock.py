@@ -13,7 +13,7 @@ NS = 1_000_000_000
 
 
 class Clock(Protocol):
-    """What the lab asks of time; tests pass their own."""
+    """The lab's source of time; tests pass their own."""
 
     def monotonic_ns(self) -> int: ...
     def wall_ns(self) -> int: ...
@@ -56,7 +56,7 @@ class Deadline(Struct, frozen=True):
         return self.remaining() <= 0.0
 
     def timeout(self) -> float | None:
-        """Seconds left as `select`, `Event.wait` and `subprocess` take them: None is for ever."""
+        """Seconds left as `select`, `Event.wait` and `subprocess` take them: None means forever."""
         return None if self.at_ns is None else self.remaining()
 
     def check(self) -> None:

@@ -35,9 +35,9 @@ from lab.wire.container import wire_container
 Level = Literal["ok", "warn", "bad"]
 Progress = Callable[[str], None]
 
-#: Timers are asked for 5 ms so often: one second for each way of waiting.
+#: How many waits of 5 ms are measured: one second for each way of waiting.
 TIMER_COUNT, TIMER_INTERVAL = 200, 0.005
-#: An idle machine is 0.05 to 0.2 ms late. Tolerances begin at 4 ms; a machine that is later needs more.
+#: An idle machine is 0.05 to 0.2 ms late. Tolerances start at 4 ms; a later machine needs more.
 LATE_NS = 4_000_000
 #: A run of a minute with full captures takes some 100 MB.
 DISK_NEEDED = 2 * 10**9
@@ -45,7 +45,7 @@ _WIRE_PATIENCE = 30.0
 
 
 class Finding(Struct, frozen=True):
-    """One line of the diagnosis: what is, and how to mend it where it is not well."""
+    """One line of the diagnosis: what was found, and how to mend it if it is a problem."""
 
     name: str
     level: Level
@@ -54,7 +54,7 @@ class Finding(Struct, frozen=True):
 
 
 class Lateness(Struct, frozen=True):
-    """How late this machine's timers fire, in ns over what was asked for."""
+    """How late this machine's timers fire, in ns beyond the requested time."""
 
     way: str  #: "nanosleep", "epoll", "select"
     median_ns: int
@@ -78,9 +78,9 @@ class Disk(Struct, frozen=True):
 
 
 class Machine(Struct, frozen=True):
-    """Everything that was looked at."""
+    """Everything that `examine` looked at."""
 
-    architecture: str  #: of the engine's machine where it is local
+    architecture: str  #: of the engine's machine if it is local
     wire_wanted: str
     pool: IPv4Network
     lateness: Sequence[Lateness]
@@ -96,7 +96,7 @@ class Machine(Struct, frozen=True):
 
 
 def examine(site: Site, progress: Progress = lambda line: None) -> Machine:
-    """Looks at the machine. Takes 3 s for the timers and up to 3 s for a wire; builds and keeps nothing."""
+    """Examine the machine: 3 s for the timers and up to 3 s for a wire. Nothing is built or kept."""
     progress("measuring this machine's timers (3 s)")
     late = [measure_lateness(way) for way in WAYS]
     disks = [Disk("this folder", str(Path.cwd()), shutil.disk_usage(Path.cwd()).free)]
@@ -140,7 +140,7 @@ def examine(site: Site, progress: Progress = lambda line: None) -> Machine:
 
 
 def _architecture(info: EngineInfo) -> str:
-    """Of the engine's machine: its version answer ends in linux/ARCH where it names no product."""
+    """The architecture of the engine's machine: its version ends in linux/ARCH if it names no product."""
     return info.operating_system.rpartition("/")[2] if "/" in info.operating_system else platform.machine()
 
 
@@ -185,7 +185,7 @@ def lateness_of(way: str, late: Sequence[int]) -> Lateness:
 
 
 def try_wire(engine: Engine, image: str, site: Site) -> WireTrial:
-    """Starts a wire as a run would, and takes it away again."""
+    """Start a wire as a run would, and remove it again."""
     run = f"doctor-{secrets.token_hex(3)}"
     try:
         with ExitStack() as stack:
@@ -219,7 +219,7 @@ def try_wire(engine: Engine, image: str, site: Site) -> WireTrial:
 
 
 def diagnose(machine: Machine) -> list[Finding]:
-    """What was seen, judged. `bad` means that `lab run` cannot work here."""
+    """Judge what was seen. `bad` means that `lab run` cannot work here."""
     found = [_engine(machine)]
     if machine.engine is not None:
         found += [*_storage(machine), _images(machine)]

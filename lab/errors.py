@@ -31,7 +31,7 @@ class UsageError(LabError):
 
 
 class UnitError(UsageError, ValueError):
-    """A text that is not a quantity of the unit asked for."""
+    """A text that is not a quantity of the expected kind."""
 
 
 class LabEnvironmentError(LabError):
@@ -43,7 +43,7 @@ class EngineError(LabEnvironmentError):
 
 
 class SysctlRefused(EngineError):
-    """The kernel has no such sysctl, or refuses its value. `host` is whose it is, once that is known."""
+    """The kernel has no such sysctl, or refuses its value. `host` names the host, once known."""
 
     def __init__(self, sysctl: str, why: str, host: str = "") -> None:
         where = f"host {host}: " if host else ""
@@ -54,15 +54,15 @@ class SysctlRefused(EngineError):
 
 
 class AgentError(LabEnvironmentError):
-    """An agent in a container broke, did not answer in time or spoke nonsense."""
+    """An agent in a container broke, did not answer in time or sent an invalid answer."""
 
 
 class CannotBeDone(LabError):
-    """What a step asks for cannot be done as things are: the step's failure, and not the lab's."""
+    """A step asks for something that is impossible at that moment: the step fails, not the lab."""
 
 
 class WireError(LabEnvironmentError):
-    """The wire could not be impaired as asked, or lost packets by itself."""
+    """The wire could not be impaired as asked, or lost packets on its own."""
 
 
 class NothingImpairs(WireError):
@@ -70,8 +70,8 @@ class NothingImpairs(WireError):
 
 
 class DeadlineExceeded(LabError):
-    """The time that was given for something is used up."""
+    """A time limit has been reached."""
 
 
 class SubnetTaken(EngineError):
-    """The subnet that was asked for overlaps one that is in use: take the next."""
+    """The requested subnet overlaps one in use: try the next."""

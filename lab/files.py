@@ -1,12 +1,12 @@
-"""Files that come from somebody else: the one place that opens them to read, and writes beside them.
+"""Files from untrusted sources: the one place that opens them for reading, and writes beside them.
 
-A scenario comes in a pull request, a run folder by mail. What lies in either may be a link, a FIFO or a
-device by the time it is opened. So the object is looked at, not its name: a descriptor that reads nothing
-(`O_PATH`) is taken first; its kind, its size and where it really lies are asked of the descriptor; that same
-object is then opened. Nothing can be exchanged between the look and the read.
+A scenario comes in a pull request, a run folder by mail. A name in either may be a link, a FIFO or a
+device by the time it is opened. So the object is checked, not its name: a descriptor that cannot read
+(`O_PATH`) is opened first; the object's kind, size and real path are taken from that descriptor; then the
+same object is opened for reading. Nothing can be swapped between the check and the read.
 
-A link is followed only where a `root` is given and it ends below that; writing never follows one: a new file
-takes the place of whatever has the name.
+With a `root`, a link is followed only if it ends below that folder. Writing never follows a link: a new file
+replaces whatever has the name.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _KINDS = {
 
 
 class Unfit(OSError):
-    """What has this name is not a file that may be read. `strerror` says why, without the name."""
+    """The object with this name is not a file that may be read. `strerror` says why, without the name."""
 
 
 def project_root(file: Path) -> Path:
-    """The folder of the `lab.yml` above a file, else the file's own; that of a run folder is itself.
+    """The folder of the `lab.yml` above a file, otherwise the file's own; a run folder is its own root.
 
-    Links on the way to the file's folder are resolved, the file itself is not: where it may lead depends on
-    this.
+    Links on the way to the file's folder are resolved. The file itself is not: this root limits where it
+    may lead.
     """
     own = Path(os.path.realpath(Path(file).parent))
     if (own / RUN_MARK).is_file():
@@ -60,21 +60,21 @@ def inside(path: Path, root: Path) -> bool:
 
 @contextmanager
 def opened(path: Path, limit: int, root: Path | None = None) -> Iterator[FileIO]:
-    """A regular file of at most `limit` bytes, to read, without a buffer.
+    """Open a regular file of at most `limit` bytes for reading, unbuffered.
 
-    With `root`, what it really is must lie below that folder (which is itself resolved); without, the file is
-    one that the caller named: a link to a regular file is followed. Raises `OSError`, `Unfit` among them.
+    With `root`, the file's real path must lie below that folder (which is itself resolved). Without, the
+    caller named the file, so a link to a regular file is followed. Raises `OSError`, including `Unfit`.
     """
     try:
         look = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except ValueError:  # a NUL, or a surrogate that stands for no byte
+    except ValueError:  # a NUL, or a surrogate that encodes no byte
         raise Unfit(errno.EINVAL, "not a name that a file can have", repr(str(path))) from None
     try:
         status = os.fstat(look)
         if not stat.S_ISREG(status.st_mode):
             kind = _KINDS.get(stat.S_IFMT(status.st_mode), "not a regular file")
             raise Unfit(errno.EINVAL, f"{kind}, not a file", str(path))
-        # By its name in /proc the very object is opened that was looked at, wherever its name leads now.
+        # The name in /proc opens the very object that was checked, wherever its own name leads now.
         same = f"/proc/self/fd/{look}"
         if root is not None and not inside(Path(os.readlink(same)), Path(os.path.realpath(root))):
             raise Unfit(errno.EACCES, f"leads out of {root}", str(path))
@@ -88,7 +88,7 @@ def opened(path: Path, limit: int, root: Path | None = None) -> Iterator[FileIO]
 
 
 def read_bytes(path: Path, limit: int = TEXT, root: Path | None = None) -> bytes:
-    """The whole of `opened(path, limit, root)`; bounded too where the file grows, or lies about its size."""
+    """All bytes of `opened(path, limit, root)`; bounded even if the file grows or lies about its size."""
     with opened(path, limit, root) as file:
         parts: list[bytes] = []
         left = limit + 1
@@ -101,7 +101,7 @@ def read_bytes(path: Path, limit: int = TEXT, root: Path | None = None) -> bytes
 
 
 def is_file(path: Path, root: Path | None = None) -> bool:
-    """Whether `opened` would have a regular file there."""
+    """Whether `opened` would find a regular file there."""
     try:
         with opened(path, 1 << 62, root):
             return True
@@ -111,9 +111,9 @@ def is_file(path: Path, root: Path | None = None) -> bool:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes the place of whatever has this name once the block is over, and not before.
+    """A new file that replaces whatever has this name when the block ends, and not before.
 
-    A link of that name is replaced, not followed; a block that raises leaves what was there.
+    A link of that name is replaced, not followed. If the block raises, the old file stays.
     """
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -128,6 +128,6 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """UTF-8, by `replacing`; a surrogate that stands alone is written as `?`."""
+    """Write UTF-8 through `replacing`; a lone surrogate becomes `?`."""
     with replacing(path) as file:
         file.write(text.encode("utf-8", "replace"))

@@ -1,4 +1,4 @@
-"""How much of the machine the programs of a host may take, and what is said where they take more."""
+"""How much of the machine a host's programs may use, and the message when they reach a limit."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from lab.units import Size
 _MB = 1_000_000
 _MEMORY, _FILE, _DISK, _LOGS = (Size(number * _MB) for number in (512, 256, 300, 64))
 
-#: A `RunRecord.error` that begins so tells of a limit.
+#: How a `RunRecord.error` about a limit begins, after the host.
 REACHED = "reached its limit of "
 
 
 class Limits(Struct, frozen=True):
-    """Of all programs that `run` steps start on one host, together; `file_size` is of each file."""
+    """Limits on all programs that `run` steps start on one host, together; `file_size` is for each file."""
 
     memory: Size = _MEMORY
     pids: int = 512  #: processes and threads
     file_size: Size = _FILE
-    disk: Size = _DISK  #: what is written over the image
+    disk: Size = _DISK  #: what is written on top of the image
     logs: Size = _LOGS  #: what one program writes to stdout and stderr; 1 MiB of each is kept
 
     def reached(self, word: str, host: str) -> str:
-        """What is said of a program that ran into the limit of this name."""
+        """The message about a program that reached the limit of this name."""
         amounts = {
             "memory": f"{self.memory} of memory",
             "pids": f"{self.pids} processes",
@@ -34,4 +34,4 @@ class Limits(Struct, frozen=True):
         return f"{host} {REACHED}{amounts[word]} (limits.{word} in lab.yml)"
 
 
-DEFAULT = Limits()  #: where lab.yml says nothing else
+DEFAULT = Limits()  #: unless lab.yml says otherwise

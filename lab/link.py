@@ -1,7 +1,7 @@
-"""What a link does to packets: every option once, its type, what it needs beside it, what a kernel can hold.
+"""What a link does to packets: each option, its type, the options it needs, the values a kernel can hold.
 
-The YAML keys, their rules and their JSON Schema come from here (`lab.scenario.links`), tc's words from
-`lab.wire.tc`. Free of both.
+`lab.scenario.links` makes the YAML keys, their rules and their JSON Schema from this, and `lab.wire.tc` the
+words of tc. This module depends on neither.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ Distribution = Literal["uniform", "normal", "pareto", "paretonormal"]
 
 #: ns of the clock of tc.
 TICK = 64
-#: netem and tbf keep a time in 32 bits of it, and tc says "Illegal time (too large)" of a longer one.
+#: netem and tbf keep a time in 32 bits of ticks; tc refuses a longer one: "Illegal time (too large)".
 LONGEST = Duration(274_000_000_000)
-#: netem keeps the jitter in 31 bits of 1 ns, and cuts off what is longer without a word.
+#: netem keeps the jitter in 31 bits of ns, and silently truncates a longer one.
 LONGEST_JITTER = Duration(2_147_000_000)
-#: netem keeps a probability as a share of this.
+#: netem keeps a probability as a fraction of this.
 CERTAIN = 2**32 - 1
-#: tc's bytes of a burst are 32 bits.
+#: tc keeps the bytes of a burst in 32 bits.
 LARGEST_BURST = Size(2**32 - 1)
-#: tc's bytes per second are 64 bits.
+#: tc keeps bytes per second in 64 bits.
 FASTEST = Rate(8 * (2**63 - 1))
-#: Packets of one drop rule: ten of them are a line in a chain that is walked for every packet.
+#: Packets of one drop rule: each ten are a line of a chain that every packet walks.
 LARGEST_DROP = 10_000
 #: Bytes of an IP packet where no `mtu` is given, and of the Ethernet header that netem and tbf count too.
 FULL, HEADER = 1_500, 14
@@ -69,9 +69,9 @@ class Impairment(Struct, frozen=True):
     mtu: Annotated[int, Meta(ge=68, le=65_535)] | None = None  #: bytes of an IP packet
 
     def changed(self, other: Impairment) -> Impairment:
-        """This one with all that `other` names (is not None).
+        """This impairment with every option of `other` that is not None.
 
-        `loss` and `gemodel` are two models of one thing: the one that is named takes the place of the other.
+        `loss` and `gemodel` are two models of one thing: the one that `other` names replaces the other one.
         """
         named = other.given()
         if other.gemodel is not None:
@@ -131,7 +131,7 @@ def unfit(option: str, value: object) -> str:
         if 0 < share < 1:
             return f"{option} {value} is less than netem's smallest share, 1 of 2^32: write 0% or 0.0000001%"
         if CERTAIN - 1 < share < CERTAIN:
-            return f"{option} {value} is nearer to all than netem's shares of 2^32: write 100% or 99.9999999%"
+            return f"{option} {value} is closer to 100% than shares of 2^32 allow: write 100% or 99.9999999%"
     elif isinstance(value, Size) and value > LARGEST_BURST:
         return f"{option} {value} is more than tc holds: {LARGEST_BURST.bytes:,} bytes at most"
     return ""
@@ -144,7 +144,7 @@ def _around(value: int, step: int) -> tuple[int, int]:
 
 
 def problems(asked: Impairment) -> list[str]:
-    """What a kernel would refuse or quietly do otherwise, in the scenario's words; empty: nothing."""
+    """What a kernel would refuse or silently change, in the scenario's words; empty if nothing."""
     given = asked.given()
     found = [text for option, value in given.items() if (text := unfit(option, value))]
     if asked.gemodel is not None:

@@ -1,7 +1,7 @@
-"""JSON that somebody else wrote: its numbers are those that a machine has.
+"""Untrusted JSON: its numbers are held to 64 bits.
 
-Python reads integers of any length and floats that are not finite, and whatever computes with them breaks far
-from where they came in. Times, sizes and counts have 64 bits.
+Python reads integers of any length and floats that are not finite; code that computes with them then fails
+far from where they came in. Times, sizes and counts have 64 bits.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import math
 import re
 from typing import Any, NoReturn
 
-_DIGITS = 20  #: of the largest integer of 64 bits without a sign: TCP_INFO has such, for "no limit"
-#: What may be more than that: only then is each number looked at.
+_DIGITS = 20  #: of the largest unsigned 64-bit integer: TCP_INFO has it for "no limit"
+#: Finds what may be larger than that: only then is each number checked.
 _SUSPECT = re.compile(r"-[0-9]{19}|[0-9]{20}|[eE]\+?[0-9]{2}|Infinity|NaN")
 
 
 def read_json(text: str) -> Any:
-    """What `json.loads` gives. Raises `ValueError` for a number beyond 64 bits or not finite too."""
+    """As `json.loads`; raises `ValueError` also for a number beyond 64 bits or not finite."""
     if _SUSPECT.search(text):
         return json.loads(text, parse_int=_integer, parse_float=_float, parse_constant=_refuse)
     return json.loads(text)

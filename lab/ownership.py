@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def caller(environ: Mapping[str, str] = os.environ) -> tuple[int, int] | None:
-    """User and group of whoever called sudo; None where root was not lent."""
+    """User and group of whoever called sudo; None without sudo."""
     if os.geteuid() != 0:
         return None
     try:
@@ -20,7 +20,7 @@ def caller(environ: Mapping[str, str] = os.environ) -> tuple[int, int] | None:
 
 
 def give_to_caller(path: Path, environ: Mapping[str, str] = os.environ) -> None:
-    """`chown -R` to the caller of sudo; nothing where there is none. Links are not followed."""
+    """`chown -R` to the caller of sudo; nothing without sudo. Links are not followed."""
     owner = caller(environ)
     if owner is None or not (path.exists() or path.is_symlink()):
         return

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-#: The words of a `match` that speak of ICMP, with the types and codes that each means in IPv4 and in IPv6
+#: The words of a `match` for ICMP, with the types and codes that each means in IPv4 and in IPv6
 #: (RFC 792, RFC 4443); a code of None is any, and None for all is every ICMP packet.
 ICMP_WORDS: Mapping[str, tuple[tuple[tuple[int, int | None], ...], tuple[tuple[int, int | None], ...]] | None]
 ICMP_WORDS = {
@@ -23,12 +23,12 @@ ICMP_WORDS = {
 #: The words of a `match`; a list of flags and a mapping of header fields are the other forms.
 MATCHES = ("syn", "syn-ack", "fin", "rst", "data", "ack", "any", *ICMP_WORDS)
 
-#: By name as a scenario has it, in the order of the header's bits from the lowest.
+#: By their names in a scenario, in the order of the header's bits from the lowest.
 FLAGS: Mapping[str, int] = {
     name: 1 << bit for bit, name in enumerate(("fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"))
 }
 
-#: TCP options by the name that a `match` has for them, with the kinds in the header that it means.
+#: TCP options by their names in a `match`, with the option kinds that each means.
 TCP_OPTIONS: Mapping[str, tuple[int, ...]] = {
     "mss": (2,),
     "sack": (4, 5),  # permitted, in a SYN; the blocks, elsewhere
@@ -54,18 +54,18 @@ class Bounds(Struct, frozen=True):
 
 
 class HeaderMatch(Struct, frozen=True):
-    """Fields of a packet's headers, of which all must hold; what is None is not looked at."""
+    """Fields of a packet's headers, which must all match; None is not checked."""
 
     flags: tuple[str, ...] | None = None  #: exactly these flags of TCP
     option: str | None = None  #: a key of TCP_OPTIONS that must be there
-    ttl: Bounds | None = None  #: as the packet is where one looks: at the receiver one less than sent
+    ttl: Bounds | None = None  #: where the packet is observed: at the receiver one less than sent
     window: Bounds | None = None  #: the raw field of TCP
     tos: Bounds | None = None  #: the whole byte, DSCP and ECN
     length: Bounds | None = None  #: bytes of the IP packet with its header
 
     @property
     def of_tcp(self) -> bool:
-        """Whether only TCP has what is looked at."""
+        """Whether only TCP has these fields."""
         return self.flags is not None or self.option is not None or self.window is not None
 
     def __str__(self) -> str:

@@ -1,8 +1,8 @@
-"""Patterns of a scenario: Python's `re`, multi-line, and never for long.
+"""Patterns of a scenario: Python's `re`, multi-line, with a time limit.
 
-A pattern comes from somebody, and `re` cannot be interrupted: `^(a+)+$` on thirty letters takes hours. So a
-pattern that may take long runs in a process of its own, which is ended when its time is over. What is surely
-quick, a pattern with at most one repetition on a short text, is done here.
+A pattern is untrusted, and `re` cannot be interrupted: `^(a+)+$` on thirty letters takes hours. So a pattern
+that may take long runs in a process of its own, which is killed when its time is up. A pattern with at most
+one repetition on a short text is surely quick, and runs here.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ MEMORY = 512 << 20  #: bytes that the process may have
 _SHORT = 2_000  #: characters: one repetition over it takes 2 million steps at most, 20 ms
 _LONGEST = 64 << 20  #: characters of a text that is searched
 _REPEATS = re.compile(r"[*+?{]")
-_CHOICES = re.compile(r"[|\\]|\(\?")  #: alternatives, references, looks around: many ways to match one text
+_CHOICES = re.compile(r"[|\\]|\(\?")  #: alternatives, references, lookarounds: many ways to match one text
 
 Groups = tuple[str | None, ...]
 
 
 class PatternTooSlow(LabError):
-    """A pattern that did not come to an end in time."""
+    """A pattern that did not finish in time."""
 
 
 def search(pattern: str, text: str) -> Groups | None:
-    """The first match with its groups, group 0 first; None where there is none. Raises `PatternTooSlow`."""
+    """The first match with its groups, group 0 first; None if there is none. Raises `PatternTooSlow`."""
     if _is_quick(pattern, text):
         found = re.search(pattern, text, re.MULTILINE)
         return None if found is None else (found.group(), *found.groups())
@@ -67,7 +67,7 @@ class _Worker:
                 raise PatternTooSlow(
                     f"the pattern /{pattern}/ took longer than {LIMIT:g} s, or more than {MEMORY >> 20} MB, "
                     f"on {len(text):,} characters",
-                    hint="repetitions inside repetitions, like (a+)+, take for ever: write it without",
+                    hint="repetitions inside repetitions, like (a+)+, take forever: write it without them",
                 )
             return None if answer[0] is None else tuple(answer[0])
 

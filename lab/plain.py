@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 
 def plain(value: Any, *, defaults: bool = True) -> Any:
-    """Structs as mappings, tuples as lists, enumerations by their values; all else is left as it is.
+    """Structs as mappings, tuples as lists, enumerations by their values; anything else stays as it is.
 
-    Without `defaults`, fields that have the value that they would have anyway are left out.
+    Without `defaults`, fields that have their default value are left out.
     """
     if isinstance(value, Struct):
         return {
@@ -33,7 +33,7 @@ def plain(value: Any, *, defaults: bool = True) -> Any:
 
 
 def read_plain(value: Any, kind: type[T]) -> T:
-    """The Struct that such a mapping is. Fields that the Struct has not are left out.
+    """Read such a mapping as a Struct; keys that the Struct does not have are ignored.
 
     Raises `msgspec.ValidationError`, a `ValueError`: what is wrong, and where.
     """
@@ -49,7 +49,7 @@ def _read_other(kind: type[Any], value: Any) -> Any:
 
 @cache
 def _fields(cls: type[Struct]) -> tuple[tuple[str, Any], ...]:
-    """Names and defaults; NODEFAULT is no value's equal, so a field without a default is always written."""
+    """Names and defaults; NODEFAULT equals no value, so a field without a default is always written."""
     return tuple(
         (field.name, field.default if field.default_factory is NODEFAULT else field.default_factory())
         for field in fields(cls)

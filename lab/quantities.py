@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def duration(ns: float) -> str:
-    """Three digits that count: `640 ns`, `12.4 µs`, `40.6 ms`, `3.05 s`, `2 min 11.4 s`."""
+    """Three significant digits: `640 ns`, `12.4 µs`, `40.6 ms`, `3.05 s`, `2 min 11.4 s`."""
     sign, size = ("-", -ns) if ns < 0 else ("", ns)
     if size < 1_000:
         return f"{sign}{size:.0f} ns" if size else "0 s"
@@ -57,7 +57,7 @@ def plural(number: int, noun: str, many: str = "") -> str:
 
 
 def _scaled(value: float, units: tuple[str, ...]) -> str:
-    """Three digits that count, by the unit in which the value is below 1,000."""
+    """Three significant digits, in the unit in which the value is below 1,000."""
     for unit in units[:-1]:
         if value < 999.5:
             return f"{_digits(value)} {unit}"

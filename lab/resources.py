@@ -1,4 +1,4 @@
-"""Where the lab's own files are that are not Python: image sources, topologies, schema, templates.
+"""Where the lab's files other than Python are: image sources, topologies, schema, templates.
 
 In a checkout `images/`, `compose/` and `schema/` stand beside `lab/`. A wheel carries them inside the
 package, under `lab/shipped/` (see setup.py). Every other module asks here which of the two it is.
@@ -21,7 +21,7 @@ PROJECT_TEMPLATES = _PACKAGE / "project" / "templates"
 def resource(path: str, *, checkout: Path | None = None) -> Path:
     """The file or folder of this path in the lab's repository (`images/host`, `lab/programs`).
 
-    `checkout` is looked into in place of the lab's own files. Whether anything is there is not looked at.
+    `checkout` is searched in place of the lab's own files. Whether the path exists is not checked.
     """
     if checkout is not None:
         return checkout / path
@@ -30,6 +30,6 @@ def resource(path: str, *, checkout: Path | None = None) -> Path:
 
 
 def site_file() -> Path | None:
-    """The checkout's own lab.yml, which holds where the command is given elsewhere; None once installed."""
+    """The checkout's own lab.yml, which applies where the command runs elsewhere; None once installed."""
     path = _PACKAGE.parent / "lab.yml"
     return path if not _SHIPPED.is_dir() and path.is_file() else None

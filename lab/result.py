@@ -87,7 +87,7 @@ class Result(Struct, frozen=True):
 
     @property
     def began(self) -> float:
-        """`started` in seconds of the Unix epoch. Raises `ValueError` where it is not a date."""
+        """`started` in seconds of the Unix epoch. Raises `ValueError` if it is not a date."""
         return datetime.fromisoformat(self.started).timestamp()
 
     @property
@@ -106,7 +106,7 @@ def time_taken(results: Iterable[Result]) -> float:
 
 
 def write_result(folder: Path, result: Result) -> Path:
-    """Writes `result.json` into a run folder; its path."""
+    """Write `result.json` into a run folder, and give its path."""
     path = folder / RESULT_FILE
     with replacing(path) as file:
         text = json_text(plain(result), indent=2)
@@ -115,7 +115,7 @@ def write_result(folder: Path, result: Result) -> Path:
 
 
 def read_result(folder: Path) -> Result:
-    """Reads a run folder's `result.json`. Raises `UsageError` where there is none or it is not one."""
+    """Read a run folder's `result.json`. Raises `UsageError` if it is missing or invalid."""
     path = folder / RESULT_FILE
     try:
         raw = read_bytes(path, RESULT, folder)

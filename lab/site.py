@@ -1,4 +1,4 @@
-"""`lab.yml`: what holds for every scenario on this site."""
+"""`lab.yml`: the settings for every scenario on this site."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _Size = Annotated[Size, BeforeValidator(lambda v: Size.parse(v) if isinstance(v,
 
 _MOST_BYTES = 64 << 10  #: of a `lab.yml`
 _MOST_ALIASES = 16
-#: libyaml's where PyYAML was built with it: a tenth of the time, at each start of a command.
+#: libyaml's loader where PyYAML was built with it: a tenth of the time at each start of a command.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 WireChoice = Literal["auto", "kernel", "uml"]
@@ -104,7 +104,7 @@ class Site(Struct, frozen=True):
 
 
 def load_site(path: Path | None = None) -> Site:
-    """`path`, else `lab.yml` where the command is given, else the checkout's; raises `UsageError`."""
+    """Read `path`, or `lab.yml` in the current folder, or the checkout's. Raises `UsageError`."""
     if path is None:
         path = here if (here := Path("lab.yml")).is_file() else site_file()
     return _site(_read(path) if path else _File())
@@ -125,7 +125,7 @@ def _read(path: Path) -> _File:
 
 
 def _safe_load(raw: bytes) -> Any:
-    """YAML whose aliases cannot multiply: two a level is what doubles, so few of them are bounded."""
+    """Load YAML with a bounded number of aliases: two on each level double the values at each level."""
     text = raw.decode("utf-8")
     aliases = sum(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=_LOADER))
     if aliases > _MOST_ALIASES:

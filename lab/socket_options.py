@@ -1,8 +1,9 @@
 """Every socket option of Linux by its name: level, number, what its value is, and the bytes of that value.
 
-The one table of options: `lab check` judges names and values by it, the lab encodes and decodes by it what an
-agent passes to the kernel, and the reference page is made from it. Numbers are those of the kernel's headers
-(asm-generic/socket.h, linux/in.h, linux/in6.h, linux/tcp.h, linux/udp.h); Python's socket module has some.
+The only table of options: `lab check` judges names and values by it, the lab encodes and decodes with it what
+an agent passes to the kernel, and the reference page is made from it. The numbers are from the kernel's
+headers (asm-generic/socket.h, linux/in.h, linux/in6.h, linux/tcp.h, linux/udp.h); Python's socket module has
+only some.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-#: What a value is. `seconds` and its like: a number that counts time, so a duration fits too.
+#: The kinds of value. `seconds` and the like count time, so a duration fits too.
 Kind = Literal[
     "int",
     "bool",
@@ -36,7 +37,7 @@ Access = Literal["both", "get", "set"]
 
 LEVELS: Mapping[str, int] = {"SO": 1, "IP": 0, "IPV6": 41, "TCP": 6, "UDP": 17}
 _TEXT = 16  #: bytes of a text that the kernel gives
-_BYTES = 256  #: bytes that are asked for where the size is not known
+_BYTES = 256  #: bytes to request where the size is unknown
 
 #: Where the kernel wants no more than what it has to give: an address, a struct sockaddr_in.
 _SIZES = {"SO_PEERNAME": 16}
@@ -46,7 +47,7 @@ _UNITS = {"seconds": 1_000_000_000, "milliseconds": 1_000_000, "microseconds": 1
 
 
 class Option(Struct, frozen=True):
-    """One option. `needs` says what a host of the lab does not give it, in a few words; "" is nothing."""
+    """One option. `needs` names briefly what it needs and a host of the lab lacks; "" if nothing."""
 
     name: str
     number: int
@@ -292,7 +293,7 @@ _TCP_INFO = (
     (244, "I", "total_rto_time"),
 )
 
-#: Where each field is, and its format; a kernel that is older gives fewer.
+#: The offset and format of each field; an older kernel gives fewer.
 TCP_INFO: Mapping[str, tuple[int, str]] = {
     name: (begin + struct.calcsize("=" + form) * at, "=" + form)
     for begin, form, names in _TCP_INFO
@@ -301,7 +302,7 @@ TCP_INFO: Mapping[str, tuple[int, str]] = {
 
 
 def takes(option: Option) -> str:
-    """What a value of the option may be, for people."""
+    """What values the option takes, in words."""
     words = {
         "int": "a whole number",
         "bool": "true or false, or a number",
@@ -322,7 +323,7 @@ def takes(option: Option) -> str:
 
 
 def encode(option: Option, value: Any, *, ns: int | None = None) -> bytes:
-    """The bytes of a value as the kernel takes it. `ns` is the value where it was given as a duration.
+    """The bytes of a value as the kernel takes it. `ns` is the value if it was given as a duration.
 
     Raises `ValueError` with what the option takes.
     """
@@ -364,7 +365,7 @@ def _encode_text(option: Option, value: str, wrong: ValueError) -> bytes:
 
 
 def decode(option: Option, raw: bytes) -> Any:
-    """What the kernel gave, as a result: a number, a text, {onoff, seconds}, the fields of TCP_INFO, hex."""
+    """The kernel's bytes as a result: a number, a text, {onoff, seconds}, the fields of TCP_INFO, hex."""
     match option.kind:
         case "linger" if len(raw) >= 8:
             onoff, seconds = struct.unpack_from("ii", raw)
@@ -391,7 +392,7 @@ def decode(option: Option, raw: bytes) -> Any:
 
 
 def nanoseconds(option: Option, result: object) -> int | None:
-    """A result of `decode` as a span of time; None where the option counts none."""
+    """A result of `decode` in ns; None if the option does not count time."""
     if not isinstance(result, int | float):
         return None
     if option.kind == "timeval":

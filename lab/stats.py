@@ -80,9 +80,9 @@ def binomial_test(k: int, n: int, p: float) -> float:
 
 
 def enough_for(p: float, alpha: float = IMPOSSIBLE) -> int:
-    """The smallest n of which none at all would contradict `p` (have a probability below `alpha`).
+    """The smallest n for which 0 of n contradicts `p` (has a probability below `alpha`).
 
-    0 where p is 0: then none at all is what is expected.
+    0 if p is 0: then none is expected.
     """
     _check(0, p)
     if p == 0.0:
@@ -96,7 +96,7 @@ def enough_for(p: float, alpha: float = IMPOSSIBLE) -> int:
 
 
 def interval(k: int, n: int, confidence: float = 0.999) -> tuple[float, float]:
-    """Clopper-Pearson: all shares that `k` of `n` does not contradict, by bisection; (0, 1) of nothing."""
+    """Clopper-Pearson: all shares that `k` of `n` does not contradict, by bisection; (0, 1) for n = 0."""
     if n == 0:
         return 0.0, 1.0
     if not 0 <= k <= n:
@@ -108,7 +108,7 @@ def interval(k: int, n: int, confidence: float = 0.999) -> tuple[float, float]:
 
 
 def expected_range(n: int, p: float, confidence: float = 0.999) -> tuple[int, int]:
-    """The counts of Binomial(n, p) outside of which each tail holds at most (1 - confidence) / 2."""
+    """The counts of Binomial(n, p) outside which each tail holds at most (1 - confidence) / 2."""
     tail = (1.0 - confidence) / 2.0
     low = _first(0, n, lambda k: at_most(k, n, p) > tail)
     return low, n - _first(0, n, lambda k: at_least(n - k, n, p) > tail)
@@ -120,7 +120,7 @@ def percentile(ordered: Sequence[int], share: float) -> int:
 
 
 def median(ordered: Sequence[int]) -> int:
-    """Of an ordered, non-empty sequence."""
+    """The median of an ordered, non-empty sequence."""
     middle = len(ordered) // 2
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) // 2
 

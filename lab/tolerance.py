@@ -1,4 +1,4 @@
-"""How far a time that is given as one value may be off."""
+"""How far a time may be from a single expected value."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _NUMBER = re.compile(r"(?P<number>[0-9]{1,24}(?:\.[0-9]{1,24})?)(?P<unit>[A-Za-z
 _LONGEST = 40  #: characters of a quantity: 10^20 ns are 3,000 years
 MOST = 2**63 - 1  #: bytes, bits per second, nanoseconds: the kernel's numbers have 64 bits
 _THREE = Decimal("0.001")
-_EXACT = Context(prec=2 * _LONGEST)  #: the default one rounds a product to 28 digits, and sees nothing lost
+_EXACT = Context(prec=2 * _LONGEST)  #: the default one silently rounds a product to 28 digits
 
 
 def _split(text: str, what: str, units: dict[str, int]) -> tuple[Decimal, int]:
@@ -134,7 +134,7 @@ class Size(Struct, frozen=True, order=True):
 
     @classmethod
     def parse(cls, text: str | int) -> Self:
-        """A plain integer is bytes; else `64kB`, `1MB` (decimal), `64KiB`, `1MiB`. Raises `UnitError`."""
+        """An integer is bytes; otherwise `64kB`, `1MB` (decimal), `64KiB`, `1MiB`. Raises `UnitError`."""
         if isinstance(text, int):
             return cls(_whole(Decimal(text), 1, str(text), "size", "1B"))
         if len(text) <= _LONGEST and re.fullmatch(r"[0-9]+", text.strip()):

@@ -1,4 +1,4 @@
-"""Verdicts: what a step or a check says, with what was expected, what was seen and where to look."""
+"""Verdicts of steps and checks: what was expected, what was seen and where to look."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PacketRef(Struct, frozen=True):
 
 
 class LogRef(Struct, frozen=True):
-    """A line of a service's log: which start of which service wrote it, and when the engine had it."""
+    """A line of a service's log: which start of which service wrote it, and when the engine received it."""
 
     host: str
     service: str

@@ -74,7 +74,7 @@ JUDGES: Mapping[type[Check], Judge] = {
 
 
 def judge(check: Check, evidence: Evidence, context: Context) -> Finding:
-    """What the evidence says of one check. One that no judge knows is an ERROR, never a pass."""
+    """Judge one check by the evidence. A check without a judge is an ERROR, never a pass."""
     known = JUDGES.get(type(check))
     if known is None:
         reason = f"this lab cannot judge the check {check.check!r} yet"
@@ -90,6 +90,6 @@ def judge(check: Check, evidence: Evidence, context: Context) -> Finding:
 def judge_checks(
     checks: Sequence[Check], evidence: Evidence, context: Context | None = None
 ) -> tuple[Finding, ...]:
-    """One finding for each check, in order; the context is that of the evidence's own records."""
+    """One finding for each check, in order; the context comes from the evidence's own records."""
     known = context or Context.of(evidence.records)
     return tuple(judge(check, evidence, known) for check in checks)

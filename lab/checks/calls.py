@@ -1,4 +1,4 @@
-"""Which socket call made a connection, what was set on its socket, and when that socket ended."""
+"""Which socket call opened a connection, which options its socket had, and when that socket ended."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from lab.evidence.model import CallRecord, Endpoint, Records
 from lab.evidence.trace import End, Flow
 from lab.scenario.option_values import option_bytes
 
-_SLACK_NS = 5_000_000  #: a call's own stamps are taken outside the kernel's
+_SLACK_NS = 5_000_000  #: a call's timestamps are taken in user space, outside the kernel's
 
 
 def connect_call(flow: Flow, records: Records) -> CallRecord | None:
     """The connect() (or, with MSG_FASTOPEN, the sendto()) whose first SYN began this connection.
 
-    A connect() that failed no longer has its port, so it is told by host and time, and by the port where two
-    would do.
+    A call with this port is preferred. A connect() that failed no longer has its port, so it is found by host
+    and time.
     """
     candidates = [
         call
@@ -50,7 +50,7 @@ def set_option(call: CallRecord | None, option: str, records: Records) -> int | 
 
 
 def end_of_socket(call: CallRecord, records: Records) -> int | None:
-    """When (wall clock) the socket of this call was closed or its process killed; None where it was not."""
+    """When (wall clock) the socket of this call was closed or its process killed; None if neither."""
     ends = [
         other.start_wall_ns
         for other in records.calls
@@ -68,7 +68,7 @@ def uses_socket(
 ) -> bool:
     """Whether an end of this flow was the socket `name` (its process and its own name) of a host.
 
-    `later` are the flows that had the same four numbers afterwards: a call belongs to the last that had begun
+    `later` are the later flows of the same addresses and ports: a call belongs to the last one that had begun
     when it ended.
     """
     views = [view for view in (flow, flow.turned) if view.client.host == host]
@@ -90,7 +90,7 @@ def uses_socket(
 
 
 def _is_end(endpoint: Endpoint | None, end: End) -> bool:
-    """By port, and by address where the socket is bound to one."""
+    """Compares the port, and the address if the socket is bound to one."""
     if endpoint is None or endpoint.port != end.port:
         return False
     address = endpoint.address.removeprefix("::ffff:")

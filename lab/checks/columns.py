@@ -1,6 +1,6 @@
-"""Which packets a check speaks of, as numbers into the trace's columns: a million packets without objects.
+"""The packets of a check, as indices into the trace's columns: a million packets without objects.
 
-`Journey` objects are made only of the few packets that a finding points at.
+`Journey` objects are made only for the few packets that a finding points at.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lab.evidence.trace import WIRE, Flow, Trace
 from lab.scenario.values import Match
 from lab.verdict import PacketRef
 
-_LAST_PROTOCOL = 255  #: of IP; what is above is an ethertype (ARP)
+_LAST_PROTOCOL = 255  #: of IP; a larger number is an ethertype (ARP)
 
 
 class Packets:
@@ -32,7 +32,7 @@ class Packets:
 
     @classmethod
     def of(cls, pair: Pair, trace: Trace, context: Context) -> Packets:
-        """All that go from source to target; kept in the context for the next check of the same pair."""
+        """All packets from source to target; kept in the context for the next check of the same pair."""
         numbers = context.selections.get(pair)
         if numbers is None:
             numbers = context.selections[pair] = array("i", _select(pair, trace))
@@ -47,8 +47,8 @@ class Packets:
         return new
 
     def matching(self, match: Match, *, at_receiver: bool = False) -> Packets:
-        """Those that fit a scenario's `match`, as they were sent; where that is not known, or is not what is
-        asked for, as they arrived."""
+        """Those that fit a scenario's `match` as they were sent; as they arrived with `at_receiver`, or where
+        sending was not seen."""
         if match.word == "any":
             return self
         test = fits(match.value)
@@ -82,7 +82,7 @@ class Packets:
         return self._with(i for i in self.numbers if column[i] in numbers)
 
     def within(self, window: Window) -> Packets:
-        """Those that were sent in between."""
+        """Those that were sent in the window."""
         if window.whole:
             return self
         times = self.journeys.t_ns
@@ -98,7 +98,7 @@ class Packets:
 
     @property
     def received(self) -> Packets:
-        """Those of which at least one copy arrived."""
+        """Those with at least one copy that arrived."""
         column = self.journeys.received
         return self._with(i for i in self.numbers if column[i] >= 0)
 
@@ -109,14 +109,14 @@ class Packets:
 
     @property
     def decided(self) -> Packets:
-        """Those that were seen to leave, and of which it is known whether they arrived."""
+        """Those that were seen to leave and are known to have arrived or not."""
         columns = self.journeys
         known = (RECEIVED, CORRUPTED, LOST)
         return self._with(i for i in self.numbers if columns.sent[i] >= 0 and columns.fate[i] in known)
 
     @property
     def taken_by_name(self) -> Packets:
-        """Those that a step took: by a drop rule, a cut, a partition, a host without power."""
+        """Those that a step dropped: by a drop rule, a cut, a partition, a host without power."""
         causes = self.journeys.causes
         return self._with(i for i in self.numbers if i in causes and causes[i].kind in RULES)
 
@@ -163,8 +163,8 @@ class Packets:
         return delays
 
     def series(self) -> list[list[int]]:
-        """Of each connection the transmissions of that TCP segment with data which was sent most often, the
-        first of equals."""
+        """For each connection, the transmissions of the TCP data segment that was sent most often, the first
+        of equals."""
         flow = self.journeys.flow
         counts: dict[int, dict[int, list[int]]] = {}
         for i, capture, position in self._seen():
@@ -201,7 +201,7 @@ def _select(pair: Pair, trace: Trace) -> Iterator[int]:
 
 
 def _number(host: str | None, columns: Journeys) -> int | None:
-    """A host's number in the columns, None for any; one that is nobody's for a host without a packet."""
+    """A host's number in the columns, None for any; an unused number for a host without packets."""
     if host is None:
         return None
     if host == WIRE:

@@ -19,14 +19,14 @@ from lab.scenario.ranges import Range
 from lab.tolerance import Tolerance
 from lab.verdict import Finding, PacketRef, Verdict
 
-MAX_REFS = 40  #: packets that a finding points at; a million would make no one wiser
+MAX_REFS = 40  #: packets that a finding points at; more would not help a reader
 
 
 class Context(Struct, frozen=True, dict=True):
-    """What a judge needs to know beside the evidence."""
+    """What a judge needs besides the evidence."""
 
     attachments: Mapping[str, Sequence[Attachment]]  #: by host
-    timeline: Timeline  #: the links as they were configured when
+    timeline: Timeline  #: how the links were configured at each time
     tolerance: Tolerance
     values: Mapping[str, str] = {}  #: what `record` kept, by name
     selections: dict[Any, Sequence[int]] = {}
@@ -39,7 +39,7 @@ class Context(Struct, frozen=True, dict=True):
 
     @cached_property
     def addresses(self) -> Mapping[str, str]:
-        """By host: the address by which it is known."""
+        """The address by which each host is known."""
         return {host: str(places[0].address) for host, places in self.attachments.items() if places}
 
     def host_of(self, address: str | None) -> str | None:
@@ -78,14 +78,14 @@ class Held(Struct, frozen=True):
     reason: str  #: "" where it holds
 
     def because(self, reason: str) -> Held:
-        """The same with another reason."""
+        """The same, with another reason."""
         return replace(self, reason=reason)
 
 
 def hold_time(
     actual_ns: int, expected: str, low_ns: int | None, high_ns: int | None, tolerance: str, what: str
 ) -> Held:
-    """A time against the earliest and the latest that counts; None is no limit."""
+    """Hold a time against the earliest and the latest allowed; None is no limit."""
     distances = [
         *([actual_ns - low_ns] if low_ns is not None else []),
         *([high_ns - actual_ns] if high_ns is not None else []),
@@ -101,7 +101,7 @@ def hold_time(
 
 
 def hold_count(wanted: Range, count: int, what: str) -> Held:
-    """A count against its limits; `what` is many: "SYNs sent"."""
+    """Hold a count against its limits; `what` is a plural: "SYNs sent"."""
     distances = [
         *([count - wanted.min] if wanted.min is not None else []),
         *([wanted.max - count] if wanted.max is not None else []),
@@ -116,12 +116,12 @@ def hold_count(wanted: Range, count: int, what: str) -> Held:
 
 
 def allowed(low_ns: int, high_ns: int) -> str:
-    """The tolerance of a time that was computed: `39.2 ms … 45 ms`."""
+    """The limits of a computed time: `39.2 ms … 45 ms`."""
     return f"{duration(low_ns)} … {duration(high_ns)}"
 
 
 def refs(journeys: Iterable[Journey]) -> tuple[PacketRef, ...]:
-    """Where to look for these packets: not more than `MAX_REFS`."""
+    """Where to look for these packets, at most `MAX_REFS`."""
     found: list[PacketRef] = []
     for journey in journeys:
         found.extend(journey.refs)
@@ -170,7 +170,7 @@ def found(
     expected: str | None = None,
     actual: str | None = None,
 ) -> Finding:
-    """The finding of a held value; `expected` and `actual` say it in other words."""
+    """The finding of a held value; `expected` and `actual` replace its own texts."""
     return Finding(
         name,
         item.id,

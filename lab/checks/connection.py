@@ -20,7 +20,7 @@ from lab.verdict import Finding
 
 
 class _Judged(Struct, frozen=True):
-    """What one connection says to a check."""
+    """The judgement of one connection by a check."""
 
     flow: Flow
     actual: str
@@ -31,8 +31,8 @@ class _Judged(Struct, frozen=True):
 
 
 def _said(check: HandshakeCheck | CloseCheck, name: str, expected: str, judged: list[_Judged]) -> Finding:
-    """All connections that are meant must hold: the first that does not is what is said. With `count` so many
-    of them must hold."""
+    """All selected connections must hold; the first that does not is reported. With `count`, that many of
+    them must hold."""
     if check.count is not None:
         return _counted(check, check.count, name, expected, judged)
     bad = next((number for number, one in enumerate(judged) if one.reason), None)
@@ -70,7 +70,7 @@ def _counted(
 def _none(
     check: HandshakeCheck | CloseCheck, name: str, expected: str, reason: str, evidence: Evidence
 ) -> Finding:
-    """No connection is meant: a failure, unless that is what is asked for and the captures can tell."""
+    """No connection is selected: a failure, unless none is expected and the captures can tell."""
     if check.count is not None and check.count.holds(0) and evidence.captures:
         return passed(check, name, f"{check.count} × {expected}", "no connection")
     return failed(check, name, expected, "no connection", reason)
@@ -80,14 +80,14 @@ def _none(
 
 
 def judge_handshake(check: HandshakeCheck, evidence: Evidence, context: Context) -> Finding:
-    """SYN, SYN-ACK and ACK, each seen at both ends, in order; how many SYNs; how long.
+    """Judge SYN, SYN-ACK and ACK, each seen at both ends, in order; the number of SYNs; the time.
 
-    Every connection that `from` tried to open to `to` must hold. The third packet is the first that arrived
-    of those which acknowledge the SYN-ACK: where the first ACK was lost, data or a second ACK completes the
-    handshake as well. Where both sides opened, the third packet is what acknowledges the other's SYN, be it a
-    SYN-ACK. `elapsed` counts from the first SYN until the handshake is done: at `from` that is when
-    it sends the third packet (one round trip: connect() returns), at `to` when that packet arrives (one and a
-    half: accept() can return). The time of one of the two must hold, and both are said.
+    Every connection that `from` tried to open to `to` must hold. The third packet is the first to arrive that
+    acknowledges the SYN-ACK: if the first ACK was lost, data or a second ACK completes the handshake as well.
+    In a simultaneous open, the third packet is the one that acknowledges the other's SYN, even a SYN-ACK.
+    `elapsed` counts from the first SYN until the handshake is complete: at `from` when it sends the third
+    packet (one round trip: connect() returns), at `to` when that packet arrives (one and a half: accept() can
+    return). One of the two times must hold, and both are reported.
     """
     expected = "SYN, SYN-ACK, ACK at both ends, in order"
     if check.syn is not None:
@@ -173,14 +173,14 @@ def _third(flow: Flow) -> Journey | None:
 
 
 def _in_order(syn: Journey, syn_ack: Journey, third: Journey) -> bool:
-    """At each end by that end's own capture: what was sent in answer left after what it answers came."""
+    """By the capture of each end: an answer left after the packet that it answers had arrived."""
     at_server = _ns(syn.received) <= _ns(syn_ack.sent) <= _ns(third.received)
     at_client = _ns(syn.sent) <= _ns(syn_ack.received) <= _ns(third.sent)
     return at_server and at_client
 
 
 def _crossed(syn: Journey, syn_ack: Journey, third: Journey) -> bool:
-    """Where both sides opened, each answers the other's SYN and neither waits for that answer."""
+    """In a simultaneous open, each side answers the other's SYN, and neither waits for that answer."""
     at_server = _ns(syn.received) <= _ns(syn_ack.sent)
     at_client = _ns(syn.sent) <= min(_ns(syn_ack.received), _ns(third.sent))
     return at_server and at_client
@@ -193,7 +193,7 @@ def _times(first_syn: Journey, third: Journey) -> tuple[int, int]:
 
 
 def _ns(packet: Packet | None) -> int:
-    """The stamp of a packet that was chosen because it was seen."""
+    """The timestamp of a packet that is known to have been seen."""
     assert packet is not None
     return packet.t_ns
 
@@ -202,10 +202,10 @@ def _ns(packet: Packet | None) -> int:
 
 
 def judge_close(check: CloseCheck, evidence: Evidence, context: Context) -> Finding:
-    """How the connections from `from` to `to` ended, who began, and in how many segments.
+    """Judge how the connections from `from` to `to` were closed, who began, and in how many segments.
 
-    Every connection that was established must hold; one that never was has nothing to close and is judged
-    only where there is no other. A reset after an orderly close was complete does not undo it.
+    Every established connection must hold; one that was never established has nothing to close, and is judged
+    only if there is no other. A reset after a complete orderly close does not undo it.
     """
     expected = {"fin": "both FINs sent, both acknowledged", "rst": "a reset"}[check.how]
     if check.first is not None:
@@ -249,7 +249,7 @@ def _close(check: CloseCheck, flow: Flow) -> _Judged:
 
 
 def _closing(close: Close) -> tuple[Journey, ...]:
-    """The packets that decide, in order of time."""
+    """The packets that decide the judgement, in order of time."""
     single = [j for j in (close.ack_of_client, close.ack_of_server) if j is not None]
     packets = {j.number: j for j in (*close.fin_client, *close.fin_server, *single, *close.rst)}
     return tuple(packets[number] for number in sorted(packets))

@@ -1,4 +1,4 @@
-"""The check `bytes`: what was received is what was sent, byte for byte."""
+"""The check `bytes`: the received bytes are the sent bytes."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ class _Side(Struct, frozen=True):
 
 
 class _Transfer(Struct, frozen=True):
-    """One direction of one conversation: what went in, what came out, and who says so."""
+    """One direction of one conversation: what went in, what came out, and the source of both."""
 
     name: str
     sent: _Side
     received: _Side
     how: str
-    incomplete: str = ""  #: why what is known is not all
+    incomplete: str = ""  #: why part of it is unknown
     packets: tuple[PacketRef, ...] = ()
-    parting: str = ""  #: where the two part, and why, as far as it is known
+    parting: str = ""  #: where the two differ, and why, as far as known
 
 
 def judge_bytes(check: BytesCheck, evidence: Evidence, context: Context) -> Finding:
-    """Every stream from `from` to `to`, whoever opened it, by the hashes that the applications' agents keep.
+    """Judge every stream from `from` to `to`, whoever opened it, by the hashes that the agents keep.
 
-    Where a program of the user's own held an end, its capture is put together instead: what left one host,
-    what reached the other. Datagrams are compared one by one, in order. Streams that carried nothing prove
-    nothing: there must be one that did.
+    At an end held by a user's program, the capture is reassembled instead: what left one host, what reached
+    the other. Datagrams are compared one by one, in order. Empty streams prove nothing: at least one must
+    have carried bytes.
     """
     pair = Pair.of(check.from_, check.to, context)
     expected = "the same bytes received as sent"
@@ -87,7 +87,7 @@ def _shown(transfer: _Transfer) -> str:
 
 
 def _differs(transfer: _Transfer) -> str:
-    """Why it is not the same; "" where it is."""
+    """How the two differ; "" if they are the same."""
     sent, received = transfer.sent, transfer.received
     if transfer.incomplete:
         return transfer.incomplete
@@ -109,7 +109,7 @@ def _differs(transfer: _Transfer) -> str:
 
 
 def _streams(pair: Pair, evidence: Evidence, meant: Container[int] | None) -> list[_Transfer]:
-    """Of each connection between the two, opened by either, the bytes from source to target; `meant` are the
+    """The bytes from source to target of each connection between the two, opened by either; `meant` are the
     numbers of the flows that count."""
     transfers = []
     flows = [(flow, True) for flow in pair.connections(evidence)]
@@ -123,7 +123,7 @@ def _streams(pair: Pair, evidence: Evidence, meant: Container[int] | None) -> li
         receiver = _record(evidence.records.streams, target.host, (*here[2:], *here[:2]), used)
         name = f"{source.host}:{source.port} → {target.host}:{target.port}"
         if meant is not None and flow.number not in meant:
-            continue  # its records are taken all the same: ports may be used again
+            continue  # its records are used up all the same: ports may be reused
         if sender is not None and receiver is not None:
             transfers.append(_by_agents(name, sender, receiver, flow, evidence.records))
         elif _carried(flow, source.host):
@@ -136,7 +136,7 @@ def _streams(pair: Pair, evidence: Evidence, meant: Container[int] | None) -> li
 def _record(
     streams: Sequence[StreamRecord], host: str, ends: tuple[str, int, str, int], used: set[int]
 ) -> StreamRecord | None:
-    """The next record of a stream with these ends; each is taken once, as ports may be used again."""
+    """The next record of a stream with these ends; each is used once, as ports may be reused."""
     for index, stream in enumerate(streams):
         have = (stream.local.address, stream.local.port, stream.remote.address, stream.remote.port)
         if index not in used and stream.host == host and _plain(have) == ends:
@@ -160,12 +160,12 @@ def _by_agents(
 
 
 def _carried(flow: Flow, source: str) -> bool:
-    """Whether any data went this way, so that there is something to put together."""
+    """Whether any data went this way, so there is something to reassemble."""
     return any(j.source == source and j.packet.payload_len for j in flow.journeys())
 
 
 def _own_program(host: str, evidence: Evidence) -> bool:
-    """Whether something else than the lab's own socket calls may hold sockets on this host."""
+    """Whether anything other than the lab's own socket calls may hold sockets on this host."""
     records = evidence.records
     ran = any(run.host == host for run in records.runs)
     return ran or not any(call.host == host for call in records.calls)
@@ -180,10 +180,10 @@ def _by_captures(
     own_program: bool,
     records: Records,
 ) -> _Transfer:
-    """At an end without a record: the bytes that its capture holds, put together.
+    """At an end without a record: the bytes reassembled from its capture.
 
-    For what was received that is only right where a program of the user's own did the receiving: bytes that
-    wait in a connection which nobody accepted were not received.
+    For received bytes this is right only if a user's program received them: bytes in a connection that was
+    never accepted were not received.
     """
     incomplete = ""
     sender, receiver = ends
@@ -214,10 +214,10 @@ _COMPARED = 1 << 20  #: bytes from the first that are compared one by one
 
 
 def _parting(flow: Flow, source: str, target: str, records: Records, sent: _Side, got: _Side) -> str:
-    """Where what the application received parts from what was sent; "" where it is not known.
+    """Where the received bytes differ from the sent ones; "" if that is unknown.
 
-    What was sent is in its host's capture, what was received in the records of the calls, as far as they hold
-    it. The urgent pointer tells of a byte that left the stream.
+    The sent bytes are in the sender's capture, the received ones in the records of the calls, as far as those
+    hold them. The urgent pointer shows a byte that left the stream.
     """
     if max(sent.length, got.length) > _COMPARED or flow.stream(source, source).sha256 != sent.sha256:
         return ""
@@ -243,7 +243,7 @@ def _parting(flow: Flow, source: str, target: str, records: Records, sent: _Side
     whole = flow.head(source, source, _COMPARED)
     at = first_difference(whole, received)
     if at is None or at == len(received):
-        return ""  # the end is missing, which the lengths say
+        return ""  # the end is missing, which the lengths show
     urgent = _URGENT if at in _urgent(flow, source) else ""
     return f"{parting(whole, received)}{urgent}"
 
@@ -252,7 +252,7 @@ _URGENT = "; that byte was sent as urgent, and leaves the stream unless the sock
 
 
 def _urgent(flow: Flow, source: str) -> set[int]:
-    """The offsets of the bytes that the urgent pointer of some packet was behind."""
+    """The offsets of the bytes just before the urgent pointer of some packet."""
     isn = next((j.packet.seq for j in flow if j.source == source and j.packet.flags & SYN), None)
     found: set[int] = set()
     for journey in flow:
@@ -263,7 +263,7 @@ def _urgent(flow: Flow, source: str) -> set[int]:
 
 
 def _last_data(flow: Flow, source: str) -> list[Journey]:
-    """The last segments with data: where something is missing, it is missing here."""
+    """The last segments with data: missing bytes are missing here."""
     data = (j for j in reversed(flow) if j.source == source and j.packet.payload_len)
     return list(islice(data, 3))[::-1]
 
@@ -281,10 +281,10 @@ class _Datagram(Struct, frozen=True):
 def _datagrams(
     pair: Pair, evidence: Evidence, context: Context, meant: Container[int] | None
 ) -> list[_Transfer]:
-    """Of each UDP conversation: the datagrams that one end sent and the other received, one after another.
+    """For each UDP conversation: the datagrams that one end sent and the other received, in order.
 
-    By the calls where the lab's own sockets made them. A program of the user's own sent what left its host,
-    and received what reached it.
+    For the lab's own sockets, the calls tell. A user's program sent what left its host, and received what
+    reached it.
     """
     conversations: dict[int | None, list[Journey]] = {}
     everything = evidence.trace.journeys
@@ -345,7 +345,7 @@ def _uses(call: CallRecord, host: str, port: int) -> bool:
 
 
 def _goes_to(call: CallRecord, port: int) -> bool:
-    """Whether a datagram went to this port; a socket that is not connected says so in its arguments."""
+    """Whether a datagram went to this port; for an unconnected socket the call's arguments tell."""
     to = call.arguments.get("to")
     if isinstance(to, str):
         return to.rpartition(":")[2] == str(port)
@@ -353,7 +353,7 @@ def _goes_to(call: CallRecord, port: int) -> bool:
 
 
 def _comes_from(call: CallRecord, packet: Packet) -> bool:
-    """Whether a datagram came from where this packet did."""
+    """Whether a datagram came from this packet's source."""
     peer = call.peer or call.remote
     return peer is not None and (peer.address.removeprefix("::ffff:"), peer.port) == (
         packet.source,
@@ -362,24 +362,24 @@ def _comes_from(call: CallRecord, packet: Packet) -> bool:
 
 
 def _told(calls: Sequence[CallRecord]) -> list[_Datagram]:
-    """In the order in which the calls returned."""
+    """The datagrams of calls, in the order in which the calls returned."""
     ended = sorted(calls, key=lambda call: call.end_mono_ns)
     return [_Datagram(call.length or 0, call.sha256 or _EMPTY) for call in ended]
 
 
 def _seen(host: str, packets: Iterable[Packet]) -> tuple[list[_Datagram], str]:
-    """What a capture holds, and why that is not all of it."""
+    """The datagrams in a capture, and why some are missing."""
     found: list[_Datagram] = []
     for packet in packets:
         if packet.fragment is not None:
-            return found, f"a datagram is in fragments in the capture of {host}, and no call tells of it"
+            return found, f"a datagram is in fragments in the capture of {host}, and no call recorded it"
         payload = packet.payload()
         found.append(_Datagram(len(payload), hashlib.sha256(payload).hexdigest()))
     return found, ""
 
 
 def _side(datagrams: Sequence[_Datagram]) -> _Side:
-    """Of one datagram its own hash, of several the hash of their hashes: where one ends is part of it."""
+    """The hash of one datagram, or the hash of several hashes: the boundaries count too."""
     length = sum(datagram.length for datagram in datagrams)
     if len(datagrams) == 1:
         return _Side(length, datagrams[0].sha256)

@@ -1,4 +1,4 @@
-"""Judges what a step expects against what its call or program did. Pure: live and in `recheck` alike."""
+"""Judges a step's `expect` against its call or program. Pure: the same live and in `recheck`."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from lab.units import Duration
 from lab.verdict import Finding
 
 NO_ADDRESSES: Mapping[str, str] = MappingProxyType({})
-_AROUND = 4096  #: bytes of the expected data behind those that came
+_AROUND = 4096  #: bytes of the expected data after the received ones
 _EMPTY = hashlib.sha256(b"").hexdigest()
 
 
 class Expecting(HasPlace, Protocol):
-    """A step that may expect something of a call: the call itself, or the `await` of it."""
+    """A step that may expect something of a call: the call itself, or its `await`."""
 
     @property
     def expect(self) -> Expect | RunExpect | None: ...
@@ -46,12 +46,12 @@ def judge_call(
     addresses: Mapping[str, str] = NO_ADDRESSES,
     error_elsewhere: bool = False,
 ) -> tuple[Finding, ...]:
-    """One finding for each key of `expect`; and one for an error that was not expected.
+    """One finding for each key of `expect`, and one for an unexpected error.
 
     `rtt` is the configured round trip of the two hosts that talk, for times in `rtt`; `calls` holds the
     records of all steps so far, for `same_as`; `addresses` the hosts' addresses by name, for `peer`.
     `error_elsewhere`: another step (a background call and its `await`) says which error is expected.
-    A call that went as it should and expects nothing gives no finding.
+    A call that succeeded and expects nothing gives no finding.
     """
     expect = step.expect if isinstance(step.expect, Expect) else Expect()
     if expect.any:
@@ -61,7 +61,7 @@ def judge_call(
         held = hold_elapsed(expect.elapsed, record.elapsed_ns, rtt, tolerance, f"{record.call}()")
         findings.append(found(step, f"{record.call}.elapsed", held))
     if record.error is not None and expect.error is None and not error_elsewhere:
-        return tuple(findings)  # there is no result, no data: one failure is said once
+        return tuple(findings)  # there is no result and no data: one failure is reported once
     if expect.ready is not None:
         findings.append(_ready(step, record, expect.ready))
     if expect.has_result:
@@ -80,7 +80,7 @@ def judge_call(
 def hold_elapsed(
     elapsed: Elapsed, actual_ns: int, rtt: Duration | None, tolerance: Tolerance, what: str
 ) -> Held:
-    """A measured time against `elapsed` of a step or a check."""
+    """Hold a measured time against `elapsed` of a step or a check."""
     if elapsed.needs_rtt and rtt is None:
         reason = (
             f"{what}: {elapsed} needs the two hosts that talk, and this one has no known peer; "
@@ -136,7 +136,7 @@ def _canonical(error: str) -> str:
 
 
 def judge_result(step: HasPlace, record: CallRecord, wanted: object) -> Finding:
-    """What a call returned against a value, a range, or the fields of one."""
+    """Judge what a call returned against a value, a range, or the fields of one."""
     name = f"{record.call}.result"
     got = record.result
     if isinstance(wanted, dict):
@@ -163,12 +163,12 @@ def judge_result(step: HasPlace, record: CallRecord, wanted: object) -> Finding:
 
 
 def _span(step: HasPlace, record: CallRecord, wanted: str, option: Option) -> Finding:
-    """The value of an option that counts time, where a duration is expected of it."""
+    """Judge the value of an option that counts time against a duration."""
     name, ns = f"{record.call}.result", nanoseconds(option, record.result)
     actual = _json(record.result) if ns is None else str(Duration(ns))
     try:
         same = Duration.parse(wanted).ns == ns
-    except UnitError:  # of an `await` or a `call` check, which `lab check` knows no option of
+    except UnitError:  # from an `await` or a `call` check, whose option `lab check` does not know
         same = False
     if same:
         return passed(step, name, wanted, actual)
@@ -176,7 +176,7 @@ def _span(step: HasPlace, record: CallRecord, wanted: str, option: Option) -> Fi
 
 
 def _ready(step: Expecting, record: CallRecord, wanted: Mapping[str, Sequence[str]]) -> Finding:
-    """Which sockets poll() found ready, and for what: exactly."""
+    """Judge which sockets poll() found ready, and for what, exactly."""
     got = record.result if isinstance(record.result, Mapping) else {}
     expected, actual = _events(wanted), _events(got)
     if {name: set(events) for name, events in wanted.items()} == {
@@ -191,7 +191,7 @@ def _events(ready: Mapping[str, Sequence[str]]) -> str:
 
 
 def _fields(step: HasPlace, record: CallRecord, wanted: Mapping[str, Range]) -> Finding:
-    """Fields of TCP_INFO; those that are not named are left alone."""
+    """Judge fields of TCP_INFO; those that are not named are ignored."""
     name = f"{record.call}.result"
     got = record.result if isinstance(record.result, Mapping) else {}
     expected = ", ".join(f"{field} {limits}" for field, limits in wanted.items())
@@ -222,7 +222,7 @@ def _data(
 
 
 def _data_differs(record: CallRecord, wanted: DataExpect, calls: Mapping[str, CallRecord]) -> str:
-    """Why the data is not as wanted; "" where it is."""
+    """Why the data is not as expected; "" if it is."""
     if record.length is None:
         return "no data came"
     sha256 = record.sha256 or (_EMPTY if record.length == 0 else "")
@@ -262,7 +262,7 @@ def _difference(expected: Data, record: CallRecord) -> str:
 
 
 def describe_data(record: CallRecord) -> str:
-    """What came, for people: its text where it is short, its length always."""
+    """The received data in words: its text if it is short, always its length."""
     if record.length is None:
         return "no data"
     if record.length == 0:
@@ -296,7 +296,7 @@ def _peer(step: Expecting, record: CallRecord, wanted: Address, addresses: Mappi
     name = f"{record.call}.peer"
     names = {address: host for host, address in addresses.items()}
     if record.peer is None:
-        return failed(step, name, str(wanted), "no peer", f"{record.call}() told no peer")
+        return failed(step, name, str(wanted), "no peer", f"{record.call}() reported no peer")
     got = record.peer
     actual = str(got) + (f" ({names[got.address]})" if got.address in names else "")
     address = wanted.host if wanted.literal else addresses.get(wanted.host)
@@ -323,10 +323,10 @@ def judge_run(
     tolerance: Tolerance | None = None,
     end_elsewhere: bool = False,
 ) -> tuple[Finding, ...]:
-    """One finding for each key of `expect`; and one for a program that ended as nobody said it would.
+    """One finding for each key of `expect`, and one for a program that ended unexpectedly.
 
-    `end_elsewhere`: another step (a background run and its `await`) says how it is to end. Text is equal but
-    for newlines at the end (a program's last line has one, a scenario's text has none); `/regex/` is found
+    `end_elsewhere`: another step (a background run and its `await`) says how it should end. Text is equal
+    except for final newlines (a program's last line has one, a scenario's text has none); `/regex/` is found
     anywhere.
     """
     program = record.command[0] if record.command else "the program"
@@ -376,7 +376,7 @@ def judge_run(
 
 
 def _run_error(step: Expecting, record: RunRecord, wanted: str, program: str) -> Finding:
-    """Against `killed` or `timeout`. Killed is what a step ended, or the power that it took."""
+    """Judge against `killed` or `timeout`. Killed: a step ended it, or cut its power."""
     if record.error is not None:
         actual = record.error
     elif record.ended_by:

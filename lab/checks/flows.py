@@ -1,4 +1,4 @@
-"""Which packets and connections a check's `from` and `to` mean."""
+"""The packets and connections that a check's `from` and `to` select."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lab.evidence.store import Evidence
 from lab.evidence.trace import WIRE, End, Flow
 from lab.scenario.values import Address
 
-#: Causes of a loss that the scenario asked for by name.
+#: Causes of a loss that the scenario configured explicitly.
 RULES = ("drop", "cut", "partition", "network", "power off")
 
 
@@ -22,7 +22,7 @@ class Side(Struct, frozen=True):
     address: str | None = None  #: of a literal address that is not a host's
 
     def is_end(self, end: End) -> bool:
-        """Is this the end of a flow?"""
+        """Whether this is the end of a flow."""
         return (
             self.host in (None, end.host)
             and self.port in (None, end.port)
@@ -67,8 +67,8 @@ class Pair(Struct, frozen=True):
         return Pair(replace(self.source, port=None), replace(self.target, port=None))
 
     def connections(self, evidence: Evidence) -> list[Flow]:
-        """The TCP connections that `source` opened to `target`, by time of the first packet. One that both
-        opened is seen from `source`: that is the client."""
+        """The TCP connections that `source` opened to `target`, by time of the first packet. In a
+        simultaneous open, `source` is the client."""
         found = []
         for flow in evidence.trace.flows:
             if flow.protocol == "tcp":
@@ -82,13 +82,13 @@ class Pair(Struct, frozen=True):
         return self.source.is_end(flow.client) and self.target.is_end(flow.server)
 
     def flows(self, evidence: Evidence) -> list[Flow]:
-        """All flows between the two, whoever opened them, by time of the first packet; where one side is any
+        """All flows between the two, whoever opened them, by time of the first packet; if one side is any
         host, those of the other."""
         return [flow for flow in evidence.trace.flows if self._is_of(flow) or self.back._is_of(flow)]
 
 
 def none_there(pair: Pair, evidence: Evidence) -> str:
-    """Why there is no connection to judge, with what there is instead."""
+    """Why there is no connection to judge, and what was found instead."""
     if not evidence.captures:
         return "there are no captures of this run, so no packet can be judged"
     reason = f"the captures hold no TCP connection {pair}"

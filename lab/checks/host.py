@@ -1,4 +1,4 @@
-"""The checks of what a host's kernel shows: socket states, counters."""
+"""The checks of a host's kernel: socket states, counters."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from lab.scenario.checks import CounterCheck, StateCheck
 from lab.scenario.ranges import Range
 from lab.verdict import Finding, PacketRef
 
-_LOOKS_NS = 20_000_000  #: looks at the sockets are not farther apart than this while anything moves
-_GONE = "GONE"  #: of a sample: the socket is no more
-#: The kernel has two records of a handshake that is half done; a socket that is no more is CLOSED, says TCP.
+_LOOKS_NS = 20_000_000  #: the longest time between two samples of the sockets while anything changes
+_GONE = "GONE"  #: of a sample: the socket no longer exists
+#: The kernel has two states for a half-done handshake; in TCP's words a socket that is gone is CLOSED.
 _SAME_STATE = {"NEW_SYN_RECV": "SYN_RECV", _GONE: "CLOSE"}
 
 
@@ -29,7 +29,7 @@ _SAME_STATE = {"NEW_SYN_RECV": "SYN_RECV", _GONE: "CLOSE"}
 
 
 class _Socket(Struct, frozen=True):
-    """One socket that was in the state, and how it is known."""
+    """One socket that was in the state, and the evidence for it."""
 
     local: Endpoint
     remote: Endpoint | None
@@ -38,8 +38,8 @@ class _Socket(Struct, frozen=True):
 
 
 def judge_state(check: StateCheck, evidence: Evidence, context: Context) -> Finding:
-    """A socket of `at` in a state: at the end or when a step has ended, by the reading of that moment; or
-    ever (in the check's time), by samples or by proof.
+    """Judge whether a socket of `at` is in a state: at the end or after a step, by the reading at that
+    moment; or ever (in the check's window), by samples or by proof.
 
     `to` is the other end; `port` is the port of either end. Without `count` one socket is enough.
     """
@@ -85,8 +85,8 @@ def judge_state(check: StateCheck, evidence: Evidence, context: Context) -> Find
 def _when(
     step: str, end_ns: int, samples: list[StateSample], evidence: Evidence
 ) -> tuple[list[StateSample], list[StateSample]]:
-    """What was known of the sockets by the end of a step, and how each was then: as it was read for that
-    step; where nothing was read, as the changes until then tell."""
+    """The sockets known by the end of a step, and their states then: as read for that step, or, without a
+    reading, by the changes until then."""
     if any(sample.step == step for sample in evidence.records.states):
         read = [sample for sample in samples if sample.step == step]
         until = max((sample.wall_ns for sample in read), default=end_ns)
@@ -97,7 +97,7 @@ def _when(
 
 
 def _gone(samples: list[StateSample], left: set[tuple[str, int, str, int]], when: str) -> list[_Socket]:
-    """Sockets that were seen and are no more: in TCP's words they are CLOSED."""
+    """Sockets that were seen and are gone: in TCP's words they are CLOSED."""
     gone: dict[tuple[str, int, str, int], _Socket] = {}
     for sample in samples:
         key = _key(sample.local, sample.remote)
@@ -116,7 +116,7 @@ def _is(sample: StateSample, state: str) -> bool:
 
 
 def _fits(sample: StateSample, check: StateCheck) -> bool:
-    """In the state, and with the timer that is asked for, which has no more than that left."""
+    """Whether a sample is in the state, with the expected timer and at most the given time left on it."""
     if not _is(sample, check.state):
         return False
     if check.timer is None:
@@ -165,7 +165,7 @@ def _ever(
             how = f"sampled {duration(sample.wall_ns - begin)} after the first sample"
             sockets.setdefault(_key(sample.local, sample.remote), _Socket(sample.local, sample.remote, how))
     counters = evidence.records.counters.get(check.at)
-    # packets prove a state and no timer
+    # packets prove a state, but no timer
     for flow in evidence.trace.flows if check.timer is None else ():
         if flow.protocol != "tcp" or check.at not in (flow.client.host, flow.server.host):
             continue
@@ -186,7 +186,7 @@ def _ever(
 
 
 def _lasting(samples: list[StateSample]) -> Iterator[tuple[StateSample, int | None]]:
-    """Each sample and until when the socket was seen so; None where it stayed so."""
+    """Each sample, and until when the socket was seen so; None if it stayed so."""
     following: dict[tuple[str, int, str, int], int] = {}
     for sample in reversed(samples):
         key = _key(sample.local, sample.remote)
@@ -195,8 +195,8 @@ def _lasting(samples: list[StateSample]) -> Iterator[tuple[StateSample, int | No
 
 
 def _overlaps(window: Window, since_ns: int, until_ns: int | None) -> bool:
-    """Was a socket that was so from `since_ns` on still seen so in the window? Between two looks nobody
-    knows, so the change that the last step made may be seen a moment after its end."""
+    """Whether a state that was seen from `since_ns` on falls in the window. Samples miss what happens between
+    them, so a change by the last step may be seen a moment after its end."""
     if window.end_ns is not None and since_ns >= window.end_ns:
         return False
     if window.begin_ns is None or since_ns > window.begin_ns:
@@ -217,7 +217,7 @@ def _flow_meant(check: StateCheck, local: Endpoint, remote: Endpoint, context: C
 
 
 def _states(check: StateCheck, samples: list[StateSample]) -> list[str]:
-    """The states of these samples, in order of time, each once; with their timers where one is asked for."""
+    """The states of these samples, in order of time, each once; with timers if the check has one."""
     seen = sorted(samples, key=lambda sample: sample.wall_ns)
     words = (
         sample.state if check.timer is None else f"{sample.state} ({_timer_of(sample)})"
@@ -270,7 +270,7 @@ def _never(check: StateCheck, where: str, when: str, others: list[str], known: b
 
 
 def judge_counter(check: CounterCheck, evidence: Evidence, context: Context) -> Finding:
-    """By how much a kernel counter of a host moved over the steps."""
+    """Judge how much a kernel counter of a host rose over the steps."""
     expected = (
         f"{check.name} +{check.delta}" if check.delta.exact is not None else f"{check.name} {check.delta}"
     )

@@ -1,7 +1,7 @@
-"""What the kernel's own timers will do: the SYN schedule computed from live sysctls, the back-off of data.
+"""The schedule of the kernel's timers: SYNs computed from live sysctls, and the back-off of data.
 
 Source: net/ipv4/tcp_timer.c of Linux 6.5 and later (`tcp_write_timeout`, `retransmits_timed_out`,
-`tcp_model_timeout`, `tcp_retransmit_timer`); held against runs on Linux 6.18 in the unit tests.
+`tcp_model_timeout`, `tcp_retransmit_timer`); compared with runs on Linux 6.18 in the unit tests.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ SYN_LINEAR = "net.ipv4.tcp_syn_linear_timeouts"
 RTO_MAX = "net.ipv4.tcp_rto_max_ms"
 RTO_MIN = "net.ipv4.tcp_rto_min_us"
 
-#: What the schedules are computed from: a host reads these, where its kernel has them.
+#: The sysctls behind the schedules: a host reads those that its kernel has.
 SYSCTLS = (SYN_RETRIES, SYN_LINEAR, RTO_MAX, RTO_MIN)
 
 
 class SynPlan(Struct, frozen=True):
-    """When the kernel sends each SYN that nobody answers, and when connect() gives up, from the first SYN."""
+    """When the kernel sends each unanswered SYN, and when connect() gives up, from the first SYN."""
 
     sends_ns: tuple[int, ...]  #: 0 first
     gives_up_ns: int
@@ -41,14 +41,14 @@ class SynPlan(Struct, frozen=True):
         return tuple(b - a for a, b in pairwise(self.sends_ns))
 
     def bounds(self, tolerance: Tolerance) -> tuple[int, int]:
-        """When connect() may give up: every timer on the way may be late, and is armed by the one before."""
+        """When connect() may give up: every timer may be late, and is armed by the one before."""
         steps = (*self.gaps_ns, self.gives_up_ns - self.sends_ns[-1])
         late = sum(tolerance.bounds(step)[1] - tolerance.machine_ns for step in steps)
         return max(0, self.gives_up_ns - tolerance.early_ns), late + tolerance.machine_ns
 
 
 class SynSettings(Struct, frozen=True):
-    """What decides the SYN schedule of one socket."""
+    """The settings that determine the SYN schedule of one socket."""
 
     retries: int  #: TCP_SYNCNT of the socket, otherwise tcp_syn_retries
     linear: int  #: tcp_syn_linear_timeouts; 0 where the kernel has none (before 6.5)
@@ -59,7 +59,7 @@ class SynSettings(Struct, frozen=True):
     def of(
         cls, sysctls: Mapping[str, str], *, syncnt: int | None = None, user_timeout_ns: int = 0
     ) -> SynSettings:
-        """From a host's live sysctls and the options that were set on the socket."""
+        """From a host's live sysctls and the options set on the socket."""
         return cls(
             syncnt or int(sysctls.get(SYN_RETRIES, DEFAULT_SYN_RETRIES)),
             int(sysctls.get(SYN_LINEAR, 0)),
@@ -75,16 +75,16 @@ class SynSettings(Struct, frozen=True):
 def syn_plan(settings: SynSettings) -> SynPlan:
     """The schedule of a connect() that nothing answers.
 
-    At each timer the kernel gives up if it has retransmitted `retries + linear` times, or if the time that
-    `retries` doublings would take (2^(retries+1) - 1 s) is over, or the user timeout; else it sends again.
-    The timeout doubles after every timer but the first `linear` ones.
+    At each timer the kernel gives up if it has retransmitted `retries + linear` times, or if the time of
+    `retries` doublings (2^(retries+1) - 1 s) or the user timeout is over; otherwise it sends again. The
+    timeout doubles after every timer except the first `linear` ones.
     """
     limit = settings.user_timeout_ns or _model_timeout(settings)
     sends = [0]
     rto = at = INITIAL_RTO_NS
     while True:
         resent = len(sends) - 1
-        over = resent > 0 and at >= limit  # never before something was sent again
+        over = resent > 0 and at >= limit  # never before a retransmission
         if over or resent >= settings.retries + settings.linear:
             return SynPlan(tuple(sends), at)
         sends.append(at)
@@ -105,20 +105,20 @@ def _model_timeout(settings: SynSettings) -> int:
 
 
 class Backoff(Struct, frozen=True):
-    """What the gaps between the transmissions of one data segment say about the kernel's back-off."""
+    """The kernel's back-off, by the gaps between the transmissions of one data segment."""
 
-    first: int | None  #: index of the gap that is the RTO itself; None where the gaps fit no back-off
+    first: int | None  #: index of the gap that is the RTO itself; None if the gaps fit no back-off
     bounds_ns: tuple[tuple[int, int], ...]  #: earliest and latest of each gap, by the best reading
-    bad: int | None  #: index of the first gap outside its bounds; None where all hold
+    bad: int | None  #: index of the first gap outside its bounds; None if all hold
 
 
 def backoff(gaps_ns: Sequence[int], sysctls: Mapping[str, str], tolerance: Tolerance) -> Backoff:
-    """Holds gaps of one segment's transmissions against exponential back-off.
+    """Hold the gaps of one segment's transmissions against exponential back-off.
 
     The retransmission timeout (RTO) comes from the round trips that the kernel measured, which no sysctl
-    tells; so it is taken from the gaps: it is at least tcp_rto_min, and each gap after it is twice the last,
-    up to tcp_rto_max. One gap may stand before it: the tail loss probe, which comes no later than the RTO
-    would. A measured RTO may itself be late, so what follows may be that much earlier than its double.
+    shows. So it is taken from the gaps: it is at least tcp_rto_min, and each gap after it is twice the last,
+    up to tcp_rto_max. One gap may come before it: that of the tail loss probe, which is not later than the
+    RTO. A measured RTO may itself be late, so the next gap may be that much shorter than its double.
     """
     as_rto = _backoff_from(0, gaps_ns, sysctls, tolerance)
     if as_rto.bad is None or len(gaps_ns) < 3:
@@ -133,7 +133,7 @@ def _backoff_from(
     longest = int(sysctls[RTO_MAX]) * MS if RTO_MAX in sysctls else RTO_MAX_NS
     shortest = int(sysctls[RTO_MIN]) * 1_000 if RTO_MIN in sysctls else RTO_MIN_NS
     rto = gaps_ns[first]
-    # The true RTO, of which the measured one is a late version.
+    # The true RTO; the measured one may be late.
     truly = max(
         shortest,
         min(rto - tolerance.late_ns, round(rto / (1 + tolerance.late_share))) - tolerance.machine_ns,

@@ -18,7 +18,7 @@ class StepTimes(Struct, frozen=True):
 
 
 def step_times(records: Records) -> Mapping[str, StepTimes]:
-    """By the id of the step. The own times of a call or a program go before those of the step around it."""
+    """By the id of the step. The times of a call or a program take precedence over those of its step."""
     times = {s.step: StepTimes(s.start_wall_ns, s.end_wall_ns) for s in records.steps}
     own: tuple[CallRecord | RunRecord, ...] = (*records.runs, *records.calls)
     for record in own:
@@ -27,7 +27,7 @@ def step_times(records: Records) -> Mapping[str, StepTimes]:
 
 
 class Window(Struct, frozen=True):
-    """What a check looks at: all, or what lies between the end of one step and the begin of another.
+    """The time that a check covers: all, or from the end of one step to the start of another.
 
     `missing` names a step without a record: then there is nothing to judge.
     """
@@ -53,7 +53,7 @@ class Window(Struct, frozen=True):
 
     @property
     def whole(self) -> bool:
-        """Is nothing left out?"""
+        """Whether nothing is left out."""
         return self.begin_ns is None and self.end_ns is None
 
     def holds(self, wall_ns: int) -> bool:

@@ -1,4 +1,4 @@
-"""The check `order`: in which order steps ended and packets went."""
+"""The check `order`: in which order steps ended and packets were sent or received."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from lab.verdict import Finding, PacketRef
 
 
 class _Moment(Struct, frozen=True):
-    """When an item was, on the two clocks of whoever saw it: a host, or the lab itself ("")."""
+    """The time of an item on the two clocks of its observer: a host, or the lab itself ("")."""
 
     name: str
     host: str
     clock: str  #: whose wall clock: hosts of one machine share one
-    mono_ns: int | None  #: None of a packet: captures have the wall clock alone
+    mono_ns: int | None  #: None for a packet: captures have only the wall clock
     wall_ns: int
     packets: tuple[PacketRef, ...] = ()
 
     def after(self, other: _Moment) -> int:
         """How much later than the other one, in ns.
 
-        A monotonic clock means nothing elsewhere: between two hosts the wall clock counts that they share.
+        A monotonic clock means nothing on another host: between two hosts their shared wall clock counts.
         """
         if self.host == other.host and self.mono_ns is not None and other.mono_ns is not None:
             return self.mono_ns - other.mono_ns
@@ -38,8 +38,8 @@ class _Moment(Struct, frozen=True):
 
 
 def judge_order(check: OrderCheck, evidence: Evidence, context: Context) -> Finding:
-    """The steps' calls (programs, actions) ended, and the packets were sent or received, in this order, as
-    `_Moment.after` tells."""
+    """Judge whether the steps' calls (programs, actions) ended, and the packets were sent or received, in
+    this order, by `_Moment.after`."""
     expected = " before ".join(map(str, check.of))
     ends = _ends(evidence, context)
     missing = [item for item in check.of if isinstance(item, str) and item not in ends]
@@ -77,7 +77,7 @@ def judge_order(check: OrderCheck, evidence: Evidence, context: Context) -> Find
 
 
 def _ends(evidence: Evidence, context: Context) -> Mapping[str, _Moment]:
-    """By the id of a step. The own time of a call or a program goes before that of the step around it."""
+    """By the id of a step. The time of a call or a program takes precedence over that of its step."""
     ends = {s.step: _Moment(s.step, "", "", s.end_mono_ns, s.end_wall_ns) for s in evidence.records.steps}
     own: tuple[CallRecord | RunRecord, ...] = (*evidence.records.runs, *evidence.records.calls)
     for record in own:

@@ -1,4 +1,4 @@
-"""Where two strings of bytes part, in words: the offset, what stands around it, wanted and got."""
+"""Where two byte strings differ, in words: the offset, the bytes around it, wanted and got."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _AROUND = 8  #: bytes that are shown on either side
 
 
 def first_difference(wanted: bytes, got: bytes) -> int | None:
-    """The offset of the first byte that differs, or of the earlier end; None where they are equal."""
+    """The offset of the first byte that differs, or of the earlier end; None if they are equal."""
     at = next(compress(count(), map(ne, wanted, got)), None)
     if at is None and len(wanted) != len(got):
         return min(len(wanted), len(got))

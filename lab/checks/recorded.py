@@ -1,4 +1,4 @@
-"""The check of recorded calls: how many of them were like this."""
+"""The check `call`: how many recorded calls match."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _SHOWN = 6  #: kinds of calls that a finding names
 
 
 def judge_call_check(check: CallCheck, evidence: Evidence, context: Context) -> Finding:
-    """How many calls of a host were as the check says. Without `count` one is enough.
+    """Judge how many calls of a host match the check. Without `count` one is enough.
 
-    A call counts by its end: behind the end of `after`, ahead of the begin of `before`.
+    A call counts by its end: after the end of `after`, before the start of `before`.
     """
     wanted = check.count if check.count is not None else Range(1, None)
     what = _what(check)
@@ -67,7 +67,7 @@ def _is_like(check: CallCheck, call: CallRecord, context: Context) -> bool:
 
 
 def _sets(check: CallCheck, call: CallRecord) -> bool:
-    """Whether it is about the option of the check and, where that has a value, sets it to that."""
+    """Whether a call names the option of the check and, if the check has a value, sets it to that."""
     if check.option is None:
         return True
     if call.arguments.get("option") != check.option:
@@ -80,11 +80,11 @@ def _sets(check: CallCheck, call: CallRecord) -> bool:
     try:
         return option_bytes(check.option, given) == option_bytes(check.option, check.value)
     except (ValueError, PydanticCustomError):
-        return False  # no value of this option: the call erred
+        return False  # no value of this option: the call failed
 
 
 def _ends(call: CallRecord) -> list[Endpoint]:
-    """The other end, as far as it is known: by the socket, by what came, by what was asked for."""
+    """The other end, as far as known: from the socket, from what arrived, from the arguments."""
     ends = [one for one in (call.remote, call.peer) if one is not None]
     asked = call.arguments.get("to")
     if isinstance(asked, str):
@@ -104,7 +104,7 @@ def _host(end: Endpoint, context: Context) -> str | None:
 
 
 def _ports(call: CallRecord, ends: Sequence[Endpoint]) -> set[object]:
-    """The ports of both ends, and one that was asked for in vain."""
+    """The ports of both ends, and one that was requested in vain."""
     own = () if call.local is None else (call.local.port,)
     asked = (call.arguments.get("port"), call.arguments.get("from_port"))
     return {*own, *(one.port for one in ends), *asked}

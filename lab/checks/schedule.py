@@ -1,7 +1,7 @@
-"""The check `schedule`: when one segment was sent again and again.
+"""The check `schedule`: the times at which one segment was sent repeatedly.
 
-`gaps: kernel` asks whether the kernel kept to its own timers: for a SYN they follow from the live sysctls,
-for data from the retransmission timeout that the gaps themselves show (see `lab.checks.kernel`).
+`gaps: kernel` checks that the kernel kept to its own timers: for a SYN they follow from the live sysctls, for
+data from the retransmission timeout that the gaps themselves show (see `lab.checks.kernel`).
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from lab.verdict import Finding, Verdict
 
 _PROBES = ("keep-alive", "zero window probe")
 _KEEPALIVE_INTERVAL = "net.ipv4.tcp_keepalive_intvl"
-_TICKS_NS = 25_000_000  #: TCP_TIMEOUT_MIN, two ticks: 20 ms where a second has 100, and what a timer is late
-_LONGEST = 10_000  #: packets looked at where no segment was sent twice: no list of gaps is as long
+_TICKS_NS = 25_000_000  #: TCP_TIMEOUT_MIN, two ticks: 20 ms at 100 ticks a second, and a timer's lateness
+_LONGEST = 10_000  #: packets examined if no segment was sent twice: no list of gaps is as long
 
 
 class _Series(Struct, frozen=True):
-    """Transmissions of one thing, in order of time; at the sender where its capture has them."""
+    """Transmissions of one segment, in order of time; at the sender if its capture has them."""
 
     journeys: tuple[Journey, ...]
-    flow: Flow | None  #: None for what is no TCP connection
+    flow: Flow | None  #: None if it is not a TCP connection
 
     @property
     def constant(self) -> bool:
-        """Are they keepalive probes? Those come at one interval; window probes back off."""
+        """Whether they are keepalive probes, which come at one interval; window probes back off."""
         return all(journey.mark == "keep-alive" for journey in self.journeys)
 
     @property
@@ -55,10 +55,10 @@ class _Series(Struct, frozen=True):
 
 
 def judge_schedule(check: ScheduleCheck, evidence: Evidence, context: Context) -> Finding:
-    """Every connection that sent such a segment must hold; of each, the segment that was sent most often.
+    """Judge every connection that sent such a segment, by the segment that it sent most often.
 
     `syn`, `syn-ack`, `fin`: the transmissions of that segment. `probe`: keepalive and window probes. `data`:
-    those of one TCP segment; where none was sent twice (UDP, ICMP, a program that sends at intervals), all
+    those of one TCP segment; if none was sent twice (UDP, ICMP, a program that sends at intervals), all
     packets with payload.
     """
     pair = Pair.of(check.from_, check.to, context)
@@ -89,7 +89,7 @@ def judge_schedule(check: ScheduleCheck, evidence: Evidence, context: Context) -
 def _judged(
     check: ScheduleCheck, series: _Series, pair: Pair, expected: str, evidence: Evidence, context: Context
 ) -> Finding:
-    """What one series says."""
+    """The finding of one series."""
     if check.gaps == "kernel":
         if check.match == "syn":
             return _kernel_syn(check, series, evidence, context)
@@ -99,7 +99,7 @@ def _judged(
     rtts = _round_trips(series, pair, context, len(check.gaps))
     if any(isinstance(gap, RoundTrips) for gap in check.gaps):
         if None in rtts:
-            reason = f"a gap in rtt needs two hosts of the lab; {pair.target} is none: write it in ms"
+            reason = f"a gap in rtt needs two hosts of the lab; {pair.target} is not one: write it in ms"
             return failed(check, "schedule", expected, _gaps_text(series.gaps_ns), reason)
         expected += f" (1rtt is {', then '.join(map(str, dict.fromkeys(rtts)))} here)"
     spans = [span_ns(gap, rtt) for gap, rtt in zip(check.gaps, rtts, strict=True)]
@@ -108,7 +108,7 @@ def _judged(
 
 
 def _round_trips(series: _Series, pair: Pair, context: Context, count: int) -> list[Duration | None]:
-    """The configured round trip when each gap began; of gaps that did not come, when the last packet went."""
+    """The configured round trip at the start of each gap; for missing gaps, when the last packet was sent."""
     times = [journey.packet.t_ns for journey in series.journeys]
     begins = [times[min(i, len(times) - 1)] for i in range(count)]
     return [context.timeline.rtt(pair.source.host, pair.target.host, at_ns) for at_ns in begins]
@@ -121,7 +121,7 @@ def _listed(check: ScheduleCheck) -> str:
 def _every(
     check: ScheduleCheck, pair: Pair, window: Window, evidence: Evidence, context: Context
 ) -> tuple[list[_Series], str]:
-    """What is judged, one series a connection; and why there is none, where the connections say so."""
+    """The series to judge, one for each connection, and why there is none if the connections tell."""
     if check.match == "syn":
         chosen = choose(check, pair.connections(evidence), pair, evidence)
         found = [_Series(_within(flow.handshake.syn, window), flow) for flow in chosen.flows]
@@ -152,7 +152,7 @@ def _sent(flow: Flow, match: str, pair: Pair) -> tuple[Journey, ...]:
 
 
 def _from(journey: Journey, flow: Flow, pair: Pair) -> bool:
-    """Did the pair's source send it?"""
+    """Whether the pair's source sent it."""
     here = (journey.packet.source, journey.packet.sport)
     ends = (end for end in (flow.client, flow.server) if (end.address, end.port) == here)
     return any(pair.source.is_end(end) for end in ends)
@@ -161,7 +161,7 @@ def _from(journey: Journey, flow: Flow, pair: Pair) -> bool:
 def _data_series(
     flows: Sequence[Flow] | None, pair: Pair, window: Window, evidence: Evidence, context: Context
 ) -> list[_Series]:
-    """Of each connection with data (`flows` None: of all) the segment that was sent most often."""
+    """For each connection with data (`flows` None: for all), the segment that was sent most often."""
     going = Packets.of(pair, evidence.trace, context).within(window)
     if flows is not None:
         going = going.of_flows(flows)
@@ -189,7 +189,7 @@ def _judge(
     expected: str,
     context: Context,
 ) -> Finding:
-    """Each gap within its bounds, and as many gaps as bounds; those beyond `least` may be missing."""
+    """Judge each gap by its bounds, and the number of gaps; those beyond `least` may be missing."""
     gaps = series.gaps_ns
     actual = _gaps_text(gaps)
     tolerance = tolerance_text(context.tolerance)
@@ -221,13 +221,13 @@ def _gaps_text(gaps: Sequence[int]) -> str:
 
 
 def _kernel_syn(check: ScheduleCheck, series: _Series, evidence: Evidence, context: Context) -> Finding:
-    """All SYNs of the plan, up to the moment when an answer, close() or the end of the run ended it."""
+    """Judge all SYNs of the plan, until an answer, close() or the end of the run ended it."""
     flow = series.flow
     assert flow is not None
     records = evidence.records
     host = records.hosts.get(flow.client.host)
     if host is None:
-        reason = f"{flow.client.host} is no host of the lab: its sysctls are not known"
+        reason = f"{flow.client.host} is not a host of the lab: its sysctls are unknown"
         return failed(check, "schedule", "as the kernel's timers say", _gaps_text(series.gaps_ns), reason)
     call = connect_call(flow, records)
     settings = SynSettings.of(
@@ -257,9 +257,9 @@ def _kernel_syn(check: ScheduleCheck, series: _Series, evidence: Evidence, conte
 
 
 def _challenged(flow: Flow, series: _Series, evidence: Evidence) -> int | None:
-    """When an answer came to the first SYN that acknowledges something else: an earlier connection of the
-    same four numbers, which the server still has. The kernel resets that, and sends its SYN again at once
-    (`tcp_rcv_synsent_state_process`: the timer is set to TCP_TIMEOUT_MIN where none ran out before)."""
+    """When an answer to the first SYN came that acknowledges something else: an earlier connection of the
+    same addresses and ports, which the server still has. The kernel resets that, and sends its SYN again at
+    once (`tcp_rcv_synsent_state_process`: the timer is set to TCP_TIMEOUT_MIN if none had expired before)."""
     until = series.journeys[1].packet.t_ns if len(series.journeys) > 1 else evidence.trace.end_ns
     before = flow.previous
     while before is not None:
@@ -284,7 +284,7 @@ def _after_challenge(
     wanted: Sequence[tuple[int, int]],
     context: Context,
 ) -> Finding:
-    """The first gap ends with the answer that fits no SYN of ours; from there on the timers run as ever."""
+    """The first gap ends with the answer that fits no SYN of ours; after it the timers run as usual."""
     low, high = came_ns - context.tolerance.early_ns, context.tolerance.bounds(came_ns)[1] + _TICKS_NS
     expected = (
         f"the SYN again at once when an earlier connection is answered for, {duration(came_ns)} after it"
@@ -302,7 +302,7 @@ def _sums(gaps: Sequence[int], context: Context) -> Iterator[tuple[int, int]]:
 
 
 def _end(flow: Flow, call: CallRecord | None, evidence: Evidence) -> tuple[int, str]:
-    """When and by what the kernel stopped sending SYNs, if not by giving up."""
+    """When and why the kernel stopped sending SYNs, other than by giving up."""
     ends = [(evidence.trace.end_ns, "the captures ended")]
     for segment in flow.segments():
         packet = segment.journey.received
@@ -324,7 +324,7 @@ def _end(flow: Flow, call: CallRecord | None, evidence: Evidence) -> tuple[int, 
 
 
 def _kernel_keepalive(check: ScheduleCheck, series: _Series, evidence: Evidence, context: Context) -> Finding:
-    """Probes at the interval of the host, or of the socket where TCP_KEEPINTVL was set."""
+    """Judge probes by the interval of the host, or of the socket if TCP_KEEPINTVL was set."""
     host = evidence.records.hosts.get(series.journeys[0].source)
     flow = series.flow
     call = None if flow is None else connect_call(flow, evidence.records)

@@ -1,4 +1,4 @@
-"""The checks of what a user's program did: whether it runs, how it ended, what it wrote."""
+"""The checks of a user's program: whether it runs, how it ended, what it wrote."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MATCHES = 3  #: lines that a finding names
 
 
 def judge_service(check: ServiceCheck, evidence: Evidence, context: Context) -> Finding:
-    """The last start of a service: all that the check asks for must hold."""
+    """Judge the last start of a service: all keys of the check must hold."""
     records = evidence.records
     starts = [r for r in records.services if r.host == check.at and check.service in (None, r.service)]
     if not starts:
@@ -55,7 +55,7 @@ def _wanted(check: ServiceCheck) -> str:
 
 
 def judge_log(check: LogCheck, evidence: Evidence, context: Context) -> Finding:
-    """How many lines of a service's log match. Without `count` one is enough."""
+    """Judge how many lines of a service's log match. Without `count` one is enough."""
     records = evidence.records
     window = Window.of(check, records)
     if window.missing:
@@ -72,13 +72,13 @@ def judge_log(check: LogCheck, evidence: Evidence, context: Context) -> Finding:
     wanted = check.count if check.count is not None else Range(1, None)
     held = hold_count(wanted, len(matching), f"lines of {check.at} that match {check.match}{window.text}")
     cut = any(record.log_cut for record in records.services if record.host == check.at)
-    if cut:  # what is missing may match too: only what those that are there prove is proven
+    if cut:  # missing lines may match too: the verdict counts only if the lines that are there prove it
         more = hold_count(wanted, len(matching) + 1, "")
         missing = "it wrote more than is kept, so lines are missing"
         if not held.ok:
             held = held.because(f"{held.reason}; {missing}")
         elif wanted.max is not None or not more.ok:
-            held = replace(held, ok=False, reason=f"nobody knows how many lines match: {missing}")
+            held = replace(held, ok=False, reason=f"how many lines match is unknown: {missing}")
     actual = f"{plural(len(matching), 'line')} of {len(lines):,}"
     if matching:
         actual += ": " + "; ".join(repr(line.text[:60]) for line in matching[:_MATCHES])

@@ -1,9 +1,9 @@
-"""Which TCP states a host must have passed through, proven by the packets of its own capture alone.
+"""The TCP states that a host must have passed through, proven only by the packets of its own capture.
 
-Sampling sees a state only if it lasts; packets prove also those that last for microseconds. What is claimed
-here is strict: where the packets leave two readings (a FIN that may have waited behind unsent data), nothing.
-Nor where the host's counters say that its kernel did without the socket: a SYN cookie, a TIME_WAIT for which
-there was no room.
+Sampling sees a state only if it lasts; packets also prove states that last for microseconds. The proof is
+strict: if the packets allow two readings (a FIN that may have waited behind unsent data), nothing is proven.
+Nor is it if the host's counters show that its kernel did without the socket: a SYN cookie, a TIME_WAIT for
+which there was no room.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ALL = (1 << 32) - 1
 
 
 class Proof(Struct, frozen=True):
-    """Since when a state is proven, and by which packets."""
+    """The time from which a state is proven, and the packets that prove it."""
 
     t_ns: int
     packets: tuple[PacketRef, ...]
@@ -43,11 +43,11 @@ class _Seen(NamedTuple):
 
     @property
     def end(self) -> int:
-        """What acknowledges it."""
+        """The ACK number that acknowledges it."""
         return self.seq + self.length + (self.flags & FIN)
 
 
-#: States that packets do not prove where one of these counters moved: the kernel did without the socket.
+#: States that packets do not prove if one of these counters rose: the kernel did without the socket.
 _WITHOUT_SOCKET = {
     "SYN_RECV": ("TcpExtSyncookiesSent", "TcpExtTCPReqQFullDoCookies"),
     "TIME_WAIT": ("TcpExtTCPTimeWaitOverflow",),
@@ -55,7 +55,7 @@ _WITHOUT_SOCKET = {
 
 
 def proven_states(flow: Flow, host: str, counters: CounterRecord | None = None) -> Mapping[str, Proof]:
-    """The states that `host`'s end of a TCP flow passed through, with the first proof of each. `counters` are
+    """The states that `host`'s end of a TCP flow passed through, each with its first proof. `counters` are
     the host's own."""
     return {
         state: proof
@@ -95,13 +95,13 @@ def _positions(flow: Flow, host: int) -> list[tuple[int, bool]]:
     for i in flow.numbers:
         if columns.source[i] == host:
             positions.append((columns.sent[i], True))
-        elif columns.target[i] == host and columns.fate[i] != CORRUPTED:  # the stack drops a broken one
+        elif columns.target[i] == host and columns.fate[i] != CORRUPTED:  # the stack drops a corrupted packet
             positions.append((columns.received[i], False))
     return sorted(item for item in positions if item[0] >= 0)
 
 
 def _relative(capture: Capture, positions: list[tuple[int, bool]]) -> Iterator[_Seen]:
-    """With sequence numbers counted from each side's SYN, or from one below the first that was seen."""
+    """The segments with sequence numbers relative to each side's SYN, or to one below the first seen."""
     base: dict[bool, int] = {}
     for position, mine in positions:
         if capture.protocol[position] != TCP:
@@ -117,7 +117,7 @@ def _relative(capture: Capture, positions: list[tuple[int, bool]]) -> Iterator[_
 
 @dataclass
 class _Walk:
-    """One end of a connection, walked through in the order of its capture. Sequence numbers are relative."""
+    """One end of a connection, followed in the order of its capture. Sequence numbers are relative."""
 
     client: bool
     capture: Capture
@@ -127,18 +127,18 @@ class _Walk:
     sent_to: int = 1  #: the next byte we would send
     acked_to: int = 1  #: what the peer has acknowledged of ours
     received_to: int = 1  #: the next byte we expect
-    waiting: list[tuple[int, int]] = field(default_factory=list)  #: heap of what arrived early: from, to
+    waiting: list[tuple[int, int]] = field(default_factory=list)  #: heap of early ranges: from, to
     peer_fin: _Seen | None = None
     peer_fin_taken: bool = False  #: it arrived in sequence
     idle_at_peer_fin: bool = False  #: nothing of ours was unacknowledged when it did
-    peer_fin_before_ack: bool = False  #: it did so before our FIN was acknowledged
+    peer_fin_before_ack: bool = False  #: it arrived before our FIN was acknowledged
     my_fin: _Seen | None = None
-    my_fin_active: bool = False  #: sent without having taken the peer's FIN
+    my_fin_active: bool = False  #: sent before the peer's FIN was taken
     my_fin_acked: _Seen | None = None
     peer_fin_acked: _Seen | None = None
 
     def prove(self, state: str, at: _Seen, *more: _Seen | None) -> None:
-        """The first proof of a state counts."""
+        """Keep the first proof of a state."""
         if state not in self.proofs:
             packets = [self.capture[seen.position] for seen in (*more, at) if seen is not None]
             self.proofs[state] = Proof(packets[-1].t_ns, tuple(packet.ref for packet in packets))
@@ -170,7 +170,7 @@ class _Walk:
         self.sent_to = max(self.sent_to, seen.end)
 
     def _established(self, seen: _Seen) -> bool:
-        """A server whose accept queue is full stays in SYN_RECV: only what it says beyond that counts."""
+        """A server whose accept queue is full stays in SYN_RECV: only later packets from it prove more."""
         if not self.synced or "ESTABLISHED" in self.proofs:
             return False
         if self.client:
@@ -198,7 +198,7 @@ class _Walk:
         self._both_closed(seen)
 
     def _take(self, start: int, end: int) -> None:
-        """Bytes arrived: what is in sequence moves the edge, what is early waits."""
+        """Bytes arrived: those in sequence move the edge, early ones wait."""
         if end <= self.received_to:
             return
         if start > self.received_to:
@@ -209,7 +209,7 @@ class _Walk:
             self.received_to = max(self.received_to, heappop(self.waiting)[1])
 
     def _both_closed(self, seen: _Seen) -> None:
-        """We closed first (or both at once): our acknowledgement of the peer's FIN and its of ours."""
+        """We closed first (or both at once): each side acknowledges the other's FIN."""
         if not self.my_fin_active or self.peer_fin_acked is None:
             return
         if self.peer_fin_before_ack:

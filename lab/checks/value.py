@@ -1,4 +1,4 @@
-"""The check of what a program printed and the case recorded."""
+"""The check of a recorded value that a program printed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lab.verdict import Finding
 
 
 def judge_value(check: ValueCheck, evidence: Evidence, context: Context) -> Finding:
-    """A recorded value against a number, or its limits."""
+    """Judge a recorded value against a number or limits."""
     wanted = str(check.is_)
     text = context.values.get(check.of)
     if text is None:

@@ -1,4 +1,4 @@
-"""Which of the connections between two ends a check means: those of a socket, the nth, those of a time."""
+"""The connections between two ends that a check selects: by socket, by number, by time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", 
 
 
 class Which(Protocol):
-    """The keys of a check that tell connections apart."""
+    """The keys of a check that select connections."""
 
     @property
     def socket(self) -> str | None: ...
@@ -37,19 +37,19 @@ def ordinal(number: int) -> str:
 
 
 class Chosen(Struct, frozen=True):
-    """The flows that are meant, and what to say where there are none."""
+    """The selected flows, and why there are none."""
 
     flows: list[Flow]
     reason: str = ""
 
 
 def picks(check: Which) -> bool:
-    """Does the check mean only some of the connections?"""
+    """Whether the check selects only some of the connections."""
     return check.socket is not None or check.nth is not None
 
 
 def choose(check: Which, flows: Sequence[Flow], pair: Pair, evidence: Evidence) -> Chosen:
-    """Of the flows between two ends, in order of time, those of the check's socket, and the nth of them."""
+    """From the flows between two ends, in order of time, those of the check's socket, and the nth of them."""
     found = list(flows)
     of = str(pair)
     if check.socket is not None:
@@ -75,7 +75,7 @@ def choose(check: Which, flows: Sequence[Flow], pair: Pair, evidence: Evidence) 
 
 
 def _later(flows: Sequence[Flow]) -> dict[int, list[Flow]]:
-    """By the number of a flow: those that had its four numbers afterwards."""
+    """By the number of a flow: the later ones with the same addresses and ports."""
     found: dict[int, list[Flow]] = {}
     for flow in flows:
         before = flow.previous
@@ -86,7 +86,7 @@ def _later(flows: Sequence[Flow]) -> dict[int, list[Flow]]:
 
 
 def within(chosen: Chosen, window: Window, when: Callable[[Flow], int | None], what: str) -> Chosen:
-    """Those of which `when` (None: never) lies in the window; `what` they did then: `was opened`."""
+    """Those whose `when` (None: never) lies in the window; `what` happened then: `was opened`."""
     if window.whole or not chosen.flows:
         return chosen
     found = [flow for flow in chosen.flows if (at := when(flow)) is not None and window.holds(at)]

@@ -1,4 +1,4 @@
-"""The checks of what the network did to packets: how many, lost, late, out of order, twice."""
+"""The checks of packets on the network: counts, losses, delays, reordering, duplicates."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from lab.verdict import Finding
 
 
 class _Looked(Struct, frozen=True):
-    """The packets that a check looks at, or why it has none to look at."""
+    """The packets that a check examines, or why there are none."""
 
     packets: Packets
     window: Window
@@ -40,7 +40,7 @@ class _Looked(Struct, frozen=True):
 def _look(
     check: TimedCheck, pair: Pair, evidence: Evidence, context: Context, which: Which | None = None
 ) -> _Looked:
-    """The packets of a pair in the check's time; of its connections, where it means some."""
+    """The packets of a pair in the check's window; only those of its connections if it selects some."""
     window = Window.of(check, evidence.records)
     packets = Packets.of(pair, evidence.trace, context)
     if window.missing:
@@ -54,7 +54,7 @@ def _look(
 
 
 def judge_packets(check: PacketsCheck, evidence: Evidence, context: Context) -> Finding:
-    """How many packets that match were sent, were received (each copy counts), or were lost."""
+    """Judge how many matching packets were sent, received (each copy counts), or lost."""
     pair = Pair.of(check.from_, check.to, context)
     where = {"sender": "sent", "receiver": "received", "lost": "lost"}[check.at]
     noun = "packet" if check.match.word == "any" else f"{check.match} packet"
@@ -85,12 +85,12 @@ def judge_packets(check: PacketsCheck, evidence: Evidence, context: Context) -> 
 
 
 def _absent(count: Range, pair: Pair, evidence: Evidence, context: Context) -> bool:
-    """Is no packet what is asked for? Where none ever went that way there is nothing to judge."""
+    """Whether no packet is expected. If none ever went that way, there is nothing to judge."""
     return count.max == 0 and len(Packets.of(pair, evidence.trace, context)) > 0
 
 
 def _blind(at: str, pair: Pair, evidence: Evidence) -> str:
-    """Why the captures cannot tell, "" where they can: zero packets seen with closed eyes is no zero."""
+    """Why the captures cannot tell, "" if they can: no packet in a missing capture is no evidence."""
     needed = {"sender": (pair.source,), "receiver": (pair.target,), "lost": (pair.source, pair.target)}[at]
     if not evidence.captures:
         return no_packets(pair, evidence)
@@ -101,7 +101,7 @@ def _blind(at: str, pair: Pair, evidence: Evidence) -> str:
 
 
 def judge_retransmissions(check: RetransmissionsCheck, evidence: Evidence, context: Context) -> Finding:
-    """How many segments sent again bytes (or a SYN or FIN) that had been sent before."""
+    """Judge how many segments repeat bytes (or a SYN or FIN) that had been sent before."""
     pair = Pair.of(check.from_, check.to, context)
     looked = _look(check, pair, evidence, context, check)
     sent = looked.packets.sent
@@ -117,8 +117,8 @@ def judge_retransmissions(check: RetransmissionsCheck, evidence: Evidence, conte
 
 
 def judge_one_way(check: OneWayCheck, evidence: Evidence, context: Context) -> Finding:
-    """The median time from leaving one host to arriving at the other. `1rtt` is the pair's round trip when
-    the packet in the middle was sent."""
+    """Judge the median time from leaving one host to arriving at the other. `1rtt` is the pair's round trip
+    when the median packet was sent."""
     pair = Pair.of(check.from_, check.to, context)
     looked = _look(check, pair, evidence, context)
     delays = sorted(looked.packets.delays_ns())
@@ -145,10 +145,10 @@ def _configured(pair: Pair, context: Context, at_ns: int) -> str:
 
 
 def judge_loss(check: LossCheck, evidence: Evidence, context: Context) -> Finding:
-    """Could this share of lost packets be chance, if each is lost with the given probability?
+    """Judge whether this share of lost packets could be chance at the given probability.
 
-    Packets that a step took by name (a drop rule, a cut, a partition, a host without power) were not left to
-    chance and are left out.
+    Packets that a step dropped explicitly (a drop rule, a cut, a partition, a host without power) are not
+    chance, and are left out.
     """
     pair = Pair.of(check.from_, check.to, context)
     share = check.rate.fraction
@@ -187,7 +187,7 @@ def judge_loss(check: LossCheck, evidence: Evidence, context: Context) -> Findin
 
 
 def judge_reordered(check: ReorderedCheck, evidence: Evidence, context: Context) -> Finding:
-    """How many packets arrived after one that was sent later (RFC 4737)."""
+    """Judge how many packets arrived after one that was sent later (RFC 4737)."""
     pair = Pair.of(check.from_, check.to, context)
     looked = _look(check, pair, evidence, context)
     arrived = looked.packets.sent.received
@@ -196,7 +196,7 @@ def judge_reordered(check: ReorderedCheck, evidence: Evidence, context: Context)
 
 
 def judge_duplicated(check: DuplicatedCheck, evidence: Evidence, context: Context) -> Finding:
-    """How many packets arrived a second time, or more often, though sent once."""
+    """Judge how many packets arrived more than once though sent once."""
     pair = Pair.of(check.from_, check.to, context)
     looked = _look(check, pair, evidence, context)
     arrived = looked.packets.received

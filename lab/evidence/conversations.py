@@ -1,4 +1,4 @@
-"""Sorting of journeys into flows."""
+"""Sorting journeys into flows."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class _Numbers:
 
 @dataclass(slots=True)
 class _Earlier:
-    """An earlier connection of the same four numbers, which may still have something to say."""
+    """An earlier connection of the same addresses and ports, which may still have packets to come."""
 
     flow: int
-    numbers: dict[tuple[str, int], _Numbers]  #: by who sent: address and port
+    numbers: dict[tuple[str, int], _Numbers]  #: by sender: address and port
 
     def meant(self, packet: Packet) -> bool:
-        """Are the packet's numbers those of this connection?"""
+        """Whether the packet's numbers belong to this connection."""
         here = self.numbers.get((packet.source, packet.sport))
         there = self.numbers.get((packet.target, packet.dport))
         if here is None or packet.flags & SYN or not here.holds(packet.seq):
@@ -52,7 +52,7 @@ class _Earlier:
 
 @dataclass
 class _Finder:
-    """The flows so far, and which is the latest between two ends."""
+    """The flows so far, and the latest between any two ends."""
 
     journeys: Journeys
     flows: list[Flow] = field(default_factory=list)
@@ -88,8 +88,8 @@ class _Finder:
         return found
 
     def _reopens(self, number: int, packet: Packet) -> bool:
-        """Is this SYN the first of another connection on the same ports? One of the server's own that crosses
-        the client's is a simultaneous open."""
+        """Whether this SYN is the first of another connection on the same ports. A SYN of the server that
+        crosses the client's is a simultaneous open."""
         flow = self.flows[number]
         if (packet.source, packet.sport) == (flow.client.address, flow.client.port):
             return packet.seq != flow.client_isn
@@ -134,15 +134,15 @@ class _Finder:
 
 
 def find_flows(journeys: Journeys) -> list[Flow]:
-    """Sorts the journeys into flows and fills in `journeys.flow`.
+    """Sort the journeys into flows and fill in `journeys.flow`.
 
-    A SYN with another sequence number on the same ports begins another connection. What the one before it
-    still has to say (the answer to a SYN that it takes for its own, and the reset that follows) belongs to
-    that, by its sequence numbers.
+    A SYN with another sequence number on the same ports begins another connection. Late packets of the
+    earlier one (the answer to a SYN that it takes for its own, and the reset that follows) belong to it by
+    their sequence numbers.
     """
     finder = _Finder(journeys)
     members = finder.members
-    whole: dict[tuple[int, int, int, int], int] = {}  # what a fragment is of → flow
+    whole: dict[tuple[int, int, int, int], int] = {}  # datagram of a fragment → flow
     late: list[int] = []
     column = journeys.flow
     for i, (source, target, sent, received) in enumerate(
@@ -183,7 +183,7 @@ def _name(journeys: Journeys, number: int) -> str:
 
 
 def _new_flow(number: int, packet: Packet, journeys: Journeys, source: int, target: int) -> Flow:
-    """Its first packet tells who is the client: who sends a SYN or is sent a SYN-ACK, else who is first."""
+    """A new flow. The client sent the SYN or received the SYN-ACK; otherwise it is the first sender."""
     ends = [
         End(_name(journeys, source), packet.source, packet.sport),
         End(_name(journeys, target), packet.target, packet.dport),

@@ -1,7 +1,7 @@
-"""Decoding of the frames that are not plain Ethernet, IPv4 without options, then TCP, UDP or ICMP.
+"""Decoding of all frames except plain Ethernet and IPv4 without options with TCP, UDP or ICMP.
 
-One frame at a time and without hurry: VLAN tags, Linux cooked captures, IPv4 options and fragments, IPv6 with
-extension headers, ARP, padding, cut frames, rubbish. Nothing here raises on any bytes.
+One frame at a time, slowly: VLAN tags, Linux cooked captures, IPv4 options and fragments, IPv6 with extension
+headers, ARP, padding, truncated frames, garbage. No input raises.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ICMP_ERRORS = (3, 4, 5, 11, 12)
 
 @dataclass(slots=True)
 class Decoded:
-    """The columns of one frame, its normalised row, and where its headers begin."""
+    """The columns of one frame, its normalised row, and the offsets of its headers."""
 
     protocol: int
     source: str
@@ -70,7 +70,7 @@ def _network(frame: bytes, link: int) -> tuple[int, int]:
 
 
 def decode(frame: bytes, link: int) -> Decoded:
-    """Whatever can be told of a frame."""
+    """Decode a frame as far as possible."""
     kind, l3 = _network(frame, link)
     if kind == IPV4 and len(frame) >= l3 + 20 and frame[l3] >> 4 == 4 and frame[l3] & 15 >= 5:
         return _ipv4(frame, l3)
@@ -86,7 +86,7 @@ def decode(frame: bytes, link: int) -> Decoded:
 
 
 def _row(ip: bytes, transport: bytes) -> bytes:
-    """As `RawFrames.rows` has them: 2 of filling, 14 of Ethernet, 20 of IP, up to 60 of transport header."""
+    """A row as in `RawFrames.rows`: 2 of padding, 14 of Ethernet, 20 of IP, up to 60 of transport header."""
     return (bytes(16) + ip + transport[:60]).ljust(ROW, b"\0")
 
 
@@ -94,7 +94,7 @@ def _ipv4(frame: bytes, l3: int) -> Decoded:
     length, fragment = struct.unpack_from(">H2xH", frame, l3 + 2)
     header = (frame[l3] & 15) * 4
     l4 = min(l3 + header, len(frame))
-    # a length of 0 is what a capture of an offloaded packet shows; a wrong one must not hide the rest
+    # an offloaded packet is captured with length 0; a wrong length must not hide the rest
     end = l3 + length if length >= header else len(frame)
     ip = frame[l3 : l3 + 20]
     packet = frame[l3:end]
@@ -182,8 +182,8 @@ def _transport(found: Decoded, frame: bytes, end: int, length: int) -> None:
 
 
 def quoted(protocol: int, kind: int, inner: bytes) -> Quoted | None:
-    """What an ICMP or ICMPv6 packet of type `kind` quotes with `inner`, the bytes behind its header; None
-    where it is no error, and where too little is quoted."""
+    """What an ICMP or ICMPv6 packet of type `kind` quotes in `inner`, the bytes after its header; None if it
+    is not an error, or quotes too little."""
     if kind >= 128 if protocol == ICMPV6 else kind not in _ICMP_ERRORS:
         return None
     found = decode(inner, RAW_IP)

@@ -1,7 +1,7 @@
-"""What a host's own kernel threw away after it had arrived: by its counters, and by what did not follow.
+"""Packets that a host's own kernel discarded on arrival, by its counters and by missing reactions.
 
-A capture shows a packet before the host's stack has looked at it. Here those are found that the stack did not
-take: never more than its counters say.
+A capture shows a packet before the host's stack handles it. This module finds the packets that the stack
+discarded, never more than its counters say.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PORT_UNREACHABLE = (3, 3)
 
 
 def find_discards(journeys: Journeys, flows: Sequence[Flow], records: Records) -> Mapping[int, Cause]:
-    """By the number of the journey: why the receiving host threw it away."""
+    """Why the receiving host discarded a packet, by the number of its journey."""
     found: dict[int, Cause] = {}
     if CORRUPTED in journeys.fate:
         for i, fate in enumerate(journeys.fate):
@@ -45,7 +45,7 @@ def _arrived(flow: Flow, host: str) -> Iterator[Journey]:
 
 
 def _no_socket(flows: Sequence[Flow], host: str, count: int) -> Iterator[tuple[int, Cause]]:
-    """Datagrams that the host answered with ICMP port unreachable, by what that quotes."""
+    """Datagrams that the host answered with ICMP port unreachable, found by its quote."""
     for flow in flows:
         if flow.protocol != "udp":
             continue
@@ -68,7 +68,7 @@ def _no_socket(flows: Sequence[Flow], host: str, count: int) -> Iterator[tuple[i
 
 
 def _queue_full(flows: Sequence[Flow], host: str, count: int) -> Iterator[tuple[int, Cause]]:
-    """SYNs that were not answered before the next one; then ACKs after which the SYN-ACK went again."""
+    """SYNs not answered before the next one; then ACKs after which the SYN-ACK was sent again."""
     tcp = [flow for flow in flows if flow.protocol == "tcp" and flow.server.host == host]
     ignored = sorted(number for flow in tcp for number in _ignored_syns(flow, host))
     acks = sorted(number for flow in tcp for number in _ignored_acks(flow, host))
@@ -94,7 +94,7 @@ def _ignored_syns(flow: Flow, host: str) -> Iterator[int]:
 
 
 def _ignored_acks(flow: Flow, host: str) -> Iterator[int]:
-    """The ACK that was to complete a handshake, where the host went on to send its SYN-ACK."""
+    """ACKs that should complete a handshake, after which the host still sent its SYN-ACK."""
     waiting: int | None = None
     answered = False
     for journey in flow:
@@ -119,8 +119,8 @@ def _ignored_acks(flow: Flow, host: str) -> Iterator[int]:
 def _buffer_full(
     flows: Sequence[Flow], host: str, count: int, calls: Sequence[CallRecord]
 ) -> Iterator[tuple[int, Cause]]:
-    """Datagrams that no call received though a later one was received; of those after the last received the
-    last ones, as many as the counter still says: what finds the buffer full comes behind what filled it."""
+    """Datagrams that no call received though a later one was received; then the last ones after the last
+    received, up to the counter: those that find the buffer full come after those that filled it."""
     by_port: dict[int, list[Journey]] = {}
     for flow in flows:
         if flow.protocol == "udp":
@@ -149,7 +149,7 @@ def _is_port(call: CallRecord, port: int) -> bool:
 def _align(
     journeys: Sequence[Journey], taken: Sequence[CallRecord], skipped: list[Journey]
 ) -> Sequence[Journey]:
-    """Walks through what arrived and what was received, both in order; what is left behind the last."""
+    """Compare what arrived and what was received, both in order, and give what is left after the last."""
     arrivals = sorted(journeys, key=lambda j: j.received.t_ns if j.received is not None else 0)
     at = 0
     for call in taken:

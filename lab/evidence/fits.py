@@ -1,4 +1,4 @@
-"""Does a packet of a capture fit a scenario's `match`?"""
+"""Whether a packet of a capture fits a scenario's `match`."""
 
 from __future__ import annotations
 

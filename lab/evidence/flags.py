@@ -15,7 +15,7 @@ def flag_names(flags: int) -> tuple[str, ...]:
 
 
 def flag_bits(names: Iterable[str]) -> int:
-    """The inverse of `flag_names`; any case, and `syn-ack` as one word too."""
+    """The inverse of `flag_names`; in any case, also `syn-ack` as one word."""
     bits = 0
     for word in names:
         for name in word.lower().split("-"):
@@ -24,7 +24,7 @@ def flag_bits(names: Iterable[str]) -> int:
 
 
 def flags_match(protocol: str, flags: int, payload_len: int, match: str | Sequence[str]) -> bool:
-    """`matches` for one who has only the fields."""
+    """`matches` for callers with only the fields."""
     if match == "any":
         return True
     if match == "data":
@@ -43,4 +43,4 @@ def flags_match(protocol: str, flags: int, payload_len: int, match: str | Sequen
         return bool(flags & RST)
     if match == "ack":
         return flags == ACK and payload_len == 0
-    raise ValueError(f"match {match!r} is no word for flags: see lab.evidence.fits for the others")
+    raise ValueError(f"match {match!r} is not a word for flags: see lab.evidence.fits for the others")

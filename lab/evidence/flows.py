@@ -24,18 +24,18 @@ class Flow(Sequence[Journey]):
     """One conversation: a TCP connection, the datagrams between two UDP ports, or ICMP between two addresses.
 
     As a sequence: its journeys, both ways, in order of time. A SYN with another ISN on the same ports begins
-    a new flow; what the connection before it still had to say stays with that. `client` is who sent the SYN
-    (of two that crossed, the first), else who sent first. ICMP errors belong to the flow that they speak of.
+    a new flow; late packets of the earlier connection stay with that. `client` sent the SYN (the first of two
+    that crossed), otherwise the first packet. ICMP errors belong to the flow that they quote.
     """
 
     number: int  #: position in `Trace.flows`
     protocol: str  #: tcp, udp, icmp …
     client: End
     server: End
-    client_isn: int | None  #: of the SYN; where none was seen, one below the first sequence number
+    client_isn: int | None  #: of the SYN; if none was seen, one below the first sequence number
     all_journeys: Journeys = field(repr=False)
     numbers: array[int] = field(repr=False)  #: of its journeys, in order of time
-    previous: int | None = None  #: number of the flow that had the same four numbers before
+    previous: int | None = None  #: number of the earlier flow with the same addresses and ports
     _streams: dict[tuple[str, str], ByteStream] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
@@ -52,7 +52,7 @@ class Flow(Sequence[Journey]):
 
     @property
     def name(self) -> str:
-        """`client:40000 → server:8001`; without ports where there are none."""
+        """`client:40000 → server:8001`; without ports if it has none."""
         ends = (f"{end.host}:{end.port}" if end.port else end.host for end in (self.client, self.server))
         return " → ".join(ends)
 
@@ -76,7 +76,7 @@ class Flow(Sequence[Journey]):
 
     @cached_property
     def simultaneous(self) -> bool:
-        """Did both sides open it: did the server send a SYN without ACK, too?"""
+        """Whether both sides opened it: the server, too, sent a SYN without ACK."""
         return any(
             not from_client and capture.flags[position] & (SYN | ACK) == SYN
             for _, capture, position, from_client in self._seen
@@ -84,7 +84,7 @@ class Flow(Sequence[Journey]):
 
     @cached_property
     def turned(self) -> Flow:
-        """The same connection as the other side opened it; of one that both opened."""
+        """A simultaneous open from the other side."""
         return replace(self, client=self.server, server=self.client, client_isn=self._isn[1])
 
     @cached_property
@@ -101,7 +101,7 @@ class Flow(Sequence[Journey]):
         return seen
 
     def _teller(self, capture: Capture) -> Callable[[int], bool | None]:
-        """Tells whether the packet at a position is the client's; None for one of another protocol."""
+        """Tells whether the packet at a position is the client's; None for another protocol."""
         number, port = capture.number_of(self.client.address), self.client.port
         protocols, sources, sports = capture.protocol, capture.source, capture.sport
         wanted = {name: code for code in {*protocols} for name in [protocol_name(code)]}.get(self.protocol)
@@ -136,7 +136,7 @@ class Flow(Sequence[Journey]):
 
     @cached_property
     def _scales(self) -> tuple[int, int] | None:
-        """Window scales of client and server; None where the handshake was not seen."""
+        """Window scales of client and server; None if the handshake was not seen."""
         client: int | None = None
         for _, capture, position, from_client in self._seen:
             if capture.flags[position] & SYN:
@@ -203,7 +203,7 @@ class Flow(Sequence[Journey]):
     @cached_property
     def close(self) -> Close:
         fins: tuple[list[Journey], list[Journey]] = ([], [])
-        ends: list[int | None] = [None, None]  # what acknowledges the FIN of client and server
+        ends: list[int | None] = [None, None]  # the ACK number for the FIN of client and server
         carried = 0  # FINs whose first transmission acknowledges the other's FIN
         acks: list[Journey | None] = [None, None]
         resets: list[Journey] = []
@@ -251,8 +251,8 @@ class Flow(Sequence[Journey]):
         return host == self.client.host
 
     def _at(self, host: str) -> Iterator[tuple[Capture, int, bool]]:
-        """(capture, position, from the client) of the flow's packets that one end sent or took, in order of
-        its capture, copies too."""
+        """(capture, position, from the client) of the flow's packets that one end sent or received, in order
+        of its capture, including copies."""
         everything = self.all_journeys
         number = everything.hosts.index(host) if host in everything.hosts else NOBODY
         capture = everything.captures[number] if number >= 0 else None
@@ -263,7 +263,7 @@ class Flow(Sequence[Journey]):
             if everything.source[i] == number:
                 positions.append(everything.sent[i])
             elif everything.target[i] == number:
-                if everything.fate[i] != CORRUPTED:  # the stack drops what fails its checksum
+                if everything.fate[i] != CORRUPTED:  # the stack drops packets with a wrong checksum
                     positions.append(everything.received[i])
                 positions.extend(everything.copies.get(i, ()))
         tell = self._teller(capture)
@@ -298,11 +298,11 @@ class Flow(Sequence[Journey]):
         return items[0][0], [position for _, position in items], isn
 
     def rtt(self, host: str) -> list[Point]:
-        """Round-trip samples at `host` in ns, each when its ACK came: from what used up sequence numbers and
-        was sent once (Karn), to the first ACK that covers it."""
+        """Round-trip samples at `host` in ns, each when its ACK came: from a segment with sequence numbers
+        that was sent once (Karn) to the first ACK that covers it."""
         own_side = self._is_client(host)
         points: list[Point] = []
-        waiting: deque[tuple[int, int]] = deque()  # end of the segment, when it was sent
+        waiting: deque[tuple[int, int]] = deque()  # end of the segment, time of sending
         highest: int | None = None
         for capture, position, from_client in self._at(host):
             flags, t_ns = capture.flags[position], capture.t_ns[position]
@@ -313,7 +313,7 @@ class Flow(Sequence[Journey]):
                 seq = capture.seq[position]
                 end = seq + used & _ALL
                 if highest is not None and (seq - highest & _ALL) >= _HALF:
-                    # sent again: an ACK of this or of anything behind it may be of either
+                    # retransmitted: an ACK of this or anything after it is ambiguous
                     waiting = deque(item for item in waiting if (item[0] - seq - 1 & _ALL) >= _HALF)
                     continue
                 highest = end
@@ -327,8 +327,8 @@ class Flow(Sequence[Journey]):
         return points
 
     def throughput(self, source: str, bucket_ns: int) -> list[Point]:
-        """Bytes of `source` that came new to the other end, in bit/s, for each bucket from the flow's start
-        on, at the bucket's beginning. Where the other end has no capture: that left the source."""
+        """New bytes of `source` that reached the other end, in bit/s, for each bucket from the flow's start
+        on, at the bucket's start. If the other end has no capture: bytes that left the source."""
         from_source = self._is_client(source)
         other = self.server.host if from_source else self.client.host
         items = list(self._at(other)) or list(self._at(source))

@@ -18,8 +18,8 @@ RECEIVED, CORRUPTED, LOST, IN_FLIGHT, UNKNOWN = range(len(FATES))
 
 @dataclass(eq=False)
 class Journeys(Sequence[Journey]):
-    """One entry a journey. Hosts are numbers into `hosts`, NOBODY is the wire or an address outside; packets
-    are positions in the capture of their host, or -1."""
+    """One entry for each journey. Hosts are indices into `hosts`, NOBODY is the wire or an outside address;
+    packets are positions in the capture of their host, or -1."""
 
     hosts: tuple[str, ...]
     captures: tuple[Capture | None, ...]  #: by number of the host
@@ -35,7 +35,7 @@ class Journeys(Sequence[Journey]):
     copies: dict[int, list[int]] = field(default_factory=dict, repr=False)
     resends: dict[int, int] = field(default_factory=dict, repr=False)  #: journey → journey sent again
     causes: dict[int, Cause] = field(default_factory=dict, repr=False)
-    discards: Mapping[int, Cause] = field(default_factory=dict, repr=False)  #: thrown away on arrival
+    discards: Mapping[int, Cause] = field(default_factory=dict, repr=False)  #: discarded on arrival
 
     def __len__(self) -> int:
         return len(self.t_ns)
@@ -59,7 +59,7 @@ class Journeys(Sequence[Journey]):
     def _make(self, i: int) -> Journey:
         source, target = self.source[i], self.target[i]
         sent_at, received_at = self.sent[i], self.received[i]
-        # a position is -1 where the host is none or has no capture
+        # a position is -1 if there is no host or it has no capture
         sent: Packet | None = self.captures[source].packet(sent_at) if sent_at >= 0 else None  # type: ignore[union-attr]
         received: Packet | None = None
         if received_at >= 0:
@@ -83,7 +83,7 @@ class Journeys(Sequence[Journey]):
         )
 
     def seen(self, i: int) -> tuple[Capture, int]:
-        """The capture and position that show journey `i` best: as sent where that is known."""
+        """The best capture and position for journey `i`: as sent if that is known."""
         if self.sent[i] >= 0:
             capture, position = self.captures[self.source[i]], self.sent[i]
         else:
@@ -93,7 +93,7 @@ class Journeys(Sequence[Journey]):
 
 
 def build(matching: Matching, captures: Mapping[str, Capture], marks: Mapping[str, Marks]) -> Journeys:
-    """Columns out of the matched paths; causes of losses and flows are not filled in yet."""
+    """Build columns from the matched paths; causes of losses and flows are not filled in yet."""
     held = tuple(captures.get(name) for name in matching.hosts)
     rough = Journeys(matching.hosts, held)
     _add_paths(rough, matching)
@@ -162,7 +162,7 @@ def _in_order(rough: Journeys) -> Journeys:
 
 
 def _mark(result: Journeys, marks: Mapping[str, Marks]) -> None:
-    """Marks from the sender's own capture; from the target's where the sender has none."""
+    """Take the marks from the sender's capture, or from the target's if the sender has none."""
     by_host = [marks.get(name) for name in result.hosts]
     numbers: list[dict[int, int]] = [{} for _ in result.hosts]  # position in the sender's capture → journey
     wanted = [set(m.resends.values()) if m is not None else set() for m in by_host]

@@ -1,8 +1,8 @@
 """Why each lost packet was lost: which power-off, cut, partition, drop rule or configured loss explains it.
 
-A packet meets the filters of the wire some time after it was sent: anywhere between then and the longest
-delay of its path, with some slack. What held at any time in between can have dropped it. What nothing
-explains is a loss that the scenario did not ask for: the wire was overloaded.
+A packet meets the filters of the wire at some time between its sending and the longest delay of its path,
+with some slack. Whatever was in force at any time in between can have dropped it. An unexplained loss is one
+that the scenario did not cause: the wire was overloaded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lab.evidence.timeline import Band, Timeline, longest_ns, overlapping
 from lab.evidence.types import Cause
 from lab.link import Direction, Impairment
 
-SLACK_NS = 50_000_000  #: how much later than configured the wire of a busy machine may deal with a packet
+SLACK_NS = 50_000_000  #: how much later than configured the wire of a busy machine may handle a packet
 
 
 class Losses:
@@ -35,10 +35,10 @@ class Losses:
         }
         self._capture_drops = {facts.host for facts in records.captures if facts.dropped}
         self._longest: dict[tuple[str, str], int] = {}  #: path → longest delay
-        self._latest: dict[tuple[str, str], int] = {}  #: path → when the last that arrived was sent
+        self._latest: dict[tuple[str, str], int] = {}  #: path → when the last packet that arrived was sent
 
     def explain(self, journeys: Journeys) -> None:
-        """Fills in `causes` of all that is lost, and tells what was still in flight at the end."""
+        """Fill in `causes` of all losses, and mark the packets still in flight at the end."""
         self._longest, self._latest = _seen(journeys)
         lost = [i for i, fate in enumerate(journeys.fate) if fate == LOST]
         left: list[int] = []
@@ -59,18 +59,18 @@ class Losses:
         _follow_fragments(journeys, left)
 
     def _span(self, source: str, target: str, sent_ns: int) -> int:
-        """The longest time from sending until a packet must have arrived."""
+        """The longest time from sending to arrival."""
         sides = [
             (self._timeline.hold(source, "up", sent_ns)).impairment,
             (self._timeline.hold(target, "down", sent_ns)).impairment,
         ]
         span = longest_ns(*sides)
-        if any(side.rate is not None for side in sides):  # then it may have had to queue as well
+        if any(side.rate is not None for side in sides):  # then it may also have queued
             span = max(span, self._longest.get((source, target), 0))
         return span + SLACK_NS
 
     def _overtaken(self, source: str, target: str, sent_ns: int) -> bool:
-        """Has a packet arrived that was sent later than this one could be late? Then this one is lost."""
+        """Whether a packet arrived that was sent later by more than jitter explains: this one is lost."""
         up = self._timeline.hold(source, "up", sent_ns).impairment
         down = self._timeline.hold(target, "down", sent_ns).impairment
         if up.reorder is not None or down.reorder is not None:
@@ -79,7 +79,7 @@ class Losses:
         return sent_ns + 2 * spread < self._latest.get((source, target), 0)
 
     def _silenced(self, source: str, target: str, begin_ns: int, end_ns: int) -> Cause | None:
-        """A power-off, a cut or a partition in the way."""
+        """A power-off, a cut or a partition on the path."""
         timeline = self._timeline
         if frozenset((source, target)) in timeline.apart:
             return Cause("network", f"{source} and {target} share no network")
@@ -100,7 +100,7 @@ class Losses:
         return None
 
     def _by_rules(self, journeys: Journeys, lost: list[int]) -> list[int]:
-        """Gives each drop rule as many fitting losses, the first ones, as it dropped. Those that remain."""
+        """Assign to each drop rule its first matching losses, as many as it dropped; gives the rest."""
         taken: set[int] = set()
         for band in self._timeline.drops:
             event = band.what
@@ -127,7 +127,7 @@ class Losses:
         return capture.protocol[position] <= 255 and fits(event.match or "any")(capture, position)
 
     def _configured(self, journeys: Journeys, i: int) -> Cause:
-        """A configured impairment that loses packets, or nothing."""
+        """A configured impairment that loses packets, or an unexplained cause."""
         source, target = journeys.hosts[journeys.source[i]], journeys.hosts[journeys.target[i]]
         begin_ns = journeys.t_ns[i]
         end_ns = begin_ns + self._span(source, target, begin_ns)
@@ -165,7 +165,7 @@ class Losses:
             found.append(("loss", f"loss (gemodel) on {where}"))
         if side.corrupt is not None and side.corrupt.percent:
             found.append(("corrupt", f"corrupt {side.corrupt} on {where}: a broken header is dropped"))
-        # a queue of the default length does not overflow by itself: the wire's counter must say that it did
+        # a queue of the default length hardly overflows: the wire's counter must say that it did
         limited = side.limit is not None or side.rate is not None
         if limited and self._queue_drops.get((host, direction), 0 if self._queue_drops else 1):
             what = f"limit {side.limit}" if side.limit is not None else f"rate {side.rate}"
@@ -174,7 +174,7 @@ class Losses:
 
 
 def _hops(journeys: Journeys, i: int) -> Cause | None:
-    """A packet that may make no hop more ends at the router, which says so by ICMP (not too often)."""
+    """A packet whose TTL expires ends at the router, which reports it by ICMP (rate limited)."""
     capture, position = journeys.seen(i)
     if capture.protocol[position] > 255 or capture.ttl(position) > 1:
         return None
@@ -182,8 +182,8 @@ def _hops(journeys: Journeys, i: int) -> Cause | None:
 
 
 def _follow_fragments(journeys: Journeys, lost: list[int]) -> None:
-    """Explains lost fragments by the loss of another one of the same datagram: a bridge that hands packets to
-    netfilter (bridge-nf-call-iptables) puts them together first, and passes on only what is whole."""
+    """Explain lost fragments by the loss of another one of the same datagram: a bridge that passes packets to
+    netfilter (bridge-nf-call-iptables) reassembles them first, and forwards only whole datagrams."""
     datagrams: dict[tuple[str, str, str, int], Cause] = {}
 
     def datagram(i: int) -> tuple[str, str, str, int] | None:

@@ -1,9 +1,9 @@
-"""What each TCP segment of a capture is: new, sent again, out of order, a probe, a duplicate ACK.
+"""The kind of each TCP segment of a capture: new, retransmitted, out of order, a probe, a duplicate ACK.
 
-Two answers. `wireshark` gives the names by the conditions of the Wireshark User's Guide ("TCP Analysis"), so
-that counts can be held against tshark's, whoever captured. `truth` is about the packets that the capturing
-host sent itself: what its own stack sends below the highest sequence number is a retransmission, never out of
-order, and an ACK that asks again for what is missing is a duplicate one, whatever window it has.
+There are two answers. `wireshark` follows the conditions of the Wireshark User's Guide ("TCP Analysis"), so
+its counts compare with tshark's for any capture. `truth` is about the packets that the capturing host sent
+itself: a segment below its own highest sequence number is a retransmission, never out of order, and an ACK
+that asks again for missing bytes is a duplicate, whatever its window.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ _OUT_OF_ORDER_NS = 3_000_000  #: out of order within this, where the handshake g
 _HALF, _ALL = 1 << 31, (1 << 32) - 1
 _NO_DATA = SYN | FIN | RST
 _NEUTRALISED = _ALL
-"""Wireshark sets its count of duplicate ACKs to -1 where the other side acknowledged what was never seen; the
-count has no sign, so it is the largest there is until an ACK resets it."""
+"""Wireshark sets its count of duplicate ACKs to -1 if the other side acknowledged bytes that were never seen;
+the count is unsigned, so it stays at the maximum until an ACK resets it."""
 
 
 @dataclass
 class Marks:
-    """One entry a packet of the capture."""
+    """One entry for each packet of the capture."""
 
     wireshark: bytearray  #: index into MARKS
-    truth: bytearray  #: the same, right for what the capturing host sent
+    truth: bytearray  #: the same, correct for packets that the capturing host sent
     resends: dict[int, int] = field(default_factory=dict)
-    """Position of a packet that sends bytes again → position of the packet that sent them first."""
+    """Position of a packet that repeats bytes → position of the packet that sent them first."""
 
 
 class _Direction:
@@ -74,29 +74,29 @@ class _Direction:
         self.forget()
 
     def forget(self) -> None:
-        """As if it had sent nothing."""
+        """Reset to the state of a sender that has sent nothing."""
         self.base = 0  #: first sequence number
         self.next: int | None = None  #: highest end of a segment, counted on from `base` without wrapping
         self.next_ns = 0
-        self.contiguous = 0  #: end of what was seen without a hole, counted like `next`
+        self.contiguous = 0  #: end of the bytes seen without a hole, counted like `next`
         self.ack = 0  #: of the last segment
         self.ack_ns = 0  #: time of the last segment
         self.window = -1
         self.duplicates = 0
         self.last = NONE  #: mark of the last segment
-        self.syns: set[int] = set()  #: SYN, SYN | ACK: those of the two that it has sent
+        self.syns: set[int] = set()  #: which of SYN and SYN | ACK it has sent
         self.starts: array[int] = array("q")  #: where each segment with new bytes began …
         self.positions: array[int] = array("i")  #: … and which packet it was
 
     def lacks(self, ack: int) -> bool:
-        """Has more come from this sender than up to `ack`, where there is a hole?"""
+        """Whether bytes beyond `ack` came from this sender, with a hole at `ack`."""
         if self.next is None or self.contiguous >= self.next:
             return False
         return ack == (self.base + self.contiguous) & _ALL
 
 
 def _sacks_beyond(options: bytes, ack: int) -> bool:
-    """Does a SACK block speak of bytes behind `ack`? Those of a D-SACK (RFC 2883) lie before it."""
+    """Whether a SACK block covers bytes beyond `ack`; those of a D-SACK (RFC 2883) are below it."""
     return any(0 < (right - ack) & _ALL <= _HALF for _, right in TcpOptions.parse(options).sack)
 
 
@@ -105,11 +105,11 @@ class _Connection:
 
     def __init__(self) -> None:
         self.syn_ns = 0  #: of the last SYN
-        self.rtt_ns = 0  #: from the last SYN to the first ACK behind it
+        self.rtt_ns = 0  #: from the last SYN to the first ACK after it
 
 
 def mark(capture: Capture) -> Marks:
-    """Marks every TCP segment of a capture."""
+    """Mark every TCP segment of a capture."""
     count = len(capture)
     marks = Marks(bytearray(count), bytearray(count))
     states: dict[tuple[int, int, int, int], tuple[_Direction, _Direction, _Connection]] = {}
@@ -153,7 +153,7 @@ def mark(capture: Capture) -> Marks:
         if known is None:
             forward.base = seq
             start = 0
-        else:  # the nearest number to the highest known that `seq` can stand for
+        else:  # the value of `seq`, unwrapped, that is nearest to the highest known
             start = known + ((seq - forward.base - known + _HALF) & _ALL) - _HALF
         if flags & SYN:
             if not flags & ACK:
@@ -187,7 +187,7 @@ def mark(capture: Capture) -> Marks:
             real = found
             if found == WINDOW_UPDATE and (reverse.lacks(ack) or _sacks_beyond(capture.option_bytes(i), ack)):
                 # The receive buffer grows with each segment that arrives, so the first duplicate ACKs carry
-                # new windows. RFC 6675 goes by what they say of the gap, and so does a sender.
+                # new windows. RFC 6675, and so a sender, goes by their SACK of the gap.
                 real = DUPLICATE_ACK
         if ack != forward.ack:
             forward.duplicates = 0

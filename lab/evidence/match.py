@@ -1,8 +1,8 @@
-"""Matching: which packet in one host's capture is which in another's.
+"""Matching the packets of one host's capture with those of another's.
 
-A packet is the same in both if the whole IP packet less TTL and header checksum is (`Capture.digest`): that
-also holds where the IP id is 0 (SYN-ACK, RST). Twins, packets that are equal to the last bit, are paired in
-order; if fewer arrived than were sent, those are taken to be lost whose delay would fit worst.
+A packet is the same in both if the IP packet without TTL and header checksum is the same (`Capture.digest`);
+this also works if the IP id is 0 (SYN-ACK, RST). Twins, packets that are equal to the last bit, are paired in
+order; if fewer arrived than were sent, those whose delay fits worst are taken as lost.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from lab.evidence.packets import RESERVED, ROW, Capture
 from lab.link import one_way_delay
 from lab.stats import median
 
-NOBODY = -1  #: number of a host that is none: the wire itself, or an address outside
-_CANDIDATES = 64  #: packets looked at to find of which one a broken packet is a copy
-_SAMPLE = 1001  #: delays of unique packets that tell what is usual on a path
+NOBODY = -1  #: number for no host: the wire itself, or an outside address
+_CANDIDATES = 64  #: packets examined to find the original of a corrupted packet
+_SAMPLE = 1001  #: delays of unique packets for the usual delay of a path
 
 
 @dataclass
 class Path:
-    """All packets from one host to another. Columns are by order of sending."""
+    """All packets from one host to another. Columns are in order of sending."""
 
     source: int  #: number of the host
     target: int
@@ -42,7 +42,7 @@ class Path:
 
 @dataclass
 class Matching:
-    """What all captures together say."""
+    """The result of matching all captures."""
 
     hosts: tuple[str, ...]
     numbers: dict[str, int]  #: address as text → position in `hosts`
@@ -52,7 +52,7 @@ class Matching:
 
 
 def match(captures: Mapping[str, Capture], facts: Mapping[str, HostFacts]) -> Matching:
-    """Matches all captures with one another."""
+    """Match all captures with one another."""
     names = (*facts, *(name for name in captures if name not in facts))
     sorters = {
         i: _Sorter(i, captures[name], facts.get(name)) for i, name in enumerate(names) if name in captures
@@ -91,7 +91,7 @@ def match(captures: Mapping[str, Capture], facts: Mapping[str, HostFacts]) -> Ma
 
 
 class _Sorter:
-    """Sorts one capture's packets by who sent them to whom."""
+    """Sorts one capture's packets by sender and receiver."""
 
     def __init__(self, own: int, capture: Capture, facts: HostFacts | None) -> None:
         self._own = own
@@ -134,14 +134,14 @@ class _Sorter:
         return side
 
     def _for_own_mac(self, positions: list[int]) -> list[int]:
-        """Less what a bridge flooded: while it does not know the wire's MAC it sends frames to all ports, and
+        """Leave out what a bridge flooded: until it knows the wire's MAC it sends frames to all ports, and
         the host's own copy, through the wire, comes later. Group addresses are for all."""
         if not self._mac:
             return positions
         words = memoryview(self._capture.rows).cast("I")[1 :: ROW // 4]
         own = int.from_bytes(self._mac[2:], sys.byteorder)
         rows = self._capture.rows
-        # no MAC is all zeros: a frame without Ethernet header
+        # a MAC of all zeros means a frame without an Ethernet header
         return [p for p in positions if words[p] == own or words[p] == 0 or rows[p * ROW + 2] & 1]
 
 
@@ -153,7 +153,7 @@ class _Sides(Struct, frozen=True):
 
 
 def _match_path(path: Path, source: Capture, target: Capture, received: list[int], delay: int) -> None:
-    """Fills in everything. `delay` is the configured one, for twins of which nothing else tells the delay."""
+    """Fill in everything. `delay` is the configured one, for twins whose delay nothing else shows."""
     digests = list(map(source.digest.__getitem__, path.sent))
     orders = dict(zip(reversed(digests), range(len(digests) - 1, -1, -1), strict=True))
     twins: dict[int, list[int]] = {}
@@ -199,10 +199,10 @@ def _usual_delay(path: Path, source: Capture, target: Capture) -> int | None:
 def _pair_twins(
     path: Path, source: Capture, target: Capture, orders: list[int], positions: list[int], usual: int | None
 ) -> None:
-    """Pairs equal packets in order. Too few arrived: some are passed over; too many: some are copies."""
+    """Pair equal packets in order. If too few arrived, some are skipped; if too many, some are copies."""
     sent = [source.t_ns[path.sent[order]] for order in orders]
     came = [target.t_ns[position] for position in positions]
-    if usual is None:  # the shortest delay that any pairing can have meant
+    if usual is None:  # the shortest delay in any possible pairing
         usual = max(0, min(min((c - s for s in sent if s <= c), default=0) for c in came))
     spare, extra = max(0, len(sent) - len(came)), max(0, len(came) - len(sent))
     at = 0
@@ -222,14 +222,14 @@ def _pair_twins(
             path.copies.setdefault(orders[last], []).append(position)
             extra -= 1
         elif late:
-            path.stray.append(position)  # it came before any was sent: not one of these
+            path.stray.append(position)  # it arrived before any was sent: not one of these
         else:
             path.arrival[orders[at]] = position
             at += 1
 
 
 def _fragmented(path: Path, source: Capture, target: Capture, strays: list[int]) -> list[int]:
-    """Packets that the wire cut into fragments: arrived if those cover them. The strays that remain."""
+    """Find packets that the wire fragmented, whose fragments all arrived; gives the remaining strays."""
     pieces: dict[tuple[int, int], list[int]] = defaultdict(list)
     for position in strays:
         if position in target.fragments:
@@ -262,9 +262,9 @@ def _fragmented(path: Path, source: Capture, target: Capture, strays: list[int])
 
 
 def _corrupted(path: Path, source: Capture, target: Capture, strays: list[int]) -> list[int]:
-    """Packets that arrived with one bit flipped. The strays that remain.
+    """Find packets that arrived with one bit flipped; gives the remaining strays.
 
-    A flip breaks one field, so at least one of two disjoint parts of the headers is still as it was sent.
+    A flip changes one field, so at least one of two disjoint parts of the headers is as it was sent.
     """
     lost: dict[tuple[int, bytes], list[int]] = defaultdict(list)
     for order, position in enumerate(path.sent):
@@ -295,7 +295,7 @@ def _candidates(
     keys: tuple[tuple[int, bytes], ...],
     came_ns: int,
 ) -> list[int]:
-    """Lost packets that share one of the parts, the last ones that were sent before a time, in order."""
+    """Lost packets that share one of the parts, the last ones sent before a time, in order."""
     found: set[int] = set()
     for key in keys:
         orders = lost.get(key, [])
@@ -313,7 +313,7 @@ def _parts(capture: Capture, position: int) -> tuple[tuple[int, bytes], tuple[in
 
 
 def _comparable(capture: Capture, position: int) -> int:
-    """The IP packet less TTL and header checksum, as a number."""
+    """The IP packet without TTL and header checksum, as a number."""
     packet = bytearray(capture.frame(position)[capture.l3.get(position, 14) :])
     if len(packet) >= 12 and packet[0] >> 4 == 4:
         packet[8] = packet[10] = packet[11] = 0
@@ -321,7 +321,7 @@ def _comparable(capture: Capture, position: int) -> int:
 
 
 def _find_reordered(path: Path) -> None:
-    """RFC 4737, type-P-reordered: a packet is reordered if one that was sent after it arrived before it."""
+    """Find packets that arrived after one that was sent later (RFC 4737, type-P-reordered)."""
     highest = -1
     for _, order in sorted((r, order) for order, r in enumerate(path.arrival) if r >= 0):
         if order < highest:

@@ -1,8 +1,8 @@
 """Judging one configured quantity of a link by its packets: ok, too few, or a contradiction.
 
-Every test asks how likely it is that a wire which does what it was asked to shows what was measured. Noise of
-the machine makes packets later, never earlier than netem's timer, and never loses them; so "too early" is
-tested by counting, "too late" only by the fastest packets.
+Every test computes how likely the measurement is on a wire that does what is configured. Noise of the machine
+makes packets later, never earlier than netem's timer, and never loses them; so "too early" is tested by
+counting, "too late" only by the fastest packets.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from lab.units import Percent
 Verdict = Literal["ok", "too few", "contradiction", "changed"]
 
 _EARLY_NS = 1_000_000  #: earlier than configured by more than this (and a fifth) is too early
-_EARLY_P = 5e-4  #: how often that may happen by accident: two of two packets contradict, four of 1,000 do not
+_EARLY_P = 5e-4  #: how often that may happen by chance: two of two packets contradict, four of 1,000 do not
 _LATE_NS, _LATE_SHARE = 10_000_000, 0.25  #: the fastest of ten packets may be this late on a busy machine
 _LATE_LEAST = 10
-_LATE_MOMENTS = 3  #: at so many moments; 45 fragments of one datagram in one stall of 12 ms were seen
-APART_NS = 50_000_000  #: sends this far apart do not share a stall, but on a machine that stands still
-_RATE_LEAST = 20  #: packets that must have queued, for a rate to be measured
+_LATE_MOMENTS = 3  #: at so many moments: 45 fragments of one datagram were seen in one stall of 12 ms
+APART_NS = 50_000_000  #: sends this far apart do not share a stall, unless the whole machine stops
+_RATE_LEAST = 20  #: packets that must have queued for a rate to be measured
 
 
 @dataclass(slots=True)
 class Sample:
-    """What was seen of the packets of one path, or of several that share a direction of a link."""
+    """The packets seen on one path, or on several that share a direction of a link."""
 
-    sent: int = 0  #: that reached the other side or were lost at random
+    sent: int = 0  #: packets that reached the other side or were lost at random
     lost: int = 0
     copies: int = 0
     corrupted: int = 0
@@ -47,10 +47,10 @@ class Sample:
     passages: dict[tuple[int, int], list[tuple[int, int, int]]] = field(
         default_factory=lambda: defaultdict(list)
     )
-    """Path → (sent, arrived, bytes of the frame) of each packet that arrived, where there is a rate."""
+    """Path → (sent, arrived, bytes of the frame) of each packet that arrived, if there is a rate."""
 
     def arrived(self, t_ns: int, delay_ns: int) -> None:
-        """A packet sent at `t_ns` arrived after `delay_ns`. Call it in the order of sending."""
+        """Add a packet sent at `t_ns` that arrived after `delay_ns`. Call in the order of sending."""
         self.delays.append(delay_ns)
         if t_ns - self.moment_ns >= APART_NS:
             self.moments += 1
@@ -68,7 +68,7 @@ class Sample:
 
 
 class Judged(Struct, frozen=True):
-    """One quantity, in texts for people."""
+    """The judgement of one quantity, as texts."""
 
     configured: str
     measured: str
@@ -84,17 +84,17 @@ def _fraction(value: Percent | None) -> float:
 
 
 def _any_of(*shares: float) -> float:
-    """Probability that at least one of independent things happens."""
+    """Probability that at least one of several independent events happens."""
     return 1.0 - math.prod(1.0 - share for share in shares)
 
 
 def _both(up: object, down: object) -> str:
-    """`5%`, or `5% + 1%` where both sides have it."""
+    """`5%`, or `5% + 1%` if both sides have it."""
     return " + ".join(str(value) for value in (up, down) if value is not None) or "none"
 
 
 def judge_delay(sample: Sample, up: Impairment, down: Impairment, tolerance: Tolerance) -> Judged:
-    """The one-way delay, by its median; too early or too late by tests that fit its jitter."""
+    """Judge the one-way delay by its median; too early or too late by tests that fit its jitter."""
     sides = (up, down)
     wanted = sum(side.delay.ns for side in sides if side.delay is not None)
     spread = longest_ns(up, down) - wanted
@@ -126,11 +126,11 @@ def judge_delay(sample: Sample, up: Impairment, down: Impairment, tolerance: Tol
 
 
 def _early(ordered: list[int], wanted: int, spread: int, sides: tuple[Impairment, Impairment]) -> float:
-    """How likely so many packets are as early as these: below the configured delay at all (a coin, where
-    there is jitter), and below anything the jitter can do."""
+    """How likely it is that so many packets are this early: below the configured delay (a coin toss with
+    jitter), and below anything that jitter can cause."""
     count = len(ordered)
     margin = min(_EARLY_NS, wanted // 5)
-    # netem's `reorder` sends that share at once; a copy that comes first makes a pair look early
+    # netem's `reorder` sends that share at once; a copy that arrives first makes a pair look early
     at_once = _any_of(*(_fraction(side.reorder) for side in sides))
     if any(side.gap is not None for side in sides) and at_once:
         at_once = 1.0
@@ -146,7 +146,7 @@ def _early(ordered: list[int], wanted: int, spread: int, sides: tuple[Impairment
 
 
 def _stationary(model: GilbertElliott) -> tuple[float, float]:
-    """Long-run loss of a Gilbert-Elliott model, and by how much its bursts make a sample worth less."""
+    """Long-run loss of a Gilbert-Elliott model, and how much its bursts reduce the weight of a sample."""
     p, r = model.p.fraction, model.r.fraction
     bad = p / (p + r) if p + r else 0.0
     memory = abs(1.0 - p - r)
@@ -156,7 +156,7 @@ def _stationary(model: GilbertElliott) -> tuple[float, float]:
 
 
 def judge_loss(sample: Sample, up: Impairment, down: Impairment, tolerance: Tolerance) -> Judged:
-    """The share of packets lost at random, by the exact binomial."""
+    """Judge the share of packets lost at random, by the exact binomial test."""
     sides = (up, down)
     shares: list[float] = []
     worth = 1.0
@@ -168,7 +168,7 @@ def judge_loss(sample: Sample, up: Impairment, down: Impairment, tolerance: Tole
         else:
             shares.append(_fraction(side.loss))
     low = _any_of(*shares)
-    high = _any_of(low, *(_fraction(side.corrupt) for side in sides))  # a broken header may be dropped too
+    high = _any_of(low, *(_fraction(side.corrupt) for side in sides))  # a corrupted header may be dropped too
     configured = _both(
         *(
             "gemodel " + percentage(s) if side.gemodel else side.loss
@@ -193,7 +193,7 @@ def judge_loss(sample: Sample, up: Impairment, down: Impairment, tolerance: Tole
 
 
 def _outside(n: int, k: int, low: float, high: float) -> float:
-    """How likely a count as far outside as `k`, where the probability is anything from `low` to `high`."""
+    """How likely a count is as far outside as `k`, for any probability from `low` to `high`."""
     if k < n * low:
         return min(1.0, 2.0 * at_most(k, n, low))
     if k > n * high:
@@ -202,7 +202,7 @@ def _outside(n: int, k: int, low: float, high: float) -> float:
 
 
 def judge_duplicate(sample: Sample, up: Impairment, down: Impairment, tolerance: Tolerance) -> Judged:
-    """Copies per packet that arrived."""
+    """Judge the copies per packet that arrived."""
     share = _any_of(_fraction(up.duplicate), _fraction(down.duplicate))
     lossy = _any_of(*(_fraction(side.loss) for side in (up, down)))
     # a copy made before a lossy stretch may be lost on it; a copy of a copy counts too
@@ -216,7 +216,7 @@ def judge_duplicate(sample: Sample, up: Impairment, down: Impairment, tolerance:
 
 
 def judge_corrupt(sample: Sample, up: Impairment, down: Impairment, tolerance: Tolerance) -> Judged:
-    """Packets with a flipped bit. A flip in the Ethernet or IP header does not arrive."""
+    """Judge packets with a flipped bit. A flip in the Ethernet or IP header does not arrive."""
     share = _any_of(_fraction(up.corrupt), _fraction(down.corrupt))
     return _judge_share(
         _both(up.corrupt, down.corrupt), len(sample.delays), sample.corrupted, share * 0.4, share * 1.05
@@ -224,7 +224,7 @@ def judge_corrupt(sample: Sample, up: Impairment, down: Impairment, tolerance: T
 
 
 def judge_reorder(sample: Sample, up: Impairment, down: Impairment, tolerance: Tolerance) -> Judged:
-    """Packets that netem sent at once: their delay is far below the configured one."""
+    """Judge packets that netem sent at once: their delay is far below the configured one."""
     sides = (up, down)
     wanted = sum(side.delay.ns for side in sides if side.delay is not None and side.reorder is not None)
     total = sum(side.delay.ns for side in sides if side.delay is not None)
@@ -258,8 +258,8 @@ def _judge_share(configured: str, count: int, hits: int, low: float, high: float
 
 
 def judge_rate(sample: Sample, up: Impairment, down: Impairment, tolerance: Tolerance) -> Judged:
-    """No packet may arrive before a queue of this rate can have let it go. A wire that stood still may
-    catch up afterwards, so the most in some stretch of time would prove nothing."""
+    """Judge the rate: no packet may arrive before a queue of this rate can have released it. A wire that
+    stalled may catch up afterwards, so a peak rate would prove nothing."""
     sides = (up, down)
     limit = min(side.rate.bits_per_second for side in sides if side.rate is not None)
     configured = _both(up.rate, down.rate)
@@ -268,7 +268,7 @@ def judge_rate(sample: Sample, up: Impairment, down: Impairment, tolerance: Tole
     burst = max((side.burst.bytes for side in sides if side.burst is not None), default=0)
     allowed = wanted - spread - _EARLY_NS - round(burst * 8e9 / limit)
     paths = list(sample.passages.values())
-    if down.rate is not None and up.jitter is not None:  # the queue behind the jitter saw another order
+    if down.rate is not None and up.jitter is not None:  # the queue after the jitter saw another order
         paths = [sorted(passages, key=lambda passage: passage[1]) for passages in paths]
     queues = [_queue(passages, limit, allowed) for passages in paths]
     count, early = sum(q.count for q in queues), sum(q.early for q in queues)
@@ -290,19 +290,19 @@ def judge_rate(sample: Sample, up: Impairment, down: Impairment, tolerance: Tole
 
 @dataclass(slots=True)
 class _Queue:
-    """What a queue of the configured rate would have done with the packets of one path."""
+    """The packets of one path in a simulated queue of the configured rate."""
 
     count: int = 0
-    early: int = 0  #: that arrived before it would have let them go
+    early: int = 0  #: packets that arrived before it would have released them
     busy_count: int = 0  #: packets of the longest time in which it was never empty
     busy_ns: int = 0  #: from the first to the last arrival of those
     rate: float = 0.0  #: bit/s that arrived in it
 
 
 def _queue(passages: list[tuple[int, int, int]], limit: int, allowed: int) -> _Queue:
-    """`allowed` is added to the moment at which the queue lets a packet go: before that it is early."""
+    """Simulate the queue. A packet is early if it arrives before its release plus `allowed` (ns)."""
     found = _Queue(count=len(passages))
-    free_ns = 0.0  # when the queue will have let everything go
+    free_ns = 0.0  # when the queue will be empty
     first_ns = carried = members = 0
     for sent_ns, arrived_ns, size in passages:
         # netem counts the Ethernet header too: without it the bound is on the safe side

@@ -23,7 +23,7 @@ Json = Any  #: None, bool, int, float, str, list or dict, as JSON has them
 
 
 class HostFacts(Struct, frozen=True):
-    """What is true of a host for the whole case."""
+    """The facts of a host that hold for the whole case."""
 
     name: str
     attachments: tuple[Attachment, ...]  #: one for each network; the first is the one by which it is known
@@ -40,7 +40,7 @@ class HostFacts(Struct, frozen=True):
 
     @property
     def link(self) -> Link:
-        """As configured before the first step."""
+        """The link as configured before the first step."""
         return self.attachments[0].link
 
 
@@ -64,14 +64,14 @@ class Endpoint(Struct, frozen=True):
 class CallRecord(Struct, frozen=True):
     """One socket call of one step: what went in, what came out, when.
 
-    `data` holds what was received, at most the first 64 KiB; `length` and `sha256` speak of all of it.
+    `data` holds at most the first 64 KiB of what was received; `length` and `sha256` cover all of it.
     """
 
     step: str  #: id of the step
     host: str
     process: str
     call: str  #: the step's `do`: connect, recv, …
-    arguments: Mapping[str, Json]  #: as asked, for display; long data as {length, sha256}
+    arguments: Mapping[str, Json]  #: as requested, for display; long data as {length, sha256}
     socket: str | None  #: name of the socket that was used or made
     fd: int | None
     kind: Literal["tcp", "udp"] | None
@@ -99,7 +99,7 @@ class CallRecord(Struct, frozen=True):
 class RunRecord(Struct, frozen=True):
     """One program of a `run` step. `exit_code` is negative for a signal, None where it did not end.
 
-    Of a program inside a service the engine tells the status alone: a signal is 128 and its number there.
+    For a program inside a service the engine reports only the status: a signal is 128 plus its number there.
     """
 
     step: str
@@ -112,13 +112,13 @@ class RunRecord(Struct, frozen=True):
     end_mono_ns: int
     start_wall_ns: int
     end_wall_ns: int
-    error: str | None = None  #: why it could not be started, "timeout", or "killed": the power went
+    error: str | None = None  #: why it could not be started, "timeout", or "killed": the power was cut
     service: str | None = None  #: in which it ran; None: beside the host's agent
     ended_by: str | None = None  #: id of the step that ended it; "" is the lab, None: it ended by itself
 
 
 class ServiceRecord(Struct, frozen=True):
-    """One start of a service: a container from its begin to its end. Times are the engine's machine's."""
+    """One start of a service: a container from start to end. Times are those of the engine's machine."""
 
     host: str
     service: str
@@ -145,14 +145,14 @@ class LogRecord(Struct, frozen=True):
     host: str
     service: str
     start: int
-    wall_ns: int  #: when the engine had it
+    wall_ns: int  #: when the engine received it
     stream: Literal["stdout", "stderr"]
     text: str
     cut: bool = False  #: the line was longer
 
 
 class StreamRecord(Struct, frozen=True):
-    """What one TCP socket's application sent and received in all, by the agent's own running hashes."""
+    """All that the application of one TCP socket sent and received, by the agent's running hashes."""
 
     host: str
     process: str
@@ -168,9 +168,9 @@ class StreamRecord(Struct, frozen=True):
 class StateSample(Struct, frozen=True):
     """A socket was first seen in this state at this time (only changes are kept).
 
-    `state` is the kernel's name: ESTABLISHED, SYN_SENT, FIN_WAIT1, TIME_WAIT … and GONE when it is no more.
-    `final` marks the reading after the settling (`when: end`), `step` one that was taken because a step had
-    ended (`when: <step id>`); all others are samples on the way.
+    `state` is the kernel's name: ESTABLISHED, SYN_SENT, FIN_WAIT1, TIME_WAIT …, and GONE once the socket is
+    gone. `final` marks the reading after the settling time (`when: end`), `step` one taken at the end of a
+    step (`when: <step id>`); all others are samples in between.
     """
 
     host: str
@@ -200,9 +200,9 @@ class CounterRecord(Struct, frozen=True):
 
 
 class WireEvent(Struct, frozen=True):
-    """Something done to the wire: a band or a line in the diagram, and the reason of a loss."""
+    """A change to the wire: a band or a line in the diagram, and the reason for a loss."""
 
-    wall_ns: int  #: when it held (after the read-back)
+    wall_ns: int  #: when it was in force (after the read-back)
     action: Literal["link", "cut", "restore", "partition", "heal", "drop", "power_off", "power_on", "apart"]
     step: str | None  #: None for what was configured before the first step
     host: str | None = None
@@ -212,12 +212,12 @@ class WireEvent(Struct, frozen=True):
     source: str | None = None  #: of a drop: from this host
     target: str | None = None
     match: PacketMatch | None = None  #: of a drop: syn, ack …, exact flags, or fields of the headers
-    count: int | None = None  #: of a drop: how many were asked for
-    impairment: Impairment | None = None  #: of a link: what now holds in that direction
+    count: int | None = None  #: of a drop: the requested number
+    impairment: Impairment | None = None  #: of a link: now in force in that direction
 
 
 class DropCount(Struct, frozen=True):
-    """How often a drop rule, a cut or a partition really dropped, by the wire's counters at the end."""
+    """How many packets a drop rule, a cut or a partition dropped, by the wire's counters at the end."""
 
     rule: str
     dropped: int
@@ -236,7 +236,7 @@ class QueueCount(Struct, frozen=True):
 
 
 class WireFacts(Struct, frozen=True):
-    """The wire as it was: which kernel and why, what tc said."""
+    """The wire of a case: which kernel and why, the output of tc."""
 
     kind: Literal["kernel", "uml"]
     reason: str
@@ -262,7 +262,7 @@ class CaptureFacts(Struct, frozen=True):
 
 
 class StepRecord(Struct, frozen=True):
-    """How one step went. `verdict` of a step without `expect` is PASS when nothing went wrong."""
+    """The outcome of one step. Without `expect`, `verdict` is PASS if nothing went wrong."""
 
     step: str
     do: str
@@ -277,7 +277,7 @@ class StepRecord(Struct, frozen=True):
 
 
 class Records(Struct, frozen=True):
-    """Everything of a case but the packets: the content of `events.jsonl`."""
+    """Everything about a case except its packets: the content of `events.jsonl`."""
 
     hosts: Mapping[str, HostFacts]
     wire: WireFacts | None
@@ -295,8 +295,8 @@ class Records(Struct, frozen=True):
 
 
 class LinkProof(Struct, frozen=True):
-    """Configured against measured, for one direction of one link or, where that cannot be told apart, for the
-    path from one host to another. Texts carry their units."""
+    """Configured against measured, for one direction of one link or, if the directions cannot be separated,
+    for the path from one host to another. Texts carry their units."""
 
     source: str  #: the host that sends
     target: str | None  #: the host that receives; None for one direction of `source`'s or `direction`'s link
@@ -306,6 +306,6 @@ class LinkProof(Struct, frozen=True):
     measured: str
     spread: str  #: delay: "p5 … p95"; loss: "99.9 % interval"
     samples: int
-    verdict: Literal["ok", "too few", "contradiction", "changed"]  #: changed: the link changed on the way
+    verdict: Literal["ok", "too few", "contradiction", "changed"]  #: changed: the link changed meanwhile
     p: float | None = None
     detail: str = ""

@@ -1,4 +1,4 @@
-"""TCP header options, parsed only for those who ask."""
+"""TCP header options, parsed on demand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from msgspec import Struct
 
 
 class TcpOptions(Struct, frozen=True):
-    """The options of a TCP header that the lab knows; None where a header has none of that kind."""
+    """The options of a TCP header that the lab knows; None if the header does not have it."""
 
     mss: int | None = None
     window_scale: int | None = None
@@ -21,8 +21,8 @@ class TcpOptions(Struct, frozen=True):
 
     @classmethod
     def parse(cls, raw: bytes) -> TcpOptions:
-        """From the bytes between the fixed header and the payload. Never raises."""
-        if raw[:4] == b"\x01\x01\x08\x0a" and len(raw) == 12:  # what nearly every segment carries
+        """Parse the bytes between the fixed header and the payload. Never raises."""
+        if raw[:4] == b"\x01\x01\x08\x0a" and len(raw) == 12:  # nearly every segment has these
             value, echo = struct.unpack_from(">II", raw, 4)
             return cls(ts_value=value, ts_echo=echo)
         mss = scale = value = echo = None
@@ -56,7 +56,7 @@ class TcpOptions(Struct, frozen=True):
 
 
 def has_kind(raw: bytes, kinds: Collection[int]) -> bool:
-    """Whether an option of one of these kinds stands between the fixed header and the payload."""
+    """Whether the bytes between the fixed header and the payload hold an option of one of these kinds."""
     at, end = 0, len(raw)
     while at < end:
         kind = raw[at]

@@ -42,11 +42,11 @@ from lab.verdict import PacketRef
 
 _IP = 16  #: where the IP header begins in a row; 4-byte aligned so that columns can be cut out by casting
 _L4 = 36
-RESERVED = 0xF0000000  #: address numbers from here on name what is not a plain IPv4 address
+RESERVED = 0xF0000000  #: address numbers from here on are not plain IPv4 addresses
 
 
 class _Addresses(dict[int, str]):
-    """Texts of address numbers; of plain IPv4 ones when first asked for."""
+    """Texts of address numbers; plain IPv4 ones are made on demand."""
 
     def __missing__(self, number: int) -> str:
         text = self[number] = inet_ntop(AF_INET, number.to_bytes(4, "big"))
@@ -54,12 +54,12 @@ class _Addresses(dict[int, str]):
 
 
 class CaptureError(LabError):
-    """Nothing can be read from a capture file, or it is not one."""
+    """A capture file cannot be read, or is not one."""
 
 
 class Packet(NamedTuple):
-    """One packet in one capture. Ports are 0 where the protocol has none; seq, ack, flags and window are 0
-    where it is not TCP. `window` is the raw field; see `Segment.window` for the scaled one."""
+    """One packet in one capture. Ports are 0 if the protocol has none; seq, ack, flags and window are 0 if it
+    is not TCP. `window` is the raw field; see `Segment.window` for the scaled one."""
 
     capture: Capture
     position: int  #: position in `capture`, from 0
@@ -73,7 +73,7 @@ class Packet(NamedTuple):
     ack: int
     flags: int
     window: int
-    payload_len: int  #: by the headers, also where the capture holds less: TCP and UDP data bytes
+    payload_len: int  #: TCP and UDP data bytes by the headers, even if the capture holds less
 
     def __repr__(self) -> str:
         return f"<{self.capture.host}#{self.number} {self.summary}>"
@@ -94,7 +94,7 @@ class Packet(NamedTuple):
 
     @property
     def boot(self) -> int:
-        """The life of the host in which it was captured, from 1."""
+        """The boot of the host in which it was captured, from 1."""
         return self.capture.boot_of(self.position)
 
     @property
@@ -111,7 +111,7 @@ class Packet(NamedTuple):
 
     @property
     def urgent(self) -> int:
-        """The urgent pointer of TCP: from `seq` to behind the urgent byte."""
+        """The urgent pointer of TCP: from `seq` to just after the urgent byte."""
         return self.capture.urgent(self.position)
 
     @property
@@ -156,12 +156,12 @@ class Packet(NamedTuple):
         return self.capture.frame(self.position)
 
     def payload(self) -> bytes:
-        """The captured data bytes of TCP and UDP, what follows the IP header otherwise."""
+        """The captured data bytes of TCP and UDP, otherwise the bytes after the IP header."""
         return self.capture.payload(self.position)
 
     @property
     def summary(self) -> str:
-        """One line for people: `10.0.0.1:5 > 10.0.0.2:80 SYN seq=1 win=64240 len=0`."""
+        """One readable line: `10.0.0.1:5 > 10.0.0.2:80 SYN seq=1 win=64240 len=0`."""
         if self.protocol == "tcp":
             flags = ",".join(self.flag_names) or "none"
             return (
@@ -188,7 +188,7 @@ class Interface(Struct, frozen=True):
 
     @property
     def plain(self) -> bool:
-        """Stamps are nanoseconds of 1970 as they stand in the file."""
+        """Whether timestamps in the file are nanoseconds since 1970."""
         return self.ticks_per_second == 1_000_000_000 and self.offset_s == 0
 
 
@@ -196,13 +196,13 @@ class Interface(Struct, frozen=True):
 class Capture(Sequence[Packet]):
     """All packets of one host, in file order. Made by `lab.evidence.reader.read_capture`.
 
-    The columns have one entry a packet. Address numbers become text with `address`.
+    The columns have one entry for each packet. `address` gives the text of an address number.
     """
 
     host: str
     path: Path
     interfaces: tuple[Interface, ...]
-    truncated: bool  #: the file ends in the middle of a packet or holds rubbish there: read up to that point
+    truncated: bool  #: the file ends inside a packet or holds garbage: read up to that point
     note: str = ""  #: why it is truncated
     #: columns
     t_ns: array[int] = field(default_factory=lambda: array("q"), repr=False)
@@ -221,8 +221,8 @@ class Capture(Sequence[Packet]):
     window: array[int] = field(default_factory=lambda: array("H"), repr=False)
     payload_len: array[int] = field(default_factory=lambda: array("I"), repr=False)
     digest: array[int] = field(default_factory=lambda: array("q"), repr=False)
-    """A hash of the IP packet less TTL and header checksum: equal in two captures of one process for the same
-    packet. Not the same in another process."""
+    """A hash of the IP packet without TTL and header checksum: equal for the same packet in two captures of
+    one process, but not across processes."""
     rows: bytearray = field(default_factory=bytearray, repr=False)  #: `ROW` bytes a packet
     other_addresses: dict[int, str] = field(default_factory=dict, repr=False)  #: numbers from RESERVED on
     fragments: dict[int, tuple[int, bool]] = field(default_factory=dict, repr=False)
@@ -265,7 +265,7 @@ class Capture(Sequence[Packet]):
         )
 
     def packet(self, i: int) -> Packet:
-        """`self[i]` for an `i` that is known to be right, quicker."""
+        """`self[i]` without a range check, faster."""
         texts = self._texts
         return Packet(
             self,
@@ -292,7 +292,7 @@ class Capture(Sequence[Packet]):
         return self._texts[number]
 
     def number_of(self, address: str) -> int | None:
-        """The address number of a text, None where no packet has it."""
+        """The address number of a text, None if no packet has it."""
         return self._numbers.get(address)
 
     @cached_property
@@ -311,7 +311,7 @@ class Capture(Sequence[Packet]):
         return int.from_bytes(self.rows[at : at + 2], "big")
 
     def ip_payload(self, index: int) -> int:
-        """Bytes behind the IP header of a packet with a plain IP header, by its length field."""
+        """Bytes after the IP header of a packet with a plain IP header, by its length field."""
         at = index * ROW + _IP
         return max(0, int.from_bytes(self.rows[at + 2 : at + 4], "big") - (self.rows[at] & 15) * 4)
 
@@ -337,7 +337,7 @@ class Capture(Sequence[Packet]):
         return quoted(self.protocol[index], kind, self.frame(index)[self.l4.get(index, 34) + 8 :])
 
     def tos(self, index: int) -> int:
-        """The byte of type of service, in IPv6 the traffic class: DSCP and ECN."""
+        """The type of service byte, in IPv6 the traffic class: DSCP and ECN."""
         return self.rows[index * ROW + _IP + 1]
 
     def ip_length(self, index: int) -> int:
@@ -387,6 +387,6 @@ def interface_name(host: str, boot: int) -> str:
 
 
 def boot_of_name(name: str) -> int:
-    """The inverse of `interface_name` as to the boot; 1 for any other name."""
+    """The boot in an `interface_name`; 1 for any other name."""
     head, _, tail = name.rpartition(" (boot ")
     return int(tail[:-1]) if head and tail.endswith(")") and tail[:-1].isdecimal() else 1

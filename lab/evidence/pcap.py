@@ -1,4 +1,4 @@
-"""The pcap file format: frames out of it. Microsecond and nanosecond stamps, both byte orders."""
+"""Frames from pcap files, with microsecond or nanosecond timestamps, in both byte orders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def is_pcap(magic: bytes) -> bool:
 
 
 def read_pcap(window: Window, name: str) -> RawFrames:
-    """All whole frames. Raises `CaptureError` where not even the header is there."""
+    """All whole frames. Raises `CaptureError` if even the header is missing."""
     if not window.more(HEADER):
         raise CaptureError(f"{name}: {window.end} bytes: a pcap file begins with {HEADER}")
     order, unit = _MAGIC[window.data[:4]]
@@ -50,7 +50,7 @@ def _frames(window: Window, frames: RawFrames, order: str, unit: int) -> None:
     last = end - 16
     while at <= last:
         seconds, fraction, held, length = unpack(data, at)
-        if not length:  # no frame has no byte: a file with a hole would be a million of them
+        if not length:  # no frame is empty: a file with a hole would give a million of them
             frames.note = f"rubbish at byte {base + at}: a packet of no bytes"
             break
         start = at + 16

@@ -1,4 +1,4 @@
-"""The pcapng file format: frames out of it. Several sections and interfaces, any resolution, comments."""
+"""Frames from pcapng files, with several sections and interfaces, any resolution, and comments."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def is_pcapng(magic: bytes) -> bool:
 
 
 def read_pcapng(window: Window, name: str) -> RawFrames:
-    """All whole frames. Raises `CaptureError` where not even the first section's header is there."""
+    """All whole frames. Raises `CaptureError` if even the first section's header is missing."""
     frames = RawFrames()
     order = ""
     first = 0  # interface 0 of this section in `frames.interfaces`
-    plain: set[int] = set()  # interfaces of this section whose stamps are ns as they stand
+    plain: set[int] = set()  # interfaces of this section with timestamps in ns
     while window.more(12):
         if plain and _packets(window, frames, order, first, plain):
             continue
@@ -61,9 +61,9 @@ def read_pcapng(window: Window, name: str) -> RawFrames:
 
 
 def _packets(window: Window, frames: RawFrames, order: str, first: int, plain: set[int]) -> bool:
-    """All plain packet blocks of interfaces with ns stamps that are whole in the window, one after another.
+    """Read all plain packet blocks of interfaces with ns timestamps that are whole in the window.
 
-    The fast path: nearly every block of our own files. False where it took none.
+    This is the fast path for nearly every block of our own files. False if it took none.
     """
     unpack = struct.Struct(order + "IIIIIII").unpack_from
     data, at, end, base = window.data, window.at, window.end, window.base
@@ -73,7 +73,7 @@ def _packets(window: Window, frames: RawFrames, order: str, first: int, plain: s
     begin, last = at, end - 32
     while at <= last:
         kind, total, number, high, low, held, length = unpack(data, at)
-        # 32 bytes around the frame, which is filled up to 4 bytes: with options it is not plain
+        # 32 bytes around the frame, which is padded to 4 bytes: with options it is not plain
         if kind != PACKET or total != (held + 35) & ~3 or number not in plain or high >> 31:
             break
         stop = at + total
@@ -93,9 +93,9 @@ def _packets(window: Window, frames: RawFrames, order: str, first: int, plain: s
 
 
 def _block(window: Window, frames: RawFrames, order: str, first: int, kind: int, total: int) -> None:
-    """Any one block, whole in the window."""
+    """Read any one block, whole in the window."""
     data, at = window.data, window.at
-    stop = at + total - 4  # before the length that ends it
+    stop = at + total - 4  # before its trailing length
     if kind == INTERFACE:
         if len(frames.interfaces) == MOST_INTERFACES:
             frames.note = f"rubbish at byte {window.base + at}: more than {MOST_INTERFACES} interfaces"

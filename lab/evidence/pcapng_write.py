@@ -1,6 +1,6 @@
-"""Writing of pcapng files: interfaces by name, nanosecond stamps, packet comments.
+"""Writing pcapng files: named interfaces, nanosecond timestamps, packet comments.
 
-`convert` makes a host's file of a run folder out of what tcpdump left; `merge` makes one file of all hosts.
+`convert` makes a host's file in a run folder from tcpdump's files; `merge` makes one file of all hosts.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from lab.files import CAPTURE, opened, replacing
 from lab.harmless import clean
 
 _APPLICATION = 4  #: option shb_userappl
-_LONGEST_OPTION = 65_532  #: a length has 16 bits, and is filled up to 4 bytes
+_LONGEST_OPTION = 65_532  #: a length has 16 bits, and is padded to 4 bytes
 
 
 class PcapngWriter:
-    """Writes one section, little-endian. A context manager at whose end the file has its name."""
+    """Writes one section, little-endian. A context manager: the file gets its name at the end."""
 
     def __init__(self, path: Path) -> None:
         self._replaced = ExitStack()
@@ -53,7 +53,7 @@ class PcapngWriter:
         self._file.write(struct.pack("<II", kind, total) + body + struct.pack("<I", total))
 
     def interface(self, name: str, link_type: int = 1, snap_length: int = 262_144) -> int:
-        """Describes one more interface; its number."""
+        """Describe one more interface, and give its number."""
         options = _options([(OPTION_NAME, clean(name).encode()), (OPTION_RESOLUTION, b"\x09")])
         self._block(INTERFACE, struct.pack("<HHI", link_type, 0, snap_length) + options)
         self._interfaces += 1
@@ -62,7 +62,7 @@ class PcapngWriter:
     def packet(
         self, interface: int, t_ns: int, frame: bytes, *, length: int | None = None, comment: str = ""
     ) -> None:
-        """`length` is that on the wire, where it is more than the frame's."""
+        """Write a packet; `length` is that on the wire, if it is more than the frame's."""
         head = struct.pack(
             "<IIIII",
             interface,
@@ -112,10 +112,10 @@ def _frames(capture: Capture, first: int) -> Iterator[tuple[int, int, int, bytes
 
 
 def convert(host: str, boots: Mapping[int, Path], target: Path) -> Capture:
-    """Puts a host's captures, by boot from 1, into one pcapng file; what stands in it.
+    """Put a host's captures, by boot from 1, into one pcapng file, and give its content.
 
-    Each boot is an interface: `server`, `server (boot 2)`. A capture that is cut is taken up to its last
-    whole packet. Raises `CaptureError` for one of which nothing can be read.
+    Each boot is an interface: `server`, `server (boot 2)`. A truncated capture is used up to its last whole
+    packet. Raises `CaptureError` for an unreadable one.
     """
     with PcapngWriter(target) as writer:
         for boot, path in sorted(boots.items()):

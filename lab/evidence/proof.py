@@ -1,8 +1,8 @@
 """Proof of impairment: what was configured on each link against what the captures measured.
 
-A quantity that only one side of a path has (`client.up`, and nothing on `server.down`) is told for that
-direction of the link, over all its paths; else for the path from host to host. A contradiction (p < 1e-6)
-means that the wire did not do what it was asked to.
+A quantity that only one side of a path has (`client.up`, and nothing on `server.down`) is reported for that
+direction of the link, over all its paths; otherwise for the path from host to host. A contradiction (p <
+1e-6) means that the wire did not impair as configured.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from lab.evidence.trace import Trace
 from lab.link import Direction, Impairment
 from lab.tolerance import Tolerance
 
-_COUNTED = ("loss", "corrupt", "unexplained")  #: causes of a loss that is held against the configured rate
+_COUNTED = ("loss", "corrupt", "unexplained")  #: causes of losses that count against the configured rate
 
 
 Quantity = Literal["delay", "loss", "rate", "duplicate", "corrupt", "reorder"]
 Judge = Callable[[Sample, Impairment, Impairment, Tolerance], Judged]
 _Group = tuple[str, str | None, Direction | None, str | None, Impairment, Impairment]
-"""Source, target, direction, the step since which it is so, up, down."""
+"""Source, target, direction, the step that set it, up, down."""
 
 
 @dataclass(slots=True)
 class _Epoch:
-    """A time in which nothing changed on either side of one path."""
+    """A time without changes on either side of one path."""
 
     begin_ns: int
     end_ns: int
@@ -96,7 +96,7 @@ def prove(trace: Trace) -> tuple[LinkProof, ...]:
 
 
 def contradictions(proofs: tuple[LinkProof, ...]) -> list[LinkProof]:
-    """Those that make a run an ERROR."""
+    """The proofs that make a run an ERROR."""
     return [proof for proof in proofs if proof.verdict == "contradiction"]
 
 
@@ -128,7 +128,7 @@ _QUANTITIES: tuple[tuple[Quantity, Callable[[Impairment], bool], Judge], ...] = 
 
 
 def _epochs(timeline: Timeline, source: str, target: str) -> Iterator[_Epoch]:
-    """The times in which nothing changed; what was under way during a change belongs to none."""
+    """The times without changes; a packet in flight during a change belongs to none."""
     ups, downs = list(timeline.holds(source, "up")), list(timeline.holds(target, "down"))
     moments = sorted({h.begin_ns for h in (*ups, *downs)})
     for i, moment in enumerate(moments):
@@ -144,7 +144,7 @@ def _epochs(timeline: Timeline, source: str, target: str) -> Iterator[_Epoch]:
 
 
 def _is_fragment(trace: Trace, source: int, sent: int) -> bool:
-    """Fragments do not count for loss: where one is lost, a bridge may drop the others of its datagram."""
+    """Whether a packet is a fragment. Those do not count as loss: a bridge may drop a datagram's others."""
     capture = trace.journeys.captures[source]
     return capture is not None and sent in capture.fragments
 

@@ -1,4 +1,4 @@
-"""Protocols by number and by name, what an ICMP error quotes, and how a packet's row is laid out."""
+"""Protocols by number and by name, the quote of an ICMP error, and the layout of a packet's row."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from msgspec import Struct
 
 ICMP, TCP, UDP, ICMPV6, ARP = 1, 6, 17, 58, 0x0806
 
-ROW = 96  #: bytes kept of each packet: 2 of filling, 14 Ethernet, 20 IP, 60 transport header
+ROW = 96  #: bytes kept of each packet: 2 of padding, 14 Ethernet, 20 IP, 60 transport header
 
 
 class _Names(dict[int, str]):
-    """Names of protocols by number; those it does not know get one when first asked for."""
+    """Names of protocols by number; unknown ones get a name on demand."""
 
     def __missing__(self, protocol: int) -> str:
         name = self[protocol] = f"ip-{protocol}" if protocol < 256 else f"ether-{protocol:#06x}"
@@ -21,12 +21,12 @@ PROTOCOL_NAMES = _Names({ICMP: "icmp", TCP: "tcp", UDP: "udp", ICMPV6: "icmpv6",
 
 
 def protocol_name(protocol: int) -> str:
-    """`tcp`, `udp`, `icmp`, `icmpv6`, `arp`, else `ip-47` or `ether-0x88cc`."""
+    """`tcp`, `udp`, `icmp`, `icmpv6`, `arp`, otherwise `ip-47` or `ether-0x88cc`."""
     return PROTOCOL_NAMES[protocol]
 
 
 class Quoted(Struct, frozen=True):
-    """The beginning of the packet that an ICMP error speaks of."""
+    """The start of the packet that an ICMP error quotes."""
 
     source: str
     target: str

@@ -1,4 +1,4 @@
-"""Frames as they come out of a capture file, before anything in them is understood.
+"""Frames from a capture file, before decoding.
 
 Files are read in blocks, so memory does not depend on what a length field claims.
 """
@@ -11,17 +11,17 @@ from typing import BinaryIO
 
 from lab.evidence.packets import ROW, Interface
 
-BLOCK = 1 << 18  #: bytes read at once: what fits the processor's cache
-LARGEST = 1 << 24  #: no frame, and no block of a pcapng file, is larger: what claims to be is rubbish
+BLOCK = 1 << 18  #: bytes read at once: fits the processor's cache
+LARGEST = 1 << 24  #: no frame, and no block of a pcapng file, is larger: a larger one is garbage
 MOST_INTERFACES = 255
 PADDING = bytes(ROW)
 
 
 @dataclass
 class RawFrames:
-    """One entry a frame. `rows` begins 2 bytes before the frame, so that its IP header is aligned to 4 bytes;
-    what stands in a row behind the end of its frame is not the frame's. `hashes` is of the frame from byte 26
-    on: an IPv4 packet from its addresses."""
+    """One entry for each frame. A row begins 2 bytes before the frame, so its IP header is aligned to 4
+    bytes; bytes of a row after the end of its frame do not belong to the frame. `hashes` covers the frame
+    from byte 26 on: an IPv4 packet from its addresses."""
 
     interfaces: list[Interface] = field(default_factory=list)
     t_ns: array[int] = field(default_factory=lambda: array("q"))
@@ -38,7 +38,7 @@ class RawFrames:
 class Window:
     """A sliding view of a file: `data` holds it from `base` on, `end` bytes and `ROW` more.
 
-    `at` is where the next record begins in `data`. What stands behind `end` lets a row be cut out near it.
+    `at` is where the next record begins in `data`. The bytes after `end` let a row be cut out near it.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -50,7 +50,7 @@ class Window:
         self.end = 0
 
     def more(self, need: int) -> bool:
-        """Reads on so that at least `need` bytes from `at` on are there; False where the file has no more.
+        """Read on until at least `need` bytes from `at` are there; False if the file has no more.
 
         A record that straddles two blocks is read again: cheaper than joining the blocks.
         """

@@ -1,8 +1,8 @@
-"""Reading of a capture file into a `Capture`: pcap or pcapng, told by its first bytes.
+"""Reading a capture file into a `Capture`: pcap or pcapng, by its first bytes.
 
-The frames are cut into rows of equal length, and each header field of all packets at once is cut out of
-those rows as a strided copy: no Python code runs per field and packet. Frames that do not look alike are
-decoded one by one afterwards.
+The frames are cut into rows of equal length, and each header field of all packets is taken from those rows
+as one strided copy: no Python code runs per field and packet. Frames with another layout are decoded one by
+one afterwards.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lab.evidence.raw import RawFrames, Window
 from lab.files import CAPTURE, opened
 
 _IPV4 = 0x0800
-_LEAST = {TCP: 54, UDP: 42, ICMP: 42}  #: least length of a frame, by the IP protocol
+_LEAST = {TCP: 54, UDP: 42, ICMP: 42}  #: minimum length of a frame, by IP protocol
 _NOT_PLAIN = 255
 _OTHER_HEADERS = {UDP: 28, ICMP: 20}  #: of the IP header and, for UDP, its own
 _TCP_HEADERS = bytes(20 + (byte >> 4) * 4 if byte >> 4 >= 5 else _NOT_PLAIN for byte in range(256))
@@ -30,12 +30,12 @@ _TCP_HEADERS = bytes(20 + (byte >> 4) * 4 if byte >> 4 >= 5 else _NOT_PLAIN for 
 
 
 def read_capture(path: Path, host: str | None = None, *, root: Path | None = None) -> Capture:
-    """Reads a whole file; `host` names whose capture it is (default: the file's stem).
+    """Read a whole file; `host` is the capturing host (default: the file's stem).
 
     With `root` it must lie below that folder, wherever links lead.
 
-    A file that is cut or ends in rubbish is read up to there, with `truncated` and `note` set. Raises
-    `CaptureError` where nothing can be read.
+    A file that is truncated or ends in garbage is read up to there, with `truncated` and `note` set. Raises
+    `CaptureError` if nothing can be read.
     """
     try:
         with opened(path, CAPTURE, root) as file:
@@ -79,7 +79,7 @@ class _Columns:
         return self._view[place::ROW].tobytes()
 
     def words_at(self, place: int, code: Literal["H", "I"], *, native: bool = False) -> array[int]:
-        """Big-endian numbers at a place aligned to their size; `native` leaves them as they lie."""
+        """Big-endian numbers at an offset aligned to their size; `native` does not swap them."""
         column = array(code)
         size = column.itemsize
         column.frombytes(self._view.cast(code)[place // size :: ROW // size].tobytes())
@@ -131,7 +131,7 @@ def _columns(capture: Capture, frames: RawFrames) -> None:
 
 
 def _payloads(lengths: array[int], protocols: bytes, offsets: bytes) -> array[int]:
-    """IP length less the headers; negative where that is too short, or the protocol is not a plain one."""
+    """IP length minus headers; negative if that is too short, or the protocol is not a plain one."""
     headers = bytearray(offsets.translate(_TCP_HEADERS))
     if protocols.count(TCP) < len(protocols):
         for i, protocol in enumerate(protocols):
@@ -153,7 +153,7 @@ def _all_plain(
     payloads: array[int],
     lengths: array[int],
 ) -> bool:
-    """Nothing for `_find_odd`, by whole columns: true of nearly every capture of the lab's own."""
+    """Whether `_find_odd` would find nothing, by whole columns: true of nearly all of the lab's captures."""
     count = len(types)
     return (
         all(interface.link_type == ETHERNET for interface in capture.interfaces)
@@ -211,7 +211,7 @@ def _find_odd(
 
 
 def _odd(capture: Capture, odd: list[int]) -> None:
-    """Decodes one by one what the strided columns could not."""
+    """Decode the remaining frames one by one."""
     if not odd:
         return
     numbers: dict[str, int] = {}
@@ -241,7 +241,7 @@ def _odd(capture: Capture, odd: list[int]) -> None:
 
 
 def _number(address: str, numbers: dict[str, int], capture: Capture) -> int:
-    """The address as itself where it is IPv4, else a reserved number that stands for it."""
+    """An IPv4 address as its number, otherwise a reserved number for it."""
     if address.count(".") == 3 and ":" not in address:  # ::192.0.2.1 is IPv6
         number = int.from_bytes(inet_aton(address), "big")
         if number < RESERVED:

@@ -1,4 +1,4 @@
-"""What is said about a service, from its records: how it ended, whether that was wrong, its last words."""
+"""Words about a service from its records: how it ended, whether that was wrong, its last output."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from lab.evidence.model import LogRecord, Records, ServiceRecord
 from lab.verdict import Finding
 
-#: What is said of a service that took more than the site gives.
-ADVICE_OVER = "if the program needs more, raise the limit in lab.yml; else mend what it does without end"
+#: The advice for a service that exceeded a limit of the site.
+ADVICE_OVER = "if the program needs more, raise the limit in lab.yml; otherwise fix the program"
 ENDED_ALONE = "service.end"  #: the name of a finding about a service that ended by itself
 _SHOWN = 20  #: lines that a failure shows
 
@@ -30,12 +30,12 @@ def how_it_ended(record: ServiceRecord) -> str:
 
 
 def label_of(record: ServiceRecord) -> str:
-    """As people are told: `web`, or `web/worker`."""
+    """The name in texts: `web`, or `web/worker`."""
     return record.host if record.service == record.host else f"{record.host}/{record.service}"
 
 
 def went_wrong(record: ServiceRecord, findings: Sequence[Finding]) -> bool:
-    """Whether this start did not get ready, met a limit, or ended though nothing spoke of that."""
+    """Whether this start did not get ready, reached a limit, or ended unexpectedly."""
     if record.error or record.not_ready or (record.limit and not record.out_of_memory):
         return True
     return record.ended_by is None and any(

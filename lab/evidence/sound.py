@@ -1,6 +1,6 @@
-"""What the types of a record do not say, and everything that computes with it relies on.
+"""Invariants of records that their types do not express.
 
-Records that the lab makes have it by how they are made; of those that are read from a file it is asked here.
+Records that the lab makes hold them by construction; records read from a file are checked here.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from lab.attachment import Attachment
 from lab.evidence.model import Endpoint, HostFacts, WireFacts
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.IGNORECASE)
-#: Everything else counts something, or is a time since 1970; monotonic times are only ever compared.
+#: All other numbers are counts or times since 1970; monotonic times are only compared.
 _SIGNED = frozenset({"exit_code", "start_mono_ns", "end_mono_ns"})
 _LAST_PORT = 65_535
 _FAMILIES = {"ipv4": (4, 32), "ipv6": (6, 128)}  #: version of the address, longest prefix
 
 
 def unsound(record: Any) -> str:
-    """What is wrong with a record of its type, as `field: what`; empty where nothing is."""
+    """The problem with a record, as `field: problem`; empty if there is none."""
     for name in record.__struct_fields__:
         value = getattr(record, name)
         if isinstance(value, int) and value < 0 and name not in _SIGNED:
@@ -51,7 +51,7 @@ def _attachment(one: Attachment) -> str:
 
 
 def _mac(mac: str) -> str:
-    """Empty is one that is not known."""
+    """The problem with a MAC; an empty one is unknown, and no problem."""
     if not mac or _MAC.fullmatch(mac):
         return ""
     return f"mac: {mac[:40]!r} is not six bytes in hex, like 02:c6:00:00:00:0a"

@@ -1,7 +1,7 @@
 """A run folder's evidence: `events.jsonl` ⇄ `Records`, and the captures under `pcap/`.
 
-`events.jsonl` is one JSON object a line, each with its `kind`: first the version, then what holds for the
-whole case, then what happened in order of time. Bytes are written as `{"text": …}` or `{"hex": …}`.
+`events.jsonl` has one JSON object on each line, with its `kind`: first the version, then the facts of the
+whole case, then the events in order of time. Bytes are written as `{"text": …}` or `{"hex": …}`.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ EVENTS_FILE = "events.jsonl"
 EVENTS_VERSION = 1
 MAX_LINE = 160 << 20  #: bytes of one of its lines: 64 MB of a call, in hex
 _OWN_KIND = (
-    "type"  #: how a record's own `kind` (of a socket, of a wire) is written: the line has a `kind` too
+    "type"  #: the key for a record's own `kind` (of a socket, of a wire), as the line has a `kind` too
 )
 
 
 class Evidence(Struct, frozen=True, dict=True):
-    """What the checks and the report get: the records, and the packets."""
+    """The input of the checks and the report: the records and the packets."""
 
     records: Records
     captures: Mapping[str, Capture]  #: by host name
@@ -52,7 +52,7 @@ class Evidence(Struct, frozen=True, dict=True):
 
 
 class _Kind(Struct, frozen=True):
-    """How one kind of line maps to a field of `Records`; without `at` it stands before the timed ones."""
+    """How one kind of line maps to a field of `Records`; without `at` it comes before the timed ones."""
 
     name: str
     field: str
@@ -85,7 +85,7 @@ _BY_NAME = {kind.name: kind for kind in _KINDS}
 
 
 def _plain(value: object) -> Json:
-    """What json.dumps cannot write by itself."""
+    """Convert what json.dumps cannot write by itself."""
     if isinstance(value, bytes):
         text = value.decode("utf-8", "replace")
         whole = text.encode() == value and all(c.isprintable() or c in "\r\n\t" for c in text)
@@ -111,7 +111,7 @@ def _records_of(records: Records, kind: _Kind) -> Iterable[Any]:
 
 
 def _timed(kind: _Kind, records: Iterable[Any]) -> Iterator[tuple[int, int, _Kind, Any]]:
-    """With a time that never goes back, so that merging keeps the order within a kind."""
+    """The records with times that never decrease, so merging keeps the order within a kind."""
     assert kind.at is not None
     now = 0
     for record in records:
@@ -130,7 +130,7 @@ def _lines(records: Records) -> Iterator[tuple[_Kind, Any]]:
 
 
 def write_records(folder: Path, records: Records) -> Path:
-    """Writes `events.jsonl` into a run folder; its path."""
+    """Write `events.jsonl` into a run folder, and give its path."""
     path = folder / EVENTS_FILE
     with replacing(path) as raw, TextIOWrapper(raw, encoding="utf-8", errors="surrogatepass") as file:
         file.write(json.dumps({"kind": "lab events", "version": EVENTS_VERSION}) + "\n")
@@ -144,7 +144,7 @@ def write_records(folder: Path, records: Records) -> Path:
 
 
 def read_records(folder: Path) -> Records:
-    """Raises `UsageError` where the folder has no `events.jsonl`, or it is broken or of another version."""
+    """Read `events.jsonl`. Raises `UsageError` if it is missing, broken or of another version."""
     path = folder / EVENTS_FILE
     try:
         with opened(path, EVENTS, folder) as raw, open(os.dup(raw.fileno()), "rb") as file:
@@ -198,7 +198,7 @@ def _assemble(path: Path, file: Iterable[bytes]) -> Records:
 
 
 def _attached(line: dict[str, Any]) -> dict[str, Any]:
-    """A host as runs before attachments wrote it: one address in a /24, one MAC, one link."""
+    """A host in the format before attachments: one address in a /24, one MAC, one link."""
     address, mac, link = line.pop("address"), line.pop("mac"), line.pop("link", {})
     number = int(str(address).rpartition(".")[2])
     place = {"host": line["name"], "network": NETWORK, "number": number, "mac": mac, "link": link}
@@ -206,7 +206,7 @@ def _attached(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def _wanted(kind: _Kind, held: Mapping[str, Sequence[Any]]) -> bool:
-    """A field with a default is left to it where no line speaks of it."""
+    """Whether a field is set: without a line, a field with a default keeps it."""
     return kind.field in held or kind.field in ("hosts", "wire")
 
 
@@ -226,7 +226,7 @@ def _check_version(path: Path, name: str, line: Mapping[str, Any]) -> None:
 
 
 def load_captures(folder: Path, records: Records) -> dict[str, Capture]:
-    """The captures that the records name, by host. One file a host, whatever number of boots it holds."""
+    """The captures that the records name, by host. One file for each host, with all its boots."""
     paths: dict[str, str] = {}
     for facts in records.captures:
         if paths.setdefault(facts.host, facts.path) != facts.path:

@@ -1,4 +1,4 @@
-"""The bytes of one direction of a TCP connection, put together again from one capture."""
+"""The bytes of one direction of a TCP connection, reassembled from one capture."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _BLOCK = 1 << 18
 
 
 def reassemble(capture: Capture, positions: Iterable[int], isn: int) -> ByteStream:
-    """From the packets of one direction, in order of the capture. `isn` is the SYN's sequence number.
+    """Reassemble the packets of one direction, in order of the capture. `isn` is the SYN's sequence number.
 
-    Bytes that arrive early are remembered by where they stand in the file, so nothing but the hash is held.
+    Early bytes are remembered by their offset in the file, so only the hash is kept in memory.
     """
     try:
         with opened(capture.path, CAPTURE) as file:
@@ -28,7 +28,7 @@ def reassemble(capture: Capture, positions: Iterable[int], isn: int) -> ByteStre
 
 
 def stream_head(capture: Capture, positions: Iterable[int], isn: int, limit: int) -> bytes:
-    """The first `limit` bytes of what `reassemble` puts together."""
+    """The first `limit` bytes that `reassemble` reads."""
     head = bytearray()
 
     def keep(data: bytes) -> None:
@@ -44,7 +44,7 @@ def stream_head(capture: Capture, positions: Iterable[int], isn: int, limit: int
 
 
 class _Blocks:
-    """Reads a file here and there, mostly forward."""
+    """Reads a file at random offsets, mostly forward."""
 
     def __init__(self, file: FileIO) -> None:
         self._file = file
@@ -53,7 +53,7 @@ class _Blocks:
 
     def read(self, offset: int, size: int) -> bytes:
         at = offset - self._base
-        if at < 0:  # back to a packet that came early: once, and the block ahead is still good
+        if at < 0:  # back to a packet that came early: once, and the block ahead stays valid
             self._file.seek(offset)
             return self._file.read(size)
         if at + size > len(self._data):
@@ -106,7 +106,7 @@ def _reassemble(
 
 
 def _take(capture: Capture, position: int, skip: int, file: _Blocks, update: Callable[[bytes], None]) -> bool:
-    """Hashes a packet's payload from byte `skip` on; False if the capture does not hold all of it."""
+    """Hash a packet's payload from byte `skip` on; False if the capture does not hold all of it."""
     begin = capture.payload_offset(position)
     wanted = capture.payload_len[position] - skip
     held = min(wanted, max(0, capture.captured[position] - begin - skip))

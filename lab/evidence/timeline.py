@@ -1,7 +1,7 @@
-"""What held on the wire at which time, out of the wire's events: impairments, cuts, partitions, power.
+"""The state of the wire over time, from its events: impairments, cuts, partitions, power.
 
-An event's moment is the end of the change; it may have taken effect at any time since its step began. So a
-band that could have dropped a packet is taken as wide as it can have been.
+An event's time is the end of the change, which may have taken effect at any time since its step began. So a
+band that could have dropped a packet is taken as wide as possible.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from lab.link import UNIMPAIRED, Direction, Impairment, Link, one_way_delay, rou
 from lab.units import Duration
 
 EVER = (1 << 63) - 1
-_BEFORE_NS = 500_000_000  #: how long a change can have taken where its step is not recorded
+_BEFORE_NS = 500_000_000  #: how long a change can have taken if its step is not recorded
 _JITTER = {None: 1, "uniform": 1, "normal": 4, "pareto": 8, "paretonormal": 6}
-"""How many times the jitter a delay can be off: the ends of netem's tables."""
+"""The largest deviation of a delay, in multiples of the jitter: the ends of netem's tables."""
 
 
 class Band(Struct, frozen=True):
-    """A time in which something held, as wide as it can have been. `what` names the event that began it."""
+    """A time in which something was in force, as wide as possible. `what` is the event that began it."""
 
     begin_ns: int
     end_ns: int
@@ -31,7 +31,7 @@ class Band(Struct, frozen=True):
 
 
 class Hold(Struct, frozen=True):
-    """One direction of one link from `begin_ns` on, in force for sure from `sure_ns` on."""
+    """One direction of one link from `begin_ns` on, certainly in force from `sure_ns` on."""
 
     begin_ns: int
     sure_ns: int
@@ -40,7 +40,7 @@ class Hold(Struct, frozen=True):
 
 
 def longest_ns(*sides: Impairment) -> int:
-    """The longest delay that these, in series, give a packet that finds no queue."""
+    """The longest delay that these, in series, give a packet without queueing."""
     total = 0
     for side in sides:
         jitter = 0 if side.jitter is None else side.jitter.ns * _JITTER[side.distribution]
@@ -49,9 +49,9 @@ def longest_ns(*sides: Impairment) -> int:
 
 
 class Timeline:
-    """Answers what held when. All times are of the wall clock of the lab's machine.
+    """The state of the wire at any time. All times are of the wall clock of the lab's machine.
 
-    `links` are those before the first step; `starts` says when the steps began that changed something.
+    `links` are those before the first step; `starts` has the start of each step that changed something.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Timeline:
         )
 
     def link(self, host: str, at_ns: int) -> Link | None:
-        """A host's link as it was for sure in force at a time; None of what is no host with a link."""
+        """A host's link that was certainly in force at a time; None if it is not a host with a link."""
         if (host, "up") not in self._holds:
             return None
         ways = (self._holds.get((host, way), ()) for way in ("up", "down"))
@@ -88,7 +88,7 @@ class Timeline:
         return Link(up[-1].impairment, down[-1].impairment) if up and down else None
 
     def rtt(self, a: str | None, b: str | None, at_ns: int) -> Duration | None:
-        """What `1rtt` is: the configured round trip of two hosts at a time; None where one is no host."""
+        """`1rtt`: the configured round trip of two hosts at a time; None if one is not a host."""
         one, other = (None if host is None else self.link(host, at_ns) for host in (a, b))
         return None if one is None or other is None else round_trip(one, other)
 
@@ -120,7 +120,7 @@ class Timeline:
             self.drops.append(Band(begin, EVER, event))
 
     def hold(self, host: str, direction: Direction, at_ns: int) -> Hold:
-        """What was configured in one direction of a host's link at a time."""
+        """The configuration of one direction of a host's link at a time."""
         key = (host, direction)
         times = self._times.get(key)
         if not times:
@@ -128,11 +128,11 @@ class Timeline:
         return self._holds[key][max(0, bisect_right(times, at_ns) - 1)]
 
     def holds(self, host: str, direction: Direction) -> Iterable[Hold]:
-        """All that was ever configured in one direction of a host's link, in order."""
+        """All configurations of one direction of a host's link, in order."""
         return self._holds.get((host, direction), ())
 
     def around(self, host: str, direction: Direction, begin_ns: int, end_ns: int) -> list[Impairment]:
-        """All that can have held at some time in between: a change may take a while to be in force."""
+        """All that may have been in force at some time in between: a change takes a while to take effect."""
         key = (host, direction)
         times = self._times.get(key)
         if not times:

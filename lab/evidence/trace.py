@@ -1,7 +1,7 @@
 """The story of the packets: what each host sent, what became of it, and the flows it belongs to.
 
-Everything in a `Trace` is made when first asked for, and kept; journeys are made on demand from columns, so
-that a million packets fit in memory.
+Everything in a `Trace` is made on first use, and kept; journeys are made on demand from columns, so a million
+packets fit in memory.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ class Trace:
 
     @classmethod
     def build(cls, captures: Mapping[str, Capture], records: Records) -> Trace:
-        """Cheap: the work is done when first asked for."""
+        """A trace; the work is done on first use."""
         return cls(captures, records)
 
     @cached_property
     def end_ns(self) -> int:
-        """The last moment of which the captures tell: they ran at least as long as states were read."""
+        """The end of the captures: they ran at least as long as states were read."""
         return max(
             (
                 *(max(capture.t_ns) for capture in self.captures.values() if len(capture)),
@@ -81,7 +81,7 @@ class Trace:
 
     @cached_property
     def marks(self) -> Mapping[str, Marks]:
-        """What each TCP segment is, by host, one entry a packet of the host's capture."""
+        """The kind of each TCP segment, by host, with one entry for each packet of the host's capture."""
         return {name: mark(capture) for name, capture in self.captures.items()}
 
     @cached_property
@@ -146,7 +146,7 @@ class Trace:
                 yield everything[i]
 
     def _host(self, name: str | None) -> int | None:
-        """A host's number, None for any. Raises `ValueError` for a name that is no host's."""
+        """A host's number, None for any. Raises `ValueError` for an unknown host."""
         if name is None:
             return None
         if name == WIRE:
@@ -157,7 +157,7 @@ class Trace:
         return hosts.index(name)
 
     def unexplained(self) -> list[Journey]:
-        """Lost packets that nothing in the records explains: the wire, or a capture, was overloaded."""
+        """Lost packets that the records do not explain: the wire, or a capture, was overloaded."""
         everything = self.journeys
         return [
             everything[i]

@@ -1,4 +1,4 @@
-"""The words in which the story of the packets is told: journeys, fates, causes, handshakes, closes."""
+"""The types of the packets' story: journeys, fates, causes, handshakes, closes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Mark = Literal[
     "window update",
     "zero window",
 ]
-"""What a segment is, in Wireshark's words, by the sender's own capture."""
+"""The kind of a segment, in Wireshark's words, by the sender's own capture."""
 
 RETRANSMISSIONS = ("retransmission", "fast retransmission", "spurious retransmission")
 
@@ -42,7 +42,7 @@ class Fate(StrEnum):
 
 
 class Cause(Struct, frozen=True):
-    """Why a packet was lost, or was thrown away where it had arrived.
+    """Why a packet was lost, or discarded on arrival.
 
     `kind` "unexplained" means that nothing in the records explains it.
     """
@@ -59,20 +59,20 @@ class Cause(Struct, frozen=True):
         "mtu",
         "ttl",  #: it ended at the wire's router
         "fragment",  #: another fragment of its datagram was lost
-        "checksum",  #: from here on: it arrived, and the receiving host's own kernel threw it away
+        "checksum",  #: from here on: it arrived, and the receiving host's own kernel discarded it
         "accept queue",
         "receive buffer",
         "no socket",
         "capture",  #: the target's capture itself lost packets
         "unexplained",
     ]
-    text: str  #: for people: "dropped by rule drop-1 (steps[3])", "loss 5% on server.down", …
+    text: str  #: in words: "dropped by rule drop-1 (steps[3])", "loss 5% on server.down", …
     rule: str | None = None  #: of a drop
-    step: str | None = None  #: id of the step that caused it, None where it was so from the beginning
+    step: str | None = None  #: id of the step that caused it, None if configured from the start
 
 
 class Journey(NamedTuple):
-    """One packet from one host to another. Not every part is always there: see `fate`."""
+    """One packet from one host to another. Some parts may be missing: see `fate`."""
 
     number: int  #: position in `Trace.journeys`, in order of time
     source: str  #: name of the host, or WIRE
@@ -81,25 +81,23 @@ class Journey(NamedTuple):
     received: Packet | None  #: first arrival in the target's capture
     copies: tuple[Packet, ...]  #: later arrivals of the same packet: duplicates made by the network
     fate: Fate
-    reordered: (
-        bool  #: arrived after a packet that was sent later (RFC 4737: a sent order above it came first)
-    )
+    reordered: bool  #: arrived after a packet that was sent later (RFC 4737)
     cause: Cause | None  #: of a loss
     flow: int | None  #: position in `Trace.flows`
     mark: Mark  #: of a TCP segment
-    retransmits: int | None  #: the `number` of the journey whose bytes this one sends again
-    discarded: Cause | None = None  #: it arrived, and the receiving host's own kernel threw it away
+    retransmits: int | None  #: the `number` of the journey whose bytes this one retransmits
+    discarded: Cause | None = None  #: it arrived, and the receiving host's own kernel discarded it
 
     @property
     def packet(self) -> Packet:
-        """The packet as sent where that is known, else as received."""
+        """The packet as sent if that is known, otherwise as received."""
         packet = self.sent or self.received
         assert packet is not None
         return packet
 
     @property
     def delay_ns(self) -> int | None:
-        """One-way delay, None where it did not arrive or was not seen to be sent."""
+        """One-way delay in ns, None if it did not arrive or its sending was not seen."""
         if self.sent is None or self.received is None:
             return None
         return self.received.t_ns - self.sent.t_ns
@@ -135,7 +133,7 @@ class Handshake(Struct, frozen=True):
 
     @property
     def complete(self) -> bool:
-        """SYN, SYN-ACK and ACK each arrived."""
+        """Whether SYN, SYN-ACK and ACK each arrived."""
         return (
             any(j.received for j in self.syn)
             and any(j.received for j in self.syn_ack)
@@ -155,12 +153,12 @@ class Close(Struct, frozen=True):
     first: str | None  #: host whose FIN or RST was sent first, by the senders' clocks
     segments: (
         int | None
-    )  #: distinct segments of a close by FIN: 3 where a FIN carried the other's ACK, otherwise 4
+    )  #: distinct segments of a close by FIN: 3 if a FIN carried the other's ACK, otherwise 4
 
     @property
     def how(self) -> Literal["fin", "rst", "open"]:
-        """`fin`: both FINs were sent and both acknowledged before any reset; `rst`: a reset ended it; else
-        `open`. A reset that answers a straggler after an orderly close changes nothing."""
+        """`fin`: both FINs were sent and acknowledged before any reset; `rst`: a reset ended it; otherwise
+        `open`. A reset that answers a late packet after an orderly close changes nothing."""
         reset = self.rst[0].number if self.rst else None
         if self.fin_client and self.fin_server and self.ack_of_client and self.ack_of_server:
             last = max(self.ack_of_client.number, self.ack_of_server.number)
@@ -172,7 +170,7 @@ class Close(Struct, frozen=True):
 class ByteStream(Struct, frozen=True):
     """The bytes of one direction of a TCP flow, reassembled from one capture."""
 
-    host: str  #: whose capture
+    host: str  #: the capturing host
     length: int  #: contiguous bytes from the first
     sha256: str  #: of those
     complete: bool  #: no byte is missing below the highest seen, and the capture holds all of each packet
@@ -186,10 +184,10 @@ class Point(NamedTuple):
 
 
 class Segment(Struct, frozen=True):
-    """A TCP segment of a flow with what the flow adds to it."""
+    """A TCP segment with the context of its flow."""
 
     journey: Journey
     from_client: bool
     seq: int  #: relative: the SYN is 0, the first byte of data 1
     ack: int  #: relative to the other side's ISN; 0 without ACK
-    window: int | None  #: scaled bytes; None where the handshake was not seen, so that the scale is unknown
+    window: int | None  #: scaled bytes; None if the handshake was not seen, so the scale is unknown

@@ -1,1 +1,1 @@
-"""The verdict on a case, from its evidence alone: its steps, its checks, whether it can be believed."""
+"""The verdict on a case, from its evidence alone: its steps, its checks, its trustworthiness."""

@@ -1,7 +1,7 @@
-"""Frames that went around the wire, as the captures show them: such a run proves nothing.
+"""Frames that bypassed the wire, as the captures show them: such a run proves nothing.
 
 Every frame of a host goes to the wire's MAC or comes from it. A program with NET_ADMIN can change that (a
-route, a neighbour, a filter); then what it sends is not impaired, or reaches what is not of the lab.
+route, a neighbour, a filter); then its packets are not impaired, or leave the lab.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _NO_MAC = bytes(6)  # a frame without an Ethernet header
 def went_around(evidence: Evidence) -> WireError | None:
     """The error that names the first such frame of each host and how many kinds there are, or None.
 
-    ARP is left out: it only asks and tells who is there, and engines announce containers by it. So is what
-    the engine's machine tells everybody on the bridge.
+    ARP is left out: it only resolves addresses, and engines announce containers by it. So are broadcasts of
+    the engine's machine on the bridge.
     """
     wire = evidence.records.wire
     if wire is None or not wire.mac:

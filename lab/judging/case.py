@@ -1,6 +1,6 @@
 """The verdict on a case: its steps' expectations in order, then its checks. Shared by runner and `recheck`.
 
-Nothing here touches an engine: a stored run is judged exactly as a live one.
+Nothing here touches an engine: a stored run is judged exactly like a live one.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _BAD = (Verdict.FAIL, Verdict.ERROR)
 def judge_case(
     scenario: Scenario, evidence: Evidence, live: Sequence[Finding] = (), *, broken: bool = False
 ) -> tuple[Finding, ...]:
-    """All findings of a case: the steps' as they came, then the checks'.
+    """All findings of a case: those of the steps in order, then those of the checks.
 
     `live` are findings that only the live run could make (a `wait_for` that did not come true, a step that
-    hung until the scenario's time was over): they stand where their step stands. After the first step that
-    fails nothing more is expected of the steps; one without a record fails if none before it did. A
-    background step is judged at its `await`, or after the last step. `broken`: the lab itself broke on the
-    way, so that steps without a record are not the scenario's failure.
+    hung until the scenario's time was up): they keep the position of their step. After the first failed step,
+    nothing more is expected of the steps; a step without a record fails if none before it did. A background
+    step is judged at its `await`, or after the last step. `broken`: the lab itself broke, so missing records
+    are not the scenario's failure.
     """
     context = Context.of(evidence.records)
     steps = _judge_steps(scenario, evidence, context, live, broken)
@@ -54,14 +54,14 @@ class _Walk:
     calls: dict[str, CallRecord]
     runs: dict[str, RunRecord]
     live: dict[str, list[Finding]]
-    ended: set[str]  #: steps of which there is any record
+    ended: set[str]  #: steps with any record
     broken: bool
     findings: list[Finding] = field(default_factory=list)
     waiting: dict[str, Step] = field(default_factory=dict)
 
     def step(self, step: Step) -> None:
         live = self.live.pop(step.id, None)
-        if live is not None:  # a step that hung: what its cut-off call returned is of no interest
+        if live is not None:  # a step that hung: the result of its cut-off call does not matter
             self.findings += live
         elif isinstance(step, Parallel):
             for inner in step.steps:
@@ -82,7 +82,7 @@ class _Walk:
             self.findings.append(failed(step, f"{step.do}.record", "a step that ends", "no record", reason))
 
     def _missing(self, step: Step) -> bool:
-        """Whether a record should be there: of every call and program, of other steps their times."""
+        """Whether a record is missing: every call and program has one, other steps have their times."""
         if self.broken:
             return False
         return isinstance(step, Call | Run | Await) or step.id not in self.ended
@@ -111,7 +111,7 @@ def _judge_steps(
     )
     known = {step.id for step in all_steps(scenario.steps)}
     if any(finding.source not in known for finding in live):
-        return list(live)  # a service was not ready: no step was begun
+        return list(live)  # a service was not ready: no step was started
     for step in scenario.steps:
         walk.step(step)
         if walk.failed:
@@ -123,7 +123,7 @@ def _judge_steps(
 
 
 def _with_absent_hosts(finding: Finding, scenario: Scenario) -> Finding:
-    """A program that failed and names a host which was not started: its name does not resolve."""
+    """Explain a failed program that names a host that was not started: the name does not resolve."""
     if finding.verdict is not Verdict.FAIL or not finding.name.startswith("run."):
         return finding
     step = next((one for one in all_steps(scenario.steps) if one.id == finding.source), None)
@@ -145,7 +145,7 @@ def _with_absent_hosts(finding: Finding, scenario: Scenario) -> Finding:
 
 
 def live_findings(findings: Sequence[Finding], scenario: Scenario) -> tuple[Finding, ...]:
-    """The findings of a run that its records cannot give again: see `judge_case`."""
+    """The findings of a run that its records cannot reproduce: see `judge_case`."""
     steps = {step.id: step for step in all_steps(scenario.steps)}
     return tuple(
         replace(finding, place=steps[finding.source].place) if finding.source in steps else finding
@@ -155,15 +155,15 @@ def live_findings(findings: Sequence[Finding], scenario: Scenario) -> tuple[Find
 
 
 def _of_no_file(finding: Finding, steps: Mapping[str, Step]) -> bool:
-    """What a program did and judged in the lab: no scenario tells it again."""
+    """Whether a finding came from a program that used the lab: no scenario can reproduce it."""
     told = finding.source in steps or finding.source.startswith("checks[") or finding.name == "service.end"
     return not told
 
 
 def _only_live(name: str) -> bool:
-    """Whether only a live run can make a finding of this name: a step that hung or could not be done, a
-    service that was not ready.
+    """Whether only a live run can make a finding of this name: a step that hung or was impossible, a service
+    that was not ready.
 
-    `poll.ready` is none of them, though it sounds alike: the record of the call tells it again.
+    `poll.ready` is not one of them, despite its name: the record of the call reproduces it.
     """
     return name.endswith((".timeout", ".refused")) or name == "service.ready"

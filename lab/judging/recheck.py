@@ -1,4 +1,4 @@
-"""Judges a stored run again, by its own scenario or by another's expectations. Needs no engine."""
+"""Judges a stored run again, by its own scenario or another's expectations, without an engine."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from lab.verdict import Verdict
 
 
 def recheck(folder: Path, scenario: Scenario | None = None) -> Result:
-    """A new result of the run in `folder`, by `scenario` or by the one that was run.
+    """A new result of the run in `folder`, by `scenario` or the one that was run.
 
-    What the lab said of itself stays: a run that ended in ERROR or SKIP has no verdict on its scenario, and
-    gets none here. Nothing is written. Raises `UsageError` where it is no run folder or the scenario differs
+    The lab's own failures stay: a run that ended in ERROR or SKIP has no verdict on its scenario, and gets
+    none here. Nothing is written. Raises `UsageError` if `folder` is not a run folder or the scenario differs
     in more than expectations and checks.
     """
     stored = read_result(folder)
@@ -38,9 +38,9 @@ def recheck(folder: Path, scenario: Scenario | None = None) -> Result:
 
 
 def recheck_file(folder: Path, path: Path) -> Result:
-    """`recheck` by the case of another file that has the run's parameters.
+    """`recheck` by the case with the run's parameters in another file.
 
-    A copy of the scenario that lies elsewhere no longer finds its topology: then it is the run's own.
+    A copy of the scenario elsewhere no longer finds its topology; then the run's own is used.
     """
     stored = read_result(folder)
     name = _topology_name(path)
@@ -50,7 +50,7 @@ def recheck_file(folder: Path, path: Path) -> Result:
 
 
 def judge_again(stored: Result, scenario: Scenario, evidence: Evidence) -> Result:
-    """The result with its findings made anew; the pure part of `recheck`."""
+    """The result with new findings; the pure part of `recheck`."""
     live = live_findings(stored.findings, scenario)
     values = recorded(scenario, evidence.records).values
     if stored.error is not None:
@@ -72,7 +72,7 @@ def stored_case(folder: Path, stored: Result | None = None) -> Case:
 
 
 def _topology(folder: Path) -> Path | None:
-    """The run's own copy of its topology. No other: where it lay is the word of whoever sent the run."""
+    """The run's own copy of its topology, and no other: the original path comes from an untrusted sender."""
     copy = folder / TOPOLOGY_FILE
     if is_file(copy, folder):
         return copy
@@ -84,7 +84,7 @@ def _topology(folder: Path) -> Path | None:
 
 
 def _topology_name(path: Path) -> str | None:
-    """What a scenario file says under `topology`; None too where it cannot be read: `load` says why."""
+    """The `topology` of a scenario file; also None if it cannot be read: `load` reports why."""
     try:
         root, _ = tree.parse(tree.read_text(path, str(path), project_root(path)), str(path))
     except tree.Unreadable:

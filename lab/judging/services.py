@@ -1,4 +1,4 @@
-"""Services that ended by themselves: a failure, unless somebody asked for it or speaks of it."""
+"""Services that ended by themselves: a failure, unless the scenario or a check expects it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lab.verdict import Finding, Verdict
 
 
 def judge_services(scenario: Scenario, records: Records) -> Iterator[Finding]:
-    """One finding for each service that ended though no step ended it and no check speaks of its exit.
+    """One finding for each service that ended though no step ended it and no check covers its exit.
 
-    A job may end with 0; so may a service of which another wanted that it completes. One that took more than
-    the site gives fails in any case, but for memory, of which a check may speak as of any end.
+    A job may end with 0; so may a service that another waits for to complete. A service that exceeded a limit
+    of the site always fails, except for memory: a check may cover that like any other end.
     """
     for record in records.services:
         if record.ended_wall_ns is None or record.ended_by is not None or record.not_ready:
@@ -46,12 +46,12 @@ def _advice(record: ServiceRecord) -> str:
     if record.limit:
         return ADVICE_OVER
     if record.exit_code == 0:
-        return "if it is to end, say so: ready: {exit: 0}, or a check: {check: service, exit: 0}"
-    return "if it is to end so, say it in a check: {check: service, exit: …}; else its output says why"
+        return "if it is meant to end, say so: ready: {exit: 0}, or a check: {check: service, exit: 0}"
+    return "if it is meant to end so, say so: {check: service, exit: …}; otherwise its output says why"
 
 
 def _spoken_of(scenario: Scenario, record: ServiceRecord) -> bool:
-    """Whether a check says how the service is to end."""
+    """Whether a check says how the service should end."""
     return any(
         isinstance(check, ServiceCheck)
         and check.at == record.host

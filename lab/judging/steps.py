@@ -1,4 +1,4 @@
-"""What the `expect` of a step makes of its record."""
+"""Judges the record of a step by its `expect`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from lab.verdict import Finding
 
 
 class StepJudge(Struct, frozen=True):
-    """Judges a step that has ended: its `expect` against its record."""
+    """Judges steps that have ended: their `expect` against their records."""
 
     context: Context
     steps: dict[str, Step] = {}  #: by id; those inside `parallel` too
     awaits: dict[str, Await] = {}  #: by the id of the step that is awaited
 
     def know(self, steps: Iterable[Step]) -> None:
-        """Adds steps that have come or will come: what one of them expects may depend on another."""
+        """Add past or future steps: what one of them expects may depend on another."""
         for step in all_steps(tuple(steps)):
             if isinstance(step, Await):
                 self.awaits[step.awaits] = step
@@ -33,13 +33,13 @@ class StepJudge(Struct, frozen=True):
                 self.steps[step.id] = step
 
     def at(self, timeline: Timeline) -> StepJudge:
-        """The same by other links."""
+        """The same judge with other links."""
         return replace(self, context=replace(self.context, timeline=timeline))
 
     def judge(
         self, step: Step, calls: Mapping[str, CallRecord], runs: Mapping[str, RunRecord]
     ) -> tuple[Finding, ...]:
-        """The findings of one step by the records so far, its own among them; () where nothing is expected.
+        """The findings of one step by the records so far, including its own; () if nothing is expected.
 
         An `await` speaks for the background step too: what either of them expects is judged.
         """
@@ -65,10 +65,10 @@ class StepJudge(Struct, frozen=True):
         run = runs.get(record_of)
         if run is not None:
             of_run = self.steps.get(record_of) if by_await else self.awaits.get(record_of)
-            # of a background program both may speak; where neither says how it ends, the step itself does
+            # both may cover a background program; if neither says how it ends, the step itself is judged
             elsewhere = _says_end(of_run) or (by_await and not _says_end(step))
             findings = judge_run(item, run, tolerance=context.tolerance, end_elsewhere=elsewhere)
-            # the background step itself has said already that the program could not run
+            # the background step has already reported that the program could not run
             could_not = by_await and run.error not in (None, "timeout", "killed")
             return tuple(f for f in findings if not (could_not and f.name == "run.error"))
         call = calls.get(record_of)
@@ -78,7 +78,7 @@ class StepJudge(Struct, frozen=True):
         other = caller if by_await else self.awaits.get(record_of)
         elsewhere = _speaks_of_error(other)
         if by_await and call.error is not None and not elsewhere and not _speaks_of_error(step):
-            return ()  # the background step has said that it failed
+            return ()  # the background step has reported that it failed
         return judge_call(
             item,
             call,
@@ -90,7 +90,7 @@ class StepJudge(Struct, frozen=True):
         )
 
     def _peer(self, step: Step | None, call: CallRecord, calls: Mapping[str, CallRecord]) -> str | None:
-        """The host at the other end of a call: as the step says, by the socket, by an earlier call on it."""
+        """The host at the other end of a call: from the step, the socket, or an earlier call on it."""
         if isinstance(step, Connect | Sendto):
             return self.context.host_of(step.to.host) if step.to.literal else step.to.host
         for end in (call.peer, call.remote):
@@ -98,7 +98,7 @@ class StepJudge(Struct, frozen=True):
             if host is not None:
                 return host
         others = [name for name in self.context.addresses if name != call.host]
-        if len(others) == 1:  # two hosts: whom else could it talk to
+        if len(others) == 1:  # with two hosts, there is only one possible peer
             return others[0]
         for other in calls.values():
             same = (other.host, other.process, other.socket) == (call.host, call.process, call.socket)

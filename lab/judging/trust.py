@@ -1,6 +1,6 @@
-"""Whether a run can be believed: all went by the wire, which impaired as configured and lost nothing unasked.
+"""Whether a run can be trusted: all frames used the wire, which impaired as configured and lost nothing else.
 
-Pure, and so the same for a live run and for `lab recheck`.
+Pure, so the same for a live run and for `lab recheck`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _SHOWN = 5  #: packets that an error names
 
 
 def assess(evidence: Evidence) -> tuple[tuple[LinkProof, ...], LabError | None]:
-    """Configured against measured for every link, and the reason not to believe the run, if there is one."""
+    """Configured against measured for every link, and the reason not to trust the run, if any."""
     proofs = prove(evidence.trace)
     doubt = _capture_lost(evidence) or went_around(evidence) or _wire_lost(evidence)
     return proofs, doubt or _contradiction(proofs)
@@ -37,7 +37,7 @@ def _wire_lost(evidence: Evidence) -> LabError | None:
     if wire is not None and wire.overruns:
         where = ", ".join(f"{place}: {count}" for place, count in wire.overruns.items())
         return WireError(
-            f"wire overloaded: it lost packets that nobody asked it to lose ({where})", hint=hint
+            f"wire overloaded: it lost packets that it was not configured to lose ({where})", hint=hint
         )
     lost = evidence.trace.unexplained()
     if not lost:

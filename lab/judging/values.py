@@ -1,4 +1,4 @@
-"""What `record` keeps of the output of programs and services: the values of a case."""
+"""The values of a case: what `record` keeps of the output of programs and services."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Recorded:
 
 
 def recorded(scenario: Scenario, records: Records) -> Recorded:
-    """All values of a case. A program that never ran has none, and nothing is said of it here."""
+    """All values of a case. A program that never ran has none, and gets no finding here."""
     found = Recorded()
     runs = {run.step: run for run in records.runs}
     for step in all_steps(scenario.steps):
@@ -42,7 +42,7 @@ def recorded(scenario: Scenario, records: Records) -> Recorded:
             ]
             name = spec.name if spec.name == host.name else f"{host.name}/{spec.name}"
             if any(one.log_cut for one in starts):
-                reason = f"{name} wrote more than is kept, so nobody knows what it wrote last"
+                reason = f"{name} wrote more than is kept, so its last output is unknown"
                 for value in spec.record:
                     found.findings.append(_missing(value, spec.path, spec.place, reason))
                 continue
@@ -62,7 +62,7 @@ def _keep(
     place: Place,
     what: str,
 ) -> None:
-    """What each group matched last: in stdout, or, where that has nothing of it, in stderr."""
+    """The last match of each group: in stdout, or in stderr if stdout has none."""
     for name, match in wanted.items():
         texts = [text for output in outputs for text in list(_matches(match, output))[-1:]]
         if texts:

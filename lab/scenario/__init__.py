@@ -1,1 +1,1 @@
-"""The front half: YAML to a typed scenario, with all that is wrong in it at once."""
+"""The front half: YAML to a typed scenario, or all of its mistakes at once."""

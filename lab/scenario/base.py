@@ -1,7 +1,7 @@
 """The base of every mapping of the format: typed, frozen, strict about keys, with rules between keys.
 
-A rule between keys (`Needs`, `ExactlyOne` …) looks only at which keys are there, so the loader can judge it
-even where a value is wrong. Built by hand, without the loader, a model judges its own rules.
+A rule between keys (`Needs`, `AtMostOne` …) looks only at which keys are there, so the loader can apply it
+even if a value is wrong. A model built without the loader applies its own rules.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 def problem(text: str) -> PydanticCustomError:
-    """A pydantic error whose text is shown as it is."""
+    """A pydantic error whose text is shown verbatim."""
     return PydanticCustomError("lab", "{text}", {"text": text})
 
 
@@ -54,17 +54,17 @@ def _given(value: object) -> object:
     return value
 
 
-#: A key that may be left out, but not be there with nothing after it.
+#: A key that may be left out, but not be given without a value.
 Opt = Annotated[T | None, BeforeValidator(_given)]
 
 
 def optional(kind: Any) -> Any:
-    """`Opt[kind]`, where the type is known only when the program runs."""
+    """`Opt[kind]` for a type known only at run time."""
     return Annotated[kind | None, BeforeValidator(_given)]
 
 
 class Needs(Struct, frozen=True):
-    """Where `key` is, one of `others` must be."""
+    """If `key` is there, one of `others` must be too."""
 
     key: str
     others: tuple[str, ...]
@@ -102,7 +102,7 @@ class AtLeastOne(Struct, frozen=True):
 
 
 class Excludes(Struct, frozen=True):
-    """Where `key` is, none of `others` may be."""
+    """If `key` is there, none of `others` may be."""
 
     key: str
     others: tuple[str, ...]
@@ -151,7 +151,7 @@ class Model(BaseModel):
 
     @classmethod
     def senseless(cls, keys: Collection[str]) -> list[tuple[str, str]]:
-        """Keys that a base class knows and this one has no use for, each with what to say of it."""
+        """Keys of a base class that this one has no use for, each with an error text."""
         allowed = cls.yaml_keys()
         if len(allowed) == len(cls.model_fields):
             return []
@@ -178,22 +178,22 @@ class Model(BaseModel):
         return data
 
 
-#: In a JSON Schema under way: the name of the model that stands here (`lab.scenario.schema`).
+#: In an unfinished JSON Schema: the name of the model in this place (`lab.scenario.schema`).
 MODEL = "x-model"
 
 
 class WhenMet:
-    """Beside a model in an `Annotated`: its schema is built when the first mapping for it comes.
+    """Beside a model in an `Annotated`: its schema is built for the first mapping that needs it.
 
-    Of all that a scenario can hold, a scenario holds little: `load` of a short one took 105 ms when all was
-    built at once, and takes 40.
+    A scenario uses few of the models: `load` of a short one took 105 ms when all schemas were built at once,
+    and takes 40 ms.
     """
 
     def __init__(self, model: type[Model]) -> None:
         self.model = model
 
     def validated(self, value: Any, info: ValidationInfo) -> Model:
-        """The loader knows keys as the file has them; by hand a field's own name will do."""
+        """The loader knows keys as in the file; in Python a field's own name works too."""
         return self.model.model_validate(
             value, context=info.context, by_name=not isinstance(info.context, Seen)
         )

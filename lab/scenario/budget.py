@@ -1,7 +1,7 @@
-"""How much work one file may make where one thing in it is multiplied by another: a budget for all its cases.
+"""A budget for the work that one file may cause, over all its cases.
 
-Each part of a file is bounded by itself. What is left is their product: a parameter's text in many places of
-many cases, a large file in a thousand cases, a thousand misspelt names each compared with all that are known.
+Each part of a file is bounded on its own. The budget bounds their products: a parameter's text in many places
+of many cases, a large file in a thousand cases, a thousand misspelt names each compared with all known names.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from dataclasses import dataclass
 
 MAX_PUT_IN = 16 << 20  #: characters that parameters put into the texts of all cases of a file
 MAX_CASE_VALUES = 1_000_000  #: values in all cases of a file together: 10 us each
-MAX_COMPARED = 40_000  #: words of a file that are compared, to say which was meant: 20 to 50 us each
+MAX_COMPARED = 40_000  #: comparisons of words, to suggest which was meant: 20 to 50 us each
 
 
 class OverBudget(Exception):
-    """The file makes more of something than it may; `str` says of what."""
+    """The file exceeds its budget; `str` says what there is too much of."""
 
 
 @dataclass
 class Budget:
-    """What is left of it."""
+    """What is left of the budget of one file."""
 
     put_in: int = MAX_PUT_IN
     values: int = MAX_CASE_VALUES
@@ -41,7 +41,7 @@ class Budget:
             raise OverBudget(f"the cases of this file have more than {MAX_CASE_VALUES:,} values together")
 
     def compares(self, words: int) -> bool:
-        """Whether so many words may be compared still; a suggestion that is not made hurts nobody."""
+        """Whether so many more words may be compared; a missing suggestion does no harm."""
         if self.compared < words:
             return False
         self.compared -= words
@@ -53,7 +53,7 @@ _CURRENT: ContextVar[Budget | None] = ContextVar("budget", default=None)
 
 @contextmanager
 def budgeted() -> Iterator[Budget]:
-    """One file is read inside."""
+    """The budget of one file, read inside the block."""
     budget = Budget()
     token = _CURRENT.set(budget)
     try:
@@ -68,7 +68,7 @@ def may_compare(words: int) -> bool:
 
 
 def put_in(characters: int) -> None:
-    """Raises `OverBudget`. Outside of a file there is no budget: what a command was given is its own."""
+    """Count characters put into texts. Raises `OverBudget`; outside `budgeted` nothing is counted."""
     budget = _CURRENT.get()
     if budget is not None:
         budget.put(characters)

@@ -50,7 +50,7 @@ class Step(Element):
 
     @property
     def id(self) -> str:
-        """Its `id` in the file, or else its path."""
+        """Its `id` in the file, otherwise its path."""
         return self.id_ or self.path
 
 
@@ -68,7 +68,7 @@ class PlainCall(Call):
 
 
 class Socket(Call):
-    """Makes a socket, or `count` of them, named `as`0, `as`1 …; the result says how many were made."""
+    """Makes a socket, or `count` of them, named `as`0, `as`1 …; the result is how many were made."""
 
     do: Literal["socket"] = "socket"
     rules: ClassVar[tuple[Rule, ...]] = (Needs("count", ("as",), "they are named after it: c0, c1 …"),)
@@ -220,7 +220,7 @@ class Setsockopt(PlainCall):
 
     @property
     def setting(self) -> int | str | Duration | dict[str, Any]:
-        """The value as the kernel's words have it; a text that is a time where the option counts time."""
+        """The value for the kernel; text that is a time if the option counts time."""
         if isinstance(self.value, Linger | HexValue):
             return self.value.model_dump()
         if isinstance(self.value, str) and OPTIONS[self.option].kind in TIMES:

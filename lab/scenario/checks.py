@@ -1,6 +1,6 @@
 """The checks of a scenario: one class for each `check`, its fields the YAML keys.
 
-`CHECKS` is the table of all of them. How a check is judged is in `lab.checks`.
+`CHECKS` is the table of all of them. `lab.checks` judges them.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ class TimedCheck(Check):
     """A check that may look only at what happened between two steps."""
 
     after: Opt[Name] = None  #: the id of a step: only what came after its end counts
-    before: Opt[Name] = None  #: the id of a step: only what came before its begin counts
+    before: Opt[Name] = None  #: the id of a step: only what came before its start counts
 
 
 class PairCheck(TimedCheck):
-    """A check of what goes between two hosts."""
+    """A check of the traffic between two hosts."""
 
     host_keys: ClassVar[tuple[str, ...]] = ("from", "to")
     from_: Party
@@ -95,7 +95,7 @@ def _segments(value: object) -> int:
 
 
 class CloseCheck(ConnectionCheck):
-    """How a connection ended, and who began."""
+    """How a connection was closed, and which side began."""
 
     check: Literal["close"] = "close"
     host_keys = ("from", "to", "first")
@@ -162,7 +162,7 @@ class DuplicatedCheck(PairCheck):
 def _kernel(value: object) -> str:
     if value == "kernel":
         return "kernel"
-    raise problem(f"{shown(value)} are no gaps: a list like [1s, 2s, 4s], or kernel")
+    raise problem(f"{shown(value)} is neither kernel nor a list of gaps, like [1s, 2s, 4s]")
 
 
 _Kernel = Annotated[
@@ -174,7 +174,7 @@ SCHEDULED = ("syn", "syn-ack", "data", "fin", "probe")
 
 
 class ScheduleCheck(ConnectionCheck):
-    """The gaps between the transmissions of one segment: as listed, or as the live sysctls make them."""
+    """The gaps between the transmissions of one segment: as listed, or as the host's sysctls make them."""
 
     check: Literal["schedule"] = "schedule"
     match: Annotated[
@@ -195,7 +195,7 @@ class StateCheck(TimedCheck):
 
     check: Literal["state"] = "state"
     host_keys = ("at", "to")
-    rules: ClassVar[tuple[Rule, ...]] = (Needs("within", ("timer",), "what is left on which timer"),)
+    rules: ClassVar[tuple[Rule, ...]] = (Needs("within", ("timer",), "it is the time left on the timer"),)
     at: HostName
     to: Opt[Party] = None
     port: Opt[Port] = None
@@ -203,7 +203,7 @@ class StateCheck(TimedCheck):
     when: Opt[Name] = None  #: end, ever, or the id of a step
     count: Opt[Counted] = None  #: None: at least one
     timer: Opt[Annotated[TimerName, one_of(TIMERS, "a timer of a socket")]] = None
-    within: Opt[Time] = None  #: what is left on the timer, at most
+    within: Opt[Time] = None  #: at most this much time is left on the timer
 
     @property
     def moment(self) -> str:
@@ -214,7 +214,7 @@ class StateCheck(TimedCheck):
 
 
 class CounterCheck(Check):
-    """By how much a kernel counter moved over the steps."""
+    """How much a kernel counter rose over the steps."""
 
     check: Literal["counter"] = "counter"
     host_keys = ("at",)
@@ -256,9 +256,9 @@ class CallCheck(TimedCheck):
     check: Literal["call"] = "call"
     host_keys = ("at", "to")
     rules: ClassVar[tuple[Rule, ...]] = (
-        AtMostOne(("process", "service", "run"), "a call is of one of them"),
-        AtMostOne(("error", "result"), "a call that errs has none"),
-        Needs("value", ("option",), "of what option"),
+        AtMostOne(("process", "service", "run"), "a call belongs to one of them"),
+        AtMostOne(("error", "result"), "a call that fails has none"),
+        Needs("value", ("option",), "it is the value of an option"),
     )
     at: HostName
     process: Opt[Name] = None  #: None: any of the host
@@ -276,7 +276,7 @@ class CallCheck(TimedCheck):
 
     @property
     def has_result(self) -> bool:
-        """Whether a result is asked for: null is one."""
+        """Whether a result is expected; null is a result."""
         return "result" in self.model_fields_set
 
     @model_validator(mode="after")
@@ -293,7 +293,7 @@ class CallCheck(TimedCheck):
 
 
 class ValueCheck(Check):
-    """What a `record` of the case is."""
+    """The value of a `record` of the case."""
 
     check: Literal["value"] = "value"
     host_keys = ()
@@ -369,5 +369,5 @@ def parse_check(keys: dict[str, Any], *, place: Place = NOWHERE, path: str = "ch
 
 
 def steps_asked(checks: Iterable[Check]) -> frozenset[str]:
-    """The steps at whose ends a check asks how a socket is."""
+    """The steps at whose end a check looks at the state of a socket."""
     return frozenset(check.moment for check in checks if isinstance(check, StateCheck)) - {"end", "ever"}

@@ -1,4 +1,4 @@
-"""Bytes that are sent and bytes that are expected, as a scenario writes them."""
+"""Bytes to send and bytes to expect, as a scenario writes them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from lab.scenario.base import AtLeastOne, AtMostOne, Model, Needs, Opt, Rule, pr
 from lab.scenario.quantities import UNLIMITED, Bytes, Name, Text, number
 from lab.scenario.ranges import Length, Range, short_or
 
-_LARGEST = 1 << 30  #: 1 GiB: more would not fit beside the lab in a small machine's memory
-_AT_ONCE = 1 << 20  #: of random bytes: whole words of 32 bits, so that the pieces are the bytes of one call
+_LARGEST = 1 << 30  #: 1 GiB: more would not fit into a small machine's memory beside the lab
+_AT_ONCE = 1 << 20  #: of random bytes: whole words of 32 bits, so the pieces equal the bytes of one call
 _Times = Annotated[
     int, number(0, _LARGEST, "times"), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": _LARGEST})
 ]
@@ -66,7 +66,7 @@ class DataForm(Model):
 
 
 class DataExpectForm(DataForm):
-    """What data may also be expected to be: `{sha256: …}`, `{same_as: step}` or `{length: n}`."""
+    """The other forms of expected data: `{sha256: …}`, `{same_as: step}` or `{length: n}`."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         AtLeastOne(("hex", "repeat", "random", "sha256", "same_as", "length"), "or write the text itself"),
@@ -80,11 +80,11 @@ class DataExpectForm(DataForm):
     length: Opt[Length] = None
 
 
-bytes_ = bytes  #: where a method has the name
+bytes_ = bytes  #: for where a method hides the name
 
 
 class Data(Struct, frozen=True):
-    """Bytes by their recipe: `unit` repeated `times`, or `random_length` bytes of `random.Random(seed)`."""
+    """Bytes as a recipe: `unit` repeated `times`, or `random_length` bytes of `random.Random(seed)`."""
 
     unit: bytes = b""
     times: int = 1
@@ -97,7 +97,7 @@ class Data(Struct, frozen=True):
         return self.random_length if self.random_length is not None else len(self.unit) * self.times
 
     def pieces(self) -> Iterator[bytes_]:
-        """All of it, made anew, a piece at a time: it may be larger than what fits into memory."""
+        """All bytes, made anew, a piece at a time: they may not fit into memory."""
         if self.random_length is not None:
             source, whole, rest = random.Random(self.seed), *divmod(self.random_length, _AT_ONCE)
             yield from (source.randbytes(count) for count in itertools.chain([_AT_ONCE] * whole, [rest]))
@@ -108,7 +108,7 @@ class Data(Struct, frozen=True):
         yield self.unit * rest
 
     def begin(self, most: int) -> bytes_:
-        """Its first bytes, at most so many."""
+        """Its first bytes, at most `most`."""
         head = bytearray()
         for piece in self.pieces():
             head += piece[: most - len(head)]
@@ -117,7 +117,7 @@ class Data(Struct, frozen=True):
         return bytes_(head)
 
     def bytes(self) -> bytes_:
-        """All of it, made anew."""
+        """All bytes, made anew."""
         return b"".join(self.pieces())
 
     def sha256(self) -> str:
@@ -182,8 +182,8 @@ def _sha256_of(data: Data) -> str:
 
 
 class DataExpect(Struct, frozen=True):
-    """What received bytes are to be: exactly `data`, of this `sha256`, the `same_as` another step's, and of
-    this `length`. What is None is not asked for."""
+    """What received bytes must be: exactly `data`, with this `sha256`, the same as step `same_as`'s, of this
+    `length`. None is not checked."""
 
     data: Data | None = None
     sha256: str | None = None

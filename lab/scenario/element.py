@@ -1,4 +1,4 @@
-"""What steps and checks have in common: a place in the file, a path there, the hosts that they name."""
+"""What steps and checks have in common: a place and a path in the file, and the hosts that they name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lab.scenario.values import Address
 
 NOWHERE = Place("<scenario>", 0, 0)  #: of a model that was built by hand
 
-NO_MEMBER = "no_member"  #: the type of the error where a value is no member of a union
+NO_MEMBER = "no_member"  #: the type of the error where a value is not a member of a union
 
 
 class Element(Model):
@@ -31,11 +31,11 @@ class Element(Model):
 
     @property
     def path(self) -> str:
-        """Where it stands in the file: `steps[3]`, `steps[3].steps[0]` inside `parallel`, `checks[2]`."""
+        """Its path in the file: `steps[3]`, `steps[3].steps[0]` inside `parallel`, `checks[2]`."""
         return self._path
 
     def placed(self, place: Place, path: str) -> None:
-        """Told once, by the loader, right after validation."""
+        """Set the place and the path; called once, by the loader, right after validation."""
         self._place, self._path = place, path
 
     def hosts(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""What a step may expect: one class for each kind of outcome, all with the same names for the runner to read.
+"""What a step may expect: one class for each kind of outcome, all with the same fields for the runner.
 
-`Expect` has every key. A subclass allows those that make sense for its calls; the others stay None.
+`Expect` has every key. A subclass allows the keys that make sense for its calls; the others stay None.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _hex_text(value: object) -> str:
 
 
 class HexValue(Model):
-    """The bytes of a value as the kernel takes them."""
+    """The bytes of a value, as the kernel takes them."""
 
     hex: Annotated[
         str,
@@ -124,7 +124,7 @@ def _plain_result(value: object) -> object:
 if TYPE_CHECKING:
     AwaitedResult = Any
 else:
-    #: Of a call that the `await` does not tell: a range or a mapping is one, anything else stands for itself.
+    #: For an `await`, which does not tell the call: a range or a mapping is one, anything else is itself.
     AwaitedResult = Annotated[
         Annotated[_OptionResult, Tag("<mapping>")]
         | Annotated[
@@ -145,7 +145,7 @@ _ALONE = Excludes(
 
 
 class Expect(Model):
-    """What a call is to do. None: not asked for; for `result`, where null is a value, see `has_result`."""
+    """The expected outcome of a call. None is not checked; null is a `result`: see `has_result`."""
 
     allowed: ClassVar[tuple[str, ...] | None] = None  #: the keys that make sense beside `any`; None is all
     rules: ClassVar[tuple[Rule, ...]] = (_ALONE,)
@@ -158,7 +158,7 @@ class Expect(Model):
     peer: Opt[Party] = None
     truncated: Opt[Flag] = None
     ready: Opt[dict[Name, list[ReadyEvent]]] = None
-    any: Opt[_WhateverHappens] = None  #: however the call turns out; checks judge it
+    any: Opt[_WhateverHappens] = None  #: any outcome; checks judge it
 
     @classmethod
     def yaml_keys(cls) -> tuple[str, ...]:
@@ -166,67 +166,67 @@ class Expect(Model):
 
     @property
     def speaks_of_error(self) -> bool:
-        """Whether it says how the call may fail."""
+        """Whether it allows the call to fail."""
         return self.error is not None or self.any is True
 
     @property
     def has_result(self) -> bool:
-        """Whether a result is expected: null is one."""
+        """Whether a result is expected; null is a result."""
         return "result" in self.model_fields_set
 
 
 class PlainExpect(Expect):
-    """Of a call that returns nothing: bind, listen, connect, sendall, close …"""
+    """For a call that returns nothing: bind, listen, connect, sendall, close …"""
 
     allowed = ("result", "error", "elapsed")
     result: _Nothing = None
 
 
 class CountExpect(Expect):
-    """Of a call that returns how many: send, sendto, and `socket` with a count."""
+    """For a call that returns a count: send, sendto, and `socket` with a count."""
 
     allowed = ("result", "error", "elapsed")
     result: Opt[Counted] = None
 
 
 class OptionExpect(Expect):
-    """Of getsockopt."""
+    """For getsockopt."""
 
     allowed = ("result", "error", "elapsed")
     result: Opt[_OptionResult] = None
 
 
 class PollExpect(Expect):
-    """Of poll: which sockets are ready, and for what; no more and no less."""
+    """For poll: which sockets are ready, and for what; no more and no less."""
 
     allowed = ("ready", "error", "elapsed")
-    rules: ClassVar[tuple[Rule, ...]] = (Excludes("error", ("ready",), "a call that errs has none"), _ALONE)
+    rules: ClassVar[tuple[Rule, ...]] = (Excludes("error", ("ready",), "a call that fails has none"), _ALONE)
 
 
 class AcceptExpect(Expect):
-    """Of accept."""
+    """For accept."""
 
     allowed = ("peer", "error", "elapsed")
 
 
 class StreamExpect(Expect):
-    """Of recv, recv_exactly, peek and drain."""
+    """For recv, recv_exactly, peek and drain."""
 
     allowed = ("data", "eof", "error", "elapsed")
 
 
 class DatagramExpect(Expect):
-    """Of recvfrom."""
+    """For recvfrom."""
 
     allowed = ("data", "peer", "truncated", "error", "elapsed")
     rules: ClassVar[tuple[Rule, ...]] = (
-        Excludes("error", ("peer", "truncated"), "a call that errs has none"),
+        Excludes("error", ("peer", "truncated"), "a call that fails has none"),
         _ALONE,
     )
 
 
 class RunExpect(Model):
-    """What a program is to do. `error`: a step killed it, or its time was up. `any`: however it ends."""
+    """The expected end of a program. `error`: a step killed it, or it timed out. `any`: any end."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Excludes("error", ("exit",), "a program that is ended has none"),

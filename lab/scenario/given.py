@@ -1,6 +1,6 @@
-"""What a program gives in place of a file, or over one: Python values to the tree that the loader works on.
+"""A scenario from a program, in place of a file or over one: Python values to the loader's tree.
 
-The values have the shape of the YAML. A mistake in them has no line: it is said at its path.
+The values have the shape of the YAML. A mistake in them has no line: it is reported at its path.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _SHOWN = 60  #: characters of a value that an error shows
 
 
 class Given(Struct, frozen=True):
-    """The keys of a scenario as a program has them; `shown` is how their place is named: `lab.up`."""
+    """The keys of a scenario from a program; `shown` names their origin in errors: `lab.up`."""
 
     keys: Keys[str, Any]
-    base: Path = Path()  #: what relative paths in them are seen from
+    base: Path = Path()  #: the base of relative paths in them
     shown: str = "lab.up"
-    own_pair: bool = True  #: whether client and server are there without being named
+    own_pair: bool = True  #: whether client and server exist without being named
 
     @property
     def place(self) -> Place:
@@ -47,7 +47,7 @@ class Given(Struct, frozen=True):
 def tree_of(
     value: object, place: Place, problems: list[Problem], path: tuple[str | int, ...] = ()
 ) -> tree.Node:
-    """The tree of Python values; one that YAML has no word for is a problem at its path."""
+    """The tree of Python values; one that YAML cannot express is a problem at its path."""
     match value:
         case None | bool() | int() | Decimal():
             return tree.Scalar(place, value, "" if value is None else str(value).lower())
@@ -77,7 +77,7 @@ def tree_of(
 
 
 def _merged(file: tree.Mapping, own: tree.Mapping) -> tree.Mapping:
-    """Mappings key by key, all else replaced."""
+    """Merge mappings key by key, and replace anything else."""
     entries = dict(file.entries)
     for key, entry in own.entries.items():
         before = entries.get(key)
@@ -89,8 +89,8 @@ def _merged(file: tree.Mapping, own: tree.Mapping) -> tree.Mapping:
 
 
 def _moved(keys: Keys[str, Any], base: Path, folder: Path) -> dict[str, Any]:
-    """The hosts with the paths in them, which are seen from `base`, as a file in `folder` would write
-    them."""
+    """The hosts with their paths, which are relative to `base`, rewritten relative to
+    `folder`."""
     hosts = keys.get("hosts")
     way = os.path.relpath(base.resolve(), folder.resolve())
     if way == "." or not isinstance(hosts, Keys):
@@ -118,7 +118,7 @@ def _moved(keys: Keys[str, Any], base: Path, folder: Path) -> dict[str, Any]:
 
 
 def yaml_of(root: tree.Mapping, *, without: Items[str] = ()) -> str:
-    """The tree as the text of a file that reads alike."""
+    """The tree as YAML text that reads back the same."""
     return yaml.dump(
         {key: plain_data(entry.node) for key, entry in root.entries.items() if key not in without},
         Dumper=_Dumper,

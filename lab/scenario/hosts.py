@@ -1,5 +1,5 @@
-"""The hosts of a case: those of its topology with what the scenario says more, their programs, who waits for
-whom."""
+"""The hosts of a case: those of its topology with the scenario's additions, their programs and
+dependencies."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ Service = tuple[str, str]  #: host and name
 
 
 class Hosts(Struct, frozen=True):
-    """What a topology gives: its hosts (None where it cannot be read) and what is wrong with it."""
+    """The content of a topology: its hosts (None if it cannot be read) and its problems."""
 
     hosts: dict[str, HostSpec] | None
     problems: tuple[Problem, ...]
     notes: tuple[Problem, ...] = ()
     parts: Mapping[str, Part] = {}  #: the program of each host that has one
-    keys: Mapping[str, LabKeys] = {}  #: what stands under each `x-lab`
+    keys: Mapping[str, LabKeys] = {}  #: what is under each `x-lab`
     networks: tuple[str, ...] = (DEFAULT_NETWORK,)
 
     @property
     def recorded(self) -> dict[str, str]:
-        """The values that its programs record, each with the path of what does."""
+        """The values that its programs record, each with the path of its `record`."""
         return {
             name: f"{part.path}.record.{name}" for part in self.parts.values() for name in part.record or {}
         }
@@ -49,7 +49,7 @@ class Hosts(Struct, frozen=True):
 
 @dataclass
 class Joined:
-    """The hosts of one case, and what is wrong with them."""
+    """The hosts of one case, and their problems."""
 
     hosts: dict[str, HostSpec]
     networks: tuple[str, ...]
@@ -59,13 +59,13 @@ class Joined:
 
 
 def join(model: ScenarioFile, topology: Hosts, folder: Path, outside: Outside, locator: Locator) -> Joined:
-    """The hosts of a scenario; `folder` is what its own paths are seen from."""
+    """The hosts of a scenario; its own paths are relative to `folder`."""
     joiner = _Joiner(model, topology, folder, outside, locator)
     return joiner.join()
 
 
 def judge_services(filled: Filled, folder: Path, outside: Outside, locator: Locator) -> list[Problem]:
-    """What is wrong with the programs of a scenario that has other mistakes: those that can be read alone."""
+    """The problems of a scenario's programs when it has other mistakes, as far as they can be read alone."""
     problems: list[Problem] = []
     hosts = filled.data.get("hosts") if isinstance(filled.data, dict) else None
     variables = Variables(outside.allowed_environment(), outside.withheld())
@@ -83,7 +83,7 @@ def judge_services(filled: Filled, folder: Path, outside: Outside, locator: Loca
             try:
                 typed = ServiceKeys.model_validate(service, context=Seen(), by_alias=True, by_name=False)
             except ValidationError:
-                continue  # said already
+                continue  # reported already
             resolve(typed, Where(locator, path, folder, outside, variables, None, problems))
     return problems
 
@@ -148,7 +148,7 @@ class _Joiner:
                 text = (
                     f"{pair.target!r} is given twice"
                     if pair.target in targets
-                    else "/ is no place for a file"
+                    else "/ is not a place for a file"
                 )
                 self.problems.append(replace(problem, text=text))
             targets.add(pair.target)
@@ -158,7 +158,7 @@ class _Joiner:
                 self.problems.append(replace(problem, text=str(error)))
 
     def parts(self, host: str, keys: HostKeys | None) -> dict[str, Part]:
-        """The programs of a host: the topology's, with what the scenario says more."""
+        """The programs of a host: the topology's, with the scenario's additions."""
         found = {host: self.topology.parts[host]} if host in self.topology.parts else {}
         if keys is not None:
             self.more(found, host, keys)
@@ -181,7 +181,7 @@ class _Joiner:
 
 
 class _Dependencies:
-    """Names of `depends_on` to services."""
+    """Resolves the names of `depends_on` to services."""
 
     def __init__(self, parts: Mapping[str, Mapping[str, Part]], problems: list[Problem]) -> None:
         self.parts = parts
@@ -223,7 +223,7 @@ class _Dependencies:
 
 
 def start_order(hosts: Mapping[str, HostSpec], problems: list[Problem]) -> tuple[Service, ...]:
-    """All services, each behind those that it waits for; a circle is said where it begins."""
+    """All services, each after those that it waits for; a cycle is reported where it begins."""
     specs: dict[Service, ServiceSpec] = {
         (host.name, name): spec for host in hosts.values() for name, spec in host.services.items()
     }
@@ -231,7 +231,7 @@ def start_order(hosts: Mapping[str, HostSpec], problems: list[Problem]) -> tuple
     for first in specs:
         chain: dict[
             Service, Iterator[Dependency]
-        ] = {}  # what is under way, each with what it still waits for
+        ] = {}  # the services on the way, each with those that it still waits for
         following: Service | None = None if first in order else first
         while following is not None or chain:
             if following is not None and following in chain:
@@ -259,7 +259,7 @@ def _more(link: Link, named: Link) -> Link:
 
 
 def merged(name: str, *parts: LabKeys | HostSpec | None) -> HostSpec:
-    """One host of several descriptions; what a later one names wins, key by key. Services apart."""
+    """One host from several descriptions, without services; a later one wins, key by key."""
     spec = HostSpec(name)
     for part in parts:
         if isinstance(part, HostSpec):

@@ -25,7 +25,7 @@ from lab.units import Duration, Percent, Rate, Size
 
 
 def _fits(option: str) -> AfterValidator:
-    """Refuses what a kernel could not hold as it is written."""
+    """Refuse a value that a kernel could not hold exactly."""
 
     def check(value: Any) -> Any:
         if text := unfit(option, value):
@@ -36,7 +36,7 @@ def _fits(option: str) -> AfterValidator:
 
 
 def _written(name: str, kind: Any) -> Any:
-    """How YAML writes the option of this name and type."""
+    """The YAML type of the option with this name and type."""
     if get_origin(kind) is Annotated:
         whole, limits = get_args(kind)
         return Annotated[
@@ -53,7 +53,7 @@ def _written(name: str, kind: Any) -> Any:
 
 
 def _keys(of: type[Impairment | GilbertElliott]) -> dict[str, Any]:
-    """A key for each of its fields; one that has a default may be left out."""
+    """A key for each field; one with a default may be left out."""
     keys: dict[str, Any] = {}
     for field in fields(of):
         kind = field.type
@@ -93,7 +93,7 @@ class SideKeys(_SideKeys):
     """What a link does to packets in one direction, or in both."""
 
     def impairment(self) -> Impairment:
-        """These keys alone; None where a key is not named."""
+        """These keys alone; None for a key that is not given."""
         given = _given(self, Impairment)
         if "gemodel" in given:
             given["gemodel"] = given["gemodel"].model()
@@ -120,7 +120,7 @@ class LinkSide(SideKeys):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        """Values that a kernel refuses together; which keys are there is judged by the rules."""
+        """Refuse values that a kernel rejects together; the rules judge which keys are there."""
         asked = self.impairment()
         broken = self.broken_rules(asked.given())
         if wrong := [text for text in problems(asked) if text not in broken]:
@@ -129,7 +129,7 @@ class LinkSide(SideKeys):
 
 
 class LinkChange(SideKeys):
-    """One direction of a change: what it does not name stays, so its keys need no others here."""
+    """One direction of a change: other options stay, so its keys need no others here."""
 
     rules: ClassVar[tuple[Rule, ...]] = (_EXCLUSIVE,)
 

@@ -1,4 +1,4 @@
-"""A scenario file, or many, to typed cases; or all that is wrong with them at once."""
+"""From scenario files to typed cases, or to all of their problems at once."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ class Case:
     source_text: str = field(repr=False)
     params: Mapping[str, Any] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict, repr=False)  #: of every value, by its path
-    notes: tuple[Problem, ...] = field(default=(), repr=False)  #: what is taken and does nothing, or is unset
+    notes: tuple[Problem, ...] = field(default=(), repr=False)  #: keys without effect, unset variables
 
     def place(self, path: str) -> Place:
-        """Where `steps[3].expect.elapsed` stands; of a value that is not there, what stands around it."""
+        """The place of `steps[3].expect.elapsed`; for a missing value, the nearest one around it."""
         while path and path not in self.places:
             path = path[: max(path.rfind("."), path.rfind("["), 0)]
         return self.places[path]
 
     def sysctl_place(self, host: str, sysctl: str) -> Place:
-        """Where a host's sysctl is given: here, or by the topology."""
+        """Where a host's sysctl is set: here, or in the topology."""
         path = f"hosts.{host}.sysctls.{sysctl}"
         return self.place(path if path in self.places or self.scenario.topology is None else "topology")
 
@@ -70,13 +70,13 @@ def load(
     policy: Policy | None = None,
     stored: bool = False,
 ) -> list[Case]:
-    """The cases of one file. `params` restricts parameters, each to one value, written as in YAML.
+    """The cases of one file. `params` restricts parameters to one value each, written as in YAML.
 
-    `topology` is read in place of the file that the scenario names, of a stored run for example. `policy` is
-    the site's; without it the strictest holds. `stored`: what was run in the past, whose files may be gone
-    and are not looked for; all paths are as they are written.
+    `topology` replaces the file that the scenario names, for a stored run for example. `policy` is the
+    site's; without it the strictest applies. `stored`: a stored run, whose files may be gone and are not
+    looked for; all paths stay as they are written.
 
-    Raises `ScenarioError` with all that is wrong, `UsageError` where a parameter is not the file's.
+    Raises `ScenarioError` with all problems, `UsageError` if the file does not have a parameter.
     """
     file = _File(Path(path), params or {}, topology, policy, stored=stored)
     cases = file.read()
@@ -93,10 +93,10 @@ def load_given(
     params: Mapping[str, str] | None = None,
     policy: Policy | None = None,
 ) -> list[Case]:
-    """The cases of what a program gives, over a scenario file where there is a `source`.
+    """The cases of a scenario from a program, over a scenario file if there is a `source`.
 
-    Raises as `load` does. The source text of the cases is theirs without steps and checks, which the program
-    may run or not.
+    Raises as `load` does. The source text of the cases has no steps and checks, which the program may or
+    may not run.
     """
     file = _File(source or given.base / given.shown, params or {}, policy=policy, given=given)
     if source is None:
@@ -120,9 +120,9 @@ def load_all(
 ) -> list[Case]:
     """The cases of files and folders (recursive, `*.yml` and `*.yaml`, sorted), each file once.
 
-    `policy` is the site's; without it nothing is asked whether it is permitted.
+    `policy` is the site's; without it, permissions are not checked.
 
-    Raises `ScenarioError` with the problems of all files, `UsageError` where there is nothing to run.
+    Raises `ScenarioError` with the problems of all files, `UsageError` if there is nothing to run.
     """
     given = params or {}
     files = [_File(path, given, policy=policy) for path in find(paths)]
@@ -137,7 +137,7 @@ def load_all(
 
 
 def noted(cases: Iterable[Case]) -> list[str]:
-    """What the reader of these cases is to be told, each line once: `file:line:column: note: …`."""
+    """The notes on these cases, each line once: `file:line:column: note: …`."""
     notes = sorted({note for case in cases for note in case.notes}, key=order)
     return [str(replace(note, text=f"note: {note.text}")) for note in notes]
 
@@ -152,7 +152,7 @@ def _unknown_params(given: Mapping[str, str], sweep: Mapping[str, list[Param]]) 
 def find(paths: Iterable[str | Path]) -> list[Path]:
     """The scenario files of files and folders, each once.
 
-    In a folder, a Compose file is not a scenario, nor is what lies in a run folder.
+    In a folder, Compose files and the files of run folders are skipped.
     """
     found: dict[Path, Path] = {}
     for given in map(Path, paths):
@@ -174,7 +174,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def is_run_folder(folder: Path) -> bool:
-    """Whether a run was stored in a folder: what lies there is its copy of the scenario."""
+    """Whether a folder holds a stored run; its scenario is only a copy."""
     return (folder / RUN_LOG).is_file()
 
 
@@ -187,10 +187,10 @@ def _is_compose(path: Path) -> bool:
     return bool(_SERVICES.search(text)) and not LAB_KEY.search(text)
 
 
-#: Of a run of the past: it was permitted, or it would not have been run.
+#: For a stored run: it was permitted, or it would not have been run.
 ANYTHING = Policy("host", (), NETWORK_CAPABILITIES)
 
-#: What every run folder has from its begin on.
+#: What every run folder has from its start on.
 RUN_LOG = Path("logs", "lab.log")
 
 _SERVICES = re.compile(r"^[\"']?services[\"']?\s*:", re.MULTILINE)
@@ -198,8 +198,8 @@ LAB_KEY = re.compile(r"^[\"']?lab[\"']?\s*:", re.MULTILINE)
 
 
 def select(cases: Iterable[Case], keyword: str | None = None, tags: Iterable[str] = ()) -> list[Case]:
-    """The cases whose name contains `keyword` (upper and lower case alike) and that have one of `tags`;
-    what is not asked for selects all."""
+    """The cases whose name contains `keyword` (ignoring case) and that have one of `tags`; a filter that is
+    not given selects all."""
     wanted = set(tags)
     return [
         case
@@ -210,7 +210,7 @@ def select(cases: Iterable[Case], keyword: str | None = None, tags: Iterable[str
 
 
 class _File:
-    """Reads one file; what is wrong gathers in `problems`."""
+    """Reads one file; its problems gather in `problems`."""
 
     def __init__(
         self,
@@ -237,7 +237,7 @@ class _File:
         self.used: dict[Place, list[str]] | None = None
 
     def read(self) -> list[Case]:
-        """The cases, none where something is wrong with what they have in common."""
+        """The cases; none if something that they share is wrong."""
         with budgeted() as budget:
             root = self._root()
             if root is None:
@@ -271,7 +271,7 @@ class _File:
         mappings = sweeps.restricted(listed, self.params) or [{}]
         combinations = ({**case, **values} for case in mappings for values in sweeps.cases(chosen))
         number = 1 if wrong_sweep else len(mappings) * math.prod(map(len, chosen.values()))
-        taken = 0  #: values of each case that the budget was asked for
+        taken = 0  #: values of each case already charged to the budget
         for values in [first] if wrong_sweep else combinations:
             self.notes = {}
             expanded = expand(kept, values)
@@ -323,8 +323,8 @@ class _File:
     def _scenario(
         self, root: tree.Mapping, expanded: Expanded, values: Mapping[str, Param]
     ) -> Scenario | None:
-        """One case. Its problems are added but for those at a place and path where another case, or another
-        round of a `repeat`, has one."""
+        """One case. A problem is left out if another case, or another round of a `repeat`, has one at the
+        same place and path."""
         locator = Locator(expanded.root)
         filled = sweeps.fill(expanded.root, values)
         model, found = validate(ScenarioFile, filled, locator)
@@ -373,7 +373,7 @@ class _File:
         return scenario if not found else None
 
     def _used_at(self, root: tree.Mapping) -> dict[Place, list[str]]:
-        """Which parameters are put into the value at a place."""
+        """The parameters in the value at each place."""
         if self.used is None:
             self.used = {
                 scalar.place: sweeps.references(scalar.text)
@@ -437,7 +437,7 @@ def _place(element: Element, path: tuple[str | int, ...], locator: Locator) -> N
 
 
 def _links_over_time(scenario: Scenario, locator: Locator) -> Iterator[Problem]:
-    """Links that no kernel can make: of a host by all that describes it, or by then changed by a step."""
+    """Links that no kernel can make: a host's whole link, or a link after a step has changed it."""
     sides: dict[tuple[str, str], Impairment] = {}
     for host in scenario.hosts.values():
         sides[host.name, "up"], sides[host.name, "down"] = host.link.up, host.link.down

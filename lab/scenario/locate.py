@@ -19,7 +19,7 @@ class Locator(Struct, frozen=True):
     root: tree.Node
 
     def resolve(self, loc: Iterable[str | int]) -> tuple[Path, tree.Node]:
-        """The path that `loc` means without the tags of unions, as far as the tree goes, and its node."""
+        """The path of `loc` without the tags of unions, as far as the tree goes, and its node."""
         path: list[str | int] = []
         node = self.root
         for part in loc:
@@ -32,7 +32,7 @@ class Locator(Struct, frozen=True):
         return tuple(path), node
 
     def at(self, path: Path, text: str) -> Problem:
-        """A problem with the value at `path`, or with the nearest thing around it that is there."""
+        """A problem with the value at `path`, or with the nearest existing value around it."""
         _, node = self.resolve(path)
         return Problem(node.place, path_text(path), text)
 

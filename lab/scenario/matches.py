@@ -1,4 +1,4 @@
-"""Which packets a step or a check means: a word, exact TCP flags, or fields of the headers."""
+"""The packets that a step or a check selects: a word, exact TCP flags, or fields of the headers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Match(Struct, frozen=True):
 
     @property
     def value(self) -> PacketMatch:
-        """As the records have it."""
+        """The match as records hold it."""
         return self.header or (self.flags if self.word is None else self.word)
 
     def __str__(self) -> str:
@@ -56,7 +56,7 @@ def _flag_names(value: object) -> tuple[str, ...]:
         if not isinstance(name, str) or name not in FLAGS:
             raise problem(f"{shown(name)} is not a TCP flag; allowed: {', '.join(FLAGS)}")
     if len(set(flags)) != len(flags):
-        raise problem("a flag stands in the list twice")
+        raise problem("a flag is in the list twice")
     return tuple(name for name in FLAGS if name in flags)
 
 
@@ -90,7 +90,7 @@ def _between(low: int, high: int, what: str) -> AfterValidator:
     def judge(value: Range) -> Range:
         for limit in (value.min, value.max):
             if limit is not None and not low <= limit <= high:
-                raise problem(f"{limit} is no {what}: {low} to {high}")
+                raise problem(f"{limit} is not a {what}: {low} to {high}")
         return value
 
     return AfterValidator(judge)
@@ -106,7 +106,7 @@ class HeaderForm(Model):
     """`{flags: [syn], option: mss, ttl: 1, window: 0, tos: 16, length: {min: 1000}}`: all must hold."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        AtLeastOne(("flags", "option", "ttl", "window", "tos", "length"), "else any packet matches"),
+        AtLeastOne(("flags", "option", "ttl", "window", "tos", "length"), "otherwise any packet matches"),
     )
     flags: Opt[Annotated[tuple[str, ...], PlainValidator(_flag_names), WithJsonSchema(_FLAGS_SCHEMA)]] = None
     option: Opt[
@@ -135,12 +135,12 @@ class HeaderForm(Model):
         )
 
 
-#: Which packets a step or a check means.
+#: The packets that a step or a check selects.
 Packets = Match
 
 
 def _droppable(value: Match) -> Match:
-    """Drops are made in the wire's router, behind the point where it looks at the TTL."""
+    """Refuse matches that cannot be dropped: the wire's router drops packets after it checks the TTL."""
     if value.word in ("frag-needed", "ttl-exceeded"):
         raise problem(f"{value.word} comes from the wire's router, not from a host: no rule can drop it")
     ttl = None if value.header is None else value.header.ttl

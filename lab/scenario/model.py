@@ -1,4 +1,4 @@
-"""A scenario: as its file has it (`ScenarioFile`), and as the lab runs it (`Scenario`)."""
+"""A scenario as its file has it (`ScenarioFile`), and as the lab runs it (`Scenario`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lab.scenario.sysctls import Sysctls
 from lab.scenario.words import REQUIREMENTS
 from lab.units import Duration
 
-#: The hosts of the lab's own pair, which are there where no `topology` is given.
+#: The hosts of the lab's own pair, which exist if no `topology` is given.
 OWN_PAIR = ("client", "server")
 
 #: The network of hosts that name none.
@@ -45,7 +45,7 @@ class Ulimits(Model):
 
 
 class LabKeys(Model):
-    """What Compose has no word for: the `x-lab` of a topology's service."""
+    """What Compose has no key for: the `x-lab` of a topology's service."""
 
     link: Opt[Annotated[LinkSpec, WhenMet(LinkSpec)]] = None
     sysctls: Opt[Sysctls] = None
@@ -56,7 +56,7 @@ class LabKeys(Model):
 class HostKeys(LabKeys):
     """More about a host of the topology, or a new host."""
 
-    rules: ClassVar[tuple[Rule, ...]] = (AtMostOne(("service", "services"), "service is short for one"),)
+    rules: ClassVar[tuple[Rule, ...]] = (AtMostOne(("service", "services"), "service is short for services"),)
     services: Opt[dict[Name, Annotated[ServiceKeys, WhenMet(ServiceKeys)]]] = None
     files: Opt[list[Files]] = None
     networks: Opt[list[Name]] = None
@@ -90,7 +90,7 @@ _Requirement = Annotated[
 
 
 class ScenarioFile(Model):
-    """The top of a scenario file; keys that begin with `x-` are taken away before."""
+    """The top of a scenario file; keys that begin with `x-` are removed before."""
 
     lab: Annotated[Literal[1], PlainValidator(_version), WithJsonSchema({"const": 1})]
     name: Opt[
@@ -114,7 +114,7 @@ class ScenarioFile(Model):
 
 
 class HostSpec(Struct, frozen=True):
-    """A host as it is made: its link before the first step and what its container gets."""
+    """A host to start: its link before the first step, and its container's settings."""
 
     name: str
     link: Link = Link()
@@ -127,7 +127,7 @@ class HostSpec(Struct, frozen=True):
 
 
 def names_at(hosts: Mapping[str, HostSpec], host: str) -> dict[str, str]:
-    """The names that resolve at one of some hosts, its own too, each with its host. Raises `KeyError`."""
+    """The names that resolve at a host, including its own, each with its host. Raises `KeyError`."""
     own = hosts[host].networks
     names = {name: name for name, other in hosts.items() if name == host or set(own) & set(other.networks)}
     for network in own:
@@ -145,7 +145,7 @@ class Topology(Struct, frozen=True):
 
 
 class Scenario(Struct, frozen=True):
-    """One case of a scenario: all parameters put in, all hosts known."""
+    """One case of a scenario, with all parameters filled in and all hosts known."""
 
     name: str  #: of the file, without parameters
     hosts: Mapping[str, HostSpec]  #: all that are named; `used_hosts` are started
@@ -157,9 +157,9 @@ class Scenario(Struct, frozen=True):
     requires: tuple[str, ...] = ()
     topology: Topology | None = None
     arp: Literal["static", "dynamic"] = "static"
-    alone: bool = False  #: sensitive to timing: no other case beside it
+    alone: bool = False  #: sensitive to timing: no other case runs beside it
     networks: tuple[str, ...] = (DEFAULT_NETWORK,)
-    start_order: tuple[tuple[str, str], ...] = ()  #: all services, (host, service), each behind what it needs
+    start_order: tuple[tuple[str, str], ...] = ()  #: all services, (host, service), each after those it needs
 
     @property
     def used_hosts(self) -> tuple[str, ...]:
@@ -172,11 +172,11 @@ class Scenario(Struct, frozen=True):
         return bool(set(self.hosts[a].networks) & set(self.hosts[b].networks))
 
     def names_at(self, host: str) -> dict[str, str]:
-        """The names that resolve at a host, its own too, each with its host. Raises `KeyError`."""
+        """The names that resolve at a host, including its own, each with its host. Raises `KeyError`."""
         return names_at(self.hosts, host)
 
     def completes(self, host: str, service: str) -> bool:
-        """Whether a service is to end by itself: it is a job, or one that another waits for to complete."""
+        """Whether a service should end by itself: it is a job, or another waits for it to complete."""
         return self.hosts[host].services[service].is_job or any(
             one.host == host and one.service == service and one.condition == "service_completed_successfully"
             for other in self.hosts.values()

@@ -1,4 +1,4 @@
-"""The bytes of a socket option's value, however a scenario or a record writes it."""
+"""The bytes of a socket option's value, in any form of a scenario or a record."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from lab.scenario.expects import HexValue, Linger
 from lab.scenario.quantities import parse_duration
 from lab.socket_options import OPTIONS, TIMES, encode
 
-#: As YAML and as a record have it.
+#: A value in YAML or in a record.
 Written = int | str | Linger | HexValue | Mapping[str, object]
 
 
 def option_bytes(option: str, value: Written) -> bytes:
-    """As the kernel takes it: `3s` and `3000` are the same TCP_USER_TIMEOUT.
+    """The value as the kernel takes it: `3s` and `3000` are the same TCP_USER_TIMEOUT.
 
-    Raises `ValueError` with what the option takes, and pydantic's error where a time is wrong.
+    Raises `ValueError` with what the option takes, and pydantic's error if a time is wrong.
     """
     known = OPTIONS[option]
     if isinstance(value, Linger | HexValue):

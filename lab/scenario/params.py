@@ -1,4 +1,4 @@
-"""Parameters: the cases of a sweep, and `${x}` put into values."""
+"""Parameters: the cases of a sweep, and `${x}` in values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>[^}]*)\}?")
 
 
 class Param(Struct, frozen=True):
-    """One value of one parameter: how it stands in a case's name, and what it is."""
+    """One value of one parameter: its text in a case's name, and the value."""
 
     label: str
     value: Any
@@ -35,19 +35,19 @@ Values = Mapping[str, Param]
 
 @dataclass
 class Filled:
-    """A tree as plain Python values with the parameters put in. `paths` tells where each mapping stands."""
+    """A tree as plain Python values with the parameters filled in. `paths` has the path of each mapping."""
 
     data: Any
     paths: dict[int, tuple[str | int, ...]] = field(default_factory=dict)
 
 
 def plain_data(node: tree.Node) -> Any:
-    """The Python values of a tree, as they stand."""
+    """The Python values of a tree, with parameters left as they are."""
     return fill(node, None).data
 
 
 def fill(node: tree.Node, values: Values | None) -> Filled:
-    """The Python values of a tree with `values` put in; without any, `${x}` stays as it is."""
+    """The Python values of a tree with `values` filled in; without them, `${x}` stays as it is."""
     filled = Filled(None)
     filled.data = _fill(node, values, (), filled.paths)
     return filled
@@ -76,7 +76,7 @@ def _put_in(
     whole = REFERENCE.fullmatch(text)
     if whole is not None and whole["name"] in values:
         param = values[whole["name"]]
-        put_in(len(param.label))  # of a list or a mapping too: that is how it is written
+        put_in(len(param.label))  # for a list or a mapping too: its text as written
         return _copy(param.value, path, paths)
 
     def replaced(match: re.Match[str]) -> str:
@@ -92,8 +92,8 @@ def _put_in(
 
 
 def _copy(value: Any, path: tuple[str | int, ...], paths: dict[int, tuple[str | int, ...]]) -> Any:
-    """Fresh containers: each place in the filled tree has an object of its own. All of them stand where the
-    parameter is put in."""
+    """Copy containers, so that each place in the filled tree has its own object. All have the path where the
+    parameter is used."""
     if isinstance(value, list):
         return [_copy(one, path, paths) for one in value]
     if not isinstance(value, dict):
@@ -112,7 +112,7 @@ def _label(node: tree.Node) -> str:
 
 
 def read_sweep(node: tree.Node | None, problems: list[Problem]) -> dict[str, list[Param]]:
-    """The parameters of a file with their values; what is wrong is added to `problems`."""
+    """The parameters of a file with their values; problems are added to `problems`."""
     if node is None:
         return {}
     if not isinstance(node, tree.Mapping):
@@ -141,7 +141,7 @@ def read_sweep(node: tree.Node | None, problems: list[Problem]) -> dict[str, lis
             if param.value is None:
                 problems.append(Problem(item.place, where, "a parameter needs a value"))
             elif param.label in labels:
-                problems.append(Problem(item.place, where, f"{param.label!r} stands in the list twice"))
+                problems.append(Problem(item.place, where, f"{param.label!r} is in the list twice"))
             elif any(REFERENCE.search(text) for text in _texts(param.value)):
                 problems.append(Problem(item.place, where, "a parameter cannot be made of parameters"))
             values.append(param)
@@ -158,7 +158,7 @@ def read_sweep(node: tree.Node | None, problems: list[Problem]) -> dict[str, lis
 def read_cases(
     node: tree.Node | None, sweep: Mapping[str, list[Param]], problems: list[Problem]
 ) -> list[dict[str, Param]]:
-    """The mappings of `cases`, each the values of one case; what is wrong is added to `problems`."""
+    """The mappings of `cases`, each the values of one case; problems are added to `problems`."""
     if node is None:
         return []
     if not isinstance(node, tree.Sequence) or not node.items:
@@ -187,7 +187,7 @@ def read_cases(
             )
         labels = tuple(param.label for param in case.values())
         if labels in known:
-            problems.append(Problem(item.place, path, "the same case stands in the list twice"))
+            problems.append(Problem(item.place, path, "the same case is in the list twice"))
         known.add(labels)
         found.append(case)
     number = max(len(found), len(node.items)) * math.prod(len(values) for values in sweep.values())
@@ -206,7 +206,7 @@ def _single(item: tree.Mapping) -> dict[str, tree.Entry]:
 
 
 def restricted(cases: list[dict[str, Param]], given: Mapping[str, str]) -> list[dict[str, Param]]:
-    """The mappings of `cases` that have the values of `given`. Raises `UsageError` where none has."""
+    """The mappings of `cases` that have the values of `given`. Raises `UsageError` if none has."""
     for name, text in given.items():
         if cases and name in cases[0]:
             kept = [case for case in cases if name in case and case[name].label == text]
@@ -229,8 +229,8 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def override(sweep: dict[str, list[Param]], given: Mapping[str, str]) -> dict[str, list[Param]]:
-    """The sweep with each parameter of `given` restricted to that one value. Names that are not in the sweep
-    are left to the caller. Raises `UsageError` where a value is not YAML."""
+    """The sweep with each parameter of `given` restricted to that value. Names that are not in the sweep are
+    left to the caller. Raises `UsageError` if a value is not YAML."""
     result = dict(sweep)
     for name, text in given.items():
         if name not in sweep:
@@ -271,8 +271,8 @@ def check_references(
     quiet: set[Place],
     rounds: tuple[str, ...] = (),
 ) -> Iterator[Problem]:
-    """What is wrong with the `${x}` in a tree. The place of each wrong one is added to `quiet`: whatever else
-    would be said of it follows from this. `rounds` are the numbers of each `repeat` around it, by name."""
+    """The problems of each `${x}` in a tree. The place of each wrong one is added to `quiet`: any other
+    problem there follows from it. `rounds` are the numbers of each `repeat` around it, by name."""
     if isinstance(node, tree.Sequence):
         for index, item in enumerate(node.items):
             yield from check_references(item, sweep, f"{path}[{index}]", quiet, rounds)
@@ -287,14 +287,14 @@ def check_references(
                 continue
             text = _wrong_reference(match, node.value, sweep, rounds)
             if not text and match["name"] is not None and not sweep[match["name"]]:
-                quiet.add(node.place)  # its list is empty, which is said there
+                quiet.add(node.place)  # its list is empty, which is reported there
             if text:
                 quiet.add(node.place)
                 yield Problem(node.place, path, text)
 
 
 def _own_round(node: tree.Mapping) -> tuple[str, ...]:
-    """What a `repeat` calls the number of its round; () of any other mapping."""
+    """The name that a `repeat` gives the number of its round; () for any other mapping."""
     do, name = node.entries.get("do"), node.entries.get("n")
     if do is None or not isinstance(do.node, tree.Scalar) or do.node.value != "repeat":
         return ()

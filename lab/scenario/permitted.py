@@ -1,4 +1,4 @@
-"""What the site's policy says of what a scenario asks for beside its own network."""
+"""Judges what a scenario requests beyond its own network by the site's policy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lab.scenario.steps import Run, all_steps
 
 
 def not_permitted(scenario: Scenario, policy: Policy) -> Iterator[Problem]:
-    """Each `run` that asks for a capability which `policy` in lab.yml does not name."""
+    """Each `run` that requests a capability that `policy` in lab.yml does not name."""
     for step in all_steps(scenario.steps):
         if not isinstance(step, Run):
             continue

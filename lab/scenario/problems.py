@@ -14,12 +14,12 @@ from lab.scenario.budget import may_compare
 
 _LONG = 64  #: characters of a word that is compared with others
 _MANY = 300  #: words that one is compared with: 1,400 of them times 1,400 took 17 s
-SHOWN = 200  #: problems that are told; a file with more has one cause
+SHOWN = 200  #: problems that are shown; more of them have one cause
 _LONGEST_LINE = 2_000  #: characters of a problem that are shown
 
 
 def nearest(value: object, words: Iterable[str]) -> str | None:
-    """The word that was probably meant, if one is near. Many or long words are not compared."""
+    """The word that was probably meant, if any is near. Many or long words are not compared."""
     if not isinstance(value, str) or not 0 < len(value) <= _LONG:
         return None
     known = tuple(words)
@@ -46,7 +46,7 @@ def _nearest(value: str, words: tuple[str, ...]) -> str | None:
 
 
 def did_you_mean(value: object, words: Iterable[str]) -> str:
-    """` (did you mean 'connect'?)`, or nothing where no word is near."""
+    """` (did you mean 'connect'?)`, or nothing if no word is near."""
     near = nearest(value, words)
     return f" (did you mean {near!r}?)" if near is not None else ""
 

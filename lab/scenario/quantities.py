@@ -1,6 +1,6 @@
-"""How single values are written: quantities with a unit, numbers, text, names and the kernel's words.
+"""The types of single values: quantities with a unit, numbers, text, names and the kernel's words.
 
-Each is a type for a model's field: what it accepts, what it says of anything else, and its JSON Schema.
+Each is a type for a model's field: what it accepts, the error for anything else, and its JSON Schema.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SPAN_PATTERN = rf"{_NUMBER}(ns|us|ms|s|m|rtt)$"
 
 
 def _unit(parse: Callable[[str], Any], kind: type, value: object) -> Any:
-    """One quantity of `kind` from a YAML value; a bare number is told that it has no unit."""
+    """One quantity of `kind` from a YAML value; the error for a bare number says that the unit is missing."""
     if isinstance(value, kind):
         return value
     if isinstance(value, (bool, list, dict)) or value is None:
@@ -60,10 +60,10 @@ def _try(parse: Callable[[str], Any], text: str) -> Any:
 
 
 def parse_duration(value: object) -> Duration:
-    """A duration in a unit of time; a round trip is told that two hosts are needed for it."""
+    """A duration in a unit of time; the error for a round trip says that it needs two hosts."""
     if isinstance(value, str) and not isinstance(_try(RoundTrips.parse, value), UnitError):
         raise problem(
-            f"{value!r}: a round trip is of two hosts, and this is of none or one: "
+            f"{value!r}: a round trip needs two hosts, and this has none or one: "
             "write a duration, like 5ms or 1.5s"
         )
     result: Duration = _unit(Duration.parse, Duration, value)
@@ -168,7 +168,7 @@ DropCount = Annotated[int, number(1, LARGEST_DROP, "the count of a drop"), _whol
 
 
 def parse_text(value: object) -> str:
-    """Text; a plain number is taken as it is written, so that `data: 42` sends "42"."""
+    """Text; a plain number is taken as written, so `data: 42` sends "42"."""
     if isinstance(value, str):
         return value
     if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
@@ -210,7 +210,7 @@ _ADDRESS = re.compile(r"[0-9]+(\.[0-9]+){3}")
 
 
 def is_host_name(text: str) -> bool:
-    """Whether a host may have this name: what Compose gives a service, and no address."""
+    """Whether a host may have this name: one that Compose allows for a service, and not an address."""
     return bool(re.fullmatch(HOST_PATTERN, text)) and not _ADDRESS.fullmatch(text)
 
 
@@ -232,7 +232,7 @@ HostName = Annotated[
 
 
 def one_of(words: tuple[str, ...], what: str) -> BeforeValidator:
-    """A word of a short list, with a suggestion where it is misspelt. Stands before a Literal."""
+    """A word of a short list, with a suggestion if it is misspelt. Goes before a Literal."""
 
     def check(value: object) -> object:
         if value not in words:
@@ -245,7 +245,7 @@ def one_of(words: tuple[str, ...], what: str) -> BeforeValidator:
 
 
 def word(allowed: tuple[str, ...], aliases: dict[str, str], what: str, *, listed: bool = True) -> Any:
-    """A word of the kernel, in any spelling of its aliases; gives the canonical one."""
+    """A word of the kernel, or one of its aliases; gives the canonical word."""
 
     def check(value: object) -> str:
         if isinstance(value, str):

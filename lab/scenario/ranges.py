@@ -18,12 +18,12 @@ from lab.units import Duration, RoundTrips
 
 
 def is_mapping(value: Any) -> str:
-    """The discriminator of every value that may be written short or as a mapping."""
+    """The discriminator of values with a short form and a mapping."""
     return "<mapping>" if isinstance(value, (dict, Model)) else "<short>"
 
 
 def short_or(mapping: Any, short: Any) -> Any:
-    """A union that never tries both: a mapping is judged as `mapping`, all else as `short`."""
+    """A union that never tries both: a mapping is judged as `mapping`, anything else as `short`."""
     if isinstance(mapping, type) and issubclass(mapping, Model):
         mapping = Annotated[mapping, WhenMet(mapping)]
     return Annotated[
@@ -88,7 +88,7 @@ class Between(Struct, Generic[N], frozen=True):
 
 
 class Range(Between[int], frozen=True):
-    """How many."""
+    """The range of a count."""
 
     @classmethod
     def exactly(cls, count: int) -> Range:
@@ -135,7 +135,7 @@ class BoundsForm(Model):
 
 
 class Bounds(Between[Decimal], frozen=True):
-    """What a number is."""
+    """The range of a number."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -163,7 +163,7 @@ class ElapsedForm(Model):
 
 
 class Elapsed(Struct, frozen=True):
-    """How long: `exact` within the default tolerance, or between `min` and `max` without any."""
+    """How long: `exact` within the default tolerance, or between `min` and `max` with none."""
 
     exact: Span | None = None
     min: Span | None = None
@@ -213,7 +213,7 @@ class Elapsed(Struct, frozen=True):
 
 
 def span_ns(span: Span, rtt: Duration | None) -> int:
-    """A span in ns. Raises `ValueError` where a round trip is meant and the pair is not known."""
+    """A span in ns. Raises `ValueError` for a round trip of an unknown pair."""
     if isinstance(span, Duration):
         return span.ns
     if rtt is None:

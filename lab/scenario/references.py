@@ -1,7 +1,7 @@
-"""Names that are used in a scenario and must be somewhere: hosts, sockets, processes, step ids.
+"""Names that a scenario uses and must define: hosts, sockets, processes, step ids.
 
-Judged on the filled data before any model, so a wrong value elsewhere hides nothing. What is misspelt is
-taken as it was meant, so that one slip is said once.
+They are judged on the filled data before any model, so a wrong value elsewhere hides nothing. A misspelt name
+is taken as it was meant, so one slip is reported once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _WITH_DATA = ("recv", "recv_exactly", "peek", "recvfrom", "drain", "send", "send
 
 
 def check_names(data: Any, hosts: Iterable[str] | None, locator: Locator) -> list[Problem]:
-    """All names of a file that dangle. `hosts` are the hosts that exist, None where that is not known."""
+    """All dangling names of a file. `hosts` are the hosts that exist; None if that is unknown."""
     if not isinstance(data, dict):
         return []
     names = _Names(None if hosts is None else tuple(hosts), locator)
@@ -45,7 +45,7 @@ class Item:
     cls: type[Step] | type[Check] | None
 
     def get(self, key: str) -> Any:
-        """The value of a key, or of a misspelt key that is nearest to it."""
+        """The value of a key, or of the misspelt key nearest to it."""
         actual = self.key(key)
         return None if actual is None else self.keys[actual]
 
@@ -64,7 +64,7 @@ class Item:
 
 
 def _opens(item: Item) -> bool:
-    """Whether a `sendto` is to connect: TCP, with MSG_FASTOPEN."""
+    """Whether a `sendto` connects: TCP, with MSG_FASTOPEN."""
     flags = item.get("flags")
     return isinstance(flags, list) and "MSG_FASTOPEN" in flags
 
@@ -77,7 +77,7 @@ class _Known:
     do: str | None
     at: str | None
     background: bool
-    together: bool = False  #: it stands in a `parallel`
+    together: bool = False  #: it is in a `parallel`
     awaited: Path | None = None
 
 
@@ -91,8 +91,8 @@ class _Names:
     sockets: dict[tuple[str, str], dict[str, str | None]] = field(default_factory=dict)  #: name → kind
     processes: set[tuple[str, str]] = field(default_factory=set)
     connected: dict[tuple[str, str, str], int] = field(default_factory=dict)  #: host, process, socket → times
-    parallel: bool = False  #: the steps of a `parallel` are being looked at
-    repeats: bool = False  #: some steps are done several times
+    parallel: bool = False  #: the steps of a `parallel` are being judged
+    repeats: bool = False  #: some steps are repeated
     later: list[tuple[Path, Callable[[], None]]] = field(default_factory=list)
     wrong: set[Place] = field(default_factory=set)  #: steps with a problem; in other rounds it is the same
     makers: set[Place] = field(default_factory=set)  #: each `sendto` that makes its socket
@@ -108,8 +108,8 @@ class _Names:
         return node.place
 
     def hint(self, name: object, names: Iterable[str]) -> str:
-        """What was probably meant. To look for it among thousands of names for thousands of rounds, of which
-        one is shown, would take minutes."""
+        """What was probably meant. Comparing thousands of names in thousands of rounds, of which one is
+        shown, would take minutes."""
         return "" if self.again else did_you_mean(name, names)
 
     def few(self, names: Iterable[str]) -> str:
@@ -132,7 +132,7 @@ class _Names:
                 self.each(item.get("steps"), (*item.path, "steps"))
             if item.keys.get("do") == "parallel":
                 inner = list(items(item.get("steps"), (*item.path, "steps"), STEPS, "do"))
-                # None of them may use what another of them makes: which comes first is left open.
+                # None of them may use what another of them makes: their order is undefined.
                 self.parallel = True
                 makes = [maker for one in inner if (maker := self.step(one, together=True)) is not None]
                 self.parallel = False
@@ -140,7 +140,7 @@ class _Names:
                     make()
 
     def step(self, item: Item, *, together: bool = False) -> Callable[[], None] | None:
-        """Judges one step in its order. With `together` its new socket is made by calling the result."""
+        """Judge one step in its order. With `together`, calling the result makes its new socket."""
         cls = item.cls
         self.again = self.where(item.path) in self.wrong
         at = self.the_hosts(item, cls.host_keys if cls is not None else ("at",))
@@ -173,7 +173,7 @@ class _Names:
         path = (*item.path, item.key("id") or "id")
         if name in self.ids:
             first = self.locator.at(self.ids[name].path, "").place.line
-            self.say(path, f"id {name!r} stands twice; the first is in line {first}")
+            self.say(path, f"id {name!r} is used twice; the first is in line {first}")
         else:
             do = item.keys.get("do")
             known = _Known(item.path, do if isinstance(do, str) else None, at, background)
@@ -209,8 +209,8 @@ class _Names:
         self.expected(item)
 
     def may_make(self, item: Item, name: str, sockets: dict[str, str | None]) -> bool:
-        """Whether a `sendto` of a new socket is meant: not where the name is nearly that of another one. The
-        other rounds of such a step have names that are near."""
+        """Whether a `sendto` means a new socket: not if the name is nearly that of another one. The other
+        rounds of such a step have near names too."""
         place = self.where(item.path)
         if place not in self.makers and did_you_mean(name, sockets):
             return False
@@ -286,7 +286,7 @@ class _Names:
             return
         if known.awaited is not None:
             first = self.locator.at(known.awaited, "").place.line
-            self.say(path, f"{name!r} is awaited already, in line {first}")
+            self.say(path, f"{name!r} is already awaited, in line {first}")
         known.awaited = item.path
         self.expected(item)
         self.awaited_expect(item, known)
@@ -327,11 +327,11 @@ class _Names:
             elif check == "close" and isinstance(first := item.text("first"), str):
                 ends = [_host_of(item.text(key)) for key in ("from", "to")]
                 if None not in ends and first not in ends and self.is_host(first):
-                    text = f"{first!r} is no end of this connection; allowed: {ends[0]}, {ends[1]}"
+                    text = f"{first!r} is not an end of this connection; allowed: {ends[0]}, {ends[1]}"
                     self.say((*item.path, item.key("first") or "first"), text)
 
     def caller(self, item: Item) -> None:
-        """`process`: one that some step has."""
+        """`process`: one that some step names."""
         at, process = item.text("at"), item.text("process")
         if process is None or at is None or not self.is_host(at) or (at, process) in self.processes:
             return
@@ -341,7 +341,7 @@ class _Names:
         self.say((*item.path, item.key("process") or "process"), text)
 
     def window(self, item: Item) -> None:
-        """`after` and `before`: steps that exist, and between which something can lie."""
+        """`after` and `before`: steps that exist, with time between them."""
         ends = {
             key: self.known_step((*item.path, item.key(key) or key), name, self.ids)
             for key in ("after", "before")
@@ -353,7 +353,7 @@ class _Names:
             self.say((*item.path, item.key("before") or "before"), text)
 
     def not_before(self, first: _Known, second: _Known) -> bool:
-        """Does `second` surely begin before `first` has ended?"""
+        """Whether `second` surely begins before `first` has ended."""
         if first is second:
             return True
         a, b = first.path[:2], second.path[:2]
@@ -375,7 +375,7 @@ class _Names:
             )
 
     def which(self, item: Item) -> None:
-        """`socket`: a name that `from` has in some step; `nth`: not more than it is connected."""
+        """`socket`: a name at `from` in some step; `nth`: at most the times that it is connected."""
         name, host = item.text("socket"), _host_of(item.text("from"))
         if name is None or host is None or not self.is_host(host):
             return
@@ -397,7 +397,7 @@ class _Names:
         if not isinstance(of, list):
             return
         if len(of) == 1:
-            self.say((*item.path, "of"), "an order is of two steps or more")
+            self.say((*item.path, "of"), "an order has two steps or more")
         key = item.key("of") or "of"
         before: tuple[str, _Known] | None = None
         for index, name in enumerate(of):
@@ -409,12 +409,12 @@ class _Names:
             if not isinstance(name, str):
                 continue
             if name in of[:index]:
-                self.say(path, f"{name!r} stands in the order twice")
+                self.say(path, f"{name!r} is in the order twice")
             known = self.known_step(path, name, self.ids)
             if known is None:
                 continue
             if before is not None and not known.background and int(known.path[1]) < int(before[1].path[1]):
-                text = f"{name!r} has ended before {before[0]!r} begins: this order can never be"
+                text = f"{name!r} has ended before {before[0]!r} begins: this order is impossible"
                 self.say(path, text)
             before = (name, known)
 
@@ -433,7 +433,7 @@ class _Names:
         return self.hosts is None or name in self.hosts
 
     def the_hosts(self, item: Item, keys: tuple[str, ...]) -> str | None:
-        """Judges all hosts that an item names; gives the one of `at`, as it was probably meant."""
+        """Judge all hosts that an item names; gives the one of `at`, as it was probably meant."""
         for key in keys:
             value = item.get(key)
             path = (*item.path, item.key(key) or key)
@@ -451,7 +451,7 @@ class _Names:
         if self.hosts is None or name is None or name in self.hosts or (literal and _is_ip(name)):
             return
         if not is_host_name(name):
-            return  # not even a name: its own value says so
+            return  # not even a name: that is reported for its value
         self.say(path, f"no host {shown(name)}; allowed: {few(self.hosts)}{self.hint(name, self.hosts)}")
 
 

@@ -1,9 +1,9 @@
-"""`repeat`: its steps as often as it says, put in its place before anything else looks at them.
+"""`repeat`: its steps, repeated in its place before anything else reads them.
 
-Whoever reads the steps afterwards sees plain steps, each at its place in the file. `${n}` becomes the number
-of the round, and an `id` inside gets it at its end, unless its own text says `${n}`; so does a name of such
-an `id` inside the same `repeat`. What is expanded is bounded in steps and in values, and takes time in
-proportion to what comes out.
+Later readers see plain steps, each with its place in the file. `${n}` becomes the number of the round. An
+`id` inside gets that number at its end, unless its own text has `${n}`; so does a reference to such an `id`
+inside the same `repeat`. The expansion is bounded in steps and in values, and takes time in proportion to its
+result.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _INNER = re.compile(r"steps\[[0-9]+\](?:\.steps\[[0-9]+\])?")
 
 
 class Origin(Struct, frozen=True):
-    """Where an expanded step stands in the file, and in which round it is."""
+    """Where an expanded step comes from in the file, and its round."""
 
     path: str
     rounds: tuple[tuple[str, int], ...]  #: of each `repeat` around it, outermost first: its name, the number
@@ -36,14 +36,14 @@ class Origin(Struct, frozen=True):
 
 @dataclass
 class Expanded:
-    """A scenario's tree without `repeat`, what was wrong with expanding it, and where its steps come from."""
+    """A scenario's tree without `repeat`, the problems of expanding it, and the origins of its steps."""
 
     root: tree.Mapping
     problems: list[Problem] = field(default_factory=list)
     origins: dict[str, Origin] = field(default_factory=dict)  #: by the path of the expanded step
 
     def in_file(self, problem: Problem) -> tuple[Problem, Origin | None]:
-        """The same problem by the path that it has in the file, and the step that it is about."""
+        """The same problem with its path in the file, and the origin of its step."""
         for pattern in () if problem in self.problems else (_INNER, _TOP):
             match = pattern.match(problem.path)
             origin = self.origins.get(match[0]) if match is not None else None
@@ -107,8 +107,8 @@ class _Expansion:
     def steps(
         self, node: tree.Node, rounds: _Rounds, path: str, into: str, begin: int = 0
     ) -> list[tree.Node]:
-        """The steps of a list. `path` is that of the list in the file, `into` where they come to stand, from
-        the index `begin` on."""
+        """The steps of a list. `path` is that of the list in the file, `into` that of the new list, from the
+        index `begin` on."""
         if not isinstance(node, tree.Sequence):
             return []
         found: list[tree.Node] = []
@@ -140,7 +140,7 @@ class _Expansion:
             raise _TooMany(replace(self.outermost or Problem(item.place, where, ""), text=text))
 
     def _header(self, item: tree.Node, rounds: _Rounds, where: str) -> tuple[int, str, tree.Sequence] | None:
-        """How often, by which name and what; None where the keys of the `repeat` itself are wrong."""
+        """How often, by which name and what; None if the keys of the `repeat` itself are wrong."""
         assert isinstance(item, tree.Mapping)
         entries = item.entries
         times = fill(_put_in(entries["times"].node, rounds), self.values).data if "times" in entries else None
@@ -158,7 +158,7 @@ class _Expansion:
         )
         if right and name in self.values:
             place = entries["n"].node.place if "n" in entries else item.place
-            text = f"{name!r} is a parameter of the file; name the number of the round otherwise, like n: i"
+            text = f"{name!r} is a parameter of the file; give the round's number another name, like n: i"
             self.result.problems.append(Problem(place, f"{where}.n", text))
             right = False
         if not right or not isinstance(times, int) or not isinstance(body, tree.Sequence):
@@ -215,7 +215,7 @@ _NAMES_A_STEP = (("kill", "run"), ("pause", "run"), ("resume", "run"), ("wait_fo
 
 
 def _put_in(node: tree.Node, rounds: _Rounds) -> tree.Node:
-    """The node with the numbers of the rounds in it; the same one where there are none in it."""
+    """The node with the numbers of the rounds filled in; the same node if it uses none."""
     if not rounds:
         return node
     if isinstance(node, tree.Scalar):
@@ -232,7 +232,7 @@ def _put_in(node: tree.Node, rounds: _Rounds) -> tree.Node:
         items = tuple(_put_in(item, rounds) for item in node.items)
         same = all(new is old for new, old in zip(items, node.items, strict=True))
         return node if same else tree.Sequence(node.place, items, node.size)
-    if _do(node) == "repeat":  # one that stays: its own number is not that of the rounds around it
+    if _do(node) == "repeat":  # one that stays: its own number is not one of the rounds around it
         rounds = tuple(one for one in rounds if one.name != _scalar_at(node, "n", "n"))
     entries = {key: replace(one, node=_put_in(one.node, rounds)) for key, one in node.entries.items()}
     same = all(new.node is node.entries[key].node for key, new in entries.items())
@@ -240,9 +240,9 @@ def _put_in(node: tree.Node, rounds: _Rounds) -> tree.Node:
 
 
 def _with_rounds(node: tree.Node, rounds: _Rounds, *, declares: bool) -> tree.Node:
-    """An id, or the name of one, with the numbers of the rounds that it does not say itself.
+    """An id, or a reference to one, with the numbers of the rounds that its text does not use.
 
-    A name that no body around it declares is that of a step outside, and stays.
+    A reference that no body around it declares means a step outside, and stays.
     """
     text = _scalar(node)
     if not isinstance(text, (str, int)) or isinstance(text, bool):

@@ -1,4 +1,4 @@
-"""Whether a stored run can be judged by another scenario: the two may differ in what they expect alone."""
+"""Whether another scenario can judge a stored run: the two may differ only in what they expect."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from msgspec import Struct
 from lab.scenario.model import Scenario
 from lab.scenario.steps import Await, Parallel, Step
 
-#: What says how a case was run, beside its steps and hosts. Name, summary, tags and `alone` do not.
+#: What determines how a case is run, besides its steps and hosts. Name, summary, tags and `alone` do not.
 _HOW = ("timeout", "requires", "arp")
 
 
 def same_but_expectations(a: Scenario, b: Scenario) -> list[str]:
-    """All differences of `b` from `a` but those in the steps' `expect`, in checks and in words about the
-    scenario; each a line with the place in `b`. Empty: a run of `a` can be judged by `b`."""
+    """All differences of `b` from `a`, except in the steps' `expect`, the checks and the description; each a
+    line with the place in `b`. Empty: `b` can judge a run of `a`."""
     return list(_differences(a, b))
 
 
@@ -63,7 +63,7 @@ def _steps(a: tuple[Step, ...] | list[Step], b: tuple[Step, ...] | list[Step]) -
 
 
 def _changed(path: str, old: Any, new: Any) -> Iterator[str]:
-    """What differs, as deep as values have fields: `hosts.client.link.up.delay: 6ms here, 5ms …`."""
+    """The differences, as deep as values have fields: `hosts.client.link.up.delay: 6ms here, 5ms …`."""
     if old == new:
         return
     names = _compared(type(old))
@@ -78,7 +78,7 @@ def _changed(path: str, old: Any, new: Any) -> Iterator[str]:
 
 
 def _compared(kind: type[Any]) -> tuple[str, ...]:
-    """The fields in which two values of a type may differ; none of what is shown as one word."""
+    """The fields in which two values of a type may differ; none for what is shown as one word."""
     if "__str__" in vars(kind):
         return ()
     if issubclass(kind, Struct):

@@ -1,6 +1,6 @@
-"""The JSON Schema of the format, for editors: made from the models, so it accepts what the loader accepts.
+"""The JSON Schema of the format, for editors, made from the models.
 
-It cannot tell a dangling name or a wrong combination over several steps; `lab check` does.
+It cannot find a dangling name or a wrong combination of several steps; `lab check` does.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _definitions(parts: list[type[Model]], models: Mapping[str, type[Model]]) ->
     """The schemas of these models and of all that they refer to, by name."""
     while True:
         _, whole = models_json_schema([(cls, "validation") for cls in parts], by_alias=True)
-        # What is no model has a schema of its own at each place; nothing refers to its definition.
+        # A type that is not a model has its own schema in each place; nothing refers to its definition.
         defs: Schema = {name: one for name, one in whole["$defs"].items() if name in models}
         missing = set(_referred(defs)) - set(defs)
         if not missing:
@@ -78,7 +78,7 @@ def _definitions(parts: list[type[Model]], models: Mapping[str, type[Model]]) ->
 
 
 def _referred(node: Any) -> Iterator[str]:
-    """The models that are built when they are met, each place made a reference."""
+    """The models that are built when they are met; each place becomes a reference."""
     if isinstance(node, dict):
         if MODEL in node:
             name = node.pop(MODEL)
@@ -96,7 +96,7 @@ def _subclasses(cls: type[Model]) -> Iterable[type[Model]]:
 
 
 def _finish(schema: Schema, cls: type[Model]) -> None:
-    """One mapping: only the keys that make sense, no null but where it is a value, the rules between keys."""
+    """Finish one mapping: only keys that make sense, null only as a value, the rules between keys."""
     allowed = cls.yaml_keys()
     properties = {key: _clean(one) for key, one in schema["properties"].items() if key in allowed}
     for key, one in properties.items():
@@ -116,7 +116,7 @@ def _finish(schema: Schema, cls: type[Model]) -> None:
 
 
 def _clean(schema: Any) -> Any:
-    """Without titles, and without the null that stands for a key that is left out."""
+    """The schema without titles, and without the null that means an omitted key."""
     if isinstance(schema, list):
         return [_clean(one) for one in schema]
     if not isinstance(schema, dict):
@@ -125,7 +125,7 @@ def _clean(schema: Any) -> Any:
     if result.get("default", 0) is None:
         del result["default"]
     if "oneOf" in result:
-        # A short form or a mapping: never both, and `anyOf` says so with shorter errors.
+        # A short form or a mapping, never both: `anyOf` gives shorter errors.
         result["anyOf"] = result.pop("oneOf")
     if "anyOf" in result:
         kept = [one for one in result["anyOf"] if one != {"type": "null"}]
@@ -187,7 +187,7 @@ def _one_of(key: str, table: Mapping[str, type[Model]]) -> Schema:
 
 
 def _share_enums(defs: Schema) -> None:
-    """Long lists of words stand once, under `$defs`."""
+    """Move long lists of words under `$defs`, each once."""
     names: dict[tuple[str, ...], str] = {}
 
     def walk(schema: Any, name: str) -> None:

@@ -1,6 +1,6 @@
-"""Services, recorded values and step ids of programs that steps and checks name.
+"""The services, recorded values and step ids of programs that steps and checks name.
 
-Which names dangle is judged on the filled data, like `lab.scenario.references`: a wrong value elsewhere hides
+Dangling names are found in the filled data, as in `lab.scenario.references`: a wrong value elsewhere hides
 nothing.
 """
 
@@ -37,7 +37,7 @@ def services_of(data: Any, topology: Services) -> dict[str, list[str]]:
 def check_service_names(
     data: Any, services: Services, recorded: Mapping[str, str], locator: Locator
 ) -> Iterator[Problem]:
-    """All that dangles. `recorded` are the values that the topology's services record, and where."""
+    """All dangling names. `recorded` are the values that the topology's services record, and where."""
     data = _mapping(data)
     values = dict(recorded)
     hosts = _mapping(data.get("hosts"))
@@ -71,7 +71,7 @@ def _records(keys: dict[str, Any], path: Keys, values: dict[str, str], locator: 
     for name in _mapping(keys.get("record")):
         at = (*path, "record", name)
         if name in values:
-            yield locator.at_key(at, f"{name!r} is recorded already, by {values[name]}")
+            yield locator.at_key(at, f"{name!r} is already recorded, by {values[name]}")
         values.setdefault(name, path_text(at))
 
 

@@ -1,6 +1,6 @@
-"""The programs of a host, as the runner takes them: every default resolved, nothing of YAML.
+"""The programs of a host, as the runner takes them: every default resolved, independent of YAML.
 
-Made by `lab.scenario.compose` from what a scenario and a Compose file say.
+`lab.scenario.compose` makes them from a scenario and a Compose file.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _0S, _5S, _10S, _30S = (Duration.parse(text) for text in ("0s", "5s", "10s", "30
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """How an image is made. Without `inline` the file is `dockerfile`."""
+    """How an image is built. Without `inline` the file is `dockerfile`."""
 
     context: Path
     dockerfile: Path
@@ -53,9 +53,9 @@ class Mount:
     read_only: bool = False
     content: str | None = field(default=None, repr=False)
     subpath: str | None = None  #: of a volume: the folder in it that is mounted
-    nocopy: bool = False  #: of a volume: do not fill it with what the image has at the target
+    nocopy: bool = False  #: of a volume: do not copy the image's content at the target into it
     size: int | None = None  #: of a tmpfs: bytes
-    options: str = ""  #: of a tmpfs: mount options as they are written, `mode=1777,uid=5`
+    options: str = ""  #: of a tmpfs: mount options as written, `mode=1777,uid=5`
     mode: int | None = None  #: of a file: its permissions
     uid: int | None = None
     gid: int | None = None
@@ -83,9 +83,9 @@ class Healthcheck(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """When a service counts as started: the field that `kind` names says what is waited for.
+    """When a service counts as started: the field that `kind` names has the condition.
 
-    `running` is what holds without a `ready` and without a healthcheck.
+    `running` is the default without a `ready` and without a healthcheck.
     """
 
     kind: ReadyKind
@@ -99,7 +99,7 @@ class Ready:
 
 
 class Dependency(Struct, frozen=True):
-    """A service that must have got so far before this one starts."""
+    """A service that must reach a state before this one starts."""
 
     host: str
     service: str
@@ -113,7 +113,7 @@ class ServiceSpec:
 
     name: str
     image: str | None = None  #: None, and no `build`: the host image
-    build: Build | None = None  #: comes before `image`, which is then the built image's second name
+    build: Build | None = None  #: takes precedence over `image`, which is then the built image's second name
     command: tuple[str, ...] | None = None  #: None: the image's; (): none, even if the image has one
     entrypoint: tuple[str, ...] | None = None  #: the same
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -138,7 +138,7 @@ class ServiceSpec:
 
     @property
     def is_job(self) -> bool:
-        """Whether it is to end by itself: `ready: {exit: 0}`. See too `completes` of the scenario."""
+        """Whether it should end by itself: `ready: {exit: 0}`. See also the scenario's `completes`."""
         return self.ready is not None and self.ready.kind == "exit"
 
 

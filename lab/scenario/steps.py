@@ -121,21 +121,21 @@ __all__ = [
 
 
 class LinkStep(SideKeys, Step):
-    """Changes a host's link in place; what is not named stays."""
+    """Changes a host's link in place; keys that are not given stay as they are."""
 
     do: Literal["link"] = "link"
     host_keys = ("host",)
     rules: ClassVar[tuple[Rule, ...]] = (
         *SPLIT_RULES,
         *LinkChange.rules,
-        AtLeastOne(("up", "down", *LINK_KEYS), "else there is nothing to change"),
+        AtLeastOne(("up", "down", *LINK_KEYS), "otherwise there is nothing to change"),
     )
     host: HostName
     up: Opt[LinkChange] = None
     down: Opt[LinkChange] = None
 
     def changes(self) -> tuple[Impairment | None, Impairment | None]:
-        """What changes up and down; None where a direction stays as it is."""
+        """The changes up and down; None if a direction stays as it is."""
         if self.up is None and self.down is None:
             both = self.impairment()
             return both, both
@@ -187,7 +187,7 @@ class Heal(Step):
 
 
 class Drop(Step):
-    """The next `count` matching packets, exactly, do not arrive."""
+    """Drops exactly the next `count` matching packets."""
 
     do: Literal["drop"] = "drop"
     host_keys = ("from", "to")
@@ -255,7 +255,7 @@ class Stop(Step):
     service: Opt[Name] = None
 
 
-#: What a program may ask for, where `policy` of lab.yml allows it.
+#: What a program may request, if the `policy` in lab.yml allows it.
 CAPABILITIES = ("NET_ADMIN", "NET_RAW")
 CapabilityName = Annotated[
     str,
@@ -307,7 +307,7 @@ class WaitFor(Step):
         Needs("state", ("port",), "of the socket"),
         Needs("port", ("state",)),
         Needs("service", ("log",)),
-        Needs("after", ("log",), "only of a log are there later lines"),
+        Needs("after", ("log",), "only a log has later lines"),
     )
     at: HostName
     listening: Opt[Port] = None
@@ -348,10 +348,10 @@ class Parallel(Step):
         return tuple(dict.fromkeys(host for step in self.steps for host in step.hosts()))
 
 
-#: Of a scenario, with every round of every `repeat`.
+#: In a scenario, counting every round of every `repeat`.
 MAX_STEPS = 10_000
 
-#: What a `repeat` may call the number of its round.
+#: The allowed names of a `repeat`'s number of its round.
 COUNTER = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
@@ -362,8 +362,8 @@ def _counter(value: object) -> str:
 
 
 class Repeat(Step):
-    """Steps done `times` times, with `${n}` from 1. The loader puts the rounds in its place: no scenario that
-    is run has one."""
+    """Steps done `times` times, with `${n}` from 1. The loader replaces it by its rounds: no scenario that is
+    run has one."""
 
     do: Literal["repeat"] = "repeat"
     host_keys = ()
@@ -417,12 +417,12 @@ def parse_step(keys: dict[str, Any], *, place: Place = NOWHERE, path: str = "ste
     return step
 
 
-#: Steps that are the wire's: a case without any of them and without an impaired link needs a mere router.
+#: The wire's steps: a case without them and without an impaired link needs only a router.
 WIRE_STEPS = (LinkStep, Cut, Restore, Partition, Heal, Drop, Power)
 
 
 def all_steps(steps: Sequence[Step]) -> Iterator[Step]:
-    """The steps and, behind a `parallel`, those in it."""
+    """The steps and, after a `parallel`, those in it."""
     for step in steps:
         yield step
         if isinstance(step, Parallel):

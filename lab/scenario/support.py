@@ -1,6 +1,6 @@
-"""What the format has and this lab cannot do yet: one table, checked by the loader.
+"""Parts of the format that this lab does not support yet: one table, checked by the loader.
 
-The models, the schema and the documentation know all of it. To switch something on, take its line out of
+The models, the schema and the documentation have all of them. To enable one, remove its line from
 `NOT_YET`.
 """
 
@@ -24,7 +24,7 @@ NOT_YET = frozenset({TRACE, IPV6})
 
 
 class Use(Struct, frozen=True):
-    """A use of a feature: a key of some models, where its value is such."""
+    """A use of a feature: a key of some models, with such a value."""
 
     feature: str
     models: tuple[type[Model], ...]
@@ -56,7 +56,7 @@ USES = (
 
 
 def not_yet(model: type[Model], keys: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The keys of one mapping that use what is not supported yet, each with what to say of it."""
+    """The keys of one mapping that use an unsupported feature, each with an error text."""
     for use in USES:
         if use.feature in NOT_YET and issubclass(model, use.models) and use.key in keys:
             value = keys[use.key]

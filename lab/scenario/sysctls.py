@@ -1,9 +1,9 @@
-"""Which settings of a host's network a scenario may change: all but those that decide where packets go.
+"""The sysctls of a host's network that a scenario may set: all except those that route packets.
 
-A host has one way, to the wire, and IPv6 is off. A setting that forwards, answers ARP for others, takes
-redirects or source routes, or switches IPv6 on would open another. Refused are whole families that do nothing
-else, not single names: a kernel may get a new member of a family, hardly a new family. What tunes TCP, UDP,
-ICMP and the sizes of buffers and queues is open.
+A host has one route, to the wire, and IPv6 is off. A setting that forwards, answers ARP for others, accepts
+redirects or source routes, or enables IPv6 would open another. Whole families that do nothing else are
+refused, not single names: a newer kernel may add a member to a family, hardly a new family. Settings for TCP,
+UDP, ICMP and the sizes of buffers and queues are allowed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from lab.scenario.quantities import Text
 
 _SYSCTL = r"net(\.[A-Za-z0-9_-]+)+"
 
-#: Family → why it is closed. A name of it that `_HARMLESS` matches is open all the same.
+#: Family → why it is refused. A name of it that `_HARMLESS` matches is allowed all the same.
 _CLOSED = {
     r"net\.ipv6\.": "IPv6 is off on the lab's hosts, and stays so",
     r"net\.ipv4\.conf\.": "it decides which way packets go (forwarding, ARP, redirects, source routes)",
     r"net\.ipv4\.(ip_forward|ip_nonlocal_bind|fib_|nexthop)": "it decides which way packets go",
-    r"net\.(mpls|bridge|x25|ax25|decnet|vrf|dccp)\.": "it is of a network that the lab's hosts do not have",
+    r"net\.(mpls|bridge|x25|ax25|decnet|vrf|dccp)\.": "the lab's hosts have no such network",
 }
 _HARMLESS = re.compile(
     r"net\.ipv4\.conf\.[^.]+\.(rp_filter|log_martians)|net\.ipv6\.conf\.[^.]+\.disable_ipv6"

@@ -1,7 +1,7 @@
 """A topology: a Compose file whose services are the hosts, each with its program.
 
-A service of the host image without a command is a host without a program. What else Compose says is read in
-`lab.scenario.compose`; here it becomes hosts, with networks, names and links.
+A service of the host image without a command is a host without a program. `lab.scenario.compose` reads the
+other keys of Compose; this module makes hosts of them, with networks, names and links.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from lab.scenario.problems import Problem
 from lab.scenario.quantities import is_host_name
 from lab.scenario.services import Ulimit
 
-#: What a Compose file of the lab calls the host image; which image that is, the site says.
+#: The name of the host image in a Compose file of the lab; the site says which image it is.
 HOST_IMAGE = re.compile(r"lab-host(:.+)?|\$\{LAB_HOST_IMAGE(:?[-?].*)?\}")
 
 
 def read_topology(path: Path, shown_as: str, asked: Problem, outside: Outside) -> Hosts:
-    """The hosts of a Compose file. `asked` is the problem to report, at the scenario's `topology` key, with
-    the reason where the file cannot be read at all."""
-    if not os.path.isfile(path):  # unlike Path's, False of a name that no file can have
+    """The hosts of a Compose file. If the file cannot be read at all, `asked` is reported with the reason, at
+    the scenario's `topology` key."""
+    if not os.path.isfile(path):  # unlike Path's, False for a name that no file can have
         what = "a folder, not a file" if os.path.isdir(path) else "no such file"
         return Hosts(None, (Problem(asked.place, asked.path, f"{shown_as}: {what}"),))
     try:
@@ -111,7 +111,7 @@ class _Reader:
         )
 
     def ulimits(self, service: Service) -> dict[str, int]:
-        """Of a host without a program: the lab has one value for both, and `nofile` alone."""
+        """The limits of a host without a program: only `nofile`, with one value for soft and hard."""
         result: dict[str, int] = {}
         for name, one in (service.extra.ulimits or {}).items():
             text = _wrong_limit(name, one.limit)
@@ -121,7 +121,7 @@ class _Reader:
         return result
 
     def aliases(self, hosts: Mapping[str, HostSpec], services: Mapping[str, Service]) -> None:
-        """A name is one host's: Compose asks one of several in turn, a lab would not know which."""
+        """A name belongs to one host: Compose takes turns among several, a lab could not choose."""
         owners: dict[tuple[str, str], str] = {}
         for host in hosts.values():
             for network in host.networks:

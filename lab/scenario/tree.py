@@ -1,8 +1,8 @@
-"""YAML to a tree of values that know their places, with the few scalar types of the format.
+"""From YAML to a tree of values with their places, with the few scalar types of the format.
 
-Plain scalars are true, false, null and decimal numbers without a leading zero; all else is text. Keys are
-text, and none may stand twice. `<<` merges mappings, the mapping's own keys win. What a hostile file could
-blow up is bounded: its size, its depth, and what its aliases expand to.
+Plain scalars are true, false, null and decimal numbers without a leading zero; anything else is text. Keys
+are text and unique. `<<` merges mappings; the mapping's own keys win. Bounds hold off a hostile file: on its
+size, its depth, and what its aliases expand to.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _WORDS = {"true": True, "false": False, "null": None, "": None}
 
 
 class Scalar(Struct, frozen=True, eq=False):
-    """A single value; `text` is how it stands in the file."""
+    """A single value; `text` is as written in the file."""
 
     place: Place
     value: bool | int | Decimal | str | None
@@ -49,11 +49,11 @@ class Sequence(Struct, frozen=True, eq=False):
     place: Place
     items: tuple[Node, ...]
     size: int
-    weight: int = 0  #: characters in it, aliases expanded, as it was read
+    weight: int = 0  #: characters in it when read, with aliases expanded
 
 
 class Entry(Struct, frozen=True):
-    """One key of a mapping: where the key stands, and its value."""
+    """One key of a mapping: the place of the key, and its value."""
 
     place: Place
     node: Node
@@ -89,7 +89,7 @@ def plain(text: str) -> bool | int | Decimal | str | None:
 
 
 class Unreadable(Exception):
-    """The file cannot be read any further; what is wrong is in `problem`."""
+    """The file cannot be read any further; `problem` says why."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))
@@ -97,9 +97,9 @@ class Unreadable(Exception):
 
 
 def read_text(path: Path, shown: str, root: Path | None = None) -> str:
-    """The text of a file, of one below `root` where that is given, wherever links lead.
+    """The text of a file; with `root`, of one that really lies below it, wherever links lead.
 
-    Raises `Unreadable` where it is not there, not a regular file, too large or not text.
+    Raises `Unreadable` if it is missing, not a regular file, too large or not text.
     """
     nowhere = Place(shown, 0, 0)
     try:
@@ -122,16 +122,16 @@ def read_text(path: Path, shown: str, root: Path | None = None) -> str:
 
 
 def parse(text: str, file: str) -> tuple[Node | None, list[Problem]]:
-    """The tree of a YAML text (None of an empty one) and what is wrong with its keys and aliases.
+    """The tree of a YAML text (None for an empty one) and the problems of its keys and aliases.
 
-    Raises `Unreadable` where it is not YAML at all or goes beyond the bounds.
+    Raises `Unreadable` if it is not YAML at all or exceeds the bounds.
     """
     try:
         return _build(text, file, _FAST)
     except yaml.YAMLError as error:
         said = error
     if len(text) <= _REWORDED:
-        # libyaml's words for what is wrong differ from PyYAML's; the latter's are shown on every machine.
+        # libyaml's error texts differ from PyYAML's; every machine shows the latter.
         try:
             return _build(text, file, yaml.SafeLoader)
         except yaml.YAMLError as error:
@@ -151,7 +151,7 @@ def _build(text: str, file: str, loader: Any) -> tuple[Node | None, list[Problem
     return builder.build(yaml.parse(text, Loader=loader)), builder.problems
 
 
-#: Up to this length a file that libyaml refuses is read again for PyYAML's words, 100 times slower.
+#: Up to this length a file that libyaml refuses is read again for PyYAML's error, 100 times slower.
 _REWORDED = 200_000
 _FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -171,7 +171,7 @@ def _not_yaml(error: yaml.YAMLError, file: str) -> Problem:
 
 @dataclass(slots=True)
 class _Frame:
-    """A sequence or mapping whose end has not come yet; `nodes` of a mapping are keys and values in turn."""
+    """An unfinished sequence or mapping; `nodes` of a mapping are keys and values in turn."""
 
     place: Place
     mapping: bool
@@ -180,7 +180,7 @@ class _Frame:
 
 
 class _Builder:
-    """Builds the tree from parser events, so that depth and aliases are bounded and keys keep places."""
+    """Builds the tree from parser events, so depth and aliases are bounded and keys keep their places."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -228,10 +228,10 @@ class _Builder:
     def _add(self, node: Node, anchor: str | None) -> None:
         if node.size > MAX_VALUES:
             raise Unreadable(
-                Problem(node.place, "", f"more than {MAX_VALUES:,} values, what aliases stand for included")
+                Problem(node.place, "", f"more than {MAX_VALUES:,} values, with aliases expanded")
             )
         if node.weight > MAX_EXPANDED:
-            text = f"more than {MAX_EXPANDED:,} characters of text, what aliases stand for included"
+            text = f"more than {MAX_EXPANDED:,} characters of text, with aliases expanded"
             raise Unreadable(Problem(node.place, "", text))
         if anchor is not None:
             self.anchors[anchor] = node
@@ -242,7 +242,7 @@ class _Builder:
 
     def _alias(self, name: str, place: Place) -> Node:
         if any(frame.anchor == name for frame in self.stack):
-            raise Unreadable(Problem(place, "", f"alias *{name} stands inside what it is an alias of"))
+            raise Unreadable(Problem(place, "", f"alias *{name} is inside its own anchor"))
         if name not in self.anchors:
             raise Unreadable(Problem(place, "", f"alias *{name} has no anchor &{name} before it"))
         return self.anchors[name]
@@ -260,8 +260,8 @@ class _Builder:
             text = f"tag {event.tag} is not allowed; a scenario has no tags (for text, use quotes)"
             self.problems.append(Problem(place, "", text))
         if _SURROGATE.search(event.value):
-            # No text of the file can be trusted to be written anywhere, to a name of a file for example.
-            text = "half of a surrogate pair is no text; for bytes, write {hex: …}"
+            # Such text could not be written anywhere, not even as a file's name.
+            text = "half of a surrogate pair is not text; for bytes, write {hex: …}"
             raise Unreadable(Problem(place, "", text))
         return Scalar(place, value, event.value)
 
@@ -279,7 +279,7 @@ class _Builder:
                 merged = list(node.items) if isinstance(node, Sequence) else [node]
             elif key.text in entries or key.text == "<<":
                 first = entries[key.text].place.line if key.text in entries else frame.place.line
-                text = f"key {key.text!r} stands twice in this mapping, first in line {first}"
+                text = f"key {key.text!r} is given twice in this mapping, first in line {first}"
                 self.problems.append(Problem(key.place, self._path(key.text), text))
             else:
                 entries[key.text] = Entry(key.place, node)

@@ -1,4 +1,4 @@
-"""One filled tree to a `ScenarioFile`: pydantic's findings in the words and at the places of the file."""
+"""From one filled tree to a `ScenarioFile`: pydantic's errors in the words and at the places of the file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lab.scenario.problems import Problem, did_you_mean, nearest, path_text
 from lab.scenario.steps import STEPS
 from lab.scenario.support import not_yet
 
-#: What a missing key would say, where its name alone does not tell.
+#: What a missing key would hold, where its name alone does not tell.
 _WANTED = {
     "lab": "the version of the format; write lab: 1",
     "at": "the name of a host",
@@ -44,9 +44,9 @@ T = TypeVar("T", bound=Model)
 
 
 def validate(model: type[T], filled: Filled, locator: Locator) -> tuple[T | None, list[Problem]]:
-    """`filled` as a `model` (None where pydantic refuses it), and all that is wrong with its keys and values.
+    """`filled` as a `model` (None if pydantic refuses it), and all problems of its keys and values.
 
-    `locator` has the tree that `filled` was made from.
+    `locator` has the source tree of `filled`.
     """
     seen = Seen()
     result: T | None = None
@@ -69,7 +69,7 @@ def validate(model: type[T], filled: Filled, locator: Locator) -> tuple[T | None
 
 
 def _meant(keys: dict[str, Any], cls: type[Model]) -> set[str]:
-    """The keys with misspelt ones as they were meant: one slip is to be said once."""
+    """The keys, with misspelt ones as they were meant, so one slip is reported once."""
     return {key if key in cls.yaml_keys() else nearest(key, cls.yaml_keys()) or key for key in keys}
 
 
@@ -86,7 +86,7 @@ def _findings(error: ValidationError, seen: Seen, filled: Filled, locator: Locat
             keys, cls = _mapping_at(filled.data, loc[:-1]), _model_at(filled.data, loc[:-1], seen)
             known = cls.yaml_keys() if cls is not None else ()
             if any(nearest(other, known) == key for other in keys if other not in known):
-                continue  # misspelt: said where it stands
+                continue  # misspelt: reported in its place
             _, node = locator.resolve(loc[:-1])
             wanted = f": {_WANTED[key]}" if key in _WANTED else ""
             yield Problem(node.place, path_text((*path, key)), f"{key} is missing{wanted}")
@@ -112,7 +112,7 @@ def _text(detail: Any) -> str:
 
 
 def _wrong_tag(path: Path, value: Any, locator: Locator) -> Problem:
-    """A step or a check that is none."""
+    """The problem of a step or a check that is not one."""
     of_steps = "steps" in path
     key, table = ("do", STEPS) if of_steps else ("check", CHECKS)
     words = tuple(table)
@@ -121,7 +121,7 @@ def _wrong_tag(path: Path, value: Any, locator: Locator) -> Problem:
     if key not in value:
         return locator.at(path, f"{key} is missing; allowed: {', '.join(words)}")
     if value[key] == "parallel":
-        return locator.at((*path, key), "parallel stands inside parallel; its steps start together anyway")
+        return locator.at((*path, key), "parallel is inside parallel; its steps start together anyway")
     what = "a step" if of_steps else "a check"
     hint = did_you_mean(value[key], words)
     return locator.at((*path, key), f"{shown(value[key])} is not {what}; allowed: {', '.join(words)}{hint}")

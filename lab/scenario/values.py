@@ -1,6 +1,6 @@
 """The values that steps and checks share: addresses, packet matches, expected output.
 
-Ranges, elapsed times and data have files of their own and are given here too.
+Ranges, elapsed times and data have modules of their own and are re-exported here.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _LONGEST = 2_000  #: characters of a regular expression
 
 
 class TextMatch(Struct, frozen=True):
-    """Output of a program: equal but for newlines at the end, or `/regex/` found somewhere in it."""
+    """Output of a program: equal except for final newlines, or a `/regex/` found somewhere in it."""
 
     text: str
     regex: bool
@@ -104,7 +104,7 @@ def _group(value: object) -> TextMatch:
     return match
 
 
-#: A regular expression with one group: what it matched last is kept.
+#: A regular expression with one group, whose last match is kept.
 Recorded = Annotated[
     TextMatch,
     PlainValidator(_group),
@@ -119,7 +119,7 @@ Recorded = Annotated[
 
 
 class Address(Struct, frozen=True):
-    """A host, or an IP address, and a port; without a port where only the host is meant."""
+    """A host or an IP address, and a port; no port if only the host is meant."""
 
     host: str
     port: int | None = None
@@ -139,7 +139,7 @@ class Address(Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str, *, port_needed: bool) -> Address:
-        """`host:port` or `[v6]:port`; only the host too unless `port_needed`. Raises pydantic's error."""
+        """`host:port` or `[v6]:port`; unless `port_needed`, also a host alone. Raises pydantic's error."""
         match = re.fullmatch(r"(?:\[(?P<v6>[^\]]*)\]|(?P<host>[^:\[\]]+))(?::(?P<port>[^:]*))?", text)
         if match is None:
             raise problem(f"{shown(text)} is not an address: host:port or [v6 address]:port")

@@ -1,7 +1,7 @@
 """The words that a scenario may use for errors, options, states and signals of the kernel.
 
-Static, not asked of Python's modules: a scenario is valid or not on every machine alike, and the names are
-Linux's, where the hosts run.
+The lists are static, not taken from Python's modules: a scenario is valid on every machine or on none, and
+the names are Linux's, where the hosts run.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ ERRNOS = frozenset(
 )
 ERROR_ALIASES = {"EWOULDBLOCK": "EAGAIN", "ENOTSUP": "EOPNOTSUPP", "EDEADLOCK": "EDEADLK"}
 
-#: Not the kernel's: the socket's own timeout, the stream's end before all of recv_exactly had come, and the
-#: end of the process that called.
+#: Not the kernel's: the socket's own timeout, the end of the stream before recv_exactly had all its bytes,
+#: and the end of the calling process.
 LAB_ERRORS = ("timeout", "EOF", "killed", "gaierror")
 
-#: The kernel's names of TCP states, as sock_diag and the results have them.
+#: The kernel's names of TCP states, as in sock_diag and the results.
 STATES = (
     "LISTEN",
     "SYN_SENT",
@@ -58,7 +58,7 @@ SIGNALS = (
     *("ALRM", "TERM", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "WINCH"),
 )
 
-#: What a scenario may say it `requires`; what is not there makes the case SKIP.
+#: What a scenario may `require`; a missing one makes the case SKIP.
 REQUIREMENTS = ("netem", "ipv6", "swarm")
 
 #: Groups of counters as nstat joins them with a counter's own name: TcpExt + ListenOverflows.

@@ -118,7 +118,7 @@ def test_defaults_in_defaults_are_bounded() -> None:
         return None
 
     deep = MAX_DEPTH + 2
-    with pytest.raises(BadTemplate, match="defaults stand in defaults"):
+    with pytest.raises(BadTemplate, match="defaults are nested"):
         interpolate("${A:-" * deep + "}" * deep, nothing, nothing)
     assert interpolate("${A:-" * MAX_DEPTH + "x" + "}" * MAX_DEPTH, nothing, nothing) == "x"
 

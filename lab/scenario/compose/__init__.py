@@ -1,1 +1,1 @@
-"""Compose's words: what a service of a Compose file or of a scenario says, to the typed `ServiceSpec`."""
+"""Compose's keys: from a service in a Compose file or a scenario to the typed `ServiceSpec`."""

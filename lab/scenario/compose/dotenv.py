@@ -12,7 +12,7 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$$"}
 
 
 class BadLine(Exception):
-    """A line that is none of a file of variables."""
+    """A line that does not belong in a file of variables."""
 
     def __init__(self, line: int, why: str) -> None:
         super().__init__(why)
@@ -20,7 +20,7 @@ class BadLine(Exception):
 
 
 def parse(text: str, lookup: Callable[[str], str | None], *, raw: bool = False) -> dict[str, str]:
-    """The variables of a file. `lookup` knows those from outside; they come before the file's own.
+    """The variables of a file. `lookup` gives those from outside, which come first in `${X}`.
 
     `raw` takes every value as it is written. Raises `BadLine` and `interpolate.BadTemplate`.
     """

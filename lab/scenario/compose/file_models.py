@@ -14,14 +14,14 @@ from lab.scenario.ranges import short_or
 
 
 class ExtendsKeys(Model):
-    """Where a service begins: as another one of this file, or of `file`."""
+    """The service that this one extends, in this file or in `file`."""
 
     service: Name
     file: Opt[Text] = None
 
 
 class AttachmentKeys(Model):
-    """How a service is on one network."""
+    """How a service is attached to one network."""
 
     aliases: Opt[TextList] = None
     ipv4_address: Any = None
@@ -59,7 +59,7 @@ NetName = Annotated[str, PlainValidator(_host_name), WithJsonSchema({"type": "st
 
 
 class ComposeServiceKeys(ServiceKeys):
-    """A service of a Compose file, without the keys that mean nothing here (`keys.SERVICE` names them)."""
+    """A service of a Compose file, without the keys that have no effect here (`keys.SERVICE` names them)."""
 
     sysctls: Opt[Pairs] = None
     networks: Opt[Networks] = None

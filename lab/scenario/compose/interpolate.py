@@ -1,4 +1,4 @@
-"""`$X`, `${X:-default}` and their like in a Compose file, as Compose puts values in."""
+"""`$X`, `${X:-default}` and the like in a Compose file, interpolated as Compose does."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from lab.scenario.problems import Problem, path_text
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MAX_DEPTH = 20  #: of defaults in defaults
-MAX_TEXT = 1 << 20  #: characters of one text with its values put in
+MAX_TEXT = 1 << 20  #: characters of one text after interpolation
 MAX_FILLED = 16 << 20  #: of all texts of a file together: values made of values grow fast
 _OPERATORS = (":-", ":?", ":+", "-", "?", "+")
 
 
 class BadTemplate(Exception):
-    """A text that cannot be interpolated; why is its message."""
+    """A text that cannot be interpolated; the message says why."""
 
 
 def interpolate(
     text: str, lookup: Callable[[str], str | None], unset: Callable[[str], None], depth: int = 0
 ) -> str:
-    """`text` with values put in. `unset` is told of each name that has none and no default.
+    """Interpolate `text`. `unset` is called for each name that has no value and no default.
 
-    Raises `BadTemplate`: for what is no template, for `${X:?why}` where X is missing, and beyond the bounds.
+    Raises `BadTemplate` for an invalid template, for `${X:?why}` where X is missing, and beyond the bounds.
     """
     if depth > MAX_DEPTH:
-        raise BadTemplate(f"defaults stand in defaults more than {MAX_DEPTH} times")
+        raise BadTemplate(f"defaults are nested more than {MAX_DEPTH} deep")
     parts: list[str] = []
     position = length = 0
     while (dollar := text.find("$", position)) >= 0:
@@ -50,7 +50,7 @@ def interpolate(
             position = dollar + 1 + name.end()
         else:
             raise BadTemplate(
-                f"{text[dollar : dollar + 8]!r} is no variable; for the dollar itself write '$$'"
+                f"{text[dollar : dollar + 8]!r} is not a variable; for the dollar itself write '$$'"
             )
         length += len(parts[-1])
         if length > MAX_TEXT:
@@ -59,7 +59,7 @@ def interpolate(
 
 
 def _closing(text: str, opening: int) -> int:
-    """The place of the brace that closes the one at `opening`."""
+    """The index of the brace that closes the one at `opening`."""
     depth = 0
     for index in range(opening, len(text)):
         if text[index] == "{" and text[index - 1] == "$":
@@ -79,8 +79,8 @@ def _braced(
     operator = next((one for one in _OPERATORS if rest.startswith(one)), "")
     if match is None or (rest and not operator):
         raise BadTemplate(
-            f"'${{{inside}}}' is no variable; allowed: ${{X}}, ${{X:-default}}, ${{X-default}}, ${{X:?why}}, "
-            "${X?why}, ${X:+value}, ${X+value}"
+            f"'${{{inside}}}' is not a variable; allowed: ${{X}}, ${{X:-default}}, ${{X-default}}, "
+            "${X:?why}, ${X?why}, ${X:+value}, ${X+value}"
         )
     name, word, value = match[0], rest[len(operator) :], lookup(match[0])
     there = bool(value) if operator.startswith(":") else value is not None
@@ -98,10 +98,10 @@ def _braced(
 
 @dataclass
 class Variables:
-    """What a Compose file may put in, and what is to be told of it."""
+    """The variables of a Compose file, and the notes about them."""
 
-    known: Mapping[str, str]  #: of `.env`, and of the caller's environment what the policy names
-    withheld: frozenset[str] = frozenset()  #: set where the command is given, and not named by the policy
+    known: Mapping[str, str]  #: from `.env`, and those of the caller's environment that the policy names
+    withheld: frozenset[str] = frozenset()  #: set in the caller's environment, and not named by the policy
     problems: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
@@ -111,7 +111,7 @@ class Variables:
         return self.known.get(name)
 
     def fill(self, node: tree.Node, path: Path) -> tree.Node:
-        """The tree with values put into its texts. Keys, and what is under `x-…`, stay as they are."""
+        """The tree with its texts interpolated. Keys, and all that is under `x-…`, stay as they are."""
         if isinstance(node, tree.Sequence):
             items = tuple(self.fill(item, (*path, index)) for index, item in enumerate(node.items))
             return tree.Sequence(node.place, items, node.size)
@@ -149,7 +149,7 @@ class Variables:
         return tree.Scalar(node.place, text, text)
 
     def tell(self, name: str, node: tree.Scalar, path: Path) -> None:
-        """A note, once a variable."""
+        """Add a note, once for each variable."""
         if name not in self.told:
             self.told.add(name)
             self.notes.append(Problem(node.place, path_text(path), self.why_unset(name)))

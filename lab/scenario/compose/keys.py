@@ -1,4 +1,4 @@
-"""Every key of Compose and what the lab makes of it: honoured, noted, or refused. The one table of this.
+"""The only table of Compose's keys and what the lab does with each: honour, note or refuse it.
 
 `docs/reference/compose.md` is made from it (`tools/compose_reference.py`).
 """
@@ -14,7 +14,7 @@ Fate = Literal["honoured", "noted", "refused"]
 
 
 class Key(Struct, frozen=True):
-    """What becomes of one key. `text` says what it does here, why it does nothing, or why it cannot be."""
+    """How one key is treated. `text` says what it does here, why it does nothing, or why it is refused."""
 
     fate: Fate
     text: str
@@ -103,7 +103,7 @@ SERVICE: Mapping[str, Key] = {
     "expose": _note("every port of a host can be reached"),
     "extra_hosts": _note(_NAMES),
     "ipc": _note("`private` holds anyway; `host` and `container:…` are refused"),
-    "isolation": _note("is of Windows"),
+    "isolation": _note("is for Windows only"),
     "label_file": _note("nothing reads labels here"),
     "labels": _note("nothing reads labels here"),
     "logging": _note("the lab keeps what a service prints"),
@@ -129,7 +129,7 @@ SERVICE: Mapping[str, Key] = {
     "tty": _note("nobody types into a service"),
     "userns_mode": _note("is the engine's; `host` is refused"),
     "uts": _note("is the host's; `host` is refused"),
-    "credential_spec": _no("is of Windows"),
+    "credential_spec": _no("is for Windows only"),
     "device_cgroup_rules": _no(_POLICY),
     "devices": _no(_POLICY),
     "external_links": _no("a lab reaches no container outside it"),
@@ -145,17 +145,17 @@ SERVICE: Mapping[str, Key] = {
 
 
 def refusal(name: str, key: Key) -> str:
-    """What is said of a key that cannot stand where it does."""
+    """The error text for a key that is not allowed in its place."""
     if key.text == _POLICY:
         return f"{name} is refused: {_POLICY}"
     if key.fate == "refused":
         return f"{name} cannot be honoured: {key.text}"
     if key.fate == "noted":
         return f"{name} means nothing in a scenario: {key.text}"
-    return f"{name} is of a Compose file's service: {key.text}"
+    return f"{name} belongs to a service of a Compose file: {key.text}"
 
 
-#: Keys whose value decides: these values are refused, whatever the table says of the key.
+#: Values that are refused, whatever the table says about their key.
 HOST_NAMESPACES = ("network_mode", "pid", "ipc", "uts", "userns_mode", "cgroup")
 
 BUILD: Mapping[str, Key] = {
@@ -179,7 +179,7 @@ BUILD: Mapping[str, Key] = {
     "additional_contexts": _no("copy what is needed into the context"),
     "entitlements": _no(_POLICY),
     "extra_hosts": _no("a build resolves what its network resolves"),
-    "isolation": _note("is of Windows"),
+    "isolation": _note("is for Windows only"),
     "privileged": _no(_POLICY),
     "secrets": _no("a build has no secrets here"),
     "ssh": _no("a build has no keys of the caller"),

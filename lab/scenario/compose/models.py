@@ -45,7 +45,7 @@ _LabTime = Annotated[
 
 
 class ComposeModel(Model):
-    """A mapping of Compose: a key of Compose's that has no use here is told so, and not as unknown."""
+    """A mapping of Compose: a key of Compose without use here is reported as such, not as unknown."""
 
     table: ClassVar[Mapping[str, keys.Key]] = {}
 
@@ -126,7 +126,7 @@ def _test(value: object) -> tuple[str, ...]:
 
 
 class HealthcheckKeys(Model):
-    """How the engine asks whether the service is well."""
+    """How the engine checks the service's health."""
 
     test: Opt[
         Annotated[
@@ -294,7 +294,7 @@ StopSignal = Annotated[str, PlainValidator(_stop_signal), WithJsonSchema({"type"
 
 
 class ServiceKeys(ComposeModel):
-    """A program of the user's own in the host's network: keys as Compose has them, and the lab's."""
+    """A user's program in the host's network: Compose's keys, and the lab's."""
 
     table = keys.SERVICE
     rules: ClassVar[tuple[Rule, ...]] = ()
@@ -327,7 +327,7 @@ class ServiceKeys(ComposeModel):
 
 
 class NetworkKeys(Model):
-    """One of the top-level `networks`: only its name means something, Compose's keys are taken and change
+    """One of the top-level `networks`: only its name matters; Compose's keys are accepted and change
     nothing."""
 
     attachable: Any = None

@@ -1,6 +1,6 @@
-"""What a scenario may read beside its own text: files of its project, and the caller's environment by name.
+"""What a scenario may read besides itself: files of its project, and named variables of the caller.
 
-What lies outside the project is refused; `lab.files` opens what is left.
+Anything outside the project is refused; `lab.files` opens the rest.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from lab.scenario import tree
 
 
 class Refused(Exception):
-    """A file that a scenario may not have, or that is not there; why is its message."""
+    """A file that a scenario may not read, or that is missing; the message says why."""
 
 
 class Outside(Struct):
-    """The project of one scenario and what the site lets it see."""
+    """The project of one scenario, and what else the site lets it read."""
 
     root: Path
     policy: Policy = Policy()
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    stored: bool = False  #: a run of the past: its files may be gone; paths stay as they are written
+    stored: bool = False  #: a stored run: its files may be gone; paths stay as they are written
 
     def allowed_environment(self) -> dict[str, str]:
         return {name: self.environment[name] for name in self.policy.environment if name in self.environment}
@@ -36,7 +36,7 @@ class Outside(Struct):
         return frozenset(self.environment) - set(self.policy.environment)
 
     def find(self, base: Path, name: str, *, must: str = "any") -> Path:
-        """`name` seen from `base`: a file or a folder of the project. `must` is file, folder or any.
+        """`name` relative to `base`: a file or a folder of the project. `must` is file, folder or any.
 
         Raises `Refused`.
         """
@@ -58,7 +58,7 @@ class Outside(Struct):
         return path
 
     def inside(self, base: Path, name: str) -> Path:
-        """`name` seen from `base`, which need not be there. Raises `Refused` where it is outside."""
+        """`name` relative to `base`, which need not exist. Raises `Refused` if it is outside."""
         if "\0" in name:
             raise Refused(f"{name!r} is not the name of a file")
         if name.startswith("~"):
@@ -78,11 +78,11 @@ class Outside(Struct):
         return not self.stored and not os.path.exists(path)
 
     def has_file(self, path: Path) -> bool:
-        """Of a run of the past: always, its files are not looked for."""
+        """Whether the file exists; always true for a stored run, whose files are not looked for."""
         return self.stored or path.is_file()
 
     def read(self, base: Path, name: str, shown: str) -> str:
-        """The text of a file. Raises `Refused`, and `tree.Unreadable` where it is no text."""
+        """The text of a file. Raises `Refused`, and `tree.Unreadable` where it is not text."""
         if self.stored:
             return tree.read_text(base / name, shown, self.root)
         return tree.read_text(self.find(base, name, must="file"), shown, self.root)

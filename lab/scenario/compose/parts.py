@@ -1,4 +1,4 @@
-"""What one file says of a service, with its files found; several parts are merged as Compose does."""
+"""A service as one file describes it, with its files found; parts are merged as Compose does."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Wanted(Struct, frozen=True):
 
 
 class BuildPart(Struct, frozen=True):
-    """What one file says of a build; None where it says nothing. `folder` is the context of one without."""
+    """A build as one file describes it; None for what it leaves open. `folder` is the default context."""
 
     folder: Path
     context: Path | None = None
@@ -50,7 +50,7 @@ class BuildPart(Struct, frozen=True):
 
 
 class HealthPart(Struct, frozen=True):
-    """What one file says of a healthcheck; None where it says nothing."""
+    """A healthcheck as one file describes it; None for what it leaves open."""
 
     test: tuple[str, ...] | None = None
     interval: Duration | None = None
@@ -62,14 +62,14 @@ class HealthPart(Struct, frozen=True):
 
 
 class Part(Struct, frozen=True):
-    """What one file says of a service; None where it says nothing."""
+    """A service as one file describes it; None for what it leaves open."""
 
     image: str | None = None
     build: BuildPart | None = None
     command: tuple[str, ...] | None = None
     entrypoint: tuple[str, ...] | None = None
     env_files: Mapping[str, str] | None = (
-        None  #: what the files of `env_file` say, the later over the earlier
+        None  #: from the files of `env_file`, a later one over an earlier one
     )
     environment: Mapping[str, str | None] | None = None  #: None: not in the environment at all
     working_dir: str | None = None
@@ -93,15 +93,15 @@ class Part(Struct, frozen=True):
     path: str = ""
 
 
-#: Lists that grow when parts are merged; `mounts` do so by their target.
+#: Lists that are joined when parts are merged; `mounts` are merged by their target.
 _JOINED = ("groups", "cap_add", "cap_drop")
 #: Mappings that are merged key by key.
 _MAPPINGS = ("env_files", "environment", "ulimits", "depends_on", "record")
 
 
 def merge(base: Part, more: Part) -> Part:
-    """`base` with what `more` says: mappings key by key, volumes by their target, lists joined, the rest over
-    it. As Compose merges a second file."""
+    """Merge `more` over `base` as Compose merges a second file: mappings key by key, volumes by their target,
+    lists joined, the rest replaced."""
     named: dict[str, Any] = {}
     for name in Part.__struct_fields__:
         old, new = getattr(base, name), getattr(more, name)
@@ -123,8 +123,8 @@ def merge(base: Part, more: Part) -> Part:
 
 
 def merge_over(base: Part, more: Part) -> Part:
-    """`merge`, of a scenario's keys over a topology's: an image put in the place of a build, and a build in
-    the place of an image, is what is meant."""
+    """`merge` a scenario's keys over a topology's: an image replaces a build, and a build replaces an
+    image."""
     if more.image is not None and more.build is None:
         base = replace(base, build=None)
     elif more.build is not None and more.image is None:
@@ -150,7 +150,7 @@ def _over(old: Any, new: Any) -> Any:
 def finished(
     name: str, part: Part, build_network: BuildNetwork, depends_on: tuple[Dependency, ...] = ()
 ) -> ServiceSpec:
-    """A part with every default put in. `build_network` is what a build has that asks for nothing."""
+    """A part with every default filled in. `build_network` is the default network of a build."""
     environment = {**(part.env_files or {}), **(part.environment or {})}
     spec = {
         one: value
@@ -197,7 +197,7 @@ def _healthcheck(part: HealthPart) -> Healthcheck:
 
 
 def capabilities(add: tuple[str, ...], drop: tuple[str, ...]) -> tuple[str, ...]:
-    """What is left of the default capabilities, as Docker counts: first `ALL` dropped, then the added."""
+    """The resulting capabilities, in Docker's order: first `ALL` is dropped, then others are added."""
     kept = set() if "ALL" in drop else set(SERVICE_CAPABILITIES) - set(drop)
     kept |= set(SERVICE_CAPABILITIES if "ALL" in add else ()) | (set(add) - {"ALL"})
     if "ALL" not in drop:

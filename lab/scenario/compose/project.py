@@ -42,7 +42,7 @@ MAX_FILES = 50  #: that one topology may include and extend
 
 
 class Service(Struct, frozen=True):
-    """One service of the project, whatever files it is made of."""
+    """One service of the project, from however many files."""
 
     name: str
     part: Part
@@ -53,7 +53,7 @@ class Service(Struct, frozen=True):
 
 @dataclass
 class Project:
-    """What a Compose file comes to. `services` is None where that cannot be told."""
+    """The result of reading a Compose file. `services` is None if they cannot be determined."""
 
     outside: Outside
     problems: list[Problem] = field(default_factory=list)
@@ -66,9 +66,9 @@ class Project:
 
     @classmethod
     def read(cls, path: Path, shown_as: str, outside: Outside) -> Project:
-        """The project of the file at `path`; paths in it are seen from its own folder.
+        """Read the project of the file at `path`; its paths are relative to its own folder.
 
-        Raises `tree.Unreadable` where the file itself is not YAML.
+        Raises `tree.Unreadable` if the file itself is not YAML.
         """
         project, folder = cls(outside), path.parent
         variables = project.variables(folder, (".env",))
@@ -84,7 +84,7 @@ class Project:
     def variables(
         self, folder: Path, names: Iterable[str], outer: Variables | None = None, at: Where | None = None
     ) -> Variables:
-        """What may be put into a file that is seen from `folder`: the caller's, then those of its files."""
+        """The variables for a file read from `folder`: the caller's, then those of its files."""
         result = Variables(
             dict(outer.known if outer is not None else self.outside.allowed_environment()),
             self.outside.withheld(),
@@ -102,7 +102,7 @@ class Project:
         return result
 
     def open(self, path: Path, shown_as: str, folder: Path, variables: Variables) -> _File | None:
-        """One Compose file, interpolated and with its top-level keys judged; each once."""
+        """Open one Compose file, interpolate it and judge its top-level keys; each file once."""
         if path in self.files:
             return self.files[path]
         text = tree.read_text(path, shown_as, self.outside.root)
@@ -125,7 +125,7 @@ class Project:
         return file
 
     def take(self, file: _File) -> None:
-        """The file's services and networks, and those of what it includes, become the project's."""
+        """Add the services and networks of the file, and of those that it includes, to the project."""
         found: dict[str, Service] = {}
         self._collect(file, found, set())
         if file.names is None and not found:
@@ -178,7 +178,7 @@ class _File:
         self.project.problems.append(self.locator.at_key(path, text))
 
     def judged(self, model: type[M], path: Keys, data: Any, paths: Mapping[int, Keys]) -> M | None:
-        """What stands at `path`, judged as a model; its problems have their whole path."""
+        """Judge the value at `path` as a model; its problems have their whole path."""
         under = Locator(self.locator.resolve(path)[1])
         inner = {one: at[len(path) :] for one, at in paths.items() if at[: len(path)] == path}
         if isinstance(data, dict):
@@ -286,7 +286,7 @@ class _File:
         return files
 
     def other(self, name: str, folder: Path, variables: Variables, at: Keys) -> _File | None:
-        """Another Compose file of the project; what is wrong with it is said at `at`."""
+        """Another Compose file of the project; its problems are reported at `at`."""
         project = self.project
         try:
             path = project.outside.find(self.folder, name, must="file")
@@ -308,7 +308,7 @@ class _File:
     # --- services -----------------------------------------------------------------------------------------
 
     def service(self, name: str) -> tuple[Part, Extra] | None:
-        """One service with what it extends; None where it is wrong, which is said."""
+        """One service with what it extends; None if it is wrong, which is reported."""
         if name not in self.made:
             self.under_way.append(name)
             self.made[name] = self._service(name)

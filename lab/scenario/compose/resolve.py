@@ -37,14 +37,14 @@ _NO_NEW = ("no-new-privileges", "no-new-privileges:true", "no-new-privileges=tru
 
 
 class Where(Struct):
-    """Where the keys of a service stand: in which file, under which key, seen from which folder."""
+    """Where the keys of a service are: in which file, under which key, relative to which folder."""
 
     locator: Locator
     path: Keys
-    folder: Path  #: that relative paths are seen from
+    folder: Path  #: the base of relative paths
     outside: Outside
     variables: Variables
-    volumes: Mapping[str, str | None] | None = None  #: of a Compose file: what is wrong with each; None: any
+    volumes: Mapping[str, str | None] | None = None  #: of a Compose file, each with its problem; None: any
     problems: list[Problem] = []
     notes: list[Problem] = []
 
@@ -61,7 +61,7 @@ class Where(Struct):
         self.notes.append(self.locator.at_key((*self.path, *keys), text))
 
     def find(self, keys: Keys, name: str, must: str) -> Path | None:
-        """A file or folder of the project; what is wrong with it is said."""
+        """A file or folder of the project; a problem with it is reported."""
         try:
             return self.outside.find(self.folder, name, must=must)
         except Refused as error:
@@ -70,7 +70,7 @@ class Where(Struct):
 
 
 def resolve(keys: ServiceKeys, where: Where) -> Part:
-    """The part that these keys are. What is wrong is added to `where.problems`."""
+    """The part that these keys describe. Problems are added to `where.problems`."""
     mounts = (*_mounts(keys, where), *_tmpfs(keys, where)) if keys.volumes or keys.tmpfs else None
     if mounts is not None:
         _targets(mounts, where)
@@ -114,7 +114,7 @@ def resolve(keys: ServiceKeys, where: Where) -> Part:
 
 
 def environment(given: Mapping[str, str | None], at: Keys, where: Where) -> dict[str, str | None]:
-    """With the caller's value for each name that has none here."""
+    """The environment, with the caller's value for each name without one."""
     result: dict[str, str | None] = {}
     for name, value in given.items():
         known = value if value is not None else where.variables.lookup(name)
@@ -144,7 +144,7 @@ def _env_files(given: str | list[EnvFileKeys | str], where: Where) -> dict[str, 
 
 
 def read_variables(name: str, keys: Keys, where: Where, *, raw: bool = False) -> dict[str, str] | None:
-    """A file of variables; what is wrong with it is said at `keys`."""
+    """Read a file of variables; its problems are reported at `keys`."""
     shown = str(where.folder / name)
     try:
         text = where.outside.read(where.folder, name, shown)
@@ -249,8 +249,8 @@ def _long(one: MountKeys, at: Keys, where: Where) -> Mount:
 
 
 def _bind(name: str, target: str, read_only: bool, at: Keys, where: Where) -> Mount:
-    """A bind of what the project has. In a Compose file what is not there is an empty folder, as Compose
-    makes one; in a scenario it is a mistake."""
+    """A bind of a file or folder of the project. In a Compose file a missing source is an empty folder, as
+    Compose makes one; in a scenario it is a mistake."""
     place = where.place(*at)
     if where.volumes is not None:
         try:
@@ -268,7 +268,7 @@ def _bind(name: str, target: str, read_only: bool, at: Keys, where: Where) -> Mo
 
 
 def _named(name: str | None, at: Keys, where: Where) -> None:
-    """Judges a named volume."""
+    """Judge a named volume."""
     if name is None:
         return
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):

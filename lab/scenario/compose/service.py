@@ -1,4 +1,4 @@
-"""What a service of a Compose file says beside its program: its networks and names, its host's settings."""
+"""The keys of a Compose service beyond its program: its networks and names, its host's settings."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ DEFAULT = "default"
 
 
 class ComposeFile(Protocol):
-    """The file that a service stands in, as far as the service asks it."""
+    """The file of a service, as far as the service needs it."""
 
     networks: dict[str, Place]
 
     def judged(self, model: type[M], path: Keys, data: Any, paths: Mapping[int, Keys]) -> M | None:
-        """What stands at `path` as a model; None, and said, where it is none."""
+        """The value at `path` as a model; None, and a problem, if it is not one."""
         ...
 
 
 class OnNetwork(Struct, frozen=True):
-    """A service on one network: by which other names it is known there."""
+    """A service on one network, with its other names there."""
 
     aliases: tuple[str, ...] = ()
     place: Place | None = None
@@ -54,7 +54,7 @@ class Limit(Struct, frozen=True):
 
 
 class Extra(Struct, frozen=True):
-    """What is not the program's; None where nothing is said."""
+    """What a service describes besides its program; None for what it leaves open."""
 
     networks: Mapping[str, OnNetwork] | None = None  #: empty: it is on none
     hostname: str | None = None
@@ -68,7 +68,7 @@ class Extra(Struct, frozen=True):
 
 
 def merge_extra(base: Extra, more: Extra) -> Extra:
-    """`base` with what `more` says, as Compose merges services."""
+    """Merge `more` over `base`, as Compose merges services."""
     named: dict[str, Any] = {}
     for name in Extra.__struct_fields__:
         old, new = getattr(base, name), getattr(more, name)
@@ -87,8 +87,8 @@ def merge_extra(base: Extra, more: Extra) -> Extra:
 
 
 def check_keys(data: dict[str, Any], where: Where) -> dict[str, Any]:
-    """Judges each key by the table and takes out of `data` what is none of the program's: what is noted, what
-    is refused, what nobody knows, and the lab's own `x-lab`, which is given back."""
+    """Judge each key by the table, and remove from `data` all that is not the program's: noted, refused and
+    unknown keys, and the lab's own `x-lab`, which is returned."""
     lab = data.get("x-lab", {})
     for key, value in list(data.items()):
         known = table.SERVICE.get(key)
@@ -127,7 +127,7 @@ def check_keys(data: dict[str, Any], where: Where) -> dict[str, Any]:
 
 
 def _namespace(key: str, value: Any, where: Where) -> bool:
-    """Whether a key shares a namespace with the machine or another container; that is said."""
+    """Whether a key shares a namespace with the machine or another container, which is reported."""
     if key not in table.HOST_NAMESPACES or not isinstance(value, str):
         return False
     kind, _, name = value.partition(":")
@@ -150,7 +150,7 @@ def extra_of(
     where: Where,
     paths: Mapping[int, Keys],
 ) -> Extra:
-    """What the service says of its host."""
+    """The service's keys about its host."""
     at = (*where.path, "x-lab")
     host = file.judged(LabKeys, at, lab, paths) if lab is not None else None
     if keys is None:

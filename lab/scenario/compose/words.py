@@ -1,6 +1,6 @@
 """How Compose writes single values: commands, environments, durations, sizes, volumes, limits.
 
-Each is a type for a model's field, like those of `lab.scenario.quantities`: what it accepts, what it says of
+Each is a type for a model's field, like those of `lab.scenario.quantities`: what it accepts, the error for
 anything else, and its JSON Schema.
 """
 
@@ -25,7 +25,7 @@ _TEXT = {"type": ["string", "number"]}
 
 
 def scalar_text(value: object) -> str:
-    """Text, a number or true and false, as they are written."""
+    """Text, a number, true or false, as written."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return parse_text(value)
@@ -134,12 +134,12 @@ def _truth(value: object) -> bool:
 _TRUTHS = {"true": True, "yes": True, "y": True, "on": True, "1": True}
 _TRUTHS |= {"false": False, "no": False, "n": False, "off": False, "0": False}
 
-#: true or false; as text too, since what is interpolated is text.
+#: true or false; as text too, since interpolation gives text.
 Truth = Annotated[bool, PlainValidator(_truth), WithJsonSchema({"type": ["boolean", "string"]})]
 
 
 def whole(low: int, high: int, what: str) -> Any:
-    """A whole number; as text too, since what is interpolated is text."""
+    """A whole number; as text too, since interpolation gives text."""
 
     def check(value: object) -> int:
         number = int(value) if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}", value) else value
@@ -196,7 +196,7 @@ _SIZES = {
 
 
 def parse_bytes(value: object) -> int:
-    """Compose's sizes: `1024`, `2k`, `64m`, `1gb`, of 1,024."""
+    """Compose's sizes: `1024`, `2k`, `64m`, `1gb`, in powers of 1,024."""
     match = (
         re.fullmatch(r"([0-9]{1,15})([a-z]*)", str(value).lower()) if not isinstance(value, bool) else None
     )
@@ -211,7 +211,7 @@ ByteSize = Annotated[int, PlainValidator(parse_bytes), WithJsonSchema({"type": [
 def parse_mode(value: object) -> int:
     """The permissions of a file: `0440`, `"0o440"`, or the number that YAML made of it."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 0o7777:
-        # A plain 0440 is text here; a number without the zero is decimal, as YAML says.
+        # A plain 0440 is text here; a number without the zero is decimal, as in YAML.
         return value
     if isinstance(value, str) and re.fullmatch(r"(0o)?[0-7]{3,5}", value):
         return int(value.removeprefix("0o"), 8)
