@@ -62,7 +62,7 @@ class LengthForm(Model):
 
 
 class Between(Struct, Generic[N], frozen=True):
-    """Exactly (`min` equals `max`), at least, at most, or between, ends included."""
+    """A range: exactly (`min` equals `max`), at least, at most, or between, ends included."""
 
     min: N | None = None
     max: N | None = None
