@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 from lab.link import PLAIN, Link
 
 Family = Literal["ipv4", "ipv6"]
-Address = IPv4Address | IPv6Address
+if TYPE_CHECKING:
+    Address = IPv4Address | IPv6Address
+else:  # one class for both families: msgspec reads no union of two back
+    from ipaddress import _BaseAddress as Address
 Subnet = IPv4Network | IPv6Network
 
 NETWORK = "lab"  #: name of the network of a lab that has one
@@ -20,8 +24,7 @@ _WIRE_NUMBER = 2  #: .1 is the engine's machine on every bridge
 _FIRST_HOST = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(Struct, frozen=True):
     """Where a host is in a network. A host has one in each network that it is on."""
 
     host: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct
 
 from lab.errors import DeadlineExceeded
 
@@ -35,8 +36,7 @@ class SystemClock:
 SYSTEM_CLOCK = SystemClock()
 
 
-@dataclass(frozen=True)
-class Deadline:
+class Deadline(Struct, frozen=True):
     """A moment on the monotonic clock after which waiting is over.
 
     `what` names the goal for the error text. `at_ns` is None where nothing limits the wait.
@@ -44,7 +44,7 @@ class Deadline:
 
     what: str
     at_ns: int | None
-    clock: Clock = field(default=SYSTEM_CLOCK, repr=False)
+    clock: Clock = SYSTEM_CLOCK
 
     @classmethod
     def after(cls, seconds: float, what: str, clock: Clock = SYSTEM_CLOCK) -> Deadline:

@@ -13,10 +13,11 @@ import textwrap
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Literal
+
+from msgspec import Struct
 
 from lab.attachment import attach_wire
 from lab.clock import SYSTEM_CLOCK, Clock
@@ -43,8 +44,7 @@ DISK_NEEDED = 2 * 10**9
 _WIRE_PATIENCE = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One line of the diagnosis: what is, and how to mend it where it is not well."""
 
     name: str
@@ -53,8 +53,7 @@ class Finding:
     mend: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Lateness:
+class Lateness(Struct, frozen=True):
     """How late this machine's timers fire, in ns over what was asked for."""
 
     way: str  #: "nanosleep", "epoll", "select"
@@ -63,8 +62,7 @@ class Lateness:
     max_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class WireTrial:
+class WireTrial(Struct, frozen=True):
     """One wire that was started, or the reason why it could not be."""
 
     kind: Literal["kernel", "uml"] | None
@@ -73,15 +71,13 @@ class WireTrial:
     kernel: str = ""  #: uname -r where tc runs
 
 
-@dataclass(frozen=True, slots=True)
-class Disk:
+class Disk(Struct, frozen=True):
     what: str  #: "the engine's data", "this folder"
     path: str
     free: int  #: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
+class Machine(Struct, frozen=True):
     """Everything that was looked at."""
 
     architecture: str  #: of the engine's machine where it is local

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from lab.units import Size
 
@@ -13,8 +13,7 @@ _MEMORY, _FILE, _DISK, _LOGS = (Size(number * _MB) for number in (512, 256, 300,
 REACHED = "reached its limit of "
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """Of all programs that `run` steps start on one host, together; `file_size` is of each file."""
 
     memory: Size = _MEMORY

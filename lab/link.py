@@ -7,9 +7,11 @@ The YAML keys, their rules and their JSON Schema come from here (`lab.scenario.l
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from lab.units import Duration, Percent, Rate, Size
 
@@ -37,8 +39,7 @@ FULL, HEADER = 1_500, 14
 _ALL, _NONE = Percent(Decimal(100)), Percent(Decimal(0))
 
 
-@dataclass(frozen=True, slots=True)
-class GilbertElliott:
+class GilbertElliott(Struct, frozen=True):
     """netem's `gemodel`: p good→bad, r bad→good, 1-h loss in bad, 1-k loss in good."""
 
     p: Percent
@@ -47,13 +48,7 @@ class GilbertElliott:
     one_minus_k: Percent = _NONE
 
 
-def _whole(least: int, most: int) -> Any:
-    """A whole number within limits."""
-    return field(default=None, metadata={"limits": (least, most)})
-
-
-@dataclass(frozen=True, slots=True)
-class Impairment:
+class Impairment(Struct, frozen=True):
     """One direction of one host's link. None: not impaired in that way."""
 
     delay: Duration | None = None
@@ -66,12 +61,12 @@ class Impairment:
     duplicate: Percent | None = None
     reorder: Percent | None = None
     reorder_correlation: Percent | None = None
-    gap: int | None = _whole(1, 1_000_000)
+    gap: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
     corrupt: Percent | None = None
     rate: Rate | None = None
     burst: Size | None = None
-    limit: int | None = _whole(1, 10_000_000)  #: packets in the queue; None is 10,000 or more
-    mtu: int | None = _whole(68, 65_535)  #: bytes of an IP packet
+    limit: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None  #: packets; None is 10,000 or more
+    mtu: Annotated[int, Meta(ge=68, le=65_535)] | None = None  #: bytes of an IP packet
 
     def changed(self, other: Impairment) -> Impairment:
         """This one with all that `other` names (is not None).
@@ -87,15 +82,14 @@ class Impairment:
 
     def given(self) -> dict[str, Any]:
         """The options that are not None, by name."""
-        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        return {name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
 
     @property
     def active(self) -> bool:
         return bool(self.given())
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(Struct, frozen=True):
     """An option that means nothing without another one."""
 
     option: str
@@ -158,7 +152,7 @@ def problems(asked: Impairment) -> list[str]:
     given = asked.given()
     found = [text for option, value in given.items() if (text := unfit(option, value))]
     if asked.gemodel is not None:
-        shares = ((f.name, getattr(asked.gemodel, f.name)) for f in fields(asked.gemodel))
+        shares = ((name, getattr(asked.gemodel, name)) for name in asked.gemodel.__struct_fields__)
         found += [text for name, share in shares if (text := unfit(f"gemodel.{name}", share))]
     exclusive, why = EXCLUSIVE
     if all(option in given for option in exclusive):
@@ -207,8 +201,7 @@ def on(value: object) -> bool:
 UNIMPAIRED = Impairment()
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """Both directions of one host's access link."""
 
     up: Impairment = UNIMPAIRED

@@ -6,7 +6,8 @@ One list for the scenario that asks, the wire that drops and the evidence that i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+
+from msgspec import Struct
 
 #: The words of a `match` that speak of ICMP, with the types and codes that each means in IPv4 and in IPv6
 #: (RFC 792, RFC 4443); a code of None is any, and None for all is every ICMP packet.
@@ -37,8 +38,7 @@ TCP_OPTIONS: Mapping[str, tuple[int, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(Struct, frozen=True):
     """From `min` to `max`, ends included; None is no limit."""
 
     min: int | None = None
@@ -53,8 +53,7 @@ class Bounds:
         return str(self.min) if self.min == self.max else f"{self.min} to {self.max}"
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderMatch:
+class HeaderMatch(Struct, frozen=True):
     """Fields of a packet's headers, of which all must hold; what is None is not looked at."""
 
     flags: tuple[str, ...] | None = None  #: exactly these flags of TCP
@@ -71,11 +70,11 @@ class HeaderMatch:
 
     def __str__(self) -> str:
         parts = []
-        for one in fields(self):
-            value = getattr(self, one.name)
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
             if value is not None:
                 shown = f"[{', '.join(value)}]" if isinstance(value, tuple) else str(value)
-                parts.append(f"{one.name} {shown}")
+                parts.append(f"{name} {shown}")
         return ", ".join(parts)
 
 

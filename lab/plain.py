@@ -1,26 +1,25 @@
-"""Records and results as plain JSON values, without a schema: what is written needs no validation.
-
-The values are those that pydantic would write. It would build a schema of every record first.
-"""
+"""Records and results as plain JSON values, and back."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from enum import Enum
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from ipaddress import IPv4Address, ip_address
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from msgspec import NODEFAULT, Struct, convert
+from msgspec.structs import fields
+
+T = TypeVar("T")
 
 
 def plain(value: Any, *, defaults: bool = True) -> Any:
-    """Dataclasses as mappings, tuples as lists, enumerations by their values; all else is left as it is.
+    """Structs as mappings, tuples as lists, enumerations by their values; all else is left as it is.
 
     Without `defaults`, fields that have the value that they would have anyway are left out.
     """
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, Struct):
         return {
             name: plain(given, defaults=defaults)
             for name, default in _fields(type(value))
@@ -33,11 +32,25 @@ def plain(value: Any, *, defaults: bool = True) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
+def read_plain(value: Any, kind: type[T]) -> T:
+    """The Struct that such a mapping is. Fields that the Struct has not are left out.
+
+    Raises `msgspec.ValidationError`, a `ValueError`: what is wrong, and where.
+    """
+    return convert(value, kind, builtin_types=(bytes,), dec_hook=_read_other)
+
+
+def _read_other(kind: type[Any], value: Any) -> Any:
+    """Types that msgspec leaves to us. Raises `ValueError`."""
+    if issubclass(IPv4Address, kind):
+        return ip_address(value)
+    raise NotImplementedError(kind)
+
+
 @cache
-def _fields(cls: type[DataclassInstance]) -> tuple[tuple[str, Any], ...]:
-    """Names and defaults; MISSING is no value's equal, so a field without a default is always written."""
-    return tuple((field.name, _default(field)) for field in dataclasses.fields(cls))
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+def _fields(cls: type[Struct]) -> tuple[tuple[str, Any], ...]:
+    """Names and defaults; NODEFAULT is no value's equal, so a field without a default is always written."""
+    return tuple(
+        (field.name, field.default if field.default_factory is NODEFAULT else field.default_factory())
+        for field in fields(cls)
+    )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 BuildNetwork = Literal["none", "bridge", "host"]
 
@@ -20,8 +21,7 @@ SERVICE_CAPABILITIES = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """The limits of a site. Without a `policy` in `lab.yml` these defaults hold."""
 
     build: BuildNetwork = "bridge"  #: the most that a build may have

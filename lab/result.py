@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from msgspec import Struct
 
 from lab.errors import UsageError
 from lab.evidence.model import LinkProof, StreamRecord
@@ -17,7 +15,7 @@ from lab.files import RESULT, read_bytes, replacing
 from lab.harmless import json_text
 from lab.numbers import read_json
 from lab.place import Place
-from lab.plain import plain
+from lab.plain import plain, read_plain
 from lab.verdict import Finding, Verdict
 
 RESULT_VERSION = 1
@@ -26,8 +24,7 @@ SCENARIO_FILE = "scenario.yml"  #: the scenario as it was run, in the run folder
 TOPOLOGY_FILE = "topology.yml"  #: its topology, where it names one
 
 
-@dataclass(frozen=True, slots=True)
-class Phase:
+class Phase(Struct, frozen=True):
     """How long one phase of a case took; phases may overlap. Seconds since the case began, and seconds."""
 
     name: str
@@ -35,14 +32,12 @@ class Phase:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFacts:
+class ImageFacts(Struct, frozen=True):
     tag: str
     id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(Struct, frozen=True):
     """Where the case ran."""
 
     lab: str  #: version of the lab
@@ -51,14 +46,13 @@ class Environment:
     kernel: str  #: of the engine's machine
     engine: str  #: "docker 20.10.24"
     engine_address: str
-    images: Mapping[str, ImageFacts] = field(default_factory=dict)
+    images: Mapping[str, ImageFacts] = {}
     wire: str = ""  #: kernel or uml
     wire_reason: str = ""
     wire_kernel: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorFacts:
+class ErrorFacts(Struct, frozen=True):
     """Why there is no verdict on the scenario itself: the lab broke, or could not impair."""
 
     kind: str  #: class of the error: WireError …
@@ -67,8 +61,7 @@ class ErrorFacts:
     place: Place | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """One case. `findings` are in order: the steps' expectations as they came, then the checks."""
 
     version: int
@@ -90,7 +83,7 @@ class Result:
     streams: tuple[StreamRecord, ...] = ()
     captures: tuple[str, ...] = ()  #: pcapng files, relative to the run folder
     notes: tuple[str, ...] = ()
-    values: Mapping[str, str] = field(default_factory=dict)  #: what `record` kept of programs' output
+    values: Mapping[str, str] = {}  #: what `record` kept of programs' output
 
     @property
     def began(self) -> float:
@@ -110,12 +103,6 @@ def time_taken(results: Iterable[Result]) -> float:
         taken += max(0.0, end - max(start, until))
         until = max(until, end)
     return taken
-
-
-@cache
-def _adapter() -> TypeAdapter[Result]:
-    """Built when it is first needed: that takes 20 ms."""
-    return TypeAdapter(Result)
 
 
 def write_result(folder: Path, result: Result) -> Path:
@@ -139,12 +126,7 @@ def read_result(folder: Path) -> Result:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
     try:
-        read_json(raw.decode("utf-8", "replace"))
-        result = _adapter().validate_json(raw, strict=True)
-    except ValidationError as error:
-        raise UsageError(
-            f"{path}: not a result of version {RESULT_VERSION}: {error.errors()[0]['msg']}"
-        ) from error
+        result = read_plain(read_json(raw.decode()), Result)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a result of version {RESULT_VERSION}: {error}") from error
     try:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
+from msgspec import Struct
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -88,8 +88,7 @@ class _File(_Model):
     limits: _Limits = _Limits()
 
 
-@dataclass(frozen=True)
-class Site:
+class Site(Struct, frozen=True):
     """The defaults of a site, from `lab.yml`."""
 
     pool: IPv4Network

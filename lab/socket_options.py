@@ -11,8 +11,9 @@ import errno
 import ipaddress
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from msgspec import Struct
 
 #: What a value is. `seconds` and its like: a number that counts time, so a duration fits too.
 Kind = Literal[
@@ -44,8 +45,7 @@ TIMES = ("timeval", "seconds", "milliseconds", "microseconds")  #: kinds that ta
 _UNITS = {"seconds": 1_000_000_000, "milliseconds": 1_000_000, "microseconds": 1_000}
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(Struct, frozen=True):
     """One option. `needs` says what a host of the lab does not give it, in a few words; "" is nothing."""
 
     name: str

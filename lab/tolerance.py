@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Tolerance:
+class Tolerance(Struct, frozen=True):
     """Late by max(`late_ns`, `late_share` × expected) + `machine_ns`, early by `early_ns`."""
 
     late_ns: int = 4_000_000

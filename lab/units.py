@@ -6,9 +6,10 @@ The words of tc are elsewhere (`lab.wire.tc`); these are the words of a scenario
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import Self
+
+from msgspec import Struct
 
 from lab.errors import UnitError
 
@@ -70,8 +71,7 @@ _EXAMPLES = {
 }
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class Duration:
+class Duration(Struct, frozen=True, order=True):
     """A length of time in whole nanoseconds."""
 
     ns: int
@@ -97,8 +97,7 @@ class Duration:
         return _canonical(self.ns, {k: v for k, v in _DURATIONS.items() if k != "m"}) if self.ns else "0s"
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class RoundTrips:
+class RoundTrips(Struct, frozen=True, order=True):
     """A multiple of the configured round trip of two hosts: `1rtt`, `1.5rtt`."""
 
     factor: Decimal
@@ -117,8 +116,7 @@ class RoundTrips:
         return f"{self.factor.normalize():f}rtt"
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class Rate:
+class Rate(Struct, frozen=True, order=True):
     """Bits per second."""
 
     bits_per_second: int
@@ -133,8 +131,7 @@ class Rate:
         return _canonical(self.bits_per_second, _RATES)
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class Size:
+class Size(Struct, frozen=True, order=True):
     """Bytes."""
 
     bytes: int
@@ -153,8 +150,7 @@ class Size:
         return _canonical(self.bytes, {k: v for k, v in _SIZES.items() if not k.endswith("iB")})
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class Percent:
+class Percent(Struct, frozen=True, order=True):
     """A share from 0 % to 100 %; `fraction` is 0 to 1."""
 
     percent: Decimal

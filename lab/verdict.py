@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from lab.errors import EXIT_ENVIRONMENT, EXIT_FAIL, EXIT_OK
 from lab.place import Place
@@ -32,16 +33,14 @@ class Verdict(StrEnum):
         return {Verdict.ERROR: EXIT_ENVIRONMENT, Verdict.FAIL: EXIT_FAIL}.get(self, EXIT_OK)
 
 
-@dataclass(frozen=True, slots=True)
-class PacketRef:
+class PacketRef(Struct, frozen=True):
     """A packet in a capture file: the host whose capture it is and the frame number there, from 1."""
 
     host: str
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class LogRef:
+class LogRef(Struct, frozen=True):
     """A line of a service's log: which start of which service wrote it, and when the engine had it."""
 
     host: str
@@ -50,8 +49,7 @@ class LogRef:
     wall_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing that was judged: a step's expectation or a check.
 
     `expected`, `actual`, `tolerance` and `margin` are short texts with units; `margin` says how far `actual`

@@ -7,7 +7,8 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from lab.engine.base import Engine, EngineInfo
 from lab.engine.images import Images, ImageStore
@@ -21,8 +22,7 @@ class NoEngine(LabEnvironmentError):
     """There is no engine to run on."""
 
 
-@dataclass(frozen=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """What labs run on."""
 
     engine: Engine

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast, get_args
+
+from msgspec.structs import replace
 
 from lab.api.engine import opened
 from lab.api.net import Lab

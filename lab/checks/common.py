@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lab.attachment import Attachment
 from lab.evidence.model import Records
@@ -20,15 +22,14 @@ from lab.verdict import Finding, PacketRef, Verdict
 MAX_REFS = 40  #: packets that a finding points at; a million would make no one wiser
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(Struct, frozen=True, dict=True):
     """What a judge needs to know beside the evidence."""
 
     attachments: Mapping[str, Sequence[Attachment]]  #: by host
     timeline: Timeline  #: the links as they were configured when
     tolerance: Tolerance
-    values: Mapping[str, str] = field(default_factory=dict)  #: what `record` kept, by name
-    selections: dict[Any, Sequence[int]] = field(default_factory=dict, compare=False, repr=False)
+    values: Mapping[str, str] = {}  #: what `record` kept, by name
+    selections: dict[Any, Sequence[int]] = {}
     """What `lab.checks.columns` has looked up in this evidence."""
 
     @classmethod
@@ -66,8 +67,7 @@ class HasPlace(Protocol):
     def place(self) -> Place: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """A value held against its limits."""
 
     ok: bool

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lab.checks.common import Context, failed, found, hold_count, passed, refs
 from lab.checks.expect import hold_elapsed
@@ -18,8 +19,7 @@ from lab.scenario.ranges import Range
 from lab.verdict import Finding
 
 
-@dataclass(frozen=True, slots=True)
-class _Judged:
+class _Judged(Struct, frozen=True):
     """What one connection says to a check."""
 
     flow: Flow

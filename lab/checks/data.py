@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import islice
+
+from msgspec import Struct
 
 from lab.checks.columns import Packets
 from lab.checks.common import MAX_REFS, Context, failed, passed
@@ -25,16 +26,14 @@ from lab.verdict import Finding, PacketRef
 _EMPTY = hashlib.sha256(b"").hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class _Side:
+class _Side(Struct, frozen=True):
     """The bytes of one direction at one end."""
 
     length: int
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Transfer:
+class _Transfer(Struct, frozen=True):
     """One direction of one conversation: what went in, what came out, and who says so."""
 
     name: str
@@ -272,8 +271,7 @@ def _last_data(flow: Flow, source: str) -> list[Journey]:
 # --- datagrams --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Datagram:
+class _Datagram(Struct, frozen=True):
     """Its length, and the hash of its content."""
 
     length: int

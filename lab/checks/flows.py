@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lab.checks.common import Context
 from lab.evidence.store import Evidence
@@ -13,8 +14,7 @@ from lab.scenario.values import Address
 RULES = ("drop", "cut", "partition", "network", "power off")
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(Struct, frozen=True):
     """One party of a check as the trace names it. `host` None is any; WIRE with `address` is no lab host."""
 
     host: str | None
@@ -44,8 +44,7 @@ def side(party: Address | None, context: Context) -> Side:
     return Side(host, party.port) if host else Side(WIRE, party.port, party.host)
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(Struct, frozen=True):
     """From one side to the other."""
 
     source: Side

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from difflib import get_close_matches
+
+from msgspec import Struct
 
 from lab.checks.common import MAX_REFS, Context, failed, found, hold_count
 from lab.checks.flows import Side, side
@@ -27,8 +28,7 @@ _SAME_STATE = {"NEW_SYN_RECV": "SYN_RECV", _GONE: "CLOSE"}
 # --- state ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Socket:
+class _Socket(Struct, frozen=True):
     """One socket that was in the state, and how it is known."""
 
     local: Endpoint

@@ -7,8 +7,9 @@ Source: net/ipv4/tcp_timer.c of Linux 6.5 and later (`tcp_write_timeout`, `retra
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 from lab.tolerance import Tolerance
 
@@ -29,8 +30,7 @@ RTO_MIN = "net.ipv4.tcp_rto_min_us"
 SYSCTLS = (SYN_RETRIES, SYN_LINEAR, RTO_MAX, RTO_MIN)
 
 
-@dataclass(frozen=True, slots=True)
-class SynPlan:
+class SynPlan(Struct, frozen=True):
     """When the kernel sends each SYN that nobody answers, and when connect() gives up, from the first SYN."""
 
     sends_ns: tuple[int, ...]  #: 0 first
@@ -47,8 +47,7 @@ class SynPlan:
         return max(0, self.gives_up_ns - tolerance.early_ns), late + tolerance.machine_ns
 
 
-@dataclass(frozen=True, slots=True)
-class SynSettings:
+class SynSettings(Struct, frozen=True):
     """What decides the SYN schedule of one socket."""
 
     retries: int  #: TCP_SYNCNT of the socket, otherwise tcp_syn_retries
@@ -105,8 +104,7 @@ def _model_timeout(settings: SynSettings) -> int:
     return ((2 << doublings) - 1) * INITIAL_RTO_NS + (settings.retries - doublings) * settings.rto_max_ns
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(Struct, frozen=True):
     """What the gaps between the transmissions of one data segment say about the kernel's back-off."""
 
     first: int | None  #: index of the gap that is the RTO itself; None where the gaps fit no back-off

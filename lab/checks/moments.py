@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from lab.evidence.model import CallRecord, Records, RunRecord
 from lab.scenario.checks import TimedCheck
 
 
-@dataclass(frozen=True, slots=True)
-class StepTimes:
+class StepTimes(Struct, frozen=True):
     """A step by the wall clock."""
 
     begin_ns: int
@@ -26,8 +26,7 @@ def step_times(records: Records) -> Mapping[str, StepTimes]:
     return times
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """What a check looks at: all, or what lies between the end of one step and the begin of another.
 
     `missing` names a step without a record: then there is nothing to judge.

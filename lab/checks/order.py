@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 from lab.checks.columns import Packets
 from lab.checks.common import Context, failed, passed
@@ -16,8 +17,7 @@ from lab.scenario.checks import OrderCheck, OrderedPacket
 from lab.verdict import Finding, PacketRef
 
 
-@dataclass(frozen=True, slots=True)
-class _Moment:
+class _Moment(Struct, frozen=True):
     """When an item was, on the two clocks of whoever saw it: a host, or the lab itself ("")."""
 
     name: str

@@ -7,8 +7,10 @@ for data from the retransmission timeout that the gaps themselves show (see `lab
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import pairwise
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lab.checks.calls import connect_call, end_of_socket, set_option
 from lab.checks.columns import Packets
@@ -35,8 +37,7 @@ _TICKS_NS = 25_000_000  #: TCP_TIMEOUT_MIN, two ticks: 20 ms where a second has 
 _LONGEST = 10_000  #: packets looked at where no segment was sent twice: no list of gaps is as long
 
 
-@dataclass(frozen=True, slots=True)
-class _Series:
+class _Series(Struct, frozen=True):
     """Transmissions of one thing, in order of time; at the sender where its capture has them."""
 
     journeys: tuple[Journey, ...]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from lab.checks.common import MAX_REFS, Context, failed, found, hold_count, passed
 from lab.checks.moments import Window

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from lab.evidence.journeys import CORRUPTED
 from lab.evidence.model import CounterRecord
 from lab.evidence.packets import ACK, FIN, RST, SYN, TCP, Capture
@@ -38,8 +40,7 @@ TCP_STATES = (
 _ALL = (1 << 32) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(Struct, frozen=True):
     """Since when a state is proven, and by which packets."""
 
     t_ns: int

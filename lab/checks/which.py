@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from lab.checks.calls import uses_socket
 from lab.checks.flows import Pair, none_there
@@ -35,8 +36,7 @@ def ordinal(number: int) -> str:
     return f"{number}{ending}"
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(Struct, frozen=True):
     """The flows that are meant, and what to say where there are none."""
 
     flows: list[Flow]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from statistics import median
+
+from msgspec import Struct
 
 from lab.checks.columns import Packets
 from lab.checks.common import Context, failed, found, hold_count, passed, refs
@@ -28,8 +29,7 @@ from lab.stats import IMPOSSIBLE, binomial_test, enough_for, interval
 from lab.verdict import Finding
 
 
-@dataclass(frozen=True, slots=True)
-class _Looked:
+class _Looked(Struct, frozen=True):
     """The packets that a check looks at, or why it has none to look at."""
 
     packets: Packets

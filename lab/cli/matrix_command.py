@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
 
 import click
+from msgspec import Struct, structs
 
 from lab.cli.options import parse_params
 from lab.cli.say import say
@@ -19,8 +19,7 @@ from lab.scenario.tree import plain
 _GITHUB_LIMIT = 256  #: jobs in one matrix, by GitHub's documentation of jobs.<job_id>.strategy.matrix
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One job. `lab run` with `args` runs exactly the `cases` that were selected, no others."""
 
     name: str  #: unique in the matrix; also good as the name of a file or an artifact
@@ -75,7 +74,7 @@ def as_json(entries: Sequence[Entry]) -> str:
 
 
 def _plain(entries: Iterable[Entry]) -> list[dict[str, object]]:
-    return [asdict(entry) for entry in entries]
+    return [structs.asdict(entry) for entry in entries]
 
 
 def by_file(cases: Sequence[Case], given: Mapping[str, str], keyword: str | None) -> list[Entry]:

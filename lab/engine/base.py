@@ -7,9 +7,10 @@ Every verb raises `EngineError`; none of them retries or hides a failure.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import BinaryIO, Literal, Protocol
+
+from msgspec import Struct
 
 from lab.attachment import Address
 
@@ -21,8 +22,7 @@ LABEL_ROLE = "lab.role"  #: `host`, `programs`, `wire`, `service`, `network`
 LABEL_HOST = "lab.host"  #: name of the host, in the scenario's words
 
 
-@dataclass(frozen=True, slots=True)
-class EngineInfo:
+class EngineInfo(Struct, frozen=True):
     """What answers, for the result's environment."""
 
     name: str  #: "docker"
@@ -33,8 +33,7 @@ class EngineInfo:
     address: str  #: how it was reached: unix:///…, tcp://…
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkSpec:
+class NetworkSpec(Struct, frozen=True):
     """One internal bridge network. The engine gives only the addresses that the lab names."""
 
     name: str
@@ -42,8 +41,7 @@ class NetworkSpec:
     labels: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """What one container may take of the engine's machine; sizes in bytes, None for no limit.
 
     The defaults hold for every container of the lab. They leave room for the most that a scenario may ask
@@ -63,8 +61,7 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 
-@dataclass(frozen=True, slots=True)
-class Healthcheck:
+class Healthcheck(Struct, frozen=True):
     """How the engine asks a container whether it is well; times in seconds, None for the engine's own."""
 
     test: Sequence[str]  #: ("CMD", argv…), ("CMD-SHELL", line), or ("NONE",): not even the image's own
@@ -74,8 +71,7 @@ class Healthcheck:
     retries: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Struct, frozen=True):
     """A volume in a container."""
 
     volume: str  #: its name
@@ -84,8 +80,7 @@ class Mount:
     copy: bool = True  #: an empty volume takes over what the image has at `target`
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerSpec:
+class ContainerSpec(Struct, frozen=True):
     """One container on one network.
 
     With `network` it gets exactly `address` and `mac`; with `join` it shares the network namespace of that
@@ -107,18 +102,18 @@ class ContainerSpec:
     sees: str | None = None  #: id of a container whose processes it sees, with those of its own
     #: Also the network alias, so that Docker's DNS gives the name; not with `join`.
     hostname: str | None = None
-    hosts: Mapping[str, str] = field(default_factory=dict)  #: name → address in /etc/hosts; not with `join`
+    hosts: Mapping[str, str] = {}  #: name → address in /etc/hosts; not with `join`
     capabilities: Sequence[str] = ()  #: "NET_ADMIN"
     no_new_privileges: bool = False  #: no set-uid program and no file capability raises anything
     devices: Sequence[str] = ()  #: "/dev/net/tun"
-    sysctls: Mapping[str, str] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = {}
+    environment: Mapping[str, str] = {}
     working_dir: str | None = None  #: None keeps the image's own
     user: str | None = None  #: "name", "uid", "user:group"; None keeps the image's own
-    tmpfs: Mapping[str, str] = field(default_factory=dict)  #: path → mount options
+    tmpfs: Mapping[str, str] = {}  #: path → mount options
     mounts: Sequence[Mount] = ()
     #: "nofile" → (soft, hard), or one number for both
-    ulimits: Mapping[str, int | tuple[int, int]] = field(default_factory=dict)
+    ulimits: Mapping[str, int | tuple[int, int]] = {}
     read_only: bool = False  #: the root file system; nothing can be put into it either
     init: bool = False  #: a small init is process 1, which reaps and passes signals on
     stop_signal: str | None = "SIGKILL"  #: None keeps the image's own
@@ -132,8 +127,7 @@ class ContainerSpec:
     binds: Sequence[str] = ()  #: "/host/path:/container/path:ro", a local engine only
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerState:
+class ContainerState(Struct, frozen=True):
     """What a list of containers says that the lab needs. `exit_code` is None while it runs."""
 
     id: str
@@ -148,8 +142,7 @@ class ContainerState:
 Health = Literal["starting", "healthy", "unhealthy"]
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerStatus:
+class ContainerStatus(Struct, frozen=True):
     """What the engine knows of one container. Times are wall-clock ns of the engine's machine."""
 
     id: str
@@ -173,8 +166,7 @@ class ContainerStatus:
 StreamName = Literal["stdout", "stderr"]
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
+class LogLine(Struct, frozen=True):
     """One line of a container's output; `time_ns` is the wall clock of the engine's machine at its start."""
 
     stream: StreamName
@@ -210,22 +202,19 @@ class OutputMeter(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class VolumeState:
+class VolumeState(Struct, frozen=True):
     name: str
     labels: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkState:
+class NetworkState(Struct, frozen=True):
     id: str
     name: str
     labels: Mapping[str, str]
     subnets: Sequence[IPv4Network]
 
 
-@dataclass(frozen=True, slots=True)
-class ExecResult:
+class ExecResult(Struct, frozen=True):
     exit_code: int
     stdout: bytes
     stderr: bytes

@@ -11,9 +11,10 @@ import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from msgspec import Struct
 
 from lab.engine.context import BOUNDS, Bounds, Packed, ignore_of, pack, packed_files, read_bounded
 from lab.engine.dockerfile import Dockerfile, prepared
@@ -49,20 +50,18 @@ _NO_NETWORK = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Build:
+class Build(Struct, frozen=True):
     """What a user wants built: Compose's `build`."""
 
     name: str  #: for messages: "web", "web/worker"
     context: Path | None = None  #: a folder; None: an empty one
     dockerfile: str = "Dockerfile"  #: in the context
     inline: str | None = None  #: the text of a Dockerfile, in place of `dockerfile`
-    arguments: Mapping[str, str] = field(default_factory=dict)
+    arguments: Mapping[str, str] = {}
     target: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BuildPolicy:
+class BuildPolicy(Struct, frozen=True):
     """What a build may take."""
 
     network: Network = "bridge"
@@ -70,6 +69,9 @@ class BuildPolicy:
     memory: int | None = 2 << 30  #: bytes
     bounds: Bounds = BOUNDS  #: of its context
     parallel: int = 2
+
+
+_BRIDGE = BuildPolicy()
 
 
 def bases_of(images: Images) -> dict[str, str]:
@@ -82,7 +84,7 @@ def build_images(
     builds: Sequence[Build],
     *,
     bases: Mapping[str, str],
-    policy: BuildPolicy = BuildPolicy(),
+    policy: BuildPolicy = _BRIDGE,
     progress: Progress,
 ) -> dict[str, Image]:
     """The image of each build by its name, built where nothing on the engine has the same content.

@@ -13,9 +13,10 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+
+from msgspec import Struct
 
 from lab.engine.base import LABEL_BOOT, LABEL_LOCK, LABEL_PID, LABEL_RUN, Engine
 from lab.engine.state import state_dir
@@ -38,8 +39,7 @@ class Owner(Enum):
     UNKNOWN = "unknown"  #: another machine's, or its lock file cannot be seen from here
 
 
-@dataclass(frozen=True, slots=True)
-class Swept:
+class Swept(Struct, frozen=True):
     """What was removed, by name, and what could not be, with the reason."""
 
     containers: tuple[str, ...] = ()
@@ -51,8 +51,7 @@ class Swept:
         return bool(self.containers or self.networks or self.volumes or self.failures)
 
 
-@dataclass(frozen=True, slots=True)
-class Leftover:
+class Leftover(Struct, frozen=True):
     """One run's objects on the engine."""
 
     run: str

@@ -16,14 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from msgspec import Struct
+
 from lab.errors import UsageError
 
 _SPOOL = 4 << 20  # bytes of an archive that stay in memory
 _IGNORE_LIMIT = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(Struct, frozen=True):
     """How much of a folder is taken; more is an error."""
 
     size: int = 256 << 20  #: bytes of all files

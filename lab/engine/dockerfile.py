@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from lab.errors import UsageError
 
@@ -23,8 +24,7 @@ _BUILDKIT = (
 _PLATFORMS = re.compile(r"--platform=[\"']?\$\{?(BUILD|TARGET)PLATFORM\}?[\"']?$")
 
 
-@dataclass(frozen=True, slots=True)
-class Dockerfile:
+class Dockerfile(Struct, frozen=True):
     """What is built. Lines are counted from 1, in the file as its author wrote it."""
 
     text: str
@@ -35,8 +35,7 @@ class Dockerfile:
     ]  #: images that must be on the engine first, with the line that names them
 
 
-@dataclass(frozen=True, slots=True)
-class _Instruction:
+class _Instruction(Struct, frozen=True):
     word: str  #: in capitals
     rest: str  #: without continuations and comments
     first: int  #: number of its first line

@@ -9,20 +9,19 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from docker import APIClient
 from docker.tls import TLSConfig
+from msgspec import Struct
 
 from lab.errors import EngineError
 
 DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
 
 
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
+class TlsFiles(Struct, frozen=True):
     """Certificates of a TLS endpoint; `verify` False where the user's context says so."""
 
     ca: Path | None
@@ -31,8 +30,7 @@ class TlsFiles:
     verify: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """An engine's address and how it was found, for messages."""
 
     address: str  #: "unix:///var/run/docker.sock", "tcp://host:2376", "ssh://user@host"

@@ -6,9 +6,10 @@ import itertools
 import tarfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec.structs import replace
 
 from lab.engine.base import (
     ContainerSpec,

@@ -9,9 +9,10 @@ import subprocess
 import tarfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
+
+from msgspec import Struct
 
 from lab.engine.state import locked, state_dir
 from lab.errors import EngineError, LabEnvironmentError
@@ -27,16 +28,15 @@ BOOTSTRAP_PATIENCE = 600.0
 _IGNORED = {"__pycache__", "README.md"}
 
 
-@dataclass(frozen=True, slots=True)
-class BuildRequest:
+class BuildRequest(Struct, frozen=True):
     """One build by the engine."""
 
     context: BinaryIO  #: a tar at its start
     size: int  #: bytes of it
     tag: str
     dockerfile: str = "Dockerfile"  #: its name in the tar
-    arguments: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
+    arguments: Mapping[str, str] = {}
+    labels: Mapping[str, str] = {}
     target: str | None = None
     network: str = "host"  #: none, bridge, host: a bridge of the engine's has no way out on many machines
     memory: int | None = None  #: bytes for each step
@@ -92,22 +92,19 @@ class ImageStore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(Struct, frozen=True):
     name: str  #: "host"
     tag: str  #: "lab-host:0123456789ab", the hash of its sources
     id: str  #: "sha256:…"
 
 
-@dataclass(frozen=True, slots=True)
-class Images:
+class Images(Struct, frozen=True):
     base: Image
     host: Image
     wire: Image
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """What an image is made from: files of the repository by their path there."""
 
     name: str

@@ -12,8 +12,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from lab.clock import SYSTEM_CLOCK, Clock, Deadline
 from lab.engine.docker import DockerEngine, connect
@@ -32,8 +33,7 @@ _ENGINE_UP = shlex.join([sys.executable, "-m", "lab", "engine", "up"])
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-@dataclass(frozen=True, slots=True)
-class PrivateStatus:
+class PrivateStatus(Struct, frozen=True):
     running: bool
     pid: int | None  #: of its dockerd, None where it does not run
     address: str  #: "unix:///run/lab/engine-1a2b3c4d/docker.sock"

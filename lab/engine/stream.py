@@ -9,8 +9,9 @@ import os
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import BinaryIO
+
+from msgspec import Struct
 
 from lab.engine.endpoint import Endpoint
 from lab.errors import EngineError
@@ -29,8 +30,7 @@ class Refused(EngineError):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(Struct, frozen=True):
     """What is sent with a request; `file` is at its start."""
 
     file: BinaryIO

@@ -8,7 +8,8 @@ explains is a loss that the scenario did not ask for: the wire was overloaded.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from lab.evidence.fits import fits
 from lab.evidence.journeys import IN_FLIGHT, LOST, Journeys

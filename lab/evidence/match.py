@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
+from msgspec import Struct
+
 from lab.evidence.model import HostFacts
 from lab.evidence.packets import RESERVED, ROW, Capture
 from lab.link import one_way_delay
@@ -143,8 +145,7 @@ class _Sorter:
         return [p for p in positions if words[p] == own or words[p] == 0 or rows[p * ROW + 2] & 1]
 
 
-@dataclass(frozen=True, slots=True)
-class _Sides:
+class _Sides(Struct, frozen=True):
     """Positions in one capture, in order."""
 
     sent: dict[int, list[int]]  #: by number of the target

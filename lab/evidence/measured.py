@@ -13,6 +13,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Literal
 
+from msgspec import Struct
+
 from lab.evidence.timeline import longest_ns
 from lab.link import GilbertElliott, Impairment
 from lab.quantities import duration, percentage, rate
@@ -65,8 +67,7 @@ class Sample:
             self.passages[path].extend(passages)
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(Struct, frozen=True):
     """One quantity, in texts for people."""
 
     configured: str

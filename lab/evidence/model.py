@@ -8,8 +8,9 @@ integers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from lab.attachment import Attachment
 from lab.link import Direction, Impairment, Link
@@ -21,8 +22,7 @@ KEPT_DATA = 64 << 10  #: bytes of received data that a record holds
 Json = Any  #: None, bool, int, float, str, list or dict, as JSON has them
 
 
-@dataclass(frozen=True, slots=True)
-class HostFacts:
+class HostFacts(Struct, frozen=True):
     """What is true of a host for the whole case."""
 
     name: str
@@ -44,8 +44,7 @@ class HostFacts:
         return self.attachments[0].link
 
 
-@dataclass(frozen=True, slots=True)
-class CallError:
+class CallError(Struct, frozen=True):
     """Why a call failed. `name` is the errno's name (`ECONNREFUSED`), or `timeout` where the socket's own
     timeout ended it (errno None), or the exception's class name where it has no errno."""
 
@@ -54,8 +53,7 @@ class CallError:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     address: str
     port: int
 
@@ -63,8 +61,7 @@ class Endpoint:
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class CallRecord:
+class CallRecord(Struct, frozen=True):
     """One socket call of one step: what went in, what came out, when.
 
     `data` holds what was received, at most the first 64 KiB; `length` and `sha256` speak of all of it.
@@ -99,8 +96,7 @@ class CallRecord:
         return self.end_mono_ns - self.start_mono_ns
 
 
-@dataclass(frozen=True, slots=True)
-class RunRecord:
+class RunRecord(Struct, frozen=True):
     """One program of a `run` step. `exit_code` is negative for a signal, None where it did not end.
 
     Of a program inside a service the engine tells the status alone: a signal is 128 and its number there.
@@ -121,8 +117,7 @@ class RunRecord:
     ended_by: str | None = None  #: id of the step that ended it; "" is the lab, None: it ended by itself
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceRecord:
+class ServiceRecord(Struct, frozen=True):
     """One start of a service: a container from its begin to its end. Times are the engine's machine's."""
 
     host: str
@@ -144,8 +139,7 @@ class ServiceRecord:
     limit: str = ""  #: which limit of the site it reached, in words; it was ended for that
 
 
-@dataclass(frozen=True, slots=True)
-class LogRecord:
+class LogRecord(Struct, frozen=True):
     """One line that a service wrote."""
 
     host: str
@@ -157,8 +151,7 @@ class LogRecord:
     cut: bool = False  #: the line was longer
 
 
-@dataclass(frozen=True, slots=True)
-class StreamRecord:
+class StreamRecord(Struct, frozen=True):
     """What one TCP socket's application sent and received in all, by the agent's own running hashes."""
 
     host: str
@@ -172,8 +165,7 @@ class StreamRecord:
     received_sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class StateSample:
+class StateSample(Struct, frozen=True):
     """A socket was first seen in this state at this time (only changes are kept).
 
     `state` is the kernel's name: ESTABLISHED, SYN_SENT, FIN_WAIT1, TIME_WAIT … and GONE when it is no more.
@@ -195,8 +187,7 @@ class StateSample:
     left_ns: int | None = None  #: until that timer expires, at `wall_ns`
 
 
-@dataclass(frozen=True, slots=True)
-class CounterRecord:
+class CounterRecord(Struct, frozen=True):
     """Kernel counters of one host by nstat's names (TcpExtListenOverflows, UdpNoPorts …), before and after
     the steps."""
 
@@ -208,8 +199,7 @@ class CounterRecord:
         return self.after[name] - self.before[name]
 
 
-@dataclass(frozen=True, slots=True)
-class WireEvent:
+class WireEvent(Struct, frozen=True):
     """Something done to the wire: a band or a line in the diagram, and the reason of a loss."""
 
     wall_ns: int  #: when it held (after the read-back)
@@ -226,16 +216,14 @@ class WireEvent:
     impairment: Impairment | None = None  #: of a link: what now holds in that direction
 
 
-@dataclass(frozen=True, slots=True)
-class DropCount:
+class DropCount(Struct, frozen=True):
     """How often a drop rule, a cut or a partition really dropped, by the wire's counters at the end."""
 
     rule: str
     dropped: int
 
 
-@dataclass(frozen=True, slots=True)
-class QueueCount:
+class QueueCount(Struct, frozen=True):
     """The wire's own counters of one direction of one link at the end, over all its qdiscs."""
 
     host: str
@@ -247,8 +235,7 @@ class QueueCount:
     queue_full: int = 0  #: of `dropped`: those that found the queue full
 
 
-@dataclass(frozen=True, slots=True)
-class WireFacts:
+class WireFacts(Struct, frozen=True):
     """The wire as it was: which kernel and why, what tc said."""
 
     kind: Literal["kernel", "uml"]
@@ -260,11 +247,10 @@ class WireFacts:
     drops: tuple[DropCount, ...] = ()
     queues: tuple[QueueCount, ...] = ()
     commands: tuple[Mapping[str, Json], ...] = ()  #: {program, input, status, output, duration_ms}
-    overruns: Mapping[str, int] = field(default_factory=dict)  #: where → packets that the wire lost unasked
+    overruns: Mapping[str, int] = {}  #: where → packets that the wire lost unasked
 
 
-@dataclass(frozen=True, slots=True)
-class CaptureFacts:
+class CaptureFacts(Struct, frozen=True):
     """One capture file of one life of a host (`boot` 1, 2 after a power cycle)."""
 
     host: str
@@ -275,8 +261,7 @@ class CaptureFacts:
     dropped: int  #: by the kernel, as tcpdump counts
 
 
-@dataclass(frozen=True, slots=True)
-class StepRecord:
+class StepRecord(Struct, frozen=True):
     """How one step went. `verdict` of a step without `expect` is PASS when nothing went wrong."""
 
     step: str
@@ -291,13 +276,12 @@ class StepRecord:
     signal: str | None = None  #: that was sent to it: TERM, STOP …
 
 
-@dataclass(frozen=True)
-class Records:
+class Records(Struct, frozen=True):
     """Everything of a case but the packets: the content of `events.jsonl`."""
 
     hosts: Mapping[str, HostFacts]
     wire: WireFacts | None
-    tolerance: Tolerance = field(default_factory=Tolerance)
+    tolerance: Tolerance = Tolerance()
     steps: tuple[StepRecord, ...] = ()
     calls: tuple[CallRecord, ...] = ()
     runs: tuple[RunRecord, ...] = ()
@@ -305,13 +289,12 @@ class Records:
     logs: tuple[LogRecord, ...] = ()
     streams: tuple[StreamRecord, ...] = ()
     states: tuple[StateSample, ...] = ()
-    counters: Mapping[str, CounterRecord] = field(default_factory=dict)
+    counters: Mapping[str, CounterRecord] = {}
     wire_events: tuple[WireEvent, ...] = ()
     captures: tuple[CaptureFacts, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class LinkProof:
+class LinkProof(Struct, frozen=True):
     """Configured against measured, for one direction of one link or, where that cannot be told apart, for the
     path from one host to another. Texts carry their units."""
 

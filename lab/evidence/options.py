@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class TcpOptions:
+class TcpOptions(Struct, frozen=True):
     """The options of a TCP header that the lab knows; None where a header has none of that kind."""
 
     mss: int | None = None

@@ -14,6 +14,8 @@ from pathlib import Path
 from socket import AF_INET, inet_ntop
 from typing import NamedTuple, overload
 
+from msgspec import Struct
+
 from lab.errors import LabError
 from lab.evidence.decode import quoted
 from lab.evidence.flags import ACK as ACK
@@ -175,8 +177,7 @@ class Packet(NamedTuple):
         return f"{self.source} > {self.target} {self.protocol}"
 
 
-@dataclass(frozen=True, slots=True)
-class Interface:
+class Interface(Struct, frozen=True):
     """One interface of a pcapng file, or the only one of a pcap file."""
 
     name: str  #: "" where the file names none

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 ICMP, TCP, UDP, ICMPV6, ARP = 1, 6, 17, 58, 0x0806
 
@@ -25,8 +25,7 @@ def protocol_name(protocol: int) -> str:
     return PROTOCOL_NAMES[protocol]
 
 
-@dataclass(frozen=True, slots=True)
-class Quoted:
+class Quoted(Struct, frozen=True):
     """The beginning of the packet that an ICMP error speaks of."""
 
     source: str

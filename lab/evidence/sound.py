@@ -20,7 +20,7 @@ _FAMILIES = {"ipv4": (4, 32), "ipv6": (6, 128)}  #: version of the address, long
 
 def unsound(record: Any) -> str:
     """What is wrong with a record of its type, as `field: what`; empty where nothing is."""
-    for name in record.__dataclass_fields__:
+    for name in record.__struct_fields__:
         value = getattr(record, name)
         if isinstance(value, int) and value < 0 and name not in _SIGNED:
             return f"{name}: {value} is less than 0"

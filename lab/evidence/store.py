@@ -10,7 +10,6 @@ import heapq
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from io import TextIOWrapper
@@ -18,7 +17,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pydantic import TypeAdapter, ValidationError
+from msgspec import Struct, ValidationError
 
 from lab.attachment import NETWORK
 from lab.errors import UsageError
@@ -30,7 +29,7 @@ from lab.evidence.sound import unsound
 from lab.evidence.trace import Trace
 from lab.files import EVENTS, opened, replacing
 from lab.numbers import read_json
-from lab.plain import plain
+from lab.plain import plain, read_plain
 from lab.tolerance import Tolerance
 
 EVENTS_FILE = "events.jsonl"
@@ -41,8 +40,7 @@ _OWN_KIND = (
 )
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(Struct, frozen=True, dict=True):
     """What the checks and the report get: the records, and the packets."""
 
     records: Records
@@ -53,8 +51,7 @@ class Evidence:
         return Trace.build(self.captures, self.records)
 
 
-@dataclass(frozen=True)
-class _Kind:
+class _Kind(Struct, frozen=True):
     """How one kind of line maps to a field of `Records`; without `at` it stands before the timed ones."""
 
     name: str
@@ -62,11 +59,6 @@ class _Kind:
     record: type[Any]
     at: Callable[[Any], int] | None = None
     shape: str = "tuple"  #: tuple, mapping (by the record's host or name), or one
-
-    @cached_property
-    def adapter(self) -> TypeAdapter[Any]:
-        """Built when it is first needed: all of them take 20 to 45 ms, and a run has a few kinds."""
-        return TypeAdapter(self.record)
 
 
 _KINDS = (
@@ -190,14 +182,12 @@ def _assemble(path: Path, file: Iterable[bytes]) -> Records:
                 line["data"] = _bytes(line["data"])
             if name == "host" and "attachments" not in line:
                 line = _attached(line)
-            record = kind.adapter.validate_python(line)
+            record = read_plain(line, kind.record)
             if wrong := unsound(record):
                 raise UsageError(f"{path}:{number}: {name}: {wrong}")
             held.setdefault(kind.field, []).append(record)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise UsageError(f"{path}:{number}: {name}: {where}: {first['msg']}") from error
+            raise UsageError(f"{path}:{number}: {name}: {error}") from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(f"{path}:{number}: not a line of events: {error}") from error
     if not held:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from lab.evidence.model import Records, WireEvent
 from lab.link import UNIMPAIRED, Direction, Impairment, Link, one_way_delay, round_trip
@@ -21,8 +22,7 @@ _JITTER = {None: 1, "uniform": 1, "normal": 4, "pareto": 8, "paretonormal": 6}
 """How many times the jitter a delay can be off: the ends of netem's tables."""
 
 
-@dataclass(frozen=True, slots=True)
-class Band:
+class Band(Struct, frozen=True):
     """A time in which something held, as wide as it can have been. `what` names the event that began it."""
 
     begin_ns: int
@@ -30,8 +30,7 @@ class Band:
     what: WireEvent
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Struct, frozen=True):
     """One direction of one link from `begin_ns` on, in force for sure from `sure_ns` on."""
 
     begin_ns: int

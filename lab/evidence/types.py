@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 from lab.evidence.packets import Packet
 from lab.verdict import PacketRef
@@ -40,8 +41,7 @@ class Fate(StrEnum):
     UNKNOWN = "unknown"  #: one of the two hosts has no capture, or it came from the wire itself
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(Struct, frozen=True):
     """Why a packet was lost, or was thrown away where it had arrived.
 
     `kind` "unexplained" means that nothing in the records explains it.
@@ -114,8 +114,7 @@ class Journey(NamedTuple):
         return tuple(p.ref for p in (self.sent, self.received, *self.copies) if p is not None)
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(Struct, frozen=True):
     """One end of a flow."""
 
     host: str  #: name, or WIRE
@@ -123,8 +122,7 @@ class End:
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class Handshake:
+class Handshake(Struct, frozen=True):
     """The three-way handshake. Each tuple holds every transmission, in order of time: `syn` of the client,
     `syn_ack` of the server.
 
@@ -146,8 +144,7 @@ class Handshake:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Struct, frozen=True):
     """How a flow ended. `client` and `server` are the flow's ends."""
 
     fin_client: tuple[Journey, ...]  #: every transmission of the client's FIN
@@ -172,8 +169,7 @@ class Close:
         return "open" if reset is None else "rst"
 
 
-@dataclass(frozen=True, slots=True)
-class ByteStream:
+class ByteStream(Struct, frozen=True):
     """The bytes of one direction of a TCP flow, reassembled from one capture."""
 
     host: str  #: whose capture
@@ -189,8 +185,7 @@ class Point(NamedTuple):
     value: float
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Struct, frozen=True):
     """A TCP segment of a flow with what the flow adds to it."""
 
     journey: Journey

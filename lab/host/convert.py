@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any, Literal
 
 from lab.errors import UsageError
@@ -20,7 +19,7 @@ PRINTED = (1 << 20) + 64  #: characters of each output of a program: what the ag
 SHOWN = 256  #: bytes of data that a record's arguments show whole
 
 Kind = Literal["tcp", "udp"]
-LIMITS = tuple(field.name for field in fields(Limits))  #: words of lab.yml
+LIMITS = Limits.__struct_fields__  #: words of lab.yml
 KINDS: tuple[Kind, Kind] = ("tcp", "udp")
 
 

@@ -13,8 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from lab.engine.base import ContainerSpec, Engine, Stream
 from lab.engine.base import Limits as ContainerLimits
@@ -35,8 +36,7 @@ LOOK = 1.0
 SHORT_NS = 100_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct, frozen=True):
     """A container for programs: its agent's stream, and what only the engine knows or does."""
 
     stream: Stream

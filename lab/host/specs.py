@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct
 
 from lab.attachment import Attachment
 from lab.evidence.model import Json, StateSample, StreamRecord
@@ -50,21 +51,19 @@ SYSCTLS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class HostSetup:
+class HostSetup(Struct, frozen=True):
     """How a host is joined to the wire. `peers` are those whose names its calls may use."""
 
     here: Attachment
     wire: Attachment
-    peers: Mapping[str, Attachment] = field(default_factory=dict)
+    peers: Mapping[str, Attachment] = {}
     arp: Literal["static", "dynamic"] = "static"
     mtu: int | None = None  #: None leaves it
     open_files: int | None = None  #: RLIMIT_NOFILE of the processes that make calls; None: the container's
     sysctls: Sequence[str] = SYSCTLS  #: to read, not to set
 
 
-@dataclass(frozen=True, slots=True)
-class HostReadback:
+class HostReadback(Struct, frozen=True):
     """What is true after the set-up, as the kernel tells it. A difference from `HostSetup` was an error."""
 
     interface: str
@@ -79,8 +78,7 @@ class HostReadback:
     commands: tuple[Mapping[str, Json], ...]  #: {program, input, status, output, duration_ms}
 
 
-@dataclass(frozen=True, slots=True)
-class CallSpec:
+class CallSpec(Struct, frozen=True):
     """One socket call of a step.
 
     `arguments` are the YAML keys of the step (on, as, to, port, size, data, option, value, …). `Duration` and
@@ -91,22 +89,20 @@ class CallSpec:
 
     step: str
     call: str
-    arguments: Mapping[str, Json] = field(default_factory=dict)
+    arguments: Mapping[str, Json] = {}
     process: str = "main"
     timeout: Duration | None = None
     whole: bool = False  #: the record has all data that came, up to 64 MB
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """As whom programs run. Those that differ in this share nothing but the host's network."""
 
     capabilities: tuple[str, ...] = ()  #: NET_RAW, NET_ADMIN; sorted
     user: str | None = None  #: "name", "uid", "user:group"; None is root, which has no privilege there
 
 
-@dataclass(frozen=True, slots=True)
-class RunSpec:
+class RunSpec(Struct, frozen=True):
     """One program on the host, by its own tools. Past `timeout` it is killed: error "timeout"."""
 
     step: str
@@ -114,19 +110,17 @@ class RunSpec:
     stdin: str = ""
     timeout: Duration | None = None
     identity: Identity = Identity()
-    environment: Mapping[str, str] = field(default_factory=dict)  #: besides what every program has
+    environment: Mapping[str, str] = {}  #: besides what every program has
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(Struct, frozen=True):
     """A moment, on both clocks."""
 
     wall_ns: int
     mono_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class PowerOff:
+class PowerOff(Struct, frozen=True):
     """The last known facts of a host: read after its interface went down, before its kernel is killed."""
 
     moment: Moment  #: just before the interface went down

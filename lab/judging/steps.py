@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lab.checks.common import Context
 from lab.checks.expect import judge_call, judge_run
@@ -15,13 +17,12 @@ from lab.scenario.steps import Await, Call, Connect, Run, Sendto, Step, all_step
 from lab.verdict import Finding
 
 
-@dataclass(frozen=True)
-class StepJudge:
+class StepJudge(Struct, frozen=True):
     """Judges a step that has ended: its `expect` against its record."""
 
     context: Context
-    steps: dict[str, Step] = field(default_factory=dict)  #: by id; those inside `parallel` too
-    awaits: dict[str, Await] = field(default_factory=dict)  #: by the id of the step that is awaited
+    steps: dict[str, Step] = {}  #: by id; those inside `parallel` too
+    awaits: dict[str, Await] = {}  #: by the id of the step that is awaited
 
     def know(self, steps: Iterable[Step]) -> None:
         """Adds steps that have come or will come: what one of them expects may depend on another."""
@@ -106,8 +107,7 @@ class StepJudge:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Expecting:
+class _Expecting(Struct, frozen=True):
     """A step as `lab.checks.expect` sees it."""
 
     id: str

@@ -6,8 +6,9 @@ Nothing that is there is ever overwritten, but the schema, which is generated an
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from lab import __version__
 from lab.errors import UsageError
@@ -26,8 +27,7 @@ TEMPLATES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(Struct, frozen=True):
     """What `begin` did, each path seen from where the command is given."""
 
     written: tuple[Path, ...]

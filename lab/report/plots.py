@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from html import escape
 from math import ceil, floor, log10
 
+from msgspec import Struct
+
 from lab.evidence.trace import RETRANSMISSIONS, Fate, Flow, Point
 from lab.quantities import duration, rate
 
@@ -14,16 +16,14 @@ _COLUMNS = 420  #: no more points a line than this: about one a pixel
 _MARKS = 260  #: no more special marks than this
 
 
-@dataclass(frozen=True, slots=True)
-class Plot:
+class Plot(Struct, frozen=True):
     title: str
     note: str
     svg: str
     wide: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Axes:
+class _Axes(Struct, frozen=True):
     """From values to pixels."""
 
     width: float

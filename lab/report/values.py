@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import PurePath
+
+from msgspec import Struct
 
 from lab.harmless import clean
 from lab.report.text import cut
 from lab.result import Result
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """One scenario's values: a row for each of its cases. `numbers` are the positions of the cases."""
 
     scenario: str

@@ -6,8 +6,9 @@ A module of its own because its imports take 0.1 s: they are made while the cont
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct
 
 from lab.errors import LabError
 from lab.evidence.model import LinkProof
@@ -23,14 +24,13 @@ from lab.verdict import Finding
 __all__ = ["Judged", "judge", "prepare_html", "write"]
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(Struct, frozen=True):
     """What the evidence of a case says, and why it is not to be believed, if so."""
 
     findings: tuple[Finding, ...] = ()
     proofs: tuple[LinkProof, ...] = ()
     distrust: LabError | None = None
-    values: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = {}
 
 
 def judge(scenario: Scenario, evidence: Evidence, so_far: Sequence[Finding], *, broken: bool) -> Judged:

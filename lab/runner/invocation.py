@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
+
+from msgspec import Struct
 
 from lab.engine.clean import sweep
 from lab.engine.docker import DockerEngine
@@ -27,8 +28,7 @@ from lab.site import Site, WireChoice, load_site
 _SHOWN = 4  #: services that are named to whoever looks around
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """How an invocation went."""
 
     folder: Path

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from lab.errors import UsageError
 from lab.policy import Policy
 from lab.scenario.load import Case, load_all, select
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """Files and folders, narrowed by a part of the name, by tags and by values of parameters."""
 
     paths: Sequence[Path]

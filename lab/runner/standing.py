@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from lab.engine.base import LABEL_HOST, LABEL_ROLE, LABEL_RUN, ContainerState, Engine
 from lab.engine.clean import Owner, leftovers
@@ -10,8 +10,7 @@ from lab.errors import UsageError
 from lab.session.services import LABEL_SERVICE
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """One lab left up on purpose."""
 
     run: str

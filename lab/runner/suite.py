@@ -6,10 +6,11 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
+
+from msgspec import Struct
 
 from lab.ownership import give_to_caller
 from lab.result import Result
@@ -21,16 +22,14 @@ from lab.session.folder import RunFolder, file_name, link_latest, make_case_fold
 from lab.session.interrupt import Interrupt
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """One run of one case."""
 
     result: Result
     folder: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """One run that is to be made: a case and, where it is repeated, which time it is (from 1)."""
 
     case: Case

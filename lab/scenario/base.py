@@ -12,6 +12,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Annotated, Any, ClassVar, TypeVar
 
+from msgspec import Struct
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -54,8 +55,7 @@ def optional(kind: Any) -> Any:
     return Annotated[kind | None, BeforeValidator(_given)]
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
+class Needs(Struct, frozen=True):
     """Where `key` is, one of `others` must be."""
 
     key: str
@@ -68,8 +68,7 @@ class Needs:
         return f"{self.key} needs {' or '.join(self.others)}" + (f": {self.why}" if self.why else "")
 
 
-@dataclass(frozen=True, slots=True)
-class AtMostOne:
+class AtMostOne(Struct, frozen=True):
     """Keys that exclude each other."""
 
     keys: tuple[str, ...]
@@ -82,8 +81,7 @@ class AtMostOne:
         return f"{' and '.join(there)} exclude each other" + (f": {self.why}" if self.why else "")
 
 
-@dataclass(frozen=True, slots=True)
-class AtLeastOne:
+class AtLeastOne(Struct, frozen=True):
     """One of these keys must be there."""
 
     keys: tuple[str, ...]
@@ -95,8 +93,7 @@ class AtLeastOne:
         return f"one of {', '.join(self.keys)} is needed" + (f": {self.why}" if self.why else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Excludes:
+class Excludes(Struct, frozen=True):
     """Where `key` is, none of `others` may be."""
 
     key: str

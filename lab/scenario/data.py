@@ -7,10 +7,10 @@ import itertools
 import random
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
+from msgspec import Struct
 from pydantic import GetCoreSchemaHandler, PlainValidator, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
@@ -83,8 +83,7 @@ class DataExpectForm(DataForm):
 bytes_ = bytes  #: where a method has the name
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
+class Data(Struct, frozen=True):
     """Bytes by their recipe: `unit` repeated `times`, or `random_length` bytes of `random.Random(seed)`."""
 
     unit: bytes = b""
@@ -182,8 +181,7 @@ def _sha256_of(data: Data) -> str:
     return digest.hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class DataExpect:
+class DataExpect(Struct, frozen=True):
     """What received bytes are to be: exactly `data`, of this `sha256`, the `same_as` another step's, and of
     this `length`. What is None is not asked for."""
 

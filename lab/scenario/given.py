@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping as Keys
 from collections.abc import Sequence as Items
-from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
+from msgspec import Struct
 
 from lab.place import Place
 from lab.scenario import tree
@@ -23,12 +23,11 @@ from lab.units import Duration, Percent, Rate, Size
 _SHOWN = 60  #: characters of a value that an error shows
 
 
-@dataclass(frozen=True)
-class Given:
+class Given(Struct, frozen=True):
     """The keys of a scenario as a program has them; `shown` is how their place is named: `lab.up`."""
 
     keys: Keys[str, Any]
-    base: Path = field(default_factory=Path)  #: what relative paths in them are seen from
+    base: Path = Path()  #: what relative paths in them are seen from
     shown: str = "lab.up"
     own_pair: bool = True  #: whether client and server are there without being named
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, Field, fields
 from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, get_args, get_origin
 
+from msgspec.structs import fields
 from pydantic import AfterValidator, WithJsonSchema, create_model, model_validator
 
 from lab.link import (
@@ -35,38 +35,38 @@ def _fits(option: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _written(field: Field[Any], kind: Any) -> Any:
-    """How YAML writes one option of this type."""
-    if kind is int:
-        low, high = field.metadata["limits"]
+def _written(name: str, kind: Any) -> Any:
+    """How YAML writes the option of this name and type."""
+    if get_origin(kind) is Annotated:
+        whole, limits = get_args(kind)
         return Annotated[
-            int,
-            number(low, high, field.name),
-            WithJsonSchema({"type": "integer", "minimum": low, "maximum": high}),
+            whole,
+            number(limits.ge, limits.le, name),
+            WithJsonSchema({"type": "integer", "minimum": limits.ge, "maximum": limits.le}),
         ]
     if kind == Distribution:
         return Annotated[Distribution, one_of(get_args(Distribution), "a distribution")]
     if kind is GilbertElliott:
         return GemodelKeys
     quantity = {Duration: Time, Percent: Share, Rate: Bandwidth, Size: Bytes}[kind]
-    return Annotated[quantity, _fits(field.name)]
+    return Annotated[quantity, _fits(name)]
 
 
 def _keys(of: type[Impairment | GilbertElliott]) -> dict[str, Any]:
     """A key for each of its fields; one that has a default may be left out."""
-    kinds, keys = get_type_hints(of), {}
+    keys: dict[str, Any] = {}
     for field in fields(of):
-        kind = kinds[field.name]
+        kind = field.type
         if NoneType in (either := get_args(kind)):
             kind = next(one for one in either if one is not NoneType)
-        written = _written(field, kind)
-        keys[field.name] = written if field.default is MISSING else (optional(written), None)
+        written = _written(field.name, kind)
+        keys[field.name] = written if field.required else (optional(written), None)
     return keys
 
 
 def _given(keys: Model, of: type[Impairment | GilbertElliott]) -> dict[str, Any]:
     """The values of the keys that are there."""
-    found = {field.name: getattr(keys, field.name) for field in fields(of)}
+    found = {name: getattr(keys, name) for name in of.__struct_fields__}
     return {key: value for key, value in found.items() if value is not None}
 
 
@@ -100,7 +100,7 @@ class SideKeys(_SideKeys):
         return Impairment(**given)
 
 
-LINK_KEYS = tuple(field.name for field in fields(Impairment))
+LINK_KEYS = Impairment.__struct_fields__
 
 _EXCLUSIVE = AtMostOne(*EXCLUSIVE)
 SIDE_RULES: tuple[Rule, ...] = (

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from lab.place import Place
 from lab.scenario import tree
@@ -12,8 +13,7 @@ from lab.scenario.problems import Problem, path_text
 Path = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Locator:
+class Locator(Struct, frozen=True):
     """Finds places in one file's tree."""
 
     root: tree.Node

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
+from msgspec import Struct
 from pydantic import AfterValidator, GetCoreSchemaHandler, PlainValidator, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
@@ -16,8 +16,7 @@ from lab.scenario.quantities import one_of
 from lab.scenario.ranges import Range, short_or
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(Struct, frozen=True):
     """Which packets: a `word` (syn, syn-ack, fin, rst, data, ack, any, icmp …), exactly these TCP `flags`, or
     fields of the `header`."""
 
@@ -43,7 +42,9 @@ class Match:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         form = handler.generate_schema(short_or(HeaderForm, _SHORT_MATCH))
-        return core_schema.no_info_wrap_validator_function(cls._of, form)
+        return core_schema.no_info_wrap_validator_function(
+            cls._of, form, serialization=core_schema.to_string_ser_schema()
+        )
 
 
 def _flag_names(value: object) -> tuple[str, ...]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
+from msgspec import Struct
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
 from lab.link import Link
@@ -113,18 +113,17 @@ class ScenarioFile(Model):
     checks: list[AnyCheck] = Field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class HostSpec:
+class HostSpec(Struct, frozen=True):
     """A host as it is made: its link before the first step and what its container gets."""
 
     name: str
-    link: Link = field(default_factory=Link)
-    sysctls: Mapping[str, str] = field(default_factory=dict)
-    ulimits: Mapping[str, int] = field(default_factory=dict)
-    services: Mapping[str, ServiceSpec] = field(default_factory=dict)  #: in the order of the files
+    link: Link = Link()
+    sysctls: Mapping[str, str] = {}
+    ulimits: Mapping[str, int] = {}
+    services: Mapping[str, ServiceSpec] = {}  #: in the order of the files
     files: tuple[HostFile, ...] = ()  #: of the project, for `run`
     networks: tuple[str, ...] = (DEFAULT_NETWORK,)  #: hosts that share none cannot reach each other
-    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  #: other names, by network
+    names: Mapping[str, tuple[str, ...]] = {}  #: other names, by network
 
 
 def names_at(hosts: Mapping[str, HostSpec], host: str) -> dict[str, str]:
@@ -138,16 +137,14 @@ def names_at(hosts: Mapping[str, HostSpec], host: str) -> dict[str, str]:
     return names
 
 
-@dataclass(frozen=True, slots=True)
-class Topology:
+class Topology(Struct, frozen=True):
     """A Compose file whose services are the hosts."""
 
     path: str  #: as the scenario names it, from its own folder
     hosts: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Scenario:
+class Scenario(Struct, frozen=True):
     """One case of a scenario: all parameters put in, all hosts known."""
 
     name: str  #: of the file, without parameters

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct
+
 from lab.errors import UsageError
 from lab.place import Place
 from lab.scenario import tree
@@ -21,8 +23,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 REFERENCE = re.compile(r"\$\$\{|\$\{(?P<name>[^}]*)\}?")
 
 
-@dataclass(frozen=True, slots=True)
-class Param:
+class Param(Struct, frozen=True):
     """One value of one parameter: how it stands in a case's name, and what it is."""
 
     label: str

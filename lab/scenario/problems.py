@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from lab.errors import UsageError
 from lab.harmless import visible
@@ -58,8 +59,7 @@ def path_text(path: Iterable[str | int]) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """One thing that is wrong: where, what, what is allowed. `path` is like `steps[2].expect.data`."""
 
     place: Place

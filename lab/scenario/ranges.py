@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar
 
+from msgspec import Struct
 from pydantic import AfterValidator, Discriminator, GetCoreSchemaHandler, PlainValidator, Tag, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
@@ -57,8 +57,7 @@ class LengthForm(Model):
     max: Opt[_LENGTH] = None
 
 
-@dataclass(frozen=True, slots=True)
-class Range:
+class Range(Struct, frozen=True):
     """How many: exactly (`min` equals `max`), at least, at most, or between, ends included."""
 
     min: int | None = None
@@ -127,8 +126,7 @@ class BoundsForm(Model):
     max: Opt[_NUMBER] = None
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(Struct, frozen=True):
     """What a number is: exactly (`min` equals `max`), at least, at most, or between, ends included."""
 
     min: Decimal | None = None
@@ -178,8 +176,7 @@ class ElapsedForm(Model):
     max: Opt[SpanText] = None
 
 
-@dataclass(frozen=True, slots=True)
-class Elapsed:
+class Elapsed(Struct, frozen=True):
     """How long: `exact` within the default tolerance, or between `min` and `max` without any."""
 
     exact: Span | None = None

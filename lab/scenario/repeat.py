@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lab.scenario import tree
 from lab.scenario.params import REFERENCE, Values, fill
@@ -24,8 +27,7 @@ _TOP = re.compile(r"steps\[[0-9]+\]")
 _INNER = re.compile(r"steps\[[0-9]+\](?:\.steps\[[0-9]+\])?")
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Where an expanded step stands in the file, and in which round it is."""
 
     path: str
@@ -83,8 +85,7 @@ class _TooMany(Exception):
         self.problem = problem
 
 
-@dataclass(frozen=True, slots=True)
-class _Round:
+class _Round(Struct, frozen=True):
     """One round of one `repeat`."""
 
     name: str

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from msgspec import Struct
+
 from lab.scenario.model import Scenario
 from lab.scenario.steps import Await, Parallel, Step
 
@@ -61,20 +63,13 @@ def _steps(a: tuple[Step, ...] | list[Step], b: tuple[Step, ...] | list[Step]) -
 
 
 def _changed(path: str, old: Any, new: Any) -> Iterator[str]:
-    """What differs, as deep as dataclasses go: `hosts.client.link.up.delay: 6ms here, 5ms …`."""
+    """What differs, as deep as values have fields: `hosts.client.link.up.delay: 6ms here, 5ms …`."""
     if old == new:
         return
-    if (
-        is_dataclass(old)
-        and type(old) is type(new)
-        and not isinstance(old, type)
-        and type(old).__str__ is object.__str__
-    ):
-        for field in fields(old):
-            if field.compare:
-                yield from _changed(
-                    f"{path}.{field.name}", getattr(old, field.name), getattr(new, field.name)
-                )
+    names = _compared(type(old))
+    if names and type(old) is type(new):
+        for name in names:
+            yield from _changed(f"{path}.{name}", getattr(old, name), getattr(new, name))
     elif isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in dict.fromkeys([*old, *new]):
             yield from _changed(f"{path}.{name}", old.get(name), new.get(name))
@@ -82,7 +77,16 @@ def _changed(path: str, old: Any, new: Any) -> Iterator[str]:
         yield f"{path}: {_word(new)} here, {_word(old)} in the stored scenario"
 
 
+def _compared(kind: type[Any]) -> tuple[str, ...]:
+    """The fields in which two values of a type may differ; none of what is shown as one word."""
+    if "__str__" in vars(kind):
+        return ()
+    if issubclass(kind, Struct):
+        return kind.__struct_fields__
+    return tuple(field.name for field in fields(kind) if field.compare) if is_dataclass(kind) else ()
+
+
 def _word(value: Any) -> str:
-    if is_dataclass(value) and type(value).__str__ is object.__str__:
+    if _compared(type(value)):
         return "something"
     return "nothing" if value is None or value == () else str(value)

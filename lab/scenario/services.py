@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from msgspec import Struct
+
 from lab.place import Place
 from lab.policy import SERVICE_CAPABILITIES, BuildNetwork
 from lab.scenario.values import TextMatch
@@ -60,16 +62,14 @@ class Mount:
     place: Place = field(default=NOWHERE, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Ulimit:
+class Ulimit(Struct, frozen=True):
     """A limit of a service's processes."""
 
     soft: int
     hard: int
 
 
-@dataclass(frozen=True, slots=True)
-class Healthcheck:
+class Healthcheck(Struct, frozen=True):
     """Compose's healthcheck. `test` is ("CMD", …) or ("CMD-SHELL", text); None is the image's own."""
 
     test: tuple[str, ...] | None = None
@@ -98,8 +98,7 @@ class Ready:
     path: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Dependency:
+class Dependency(Struct, frozen=True):
     """A service that must have got so far before this one starts."""
 
     host: str

@@ -7,8 +7,9 @@ The models, the schema and the documentation know all of it. To switch something
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from lab.scenario.base import Model
 from lab.scenario.checks import CallCheck, LogCheck, ServiceCheck, StateCheck, ValueCheck
@@ -38,8 +39,7 @@ IPV6 = "IPv6"
 NOT_YET = frozenset({TRACE, IPV6})
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(Struct, frozen=True):
     """A use of a feature: a key of some models, where its value is such."""
 
     feature: str

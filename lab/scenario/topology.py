@@ -9,8 +9,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lab.link import Link
 from lab.scenario import tree
@@ -28,15 +31,14 @@ from lab.scenario.services import Ulimit
 HOST_IMAGE = re.compile(r"lab-host(:.+)?|\$\{LAB_HOST_IMAGE(:?[-?].*)?\}")
 
 
-@dataclass(frozen=True, slots=True)
-class Hosts:
+class Hosts(Struct, frozen=True):
     """What a topology gives: its hosts (None where it cannot be read) and what is wrong with it."""
 
     hosts: dict[str, HostSpec] | None
     problems: tuple[Problem, ...]
     notes: tuple[Problem, ...] = ()
-    parts: Mapping[str, Part] = field(default_factory=dict)  #: the program of each host that has one
-    keys: Mapping[str, LabKeys] = field(default_factory=dict)  #: what stands under each `x-lab`
+    parts: Mapping[str, Part] = {}  #: the program of each host that has one
+    keys: Mapping[str, LabKeys] = {}  #: what stands under each `x-lab`
     networks: tuple[str, ...] = (DEFAULT,)
 
     @property

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from msgspec import Struct
 
 from lab.files import TEXT, Unfit, read_bytes
 from lab.place import Place
@@ -31,8 +32,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _WORDS = {"true": True, "false": False, "null": None, "": None}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Scalar:
+class Scalar(Struct, frozen=True, eq=False):
     """A single value; `text` is how it stands in the file."""
 
     place: Place
@@ -45,24 +45,21 @@ class Scalar:
         return len(self.text)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Sequence:
+class Sequence(Struct, frozen=True, eq=False):
     place: Place
     items: tuple[Node, ...]
     size: int
     weight: int = 0  #: characters in it, aliases expanded, as it was read
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One key of a mapping: where the key stands, and its value."""
 
     place: Place
     node: Node
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Mapping:
+class Mapping(Struct, frozen=True, eq=False):
     place: Place
     entries: dict[str, Entry]
     size: int

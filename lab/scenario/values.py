@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from msgspec import Struct
 from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 
 from lab import patterns
@@ -46,8 +46,7 @@ __all__ = [
 _LONGEST = 2_000  #: characters of a regular expression
 
 
-@dataclass(frozen=True, slots=True)
-class TextMatch:
+class TextMatch(Struct, frozen=True):
     """Output of a program: equal but for newlines at the end, or `/regex/` found somewhere in it."""
 
     text: str
@@ -119,8 +118,7 @@ Recorded = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """A host, or an IP address, and a port; without a port where only the host is meant."""
 
     host: str

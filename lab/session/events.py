@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from lab.clock import NS, SYSTEM_CLOCK, Clock
 from lab.evidence.model import CallRecord, RunRecord, StateSample, StepRecord, WireEvent
@@ -14,16 +15,14 @@ from lab.result import Phase
 from lab.verdict import Finding
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """What the lab is doing, for people who wait. What is `lasting` is worth a line of its own."""
 
     text: str
     lasting: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StepBegan:
+class StepBegan(Struct, frozen=True):
     """A step is under way; its end is a `StepRecord`."""
 
     step: str

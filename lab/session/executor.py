@@ -6,8 +6,10 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from lab.clock import Deadline
 from lab.errors import AgentError, CannotBeDone, DeadlineExceeded, LabEnvironmentError, LabError

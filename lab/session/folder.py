@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+
+from msgspec import Struct
 
 from lab.errors import UsageError
 
@@ -29,8 +30,7 @@ def file_name(case: str) -> str:
     return f"{name[: _LONGEST - 9]}-{sha256(name.encode()).hexdigest()[:8]}"
 
 
-@dataclass(frozen=True, slots=True)
-class RunFolder:
+class RunFolder(Struct, frozen=True):
     """One case's folder: its own below `runs/`, or one of many below an invocation's."""
 
     path: Path

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from lab.engine.base import ContainerSpec, Engine, Limits, StreamName
 from lab.errors import EngineError
 from lab.evidence.model import RunRecord
@@ -27,8 +29,7 @@ _MARK = "LAB_STEP"
 _REFUSED = b"OCI runtime exec failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Signaller:
+class Signaller(Struct, frozen=True):
     """What sends signals into the containers of one run's services."""
 
     engine: Engine

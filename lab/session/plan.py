@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct
 
 from lab.engine.base import LABEL_HOST, LABEL_ROLE
 from lab.host import Identity
@@ -22,8 +23,7 @@ from lab.wire.container import Kind
 _LITTLE = 14_000
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """Everything to bring up for one lab, still without a subnet."""
 
     run: str
@@ -36,9 +36,9 @@ class Plan:
     only_routes: bool = False  #: whether nothing will be impaired, and little is sent
     #: By host, as whom its programs are known to run: a container for each. Others start when they are
     #: asked for.
-    programs: Mapping[str, tuple[Identity, ...]] = field(default_factory=dict)
+    programs: Mapping[str, tuple[Identity, ...]] = {}
     start_order: tuple[tuple[str, str], ...] = ()  #: all services, (host, service), each behind what it needs
-    service_images: Mapping[tuple[str, str], str] = field(default_factory=dict)  #: their tags on the engine
+    service_images: Mapping[tuple[str, str], str] = {}  #: their tags on the engine
     jobs: frozenset[tuple[str, str]] = frozenset()  #: services that are to end by themselves
     cpu: int = 0  #: which of the machine's moves its packets, as `Host.pin` counts them
 

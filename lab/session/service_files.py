@@ -10,9 +10,11 @@ import io
 import stat
 import tarfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lab.engine.base import Engine, Mount
 from lab.engine.context import BOUNDS, pack, read_bounded
@@ -22,8 +24,7 @@ from lab.scenario import services
 FILE = 64 << 20  #: bytes of one file that is put into a container
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(Struct, frozen=True):
     """One file of a container."""
 
     target: str
@@ -34,8 +35,7 @@ class File:
     read_only: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
+class Folder(Struct, frozen=True):
     """A volume, filled with a copy of `source` where that is not None."""
 
     volume: str

@@ -12,8 +12,9 @@ import queue
 import re
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from lab.clock import SYSTEM_CLOCK, Clock, Deadline
 from lab.engine.base import Stream
@@ -31,8 +32,7 @@ _HINT = "look at the wire's last output; `lab doctor` says what this machine can
 ROOM = 2_000
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """What one request printed, how it ended and how long it took.
 
     `failed` holds the indexes of the lines that tc or ip refused; `status` is the exit status of the last

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from lab.clock import Clock, Deadline
 from lab.errors import WireError
@@ -18,8 +19,7 @@ _PATIENCE = 20.0
 _KEPT = 2_000
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(Struct, frozen=True):
     """What the wire's container said about itself before it was asked anything."""
 
     kind: Literal["kernel", "uml"]

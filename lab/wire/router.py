@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import permutations
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from lab.attachment import Address, Attachment
 from lab.link import Link
@@ -17,8 +18,7 @@ Json = Any
 _TABLE = 1_000
 
 
-@dataclass(frozen=True, slots=True)
-class WireSetup:
+class WireSetup(Struct, frozen=True):
     """Everything that the wire has to know before the first packet."""
 
     here: Attachment  #: the wire's own
@@ -78,8 +78,7 @@ def narrowest(source: Link, target: Link) -> int | None:
     return min(given, default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class MtuRoute:
+class MtuRoute(Struct, frozen=True):
     """Packets from `source` to `target` may have `mtu` bytes; what is larger is refused as a router does it:
     fragmented, or answered with "fragmentation needed"."""
 

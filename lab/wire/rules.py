@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from lab.attachment import Address
 from lab.errors import WireError
@@ -42,8 +43,7 @@ _RET = 0x06
 _MARK = 0xFFFFF000 + 20
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
+class Instruction(Struct, frozen=True):
     code: int
     jt: int
     jf: int
@@ -238,8 +238,7 @@ def _payload(code: _Assembler) -> None:
     code.do(_SUB_X)
 
 
-@dataclass(frozen=True, slots=True)
-class DropRule:
+class DropRule(Struct, frozen=True):
     """The next `count` packets from `source` to `target` that match are dropped."""
 
     mark: int  #: from 1; names the rule, and the packets that came in after it was made

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from lab.attachment import Address
 from lab.errors import WireError
@@ -47,8 +48,7 @@ _TIME = 1.1e-6
 _PROBABILITY = 1 / CERTAIN
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(Struct, frozen=True):
     """One direction of one host's link in the wire."""
 
     host: str
@@ -308,8 +308,7 @@ class _Comparison:
             self._differs(what, _percent(asked), f"{got * 100:.10g}%")
 
 
-@dataclass(frozen=True, slots=True)
-class Queued:
+class Queued(Struct, frozen=True):
     """What one qdisc has counted and holds."""
 
     packets: int

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from msgspec import NODEFAULT, Struct, structs
 from pydantic import BaseModel
 
 from lab.place import Place
@@ -37,6 +38,10 @@ def _plain(value: Any, folder: Path) -> Any:
         defaults = {name: one.get_default(call_default_factory=True, validated_data={})
                     for name, one in type(value).model_fields.items()}  # fmt: skip
         return _fields(value, chosen, defaults, folder)
+    if isinstance(value, Struct):
+        kept = [one for one in structs.fields(type(value)) if one.name not in _LEFT_OUT]
+        chosen = {one.name: getattr(value, one.name) for one in kept}
+        return _fields(value, chosen, {one.name: _struct_default(one) for one in kept}, folder)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         parts = [one for one in dataclasses.fields(value) if one.name not in _LEFT_OUT]
         chosen = {one.name: getattr(value, one.name) for one in parts}
@@ -62,3 +67,7 @@ def _fields(value: Any, chosen: Mapping[str, Any], defaults: Mapping[str, Any], 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+
+
+def _struct_default(field: structs.FieldInfo) -> Any:
+    return field.default if field.default_factory is NODEFAULT else field.default_factory()

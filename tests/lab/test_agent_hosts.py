@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import replace
 from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from lab.attachment import attach
 from lab.engine.base import Engine

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from lab.engine.base import ContainerSpec, Limits, Mount, NetworkSpec
 from lab.engine.clean import RunLock, leftovers, remove_run

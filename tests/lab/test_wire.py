@@ -5,12 +5,12 @@ from __future__ import annotations
 import statistics
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from benchmarks.pair import Pair, result, wired_pair
 from lab.engine.docker import DockerEngine

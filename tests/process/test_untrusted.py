@@ -11,12 +11,12 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from images.host.lab_agent import lines
 from lab import files, patterns, site, units

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
+from msgspec import Struct, structs
+from msgspec.structs import replace
 from pydantic import BaseModel
 
 from lab import result, verdict
@@ -227,7 +227,7 @@ def test_only_what_passed_is_drawn(tmp_path: Path) -> None:
     )
     result.write_result(run / "handshake", facts)
     assert gallery.draw([run], [section], tmp_path) == ["handshake: handshake ended in FAIL there"]
-    other = dataclasses.replace(facts, verdict=verdict.Verdict.PASS, scenario="elsewhere/handshake2.yml")
+    other = structs.replace(facts, verdict=verdict.Verdict.PASS, scenario="elsewhere/handshake2.yml")
     result.write_result(run / "handshake", other)
     assert gallery.draw([run], [section], tmp_path) == ["handshake: handshake was not run there"]
 
@@ -254,8 +254,8 @@ def rows(text: str, heading: str) -> list[list[str]]:
         ("\n### streams\n", model.StreamRecord),
     ],
 )
-def test_every_field_of_the_result(heading: str, cls: type) -> None:
-    assert [words[0] for words in rows(RUN_FOLDER, heading)] == [f.name for f in dataclasses.fields(cls)]
+def test_every_field_of_the_result(heading: str, cls: type[Struct]) -> None:
+    assert [words[0] for words in rows(RUN_FOLDER, heading)] == list(cls.__struct_fields__)
 
 
 def test_every_kind_of_event() -> None:
@@ -283,7 +283,7 @@ def test_every_kind_of_event() -> None:
         if line.startswith("| `") and (cells := line.split("|")[1:-1])
     }
     assert told == {
-        kind: ["type" if f.name == "kind" else f.name for f in dataclasses.fields(cls)]
+        kind: ["type" if name == "kind" else name for name in cls.__struct_fields__]
         for kind, cls in classes.items()
     }
 

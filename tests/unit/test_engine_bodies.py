@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from lab.engine.base import LINE_LIMIT, ContainerSpec, Healthcheck, Limits, LogLine, Mount
 from lab.engine.bodies import container_body, signal_of, stamp_ns, status_of

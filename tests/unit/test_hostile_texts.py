@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import xml.etree.ElementTree as ET
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from lab.cli import matrix_command
 from lab.evidence.model import CounterRecord, Json, LogRecord, RunRecord, ServiceRecord
@@ -41,7 +42,7 @@ ROOT = Path(__file__).parents[2]
 def hostile() -> Result:
     """A result with the text wherever a text of somebody can stand."""
     texts = ("name", "source", "expected", "actual", "reason", "tolerance", "margin")
-    bad = replace(finding(verdict=Verdict.FAIL), **dict.fromkeys(texts, HOSTILE))  # type: ignore[arg-type]
+    bad = replace(finding(verdict=Verdict.FAIL), **dict.fromkeys(texts, HOSTILE))
     return replace(
         result(),
         name=HOSTILE,
@@ -105,7 +106,9 @@ def test_colours_are_the_lab_s_own(form: str, evidence: Evidence) -> None:
 def test_comments_and_names_in_captures(tmp_path: Path, evidence: Evidence) -> None:
     from lab.evidence.pcapng_write import merge
 
-    captures = [replace(one, host=f"{HOSTILE}{at}") for at, one in enumerate(evidence.captures.values())]
+    captures = [
+        dataclasses.replace(one, host=f"{HOSTILE}{at}") for at, one in enumerate(evidence.captures.values())
+    ]
     comments = {(captures[0].host, 1): HOSTILE}
     merge(captures, tmp_path / "m.pcapng", comments)
     merged = read_capture(tmp_path / "m.pcapng")

@@ -7,12 +7,12 @@ import re
 import struct
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from socket import inet_aton
 
 import pytest
+from msgspec.structs import replace
 
 from lab.evidence.marks import MARKS, mark
 from lab.evidence.model import LogRecord, Records, ServiceRecord, StepRecord, WireEvent
@@ -434,7 +434,7 @@ def test_the_life_of_a_service_and_the_lines_that_a_check_matched() -> None:
     ],
 )
 def test_how_a_service_ended(ends: dict[str, object], words: str, bad: bool) -> None:
-    service = replace(ServiceRecord(S, "db", 2, "db:1", ended_wall_ns=at(90)), **ends)  # type: ignore[arg-type]
+    service = replace(ServiceRecord(S, "db", 2, "db:1", ended_wall_ns=at(90)), **ends)
     alone = replace(finding("service.end", Verdict.FAIL, 9), reason=f"{S}/db: no step ended it")
     judged = [alone] if ends.get("exit_code") == 2 else []
     found, _ = moments_of(Records({}, None, services=(service,)), ZERO, judged)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from lab.evidence.model import LogRecord, Records, ServiceRecord
 from lab.report.services import services

@@ -7,8 +7,10 @@ same function as the run itself.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from lab.errors import UsageError
 from lab.evidence.store import Evidence, load_evidence

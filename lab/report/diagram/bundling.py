@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from lab.evidence.packets import FIN, RST, SYN
 from lab.evidence.trace import Fate, Journey, Trace
 from lab.quantities import plural
@@ -17,8 +19,7 @@ from lab.report.diagram.details import packet_of
 from lab.report.diagram.model import Bundle, Packet
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(Struct, frozen=True):
     """How much is drawn."""
 
     all_below: int = 160  #: so many packets are drawn one by one, whatever they are
@@ -79,8 +80,7 @@ class _Run:
             self.kind = "data"
 
 
-@dataclass(frozen=True, slots=True)
-class Gathered:
+class Gathered(Struct, frozen=True):
     packets: tuple[Packet, ...]
     bundles: tuple[Bundle, ...]
     total: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from lab.quantities import duration
 from lab.report.diagram.model import Band, Bundle, Call, Diagram, Moment, Packet, State
@@ -11,67 +12,57 @@ from lab.report.diagram.silences import sentence, told
 from lab.report.diagram.timemap import scale_for
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     t_ns: int
     packet: Packet
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Struct, frozen=True):
     t_ns: int
     packet: Packet
     copy: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Many:
+class Many(Struct, frozen=True):
     t_ns: int
     bundle: Bundle
 
 
-@dataclass(frozen=True, slots=True)
-class Entered:
+class Entered(Struct, frozen=True):
     t_ns: int
     call: Call
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(Struct, frozen=True):
     t_ns: int
     call: Call
 
 
-@dataclass(frozen=True, slots=True)
-class Became:
+class Became(Struct, frozen=True):
     t_ns: int
     state: State
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Struct, frozen=True):
     """Something was done to the wire."""
 
     t_ns: int
     band: Band
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(Struct, frozen=True):
     """A socket was no more in its last state."""
 
     t_ns: int
     state: State
 
 
-@dataclass(frozen=True, slots=True)
-class Happened:
+class Happened(Struct, frozen=True):
     t_ns: int
     moment: Moment
 
 
-@dataclass(frozen=True, slots=True)
-class Silence:
+class Silence(Struct, frozen=True):
     """A gap that is too long to be told row by row. `text` says what it is."""
 
     t_ns: int
@@ -82,7 +73,17 @@ class Silence:
 Event = Sent | Received | Many | Entered | Returned | Became | Left | Done | Happened | Silence
 
 #: At one moment: what came back or in before what goes out.
-_ORDER = {Received: 0, Returned: 1, Left: 2, Became: 3, Done: 4, Happened: 5, Entered: 6, Sent: 7, Many: 8}
+_ORDER: dict[type[Event], int] = {
+    Received: 0,
+    Returned: 1,
+    Left: 2,
+    Became: 3,
+    Done: 4,
+    Happened: 5,
+    Entered: 6,
+    Sent: 7,
+    Many: 8,
+}
 
 
 def events(diagram: Diagram) -> Iterator[Event]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import atan2, degrees
 from textwrap import wrap
+
+from msgspec import Struct
 
 from lab.report.diagram.labels import fitting
 from lab.report.diagram.model import Bundle, Call, Diagram, Moment, Packet, State
@@ -75,8 +76,7 @@ def spoken(diagram: Diagram, name: str) -> int:
     return -1 if len(diagram.hosts) > 1 and name == diagram.hosts[-1].name else 1
 
 
-@dataclass(frozen=True)
-class Geometry:
+class Geometry(Struct, frozen=True):
     diagram: Diagram
     m: Metrics
     blocks: tuple[Block, ...]

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from statistics import median
+
+from msgspec import Struct
 
 from lab.quantities import duration, moment
 from lab.report.diagram.geometry import (
@@ -47,8 +48,7 @@ from lab.report.text import folded
 __all__ = ["NARROW", "Anchor", "Arrow", "Block", "BundleShape", "Layout", "Metrics", "lay_out"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Columns:
+class _Columns(Struct, frozen=True):
     """Which column of its host a call or a state stands in."""
 
     calls: dict[int, int]  #: position in diagram.calls → column

@@ -6,8 +6,9 @@ All times are nanoseconds since the zero of the case (the start of its first ste
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct
 
 PacketKind = Literal["syn", "data", "ack", "fin", "rst", "udp", "icmp", "arp", "other"]
 Fate = Literal["received", "corrupted", "lost", "in flight", "unknown"]
@@ -15,15 +16,13 @@ Fate = Literal["received", "corrupted", "lost", "in flight", "unknown"]
 WIRE = "wire"  #: source or target of a packet that the wire itself made or swallowed
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(Struct, frozen=True):
     name: str
     address: str = ""
     link: tuple[str, ...] = ()  #: what its access link was configured to do: "up 20ms, loss 5%"
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Struct, frozen=True):
     number: int
     name: str  #: client:40000 → server:8001
     protocol: str
@@ -31,8 +30,7 @@ class Flow:
     tag: str = ""  #: a letter by which its packets are known, where several flows are drawn
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One call, or one program, from entry to return. `end_ns` None: it had not returned at the end."""
 
     key: str
@@ -48,8 +46,7 @@ class Call:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True):
     """A span of one socket's life in one TCP state."""
 
     host: str
@@ -61,8 +58,7 @@ class State:
     flow: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(Struct, frozen=True):
     """One packet. At least one of `sent_ns` and `received_ns` is known."""
 
     key: int
@@ -83,7 +79,7 @@ class Packet:
     payload: str = ""  #: short preview of printable data
     decisive: bool = False  #: a check that failed points at it
     length: int = 0  #: payload bytes
-    fields: Mapping[str, str] = field(default_factory=dict)  #: all there is to say, for the details
+    fields: Mapping[str, str] = {}  #: all there is to say, for the details
 
     @property
     def start_ns(self) -> int:
@@ -105,8 +101,7 @@ class Packet:
         return self.fate in ("lost", "in flight") or self.received_ns is None
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
+class Bundle(Struct, frozen=True):
     """Packets of one flow in one direction that are drawn as one: nothing special happened to them, or there
     are too many of them."""
 
@@ -145,8 +140,7 @@ class Bundle:
         return ", ".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class Band:
+class Band(Struct, frozen=True):
     """Something done to the wire. `end_ns` None: a moment; else it held for so long."""
 
     kind: Literal["link", "cut", "partition", "drop", "power"]
@@ -157,8 +151,7 @@ class Band:
     step: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(Struct, frozen=True):
     """What happened at a host at one time: a service that got ready, a line of its log, a signal."""
 
     host: str
@@ -169,8 +162,7 @@ class Moment:
     step: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Diagram:
+class Diagram(Struct, frozen=True):
     title: str
     hosts: tuple[Host, ...]  #: from left to right
     flows: tuple[Flow, ...] = ()

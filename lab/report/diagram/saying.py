@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from lab.report.diagram.geometry import end_of, one_line
 from lab.report.diagram.model import Call, Diagram
@@ -12,8 +13,7 @@ from lab.report.diagram.shapes import Metrics
 from lab.report.text import cut, folded
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     host: str
     t_ns: int
     lines: tuple[str, ...]

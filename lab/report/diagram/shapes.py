@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from lab.report.diagram.model import Band, Bundle, Call, Diagram, Host, Moment, Packet, State
 
 Anchor = Literal["start", "middle", "end"]
 
 
-@dataclass(frozen=True, slots=True)
-class Metrics:
+class Metrics(Struct, frozen=True):
     """Widths in px. `char` is what one character of the small text takes, generously."""
 
     axis: float = 74.0
@@ -45,8 +45,7 @@ NARROW = Metrics(
 """For a telephone: two hosts in about 380 px."""
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(Struct, frozen=True):
     """The columns of one host. The edges are where arrows begin and end; an outer host has only one."""
 
     host: Host
@@ -65,8 +64,7 @@ class Block:
         return (self.left + self.right) / 2
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(Struct, frozen=True):
     """Lines of text."""
 
     lines: tuple[str, ...]
@@ -76,8 +74,7 @@ class Words:
     angle: float  #: degrees by which they are turned about (x, y)
 
 
-@dataclass(frozen=True, slots=True)
-class Arrow:
+class Arrow(Struct, frozen=True):
     packet: Packet
     x1: float
     y1: float
@@ -93,8 +90,7 @@ class Arrow:
     copies: tuple[tuple[float, float, float, float], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+class Join(Struct, frozen=True):
     """A retransmission joined to what it sends again, beside the sender's edge."""
 
     key: int
@@ -105,8 +101,7 @@ class Join:
     out: float  #: how far it bulges, negative to the left
 
 
-@dataclass(frozen=True, slots=True)
-class BundleShape:
+class BundleShape(Struct, frozen=True):
     bundle: Bundle
     points: tuple[tuple[float, float], ...]
     label_x: float
@@ -116,8 +111,7 @@ class BundleShape:
     tag: str = ""  #: of its flow
 
 
-@dataclass(frozen=True, slots=True)
-class CallShape:
+class CallShape(Struct, frozen=True):
     call: Call
     x: float
     y1: float
@@ -127,8 +121,7 @@ class CallShape:
     lines: tuple[tuple[float, str, bool], ...]  #: baseline, text, is the outcome
 
 
-@dataclass(frozen=True, slots=True)
-class MomentShape:
+class MomentShape(Struct, frozen=True):
     moment: Moment
     x: float  #: left side of the column of calls that it stands in
     y: float
@@ -137,8 +130,7 @@ class MomentShape:
     lines: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Spoken:
+class Spoken(Struct, frozen=True):
     """What a call or a moment says in a narrow drawing: beside the host's edge, in the gap."""
 
     x: float
@@ -148,8 +140,7 @@ class Spoken:
     cls: str  #: c-ok, c-error or c-failed
 
 
-@dataclass(frozen=True, slots=True)
-class StateShape:
+class StateShape(Struct, frozen=True):
     state: State
     x: float
     y1: float
@@ -160,28 +151,24 @@ class StateShape:
     label: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class BandShape:
+class BandShape(Struct, frozen=True):
     band: Band
     y1: float
     y2: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class FoldShape:
+class FoldShape(Struct, frozen=True):
     y: float
     text: str  #: how long
     words: str  #: what it is
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     y: float
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Struct, frozen=True):
     diagram: Diagram
     metrics: Metrics
     width: float

@@ -7,9 +7,10 @@ is: lost packets are broken and end in a cross, retransmissions are joined and n
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from html import escape
 from importlib.resources import files
+
+from msgspec.structs import replace
 
 from lab.harmless import document
 from lab.quantities import duration

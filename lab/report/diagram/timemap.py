@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, field
 from math import log2
 from statistics import median
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+
+class Mark(Struct, frozen=True):
     """Something that happens at `t_ns` and needs `room` above it, measured from the last item of `lane`.
 
     `keeps` is what it takes below itself: the next item of the lane stays that far away in any case.
@@ -27,8 +27,7 @@ class Mark:
     keeps: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Fold:
+class Fold(Struct, frozen=True):
     """A silence that is drawn short."""
 
     start_ns: int
@@ -45,8 +44,7 @@ _ABOVE = 12.0  #: a label stands so far above its moment
 FOLD_ROOM = 50.0  #: between what stands above a fold and the moment below it
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(Struct, frozen=True):
     """How time becomes height."""
 
     px_per_ns: float
@@ -75,13 +73,12 @@ def scale_for(delays_ns: Iterable[int], *, rise: float = 44.0) -> Scale:
     return Scale(px_per_ns, fold_ns=max(100_000_000, round(_LINEAR / px_per_ns)))
 
 
-@dataclass(frozen=True)
-class TimeMap:
+class TimeMap(Struct, frozen=True):
     """Heights of the moments that something happens at; between them, straight lines."""
 
     times: tuple[int, ...]
     heights: tuple[float, ...]
-    folds: tuple[Fold, ...] = field(default=())
+    folds: tuple[Fold, ...] = ()
     low: float = 0.0  #: down to here, what stands at the moments takes room
 
     def y(self, t_ns: int) -> float:

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 Fate = Literal["honoured", "noted", "refused"]
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """What becomes of one key. `text` says what it does here, why it does nothing, or why it cannot be."""
 
     fate: Fate

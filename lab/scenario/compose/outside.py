@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct, field
 
 from lab.files import inside
 from lab.policy import Policy
@@ -20,12 +21,11 @@ class Refused(Exception):
     """A file that a scenario may not have, or that is not there; why is its message."""
 
 
-@dataclass
-class Outside:
+class Outside(Struct):
     """The project of one scenario and what the site lets it see."""
 
     root: Path
-    policy: Policy = field(default_factory=Policy)
+    policy: Policy = Policy()
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
     stored: bool = False  #: a run of the past: its files may be gone; paths stay as they are written
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lab.place import Place
 from lab.policy import SERVICE_CAPABILITIES, BuildNetwork
@@ -24,8 +26,7 @@ from lab.scenario.values import TextMatch
 from lab.units import Duration
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """One entry of `depends_on`, its name not yet looked up."""
 
     name: str
@@ -35,8 +36,7 @@ class Wanted:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class BuildPart:
+class BuildPart(Struct, frozen=True):
     """What one file says of a build; None where it says nothing. `folder` is the context of one without."""
 
     folder: Path
@@ -49,8 +49,7 @@ class BuildPart:
     place: Place = NOWHERE
 
 
-@dataclass(frozen=True, slots=True)
-class HealthPart:
+class HealthPart(Struct, frozen=True):
     """What one file says of a healthcheck; None where it says nothing."""
 
     test: tuple[str, ...] | None = None
@@ -62,8 +61,7 @@ class HealthPart:
     disabled: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """What one file says of a service; None where it says nothing."""
 
     image: str | None = None
@@ -91,7 +89,7 @@ class Part:
     autostart: bool | None = None
     trace: bool | None = None
     record: Mapping[str, TextMatch] | None = None
-    place: Place = field(default=NOWHERE, compare=False)
+    place: Place = NOWHERE
     path: str = ""
 
 
@@ -105,22 +103,22 @@ def merge(base: Part, more: Part) -> Part:
     """`base` with what `more` says: mappings key by key, volumes by their target, lists joined, the rest over
     it. As Compose merges a second file."""
     named: dict[str, Any] = {}
-    for one in fields(Part):
-        old, new = getattr(base, one.name), getattr(more, one.name)
-        if one.name in ("place", "path") or new is None:
+    for name in Part.__struct_fields__:
+        old, new = getattr(base, name), getattr(more, name)
+        if name in ("place", "path") or new is None:
             continue
         if old is None:
-            named[one.name] = new
-        elif one.name in _JOINED:
-            named[one.name] = tuple(dict.fromkeys([*old, *new]))
-        elif one.name in _MAPPINGS:
-            named[one.name] = {**old, **new}
-        elif one.name == "mounts":
-            named[one.name] = tuple({mount.target: mount for mount in (*old, *new)}.values())
-        elif one.name in ("build", "healthcheck"):
-            named[one.name] = _over(old, new)
+            named[name] = new
+        elif name in _JOINED:
+            named[name] = tuple(dict.fromkeys([*old, *new]))
+        elif name in _MAPPINGS:
+            named[name] = {**old, **new}
+        elif name == "mounts":
+            named[name] = tuple({mount.target: mount for mount in (*old, *new)}.values())
+        elif name in ("build", "healthcheck"):
+            named[name] = _over(old, new)
         else:
-            named[one.name] = new
+            named[name] = new
     return replace(base, **named)
 
 
@@ -135,7 +133,7 @@ def merge_over(base: Part, more: Part) -> Part:
 
 
 def _over(old: Any, new: Any) -> Any:
-    named = {f.name: getattr(new, f.name) for f in fields(new) if getattr(new, f.name) is not None}
+    named = {name: value for name in new.__struct_fields__ if (value := getattr(new, name)) is not None}
     if isinstance(old, BuildPart):
         del named["folder"]
         if old.args and new.args:
@@ -191,9 +189,9 @@ def _build(part: BuildPart, network: BuildNetwork) -> Build:
 def _healthcheck(part: HealthPart) -> Healthcheck:
     disabled = bool(part.disabled) or part.test == ("NONE",)
     named = {
-        f.name: getattr(part, f.name)
-        for f in fields(part)
-        if f.name != "disabled" and getattr(part, f.name) is not None
+        name: value
+        for name in part.__struct_fields__
+        if name != "disabled" and (value := getattr(part, name)) is not None
     }
     return Healthcheck(**{**named, "disabled": disabled, **({"test": None} if disabled else {})})
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from lab.place import Place
 from lab.scenario import tree
@@ -38,8 +41,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]+")
 MAX_FILES = 50  #: that one topology may include and extend
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(Struct, frozen=True):
     """One service of the project, whatever files it is made of."""
 
     name: str

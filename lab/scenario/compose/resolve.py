@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec import Struct
 
 from lab.place import Place
 from lab.policy import BUILD_NETWORKS, SERVICE_CAPABILITIES, BuildNetwork
@@ -35,8 +36,7 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]*://|git@|github\.com/", re.IGNORECASE)
 _NO_NEW = ("no-new-privileges", "no-new-privileges:true", "no-new-privileges=true")
 
 
-@dataclass
-class Where:
+class Where(Struct):
     """Where the keys of a service stand: in which file, under which key, seen from which folder."""
 
     locator: Locator
@@ -45,8 +45,8 @@ class Where:
     outside: Outside
     variables: Variables
     volumes: Mapping[str, str | None] | None = None  #: of a Compose file: what is wrong with each; None: any
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[Problem] = field(default_factory=list)
+    problems: list[Problem] = []
+    notes: list[Problem] = []
 
     def place(self, *keys: str | int) -> Place:
         return self.locator.at((*self.path, *keys), "").place

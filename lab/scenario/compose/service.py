@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from msgspec import Struct
+from msgspec.structs import replace
 from pydantic import TypeAdapter, ValidationError
 
 from lab.place import Place
@@ -37,16 +38,14 @@ class ComposeFile(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class OnNetwork:
+class OnNetwork(Struct, frozen=True):
     """A service on one network: by which other names it is known there."""
 
     aliases: tuple[str, ...] = ()
     place: Place | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(Struct, frozen=True):
     """One of the `ulimits`, with its place: a host without a program may not have all."""
 
     limit: Ulimit
@@ -54,8 +53,7 @@ class Limit:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Extra:
+class Extra(Struct, frozen=True):
     """What is not the program's; None where nothing is said."""
 
     networks: Mapping[str, OnNetwork] | None = None  #: empty: it is on none
@@ -66,22 +64,22 @@ class Extra:
     sysctls: Mapping[str, str] | None = None
     host: LabKeys | None = None  #: `x-lab`
     ulimits: Mapping[str, Limit] | None = None
-    place: Place | None = field(default=None, compare=False)
+    place: Place | None = None
 
 
 def merge_extra(base: Extra, more: Extra) -> Extra:
     """`base` with what `more` says, as Compose merges services."""
     named: dict[str, Any] = {}
-    for one in fields(Extra):
-        old, new = getattr(base, one.name), getattr(more, one.name)
+    for name in Extra.__struct_fields__:
+        old, new = getattr(base, name), getattr(more, name)
         if new is None:
             continue
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            named[one.name] = {**old, **new}
+            named[name] = {**old, **new}
         elif isinstance(old, tuple):
-            named[one.name] = tuple(dict.fromkeys([*old, *new]))
+            named[name] = tuple(dict.fromkeys([*old, *new]))
         else:
-            named[one.name] = new
+            named[name] = new
     return replace(base, **named)
 
 

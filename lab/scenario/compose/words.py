@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
 
+from msgspec import Struct
 from pydantic import PlainValidator, WithJsonSchema
 
 from lab.scenario.base import problem, shown
@@ -277,8 +277,7 @@ Ulimits = Annotated[
 # --- volumes ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class VolumeShort:
+class VolumeShort(Struct, frozen=True):
     """`source:target:mode` taken apart; `source` None is a volume of the service's own."""
 
     source: str | None
@@ -320,8 +319,7 @@ def parse_target(value: object) -> str:
 Target = Annotated[str, PlainValidator(parse_target), WithJsonSchema({"type": "string", "pattern": "^/"})]
 
 
-@dataclass(frozen=True, slots=True)
-class FilePair:
+class FilePair(Struct, frozen=True):
     """`source:target` of a host's `files`."""
 
     source: str
