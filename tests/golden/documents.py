@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,23 @@ from lab.scenario.schema import schema
 
 @functools.cache
 def validator() -> Any:
-    return jsonschema.Draft202012Validator(schema())
+    kind = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"if": _if})
+    return kind(schema())
+
+
+def _if(judge: Any, condition: Any, value: Any, whole: Any) -> Iterator[Any]:
+    """As the library's, but that a condition that asks for another word is passed over at once: a step is
+    asked for the words of forty kinds, which was two thirds of the time to judge a scenario."""
+    key: str | None = None
+    word: Any = None
+    match condition:
+        case {"properties": {"do": {"const": word}}, "required": ["do"]}:
+            key = "do"
+        case {"properties": {"check": {"const": word}}, "required": ["check"]}:
+            key = "check"
+    if key is not None and isinstance(value, dict) and value.get(key) != word and "else" not in whole:
+        return
+    yield from jsonschema.Draft202012Validator.VALIDATORS["if"](judge, condition, value, whole)
 
 
 def document(path: Path) -> Any:
