@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -12,13 +13,15 @@ import jsonschema  # type: ignore[import-untyped]
 
 from lab.scenario import tree
 from lab.scenario.params import plain_data
-from lab.scenario.schema import schema
+
+SCHEMA = Path(__file__).parents[2] / "schema" / "scenario-v1.json"
 
 
 @functools.cache
 def validator() -> Any:
+    """The judge by the schema that is committed, which `test_schema` holds to be that of the models."""
     kind = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"if": _if})
-    return kind(schema())
+    return kind(json.loads(SCHEMA.read_text(encoding="utf-8")))
 
 
 def _if(judge: Any, condition: Any, value: Any, whole: Any) -> Iterator[Any]:
