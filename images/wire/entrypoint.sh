@@ -162,7 +162,7 @@ boot_uml() {
     # Its consoles must not share an open file with this shell: it makes them non-blocking. Nor with each other.
     {
         perl "$here/packet-socket.pl" "$dev" taskset -c "$cpu" linux.uml mem="${LAB_WIRE_MEMORY:-512M}" umid=wire uml_dir="$run" \
-            root=/dev/root rootfstype=hostfs rw init="$here/uml-init.sh" \
+            root=/dev/root rootfstype=hostfs rw init="$here/uml-init.pl" \
             con=null con0=fd:0,fd:1 con1=fd:4,fd:8 con2=fd:5,fd:9 stderr=1 quiet loglevel=1 \
             lpj=35000000 nohz=off ifb.numifbs=0 selinux=0 audit=0 panic=-1 noreboot \
             initcall_blacklist=raid6_select_algo,init_zswap,strp_dev_init,init_btrfs_fs,init_jfs_fs,init_xfs_fs,pty_init,crypto_algapi_init \

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lab.checks.service import ADVICE_OVER, ENDED_ALONE, how_it_ended, label_of, last_output
 from lab.evidence.model import Records, ServiceRecord
+from lab.evidence.services import ADVICE_OVER, ENDED_ALONE, how_it_ended, label_of, last_output
 from lab.scenario.checks import ServiceCheck
 from lab.scenario.model import Scenario
 from lab.verdict import Finding, Verdict

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lab.checks.service import how_it_ended, went_wrong
 from lab.evidence.model import LogRecord, Records, ServiceRecord
+from lab.evidence.services import how_it_ended, went_wrong
 from lab.harmless import clean
 from lab.quantities import moment
 from lab.verdict import Finding, LogRef

@@ -9,7 +9,7 @@ from pydantic import PlainValidator, PrivateAttr, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from lab.place import Place
-from lab.scenario.base import Model, Seen
+from lab.scenario.base import Model, WhenMet
 from lab.scenario.values import Address
 
 NOWHERE = Place("<scenario>", 0, 0)  #: of a model that was built by hand
@@ -56,8 +56,8 @@ class Element(Model):
 def union_of(classes: Mapping[str, type[Model]], key: str) -> Any:
     """The union of these classes, told apart by the value of `key`; each is built when it is first met.
 
-    A union of pydantic's own builds the schemas of all its members at once, of which a scenario uses a few:
-    `load` of a short one took 105 ms with it. The JSON Schema lists the members itself.
+    A union of pydantic's own builds the schemas of all its members at once. The JSON Schema lists the members
+    itself.
     """
     kinds = tuple(classes.values())
 
@@ -68,7 +68,6 @@ def union_of(classes: Mapping[str, type[Model]], key: str) -> Any:
         cls = classes.get(name) if isinstance(name, str) else None
         if cls is None:
             raise PydanticCustomError(NO_MEMBER, "not one of those that {key} can name", {"key": key})
-        # The loader knows keys as the file has them; by hand a field's own name will do.
-        return cls.model_validate(value, context=info.context, by_name=not isinstance(info.context, Seen))
+        return WhenMet(cls).validated(value, info)
 
     return Annotated[Any, PlainValidator(validated), WithJsonSchema({"type": "object"})]

@@ -10,7 +10,7 @@ from msgspec import Struct
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
 from lab.link import Link
-from lab.scenario.base import AtMostOne, Model, Opt, Rule, problem, shown
+from lab.scenario.base import AtMostOne, Model, Opt, Rule, WhenMet, problem, shown
 from lab.scenario.checks import AnyCheck, Check
 from lab.scenario.compose.models import NetworkKeys, ServiceKeys
 from lab.scenario.compose.words import Files
@@ -47,17 +47,17 @@ class Ulimits(Model):
 class LabKeys(Model):
     """What Compose has no word for: the `x-lab` of a topology's service."""
 
-    link: Opt[LinkSpec] = None
+    link: Opt[Annotated[LinkSpec, WhenMet(LinkSpec)]] = None
     sysctls: Opt[Sysctls] = None
     ulimits: Opt[Ulimits] = None
-    service: Opt[ServiceKeys] = None
+    service: Opt[Annotated[ServiceKeys, WhenMet(ServiceKeys)]] = None
 
 
 class HostKeys(LabKeys):
     """More about a host of the topology, or a new host."""
 
     rules: ClassVar[tuple[Rule, ...]] = (AtMostOne(("service", "services"), "service is short for one"),)
-    services: Opt[dict[Name, ServiceKeys]] = None
+    services: Opt[dict[Name, Annotated[ServiceKeys, WhenMet(ServiceKeys)]]] = None
     files: Opt[list[Files]] = None
     networks: Opt[list[Name]] = None
 
@@ -108,7 +108,7 @@ class ScenarioFile(Model):
     ] = "static"
     alone: Flag = False
     networks: Opt[dict[Name, NetworkKeys]] = None
-    hosts: dict[HostName, HostKeys] = Field(default_factory=dict)
+    hosts: dict[HostName, Annotated[HostKeys, WhenMet(HostKeys)]] = Field(default_factory=dict)
     steps: list[AnyStep] = Field(default_factory=list)
     checks: list[AnyCheck] = Field(default_factory=list)
 

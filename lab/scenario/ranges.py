@@ -11,7 +11,7 @@ from msgspec import Struct
 from pydantic import AfterValidator, Discriminator, GetCoreSchemaHandler, PlainValidator, Tag, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
-from lab.scenario.base import AtLeastOne, Model, Opt, Rule, problem, shown
+from lab.scenario.base import AtLeastOne, Model, Opt, Rule, WhenMet, problem, shown
 from lab.scenario.quantities import SIZE_SCHEMA, UNLIMITED, Span, SpanText, number, parse_size
 from lab.tolerance import Tolerance
 from lab.units import Duration, RoundTrips
@@ -24,6 +24,8 @@ def is_mapping(value: Any) -> str:
 
 def short_or(mapping: Any, short: Any) -> Any:
     """A union that never tries both: a mapping is judged as `mapping`, all else as `short`."""
+    if isinstance(mapping, type) and issubclass(mapping, Model):
+        mapping = Annotated[mapping, WhenMet(mapping)]
     return Annotated[
         Annotated[mapping, Tag("<mapping>")] | Annotated[short, Tag("<short>")], Discriminator(is_mapping)
     ]

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from lab.scenario.base import AtLeastOne, AtMostOne, Excludes, Model, Needs, Rule
+from lab.scenario.base import MODEL, AtLeastOne, AtMostOne, Excludes, Model, Needs, Rule
 from lab.scenario.checks import CHECKS
 from lab.scenario.model import ScenarioFile
 from lab.scenario.steps import STEPS
@@ -31,11 +31,8 @@ def schema_text() -> str:
 
 def schema() -> Schema:
     """The JSON Schema (draft 2020-12) of a scenario file."""
-    parts: list[type[Model]] = [ScenarioFile, *STEPS.values(), *CHECKS.values()]
-    _, whole = models_json_schema([(cls, "validation") for cls in parts], by_alias=True)
     models = {cls.__name__: cls for cls in _subclasses(Model)}
-    # What is no model has a schema of its own at each place; nothing refers to its definition.
-    defs: Schema = {name: one for name, one in whole["$defs"].items() if name in models}
+    defs = _definitions([ScenarioFile, *STEPS.values(), *CHECKS.values()], models)
     top: Schema = defs.pop(ScenarioFile.__name__)
     for name, one in defs.items():
         _finish(one, models[name])
@@ -66,6 +63,30 @@ def schema() -> Schema:
         "description": "One file says what happens on a network; the lab makes it happen and judges it.",
         "$defs": defs,
     }
+
+
+def _definitions(parts: list[type[Model]], models: Mapping[str, type[Model]]) -> Schema:
+    """The schemas of these models and of all that they refer to, by name."""
+    while True:
+        _, whole = models_json_schema([(cls, "validation") for cls in parts], by_alias=True)
+        # What is no model has a schema of its own at each place; nothing refers to its definition.
+        defs: Schema = {name: one for name, one in whole["$defs"].items() if name in models}
+        missing = set(_referred(defs)) - set(defs)
+        if not missing:
+            return defs
+        parts = [*parts, *(models[name] for name in sorted(missing))]
+
+
+def _referred(node: Any) -> Iterator[str]:
+    """The models that are built when they are met, each place made a reference."""
+    if isinstance(node, dict):
+        if MODEL in node:
+            name = node.pop(MODEL)
+            node["$ref"] = f"#/$defs/{name}"
+            yield name
+        node = list(node.values())
+    for one in node if isinstance(node, list) else ():
+        yield from _referred(one)
 
 
 def _subclasses(cls: type[Model]) -> Iterable[type[Model]]:

@@ -10,12 +10,12 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from lab.checks.service import how_it_ended
 from lab.clock import SYSTEM_CLOCK, Deadline
 from lab.engine.base import ContainerSpec, ContainerStatus, Engine, LogStream, OutputMeter
 from lab.engine.service import stop
 from lab.errors import CannotBeDone, DeadlineExceeded, EngineError, LabError
 from lab.evidence.model import LogRecord, ServiceRecord
+from lab.evidence.services import how_it_ended
 from lab.host import Host, RunSpec
 from lab.limits import DEFAULT, Limits
 from lab.scenario.services import Condition, Ready, ServiceSpec

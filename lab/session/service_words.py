@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lab.checks.service import ADVICE_OVER
 from lab.engine.base import Healthcheck
+from lab.evidence.services import ADVICE_OVER
 from lab.host import Host
 from lab.scenario.services import Ready, ServiceSpec
 

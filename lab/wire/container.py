@@ -13,7 +13,7 @@ Kind = Literal["auto", "kernel", "uml", "route"]
 
 CAPABILITIES = ("NET_ADMIN", "NET_RAW")
 
-#: For a wire in the machine's kernel: inside a container /proc/sys is read-only. `uml-init.sh` sets the same.
+#: For a wire in the machine's kernel: inside a container /proc/sys is read-only. `uml-init.pl` sets the same.
 #: rp_filter: a packet comes in by the interface that its answer leaves by, there is nothing to check.
 #: icmp_ratelimit: a router that says "fragmentation needed" once a second makes path MTU discovery a lottery.
 SYSCTLS: Mapping[str, str] = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from lab.checks.service import went_wrong
 from lab.evidence.model import LogRecord, Records, ServiceRecord, StepRecord
+from lab.evidence.services import went_wrong
 from lab.harmless import clean
 from lab.report.diagram.model import Moment
 from lab.report.text import cut
