@@ -1,11 +1,11 @@
-"""What a whole `lab run` costs beside two floors: its containers and network by Compose, and by the bare SDK.
+"""What a whole `lab run` costs above two floors: its containers and network by Compose, and by the bare SDK.
 
     .venv/bin/python benchmarks/bringup.py [--rounds 5]
 
 Both floors, `handshake` without impairment and `handshake` through the `uml` wire take turns in one run, so
-that a busy machine slows them all. Compose brings up and takes down three containers that only sleep, with
-the commands that a user would type. Printed are medians with their spread (lowest to highest), ratios to
-the median of Compose, and the CPU of each run's Python, user and system.
+that a busy machine slows all of them equally. Compose brings up and takes down three containers that only
+sleep, with the commands that a user would type. The output has medians with their spread (lowest to
+highest), ratios to the median of Compose, and the user and system CPU time of each run's Python.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ IMPAIRED = UNIMPAIRED.replace("handshake-plain", "handshake-uml").replace(
 
 
 def floor(engine: DockerEngine, image: str) -> float:
-    """Seconds to create and remove three containers on one internal network, with threads."""
+    """Seconds to create and remove three containers on one internal network, using threads."""
     api = engine.api
     begin = time.perf_counter()
     network = api.create_network(
@@ -111,7 +111,7 @@ def compose(engine: DockerEngine, file: Path) -> float:
 
 
 def children_cpu() -> float:
-    """Seconds of user and system time of all child processes that have ended."""
+    """User and system time in seconds of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -173,7 +173,7 @@ def main() -> None:
             "plain": lambda: measure("plain"),
             "uml": lambda: measure("uml"),
         }
-        for job in jobs.values():  # once to warm the caches
+        for job in jobs.values():  # once, to warm the caches
             job()
         for costs in phases.values():
             costs.clear()

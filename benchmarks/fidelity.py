@@ -1,9 +1,9 @@
-"""How true the wire is: configured against measured, for round trips, loss, directions and a bulk transfer.
+"""How accurate the wire is: configured against measured round trips, loss, directions and bulk transfer.
 
     .venv/bin/python -m benchmarks.fidelity [--wire auto|kernel|uml] [--packets 5000] [--bytes 200000000]
 
-Exit status: 0 all held, 1 something is outside of its bounds, 3 the wire lost packets by itself (overloaded).
-Best on an idle machine: what else runs delays packets, and the medians show it.
+Exit status: 0 all held, 1 something is outside its bounds, 3 the wire itself lost packets (overloaded).
+Best on an idle machine: other work delays packets, and the medians show it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lab.units import Duration, Percent
 
 RTTS_MS = (10, 50, 200)
 LOSSES = (Decimal(1), Decimal(5), Decimal(20))
-#: How far the median of the round trips may be from the configured one.
+#: How far the median round trip may be from the configured one.
 RTT_BOUND_MS = 1.0
 ECHO_PORT, BULK_PORT = 8_000, 8_001
 MS = 1_000_000
@@ -33,7 +33,7 @@ MS = 1_000_000
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that was measured."""
+    """One measurement."""
 
     what: str
     configured: str
@@ -51,7 +51,7 @@ def ms(value: float) -> Duration:
 
 
 def round_trips(pair: Pair, rtt_ms: int) -> Line:
-    """Half of it each way, over as many exchanges as take about six seconds."""
+    """Measures round trips with half the delay each way, for about six seconds."""
     half = Impairment(delay=ms(rtt_ms / 2))
     pair.through.change("client", Link(half, half))
     number = min(500, 6_000 // (rtt_ms + 2))
@@ -64,7 +64,7 @@ def round_trips(pair: Pair, rtt_ms: int) -> Line:
     median = statistics.median(ordered)
     low, high = ordered[len(ordered) // 20], ordered[-1 - len(ordered) // 20]
     return Line(
-        f"round trip, {len(ordered)} of them",
+        f"{len(ordered)} round trips",
         f"{rtt_ms} ms",
         f"{median:.2f} ms (p5 {low:.2f}, p95 {high:.2f})",
         f"median within {RTT_BOUND_MS:g} ms",
@@ -90,7 +90,7 @@ def _rate(what: str, percent: Decimal, packets: int, lost: int) -> Line:
 
 
 def directions(pair: Pair, packets: int) -> list[Line]:
-    """Another delay and another loss each way: neither may leak into the other."""
+    """Measures a different delay and loss in each direction: neither may affect the other."""
     up, down = Impairment(delay=ms(30), loss=Percent(Decimal(20))), Impairment(delay=ms(5))
     pair.through.change("client", Link(up, down))
     lines = []
@@ -121,7 +121,7 @@ def _one_way(found: dict[str, Any]) -> list[float]:
 
 
 def bulk(pair: Pair, size: int) -> tuple[float, int]:
-    """Mbit/s of one TCP stream from client to server, and the segments that were sent again."""
+    """Mbit/s of one TCP stream from client to server, and its retransmitted segments."""
     before = pair.hosts["client"].counters()["TcpRetransSegs"]
     take = pair.probe("server", "take", BULK_PORT)
     pair.hosts["server"].wait_for(30.0, listening=BULK_PORT)
@@ -168,7 +168,7 @@ def main() -> int:
         lost = sum(queue.queue_full for queue in pair.through.counters()[1])
         show(
             Line(
-                f"bulk, {size // 1_000_000} MB, no loss asked",
+                f"bulk, {size // 1_000_000} MB, no loss set",
                 "0 again",
                 f"{again} sent again, {rate:.0f} Mbit/s",
                 f"plain veth: {plain:.0f} Mbit/s",
@@ -176,7 +176,7 @@ def main() -> int:
             )
         )
     if overruns:
-        print(f"wire overloaded: it lost packets by itself: {overruns}")
+        print(f"the wire was overloaded and lost packets itself: {overruns}")
         return 3
     return 0 if all(line.held for line in lines) else 1
 

@@ -1,8 +1,8 @@
-"""Peak memory of `check`, `recheck` and `report`: over the hostile corpus, and for the largest legal inputs.
+"""Peak memory of `check`, `recheck` and `report` over the hostile corpus and the largest legal inputs.
 
     python -m benchmarks.memory
 
-prints a table in Markdown: MB of the process at its largest (ru_maxrss), and seconds of processor time.
+prints a table in Markdown: the peak of the process in MB (ru_maxrss), and seconds of processor time.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def measured(*arguments: str) -> tuple[float, float, int]:
 
 
 def copied(folder: Path) -> Path:
-    """A run folder that may be written into."""
+    """A copy of a run folder that may be written to."""
     for source in RUN.rglob("*"):
         target = folder / source.relative_to(RUN)
         if source.is_dir():
@@ -55,7 +55,7 @@ def copied(folder: Path) -> Path:
 
 
 def large_call(folder: Path) -> Path:
-    """A run whose last call received as much as a record may hold."""
+    """A run whose last call received as many bytes as a record may hold."""
     events = (copied(folder) / "events.jsonl").read_text(encoding="utf-8").splitlines()
     calls = [number for number, line in enumerate(events) if json.loads(line)["kind"] == "call"]
     call = json.loads(events[calls[-1]])
@@ -74,9 +74,9 @@ def many_steps(folder: Path) -> Path:
 
 
 def large_captures(folder: Path, *, arrive: bool) -> Path:
-    """A run whose captures have 1 GiB more each: segments of full size that come after all others.
+    """A run whose captures each have 1 GiB more: full-size segments after all others.
 
-    Those that `arrive` are the client's, in both captures; else each host sends its own, and none arrives.
+    With `arrive` they are the client's, in both captures; otherwise each host sends its own and none arrives.
     """
     captures = {path.stem: path for path in (copied(folder) / "pcap").iterdir()}
     client = read_capture(captures["client"])[0].source
@@ -100,7 +100,7 @@ def large_captures(folder: Path, *, arrive: bool) -> Path:
 
 
 def rows(work: Path) -> Iterator[tuple[str, str, list[tuple[str, ...]]]]:
-    """What is measured: the command, of what, and its arguments, of which the largest counts."""
+    """Each row to measure: the command, its subject, and lists of its arguments; the largest counts."""
     scenarios = sorted(str(path) for path in CORPUS.glob("*/*/s.yml"))
     yield "check", "the corpus", [("check", path) for path in scenarios]
     runs = sorted((CORPUS / "runs").iterdir())
@@ -110,7 +110,7 @@ def rows(work: Path) -> Iterator[tuple[str, str, list[tuple[str, ...]]]]:
     large = str(large_call(work / "call"))
     yield "recheck", "64 MB in one call", [("recheck", large)]
     yield "report", "64 MB in one call", [("report", large)]
-    for arrive, what in ((True, "1 GiB in each capture"), (False, "the same, and none of it arrives")):
+    for arrive, what in ((True, "1 GiB in each capture"), (False, "the same, but none of it arrives")):
         captures = str(large_captures(work / f"captures-{arrive}", arrive=arrive))
         yield "recheck", what, [("recheck", captures)]
         yield "report", what, [("report", captures)]

@@ -1,4 +1,4 @@
-"""A client, a server and the wire between them, for measurements and tests that need no runner."""
+"""A client, a server and the wire between them, for measurements and tests without a runner."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ POOL = IPv4Network("198.18.0.0/15")
 PORT = 9_000
 _PROBE = (Path(__file__).parent / "probe.py").read_text()
 _PATIENCE = 120.0
-_CPU = os.getpid()  #: as in a run: one for all that moves packets, and another lab has another
+_CPU = os.getpid()  #: as in a run: one for everything that moves packets; another lab has another
 
 
 @dataclass
 class Pair:
-    """What stands. `wire` is None where the two are joined directly."""
+    """A running pair. `wire` is None if the two are joined directly."""
 
     engine: Engine
     hosts: dict[str, Host]
@@ -53,12 +53,12 @@ class Pair:
         return self.wire
 
     def start(self, host: str, *argv: str, timeout: float = _PATIENCE) -> Future[RunRecord]:
-        """A program on a host."""
+        """Starts a program on a host."""
         spec = RunSpec(f"run{next(self._steps)}", argv, timeout=Duration.of_seconds(timeout))
         return self.hosts[host].run(spec)
 
     def probe(self, host: str, *arguments: object, timeout: float = _PATIENCE) -> Future[RunRecord]:
-        """`probe.py` on a host."""
+        """Starts `probe.py` on a host."""
         return self.start(host, "python3", "-c", _PROBE, *map(str, arguments), timeout=timeout)
 
     def ping(self, *options: str, source: str = "client", target: str = "server") -> str:
@@ -77,7 +77,7 @@ class Pair:
     ) -> dict[str, Any]:
         """Sends numbered datagrams: {sent: [ns], arrived: [[number, ns], …]} on one monotonic clock.
 
-        Whoever receives listens until nothing came for `quiet` seconds after the last was sent.
+        The receiver listens until nothing has come for `quiet` seconds after the last one was sent.
         """
         port = PORT + next(self._steps)
         step = f"sink{port}"
@@ -90,7 +90,7 @@ class Pair:
 
 
 def result(running: Future[RunRecord]) -> dict[str, Any]:
-    """What a probe printed, once it has ended."""
+    """The output of a probe, once it has ended."""
     record = running.result(_PATIENCE)
     if record.exit_code != 0:
         raise RuntimeError(f"{record.command[3:]} on {record.host}: {record.error} {record.stderr}")
@@ -111,7 +111,7 @@ def wired_pair(
     kind: Kind = "auto",
     wired: bool = True,
 ) -> Iterator[Pair]:
-    """client .10 and server .11 through a wire .2, or (`wired` False) directly on one bridge: plain veth."""
+    """Client .10 and server .11 through a wire .2 or, with `wired` False, on one bridge (plain veth)."""
     name = f"pair-{uuid.uuid4().hex[:8]}"
     labels = {"lab.bench": name}
     with ExitStack() as stack:

@@ -1,7 +1,7 @@
-"""Runs on a host: sends, receives and times packets. Prints one JSON object. Its clock is CLOCK_MONOTONIC,
-which all containers of one machine share, so a time at one host less a time at another is a one-way delay.
+"""Runs on a host: sends, receives and times packets, and prints one JSON object. Its clock is
+CLOCK_MONOTONIC, shared by all containers of a machine: times at two hosts differ by a one-way delay.
 
-    sink PORT QUIET                         numbered datagrams, until SIGTERM and then silence for QUIET s
+    sink PORT QUIET                         numbered datagrams, until SIGTERM and then QUIET s of silence
     send HOST PORT COUNT INTERVAL SIZE
     echo PORT | rtt HOST PORT COUNT INTERVAL
     take PORT | bulk HOST PORT BYTES        one TCP stream

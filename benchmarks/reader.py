@@ -1,10 +1,10 @@
-"""How fast the reader is, as a ratio to dpkt in one run, and what matching a million packets costs.
+"""How fast the reader is, as a ratio to dpkt in the same run, and what matching a million packets costs.
 
     python -m benchmarks.reader [--packets 200000] [--rounds 5] [--whole]
 
-Rounds of the two readers alternate, so that both see the same machine; medians, with the spread of all.
+Rounds of the two readers alternate, so that both see the same machine; the output has medians and spreads.
 `--whole` makes two captures of 500,000 packets each (a bulk transfer with 1 % loss, and its ACKs) and times
-reading, matching, flows, proof, bytes and every check in a process of their own, with its peak of memory.
+reading, matching, flows, proof, bytes and every check in a process of their own, with its peak memory.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def _frame(
 
 
 def write_transfer(folder: Path, packets: int, *, size: int = 1448, loss: float = 0.01) -> tuple[Path, Path]:
-    """Two captures of about `packets` packets each: data one way, an ACK for every second segment, each loss
-    sent again 40 ms later."""
+    """Writes two captures of about `packets` packets each: data one way, an ACK for every second segment,
+    each loss retransmitted 40 ms later."""
     rng = random.Random(1)
     data = rng.randbytes(size)
     sent: list[tuple[int, int, bytes]] = []  # time, order, frame
@@ -117,7 +117,7 @@ def _ours(path: Path) -> int:
 
 
 def _dpkt(path: Path) -> int:
-    """As its own examples do: every frame taken apart."""
+    """Counts packets as dpkt's own examples do, with every frame parsed."""
     count = 0
     with path.open("rb") as file:
         for _, frame in dpkt.pcapng.Reader(file):
@@ -139,7 +139,7 @@ def _shown(name: str, rates: list[float]) -> str:
 
 
 def _peak_mib() -> float:
-    """Of this process; `ru_maxrss` would count what its parent held when it forked."""
+    """The peak of this process; `ru_maxrss` would include what its parent held at the fork."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
@@ -161,7 +161,7 @@ def compare(packets: int, rounds: int) -> None:
 
 
 def whole(folder: Path) -> None:
-    """Everything on two captures, in this process."""
+    """Times everything on two captures, in this process."""
     up = Impairment(delay=Duration(20 * _MS), loss=Percent.parse("1%"))
     links = {"client": Link(up=up), "server": Link(up=Impairment(delay=Duration(20 * _MS)))}
     hosts = {

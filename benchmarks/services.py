@@ -1,11 +1,11 @@
-"""What nginx as a service adds to the bring-up of a lab: client + nginx against client + server without it.
+"""What nginx as a service adds to a lab's bring-up: client + nginx against client + server without it.
 
     .venv/bin/python benchmarks/services.py [--rounds 10]
 
 The two take turns in one run, through the same kind of wire, and each pair gives one difference, so that a
-busy machine slows both alike. Bring-up is all that comes before the first step. The program's own start, from
-the moment at which the engine has started it until the kernel shows its listening socket, is nginx's affair
-and taken off. Asked: at most 0.6 s more (median of the pairs).
+busy machine slows both equally. Bring-up is everything before the first step. The program's own start, from
+the moment at which the engine has started it until the kernel shows its listening socket, is subtracted: it
+is nginx's. The target: at most 0.6 s more (median of the pairs).
 """
 
 from __future__ import annotations
@@ -54,26 +54,26 @@ steps:
 
 @dataclass(frozen=True)
 class BringUp:
-    """Seconds of one run."""
+    """The bring-up of one run, in seconds."""
 
-    whole: float  #: from its begin to its first step, images there
-    own: float  #: of that the program's own start
-    services: float  #: of that the phase in which services start
+    whole: float  #: from the start of the run to its first step, with the images built
+    own: float  #: the part that is the program's own start
+    services: float  #: the part that is the phase in which services start
 
     @property
     def labs(self) -> float:
-        """Without the program's own start."""
+        """The bring-up without the program's own start."""
         return self.whole - self.own
 
 
 def measure(scenario: Path, out: Path) -> BringUp:
-    """One `lab run` as a user types it. Raises `SystemExit` where it does not pass."""
+    """One `lab run` as a user types it. Raises `SystemExit` if it does not pass."""
     done = subprocess.run(
         [sys.executable, "-m", "lab", "run", str(scenario), "--out", str(out)],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=600,  # the first one builds the image
+        timeout=600,  # the first run builds the image
         check=False,
     )
     if done.returncode != 0:
@@ -86,7 +86,7 @@ def measure(scenario: Path, out: Path) -> BringUp:
 
 
 def own_start(run: lab.StoredRun) -> float:
-    """From the engine's start of a service to its listening socket; 0 where there is none."""
+    """Seconds from the engine's start of a service to its listening socket; 0 without a service."""
     records = run.evidence.records
     starts = [service.started_wall_ns for service in records.services if service.started_wall_ns is not None]
     if not starts:
@@ -110,10 +110,10 @@ def main() -> None:
         files = {"without": out / "without.yml", "with": out / "with.yml"}
         files["without"].write_text(WITHOUT)
         files["with"].write_text(WITH)
-        for file in files.values():  # once to warm the caches and to build
+        for file in files.values():  # once, to warm the caches and build the image
             measure(file, out / "runs")
         for number in range(rounds):
-            # Whichever comes first meets an engine that has just taken something down: they swap places.
+            # The first of a pair meets an engine that has just taken something down, so they swap places.
             for name in ("without", "with") if number % 2 == 0 else ("with", "without"):
                 (bare if name == "without" else nginx).append(measure(files[name], out / "runs"))
             print(f"round {number + 1} of {rounds}", file=sys.stderr)
@@ -122,7 +122,7 @@ def main() -> None:
     print(f"client + nginx               {spread([one.whole for one in nginx])}")
     print(f"  its phase `services`       {spread([one.services for one in nginx])}")
     print(f"  nginx's own start          {spread([one.own for one in nginx])}")
-    print(f"more, without that           {spread(more)}   asked: at most {ASKED} s")
+    print(f"more, without that           {spread(more)}   target: at most {ASKED} s")
     if statistics.median(more) > ASKED:
         raise SystemExit(f"more than {ASKED} s")
 

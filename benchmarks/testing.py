@@ -1,11 +1,11 @@
-"""What a lab costs in pytest: a fixture against `lab run`, scenario files as items against `lab run -j 2`.
+"""What a lab costs in pytest: a fixture against `lab run`, scenario files as tests against `lab run -j 2`.
 
     .venv/bin/python -m benchmarks.testing [--rounds 10] [--items FOLDER]
 
-The two take turns in one run. Of the fixture the block of `lab.up` is timed, from its begin to its end, in a
-process that stands already, as in a suite; of `lab run` the same hosts, steps and wire, the whole command.
-Asked: at most 1.1 times (median of the pairs). With `--items`, a folder of scenarios by `pytest --lab -n 2`
-against `lab run -j 2`: at most 1.15 times, and the same verdicts.
+The two take turns in one run. For the fixture, the whole block of `lab.up` is timed in a process that already
+runs, as in a suite; for `lab run`, the whole command with the same hosts, steps and wire. The target: at most
+1.1 times as long (median of the pairs). With `--items`, `pytest --lab -n 2` over a folder of scenarios is
+measured against `lab run -j 2`: at most 1.15 times as long, with the same verdicts.
 """
 
 from __future__ import annotations
@@ -54,19 +54,19 @@ def by_command(scenario: Path, out: Path) -> float:
 
 
 def fixture(rounds: int, folder: Path) -> None:
-    """Prints the pairs' ratios: median and span."""
+    """Prints the median and the span of the pairs' ratios."""
     scenario = folder / "pair.yml"
     scenario.write_text(SCENARIO)
-    by_fixture(folder / "a"), by_command(scenario, folder / "b")  # the first of each finds cold caches
+    by_fixture(folder / "a"), by_command(scenario, folder / "b")  # the first of each meets cold caches
     pairs = [(by_fixture(folder / "a"), by_command(scenario, folder / "b")) for _ in range(rounds)]
     ratios = sorted(block / command for block, command in pairs)
     block, command = (statistics.median(column) for column in zip(*pairs, strict=True))
     print(f"lab.up: {block:.2f} s, lab run: {command:.2f} s, medians of {rounds}")
-    print(f"ratio: {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}); asked: 1.1")
+    print(f"ratio: {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}); target: 1.1")
 
 
 def items(scenarios: str, folder: Path) -> None:
-    """Prints both times, their ratio, and verdicts that differ."""
+    """Prints both times, their ratio, and the verdicts that differ."""
     began = time.perf_counter()
     argv = [sys.executable, "-m", "pytest", "--lab", scenarios, "-n", "2", "-q", "-p", "no:cacheprovider"]
     subprocess.run([*argv, "--lab-out", str(folder / "p")], cwd=ROOT, check=False, stdout=subprocess.DEVNULL)
@@ -77,10 +77,10 @@ def items(scenarios: str, folder: Path) -> None:
     run_took = time.perf_counter() - began
     ours, theirs = verdicts(folder / "p"), verdicts(folder / "r")
     print(f"pytest -n 2: {pytest_took:.0f} s, lab run -j 2: {run_took:.0f} s; {len(ours)} cases")
-    print(f"ratio: {pytest_took / run_took:.2f}; asked: 1.15")
+    print(f"ratio: {pytest_took / run_took:.2f}; target: 1.15")
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
-            print(f"differs: {name}: {ours.get(name)} by pytest, {theirs.get(name)} by lab run")
+            print(f"differs: {name}: {ours.get(name)} in pytest, {theirs.get(name)} in lab run")
 
 
 def verdicts(out: Path) -> dict[str, str]:

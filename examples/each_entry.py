@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What a CI system does with `lab matrix`: plan, run each entry by itself, go on after a failure, sum up.
+"""What a CI system does with `lab matrix`: plan, run each entry separately, go on after a failure, sum up.
 
     examples/each_entry.py [PATH or option of `lab matrix`]...
 
 Each entry leaves its run folders, with JUnit, reports and captures, in out/<name of the entry>. The exit
-status is the worst of all. Needs nothing but the command `lab` in PATH.
+status is the worst of all. Needs only the command `lab` in PATH.
 """
 
 import json

@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     StringConstraints,
     ValidationError,
 )
@@ -39,7 +40,7 @@ WireChoice = Literal["auto", "kernel", "uml"]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, defer_build=True)
 
 
 class _Tolerance(_Model):
@@ -82,10 +83,10 @@ class _File(_Model):
     timeout: _Duration = Duration.parse("60s")
     runs: Path = Path("runs")
     snaplen: int = 262_144
-    tolerance: _Tolerance = _Tolerance()
-    engine: _Engine = _Engine()
-    policy: _Policy = _Policy()
-    limits: _Limits = _Limits()
+    tolerance: _Tolerance = Field(default_factory=_Tolerance)
+    engine: _Engine = Field(default_factory=_Engine)
+    policy: _Policy = Field(default_factory=_Policy)
+    limits: _Limits = Field(default_factory=_Limits)
 
 
 class Site(Struct, frozen=True):

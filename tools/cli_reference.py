@@ -23,25 +23,25 @@ WIDTH = 90  #: columns of the help texts on the page
 _HEAD = """\
 # The command line
 
-`lab COMMAND --help` says the same as this page, which is made from it by `python -m tools.cli_reference`.
+`lab COMMAND --help` says the same as this page, which `python -m tools.cli_reference` makes from it.
 `lab` is `.venv/bin/lab`, or `python -m lab` with the Python of that virtual environment.
 
-The report goes to stdout, progress and errors to stderr. An error says where, what was got, what is allowed
-and what to do next; `lab --debug COMMAND` adds the traceback.
+The report goes to stdout, progress and errors to stderr. An error says where it is, what was found, what is
+allowed and what to do next; `lab --debug COMMAND` adds the traceback.
 
 | exit status | means |
 |---|---|
-| 0 | all passed, or all were skipped, which is said loudly |
-| 1 | a check or an expectation said no: FAIL |
+| 0 | all passed, or all were skipped, which the report says clearly |
+| 1 | a check or an expectation failed: FAIL |
 | 2 | bad usage, a bad scenario, or nothing to run |
 | 3 | the lab or its environment broke, or the wire did not do what was asked: ERROR |
 | 130 | interrupted; everything was taken down |
 
-| variable | what it does |
+| variable | effect |
 |---|---|
 | `DOCKER_HOST`, `DOCKER_CONTEXT`, `DOCKER_CONFIG`, `DOCKER_TLS_VERIFY`, `DOCKER_CERT_PATH` | which engine, \
-as for the command `docker`; [lab.yml](site.md) comes before them |
-| `LAB_STATE` | the folder of the lab's own engine and of the locks of runs, in place of the default |
+as for the command `docker`; [lab.yml](site.md) takes precedence |
+| `LAB_STATE` | the folder of the lab's own engine and of the locks of runs, instead of the default |
 | `NO_COLOR`, `TERM=dumb` | no colour |
 
 The commands:
@@ -68,7 +68,7 @@ def _sections() -> Iterator[str]:
 
 
 def _help(command: click.Command, name: str, parent: click.Context) -> Iterator[str]:
-    """The help of a command, and of its own commands below it."""
+    """The help of a command and of its subcommands."""
     with click.Context(command, info_name=name, parent=parent, terminal_width=WIDTH) as context:
         yield _block(command.get_help(context))
         if isinstance(command, click.Group):
@@ -80,7 +80,7 @@ def _help(command: click.Command, name: str, parent: click.Context) -> Iterator[
 
 
 def _program_help(name: str) -> str:
-    """What the article's programs say of themselves: they are plain argparse, and print it."""
+    """The help of one of the article's programs, which use plain argparse and print it."""
     program = {"client": client.main, "server": server.main}[name]
     printed = io.StringIO()
     columns = os.environ.get("COLUMNS")

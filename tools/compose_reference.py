@@ -15,16 +15,16 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "compose.
 _HEAD = """\
 # Compose's keys
 
-What the lab makes of a Compose file, key by key. It is a [topology](scenario.md#topologies): its services are
-hosts, each with its program.
+How the lab reads a Compose file, key by key. The file is a [topology](scenario.md#topologies): its services
+are hosts, each with its program.
 
 - *Honoured* keys do what Compose's specification says, within the lab.
 - *Noted* keys mean nothing here. They change nothing, and `lab check` and `lab run` name them in a note.
 - *Refused* keys are an error at their place, exit status 2; so is a key that Compose does not know.
 
-Keys that begin with `x-` are ignored, but for `x-lab`.
+Keys that begin with `x-` are ignored, except `x-lab`.
 
-Numbers keep the spelling that they have in the file, where Compose would write `1.50` as `1.5`.
+Numbers keep their spelling in the file; Compose would write `1.50` as `1.5`.
 """
 _TITLES = {"honoured": "Honoured", "noted": "Noted", "refused": "Refused"}
 

@@ -2,9 +2,9 @@
 
     python -m lab run scenarios -j auto
     python -m tools.gallery runs/latest     the page and its pictures
-    python -m tools.gallery --text          the page alone, after a comment in a scenario was changed
+    python -m tools.gallery --text          only the page, after a change of a comment in a scenario
 
-The page depends on nothing but the scenario files, and the pictures on nothing but the run.
+The page depends only on the scenario files, and the pictures only on the run.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "gallery.md"
 PICTURES = ROOT / "docs" / "gallery"
 
-LARGEST = 58_000  #: bytes of a picture; a page of a hundred must stay light
-LARGEST_OF_PROGRAMS = 250_000  #: real programs have many connections, and none of them can be left out
+LARGEST = 58_000  #: bytes of a picture; a page with a hundred must stay light
+LARGEST_OF_PROGRAMS = 250_000  #: real programs have many connections, none of which can be left out
 _BUDGET = Budget(all_below=90, special=70, ends=25, bundles=40)
 
 #: Folder below scenarios/ → its heading and what its scenarios have in common, in the order of the page.
 GROUPS = {
     "": ("First steps", "Five scenarios to begin with: open, send, lose, wait, close."),
-    "connect": ("Connecting", "What connect() waits for, and what it says when nothing comes."),
+    "connect": ("Connecting", "What connect() waits for, and what it reports when nothing comes."),
     "data": (
         "Sending and receiving",
         "Streams have no messages, buffers have an end, and small packets wait.",
@@ -48,13 +48,13 @@ GROUPS = {
     "timeouts": ("Timeouts", "Calls that give up on time, and calls that do not wait at all."),
     "close": ("Closing", "FIN, RST, and what remains of a connection."),
     "queue": ("Waiting to be accepted", "The backlog: how many may wait, and what becomes of the next."),
-    "servers": ("Servers and clients", "The article's two programs, and better ways to serve."),
-    "sockets": ("Sockets as such", "Descriptors and ports: what a process may hold."),
+    "servers": ("Servers and clients", "The article's two programs, and better ways to serve clients."),
+    "sockets": ("Sockets themselves", "Descriptors and ports: what a process may hold."),
     "failure": ("When things break", "Killed processes, dead hosts, cut cables."),
-    "link": ("Links", "Loss, jitter, copies, narrow and lopsided links: what TCP makes of them."),
+    "link": ("Links", "Loss, jitter, duplicates, slow and asymmetric links: how TCP copes with them."),
     "udp": ("UDP", "Datagrams: no connection, no order, no word about loss."),
     "network": ("Below the sockets", "Ping and ARP."),
-    "apps": ("Real programs", "What people ask maintainers about, and the setting that mends it."),
+    "apps": ("Real programs", "What people ask maintainers about, and the setting that fixes it."),
 }
 
 
@@ -63,25 +63,26 @@ _HEAD = """\
 
 {number} scenarios, each with the sequence diagram of a real run: the calls at both ends with their results,
 the states of the sockets, and every packet with the time it took. A broken arrow is a packet that was lost.
-Open a picture to see it large, or run the scenario and open `runs/latest/report.html`: there each packet
-tells its fields. The points of the article that the lab began with stand [row by row](seed.md) with theirs.
+Open a picture to see it large, or run the scenario and open `runs/latest/report.html`, which shows the
+fields of each packet. [Row by row](seed.md) lists the points of the article that the lab began with, each
+with its scenarios.
 
-The command `lab` is there after `source .venv/bin/activate`. `lab run scenarios -j auto` runs all of them.
+The command `lab` is available after `source .venv/bin/activate`; `lab run scenarios -j auto` runs them all.
 
-This page is made by `python -m tools.gallery`, from the comments in the files and from one run of them.
+`python -m tools.gallery` makes this page from the comments in the files and from one run of them.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What the page says of one scenario file."""
+    """The section of the page about one scenario file."""
 
     file: str  #: scenarios/close/half-close.yml
     summary: str
     teaches: str  #: the first paragraph of the comment at the top
-    no_luck: str  #: why it cannot pass by luck; "" where the file does not say
+    no_luck: str  #: why it cannot pass by luck; "" if the file does not say
     cases: tuple[str, ...]
-    rows: tuple[int, ...]  #: of the article, by its tags seed-N
+    rows: tuple[int, ...]  #: rows of the article, from its tags seed-N
 
     @property
     def title(self) -> str:
@@ -98,17 +99,17 @@ class Section:
 
     @property
     def largest(self) -> int:
-        """Bytes that its picture may have."""
+        """The most bytes its picture may have."""
         return LARGEST_OF_PROGRAMS if self.group == "apps" else LARGEST
 
     @property
     def drawn(self) -> str:
-        """The case whose run is drawn. Of a sweep the last: sweeps go from mild to harsh."""
+        """The case whose run is drawn: the last of a sweep, as sweeps go from mild to harsh."""
         return self.cases[-1]
 
 
 def sections(root: Path = ROOT) -> list[Section]:
-    """All scenarios in the order of the page. Raises `UsageError` where one does not say what it teaches."""
+    """All scenarios in the order of the page. Raises `UsageError` if one does not say what it teaches."""
     found: list[Section] = []
     cases = load_all([root / "scenarios"], policy=load_site(root / "lab.yml").policy)
     for path, group in groupby(cases, key=lambda case: case.path):
@@ -116,7 +117,7 @@ def sections(root: Path = ROOT) -> list[Section]:
         comment = _paragraphs(own[0].source_text)
         file = path.relative_to(root).as_posix()
         if not comment:
-            raise UsageError(f"{file}: no comment at its top that says what it teaches")
+            raise UsageError(f"{file}: it needs a comment at the top that says what it teaches")
         found.append(
             Section(
                 file,
@@ -135,7 +136,7 @@ def sections(root: Path = ROOT) -> list[Section]:
 
 
 def _paragraphs(text: str) -> list[str]:
-    """The paragraphs of the comment at the top of a file, each on one line. The schema's line is none."""
+    """The paragraphs of the comment at the top of a file, each on one line, without the schema's line."""
     lines: list[str] = []
     for line in text.splitlines():
         if not line.startswith("#"):
@@ -181,7 +182,7 @@ def _section(section: Section) -> Iterator[str]:
         rows = ", ".join(map(str, section.rows))
         said += f" · [row{'s' * (len(section.rows) > 1)} {rows} of the article](seed.md)"
     if len(section.cases) > 1:
-        said += f" · {len(section.cases)} cases, drawn is `{section.drawn}`"
+        said += f" · {len(section.cases)} cases; the picture shows `{section.drawn}`"
     yield said
     yield ""
     alt = f"Sequence diagram: {section.summary}".replace("[", "(").replace("]", ")")
@@ -189,17 +190,17 @@ def _section(section: Section) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Plain text as Markdown: names like SO_REUSEADDR and b"" must come out as they are."""
+    """Plain text as Markdown, in which names like SO_REUSEADDR and b"" appear as they are."""
     return re.sub(r"([\\`*_<>])", r"\\\1", text)
 
 
 def _anchor(heading: str) -> str:
-    """As GitHub makes it of a heading: `close/half-close` → `closehalf-close`."""
+    """The anchor that GitHub gives a heading: `close/half-close` → `closehalf-close`."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def picture(evidence: Evidence, result: Result, largest: int = LARGEST) -> str:
-    """The diagram of a run as SVG of at most `largest` bytes: long runs are drawn with more in bundles."""
+    """The diagram of a run as SVG of at most `largest` bytes; a long run is drawn with more bundles."""
     budget = _BUDGET
     while True:
         drawn = svg.render(diagram_of(evidence, title=result.name, findings=result.findings, budget=budget))
@@ -216,9 +217,9 @@ def picture(evidence: Evidence, result: Result, largest: int = LARGEST) -> str:
 
 
 def draw(runs: Sequence[Path], all_sections: Sequence[Section], pictures: Path) -> list[str]:
-    """Draws what passed in the folders of runs, the last one where a case is in several.
+    """Draws the cases that passed in the folders of runs; of a case in several, the last one.
 
-    Says which pictures were left as they were, and why.
+    Returns which pictures were left as they were, and why.
     """
     found = {result.name: (result, folder) for run in runs for result, folder in _results(run)}
     left: list[str] = []
@@ -235,16 +236,16 @@ def draw(runs: Sequence[Path], all_sections: Sequence[Section], pictures: Path) 
 
 
 def _results(run: Path) -> Iterator[tuple[Result, Path]]:
-    """Of a run of one case, or of many."""
+    """The results of a run of one case, or of many, with their folders."""
     for file in (*run.glob(RESULT_FILE), *sorted(run.glob(f"*/{RESULT_FILE}"))):
         yield read_result(file.parent), file.parent
 
 
 @click.command()
 @click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--text", is_flag=True, help="The page alone, with the pictures as they are.")
+@click.option("--text", is_flag=True, help="Only the page, with the pictures as they are.")
 def main(runs: tuple[Path, ...], text: bool) -> None:
-    """Write docs/gallery.md, and its pictures from RUNS (runs/latest), folders that `lab run` left."""
+    """Write docs/gallery.md, and its pictures from RUNS, folders of `lab run` (default: runs/latest)."""
     try:
         found = sections()
         PICTURES.mkdir(exist_ok=True)

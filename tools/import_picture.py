@@ -1,9 +1,9 @@
-"""The rooms of the package and which of them imports which, as a page with a diagram.
+"""The rooms of the package and their imports, as a page with a diagram.
 
     python -m tools.import_picture > docs/explanation/imports.md
 
-The imports are read by grimp, but for those that only a type checker makes. A room
-is a folder of `lab/`, and all modules of the ground floor are one.
+grimp reads the imports, except those for type checkers only. A room is a folder of
+`lab/`; all modules of the ground floor are one room.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ GROUND = "ground floor"
 _HEAD = """\
 # Who imports whom
 
-Each arrow is an import: what stands higher uses what stands lower, and nothing runs back up. An arrow that
-another way stands for is left out. `lint-imports` holds the layers (see `pyproject.toml`); a test holds that
-no modules import each other in a circle. The page is made by `python -m tools.import_picture`.
+Each arrow is an import: a higher room uses a lower one, and no arrow points back up. An arrow is left out if
+a longer path implies it. `lint-imports` checks the layers (see `pyproject.toml`); a test checks that no
+modules import each other in a circle. `python -m tools.import_picture` makes this page.
 
 ```mermaid
 flowchart TD
@@ -27,7 +27,7 @@ flowchart TD
 
 
 def rooms(graph: grimp.ImportGraph) -> dict[str, str]:
-    """Each module with its room. The ground floor is what has no folder and imports nothing but itself."""
+    """Each module with its room. The ground floor has no folder and imports nothing but itself."""
     folders = {".".join(module.split(".")[:2]) for module in graph.modules if module.count(".") >= 2}
     found = {module: ".".join(module.split(".")[:2]).removeprefix("lab.") for module in graph.modules}
     single = {module for module in graph.modules if ".".join(module.split(".")[:2]) not in folders}
@@ -39,7 +39,7 @@ def rooms(graph: grimp.ImportGraph) -> dict[str, str]:
 
 
 def arrows(graph: grimp.ImportGraph) -> set[tuple[str, str]]:
-    """Every pair of rooms of which the first imports the second."""
+    """Every pair of rooms in which the first imports the second."""
     of = rooms(graph)
     return {
         (of[module], of[imported])
@@ -50,7 +50,7 @@ def arrows(graph: grimp.ImportGraph) -> set[tuple[str, str]]:
 
 
 def direct(found: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Those arrows that no way over another room stands for: a picture that can be read."""
+    """The arrows that no path over another room implies, which keeps the picture readable."""
     after: dict[str, set[str]] = {}
     for a, b in found:
         after.setdefault(a, set()).add(b)

@@ -12,12 +12,12 @@ from lab.socket_options import OPTIONS, TCP_INFO, Option, takes
 _HEAD = """\
 # Socket options
 
-`setsockopt` and `getsockopt` take every option of Linux by its name. A plain number is the kernel's own; only
-`SO_RCVTIMEO` and `SO_SNDTIMEO` need a unit. Where an option counts time a duration fits too. `{hex: …}` is
-the value as bytes. The page is made by `python -m tools.option_reference`.
+`setsockopt` and `getsockopt` take every option of Linux by its name. A plain number is in the kernel's own
+unit; only `SO_RCVTIMEO` and `SO_SNDTIMEO` need a unit. An option that counts time also takes a duration.
+`{hex: …}` is the value as bytes. `python -m tools.option_reference` makes this page.
 
-`SO_RCVTIMEO` and `SO_SNDTIMEO` end a call with EAGAIN (a connect with EINPROGRESS), as the kernel does it; a
-`settimeout` or a `timeout` of the call goes before them.
+`SO_RCVTIMEO` and `SO_SNDTIMEO` end a call with EAGAIN (a connect with EINPROGRESS), as in the kernel; a
+`settimeout` or a `timeout` of the call takes precedence.
 """
 
 _GROUPS = {
@@ -31,9 +31,9 @@ _GROUPS = {
 _INFO = """
 ## TCP_INFO
 
-`getsockopt TCP_INFO` gives these fields, by their kernel names without `tcpi_`; times are in µs, but for
-`last_…`, which are in ms. `expect: {result: {snd_cwnd: {min: 10}, ca_state: 0}}` asks for some and leaves the
-others alone. An older kernel gives fewer.
+`getsockopt TCP_INFO` gives these fields, under their kernel names without `tcpi_`; times are in µs, except
+`last_…`, which are in ms. `expect: {result: {snd_cwnd: {min: 10}, ca_state: 0}}` checks some of them and
+ignores the others. An older kernel gives fewer.
 
 """
 

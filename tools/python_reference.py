@@ -18,13 +18,14 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "python.m
 _HEAD = """\
 # The Python API
 
-This page is made from the docstrings by `python -m tools.python_reference`.
-[The tutorial](../tutorial-pytest.md) shows how it is used in tests.
+`python -m tools.python_reference` makes this page from the docstrings.
+[The tutorial](../tutorial-pytest.md) shows how to use the API in tests.
 
-A call takes the keys of the step of its name in [the scenario format](scenario.md), with the same defaults;
-`as` and `from` are `as_` and `from_`. Times given to a call are a duration text or seconds as a number; what
-has the shape of the YAML needs its unit as there. Data of sockets, in and out, is bytes; what a program or a
-service printed is text. Everything may be used from any thread. No signal handler is installed.
+A call takes the keys of the step of the same name in [the scenario format](scenario.md), with the same
+defaults; `as` and `from` are `as_` and `from_`. A time given to a call is a duration text, or seconds as a
+number; inside a value shaped as in YAML it needs its unit, as there. Data of sockets, in and out, is bytes;
+output of a program or a service is text. Everything may be used from any thread. No signal handler is
+installed.
 
 ```python
 import lab
@@ -35,7 +36,7 @@ with lab.up("compose/pair.yml", hosts={"client": {"link": {"delay": "50ms"}}}) a
     c = client.connect("server:8001", timeout="1s")  # raises what Python's own socket would raise
     s = listener.accept()
     c.sendall(b"hello")
-    assert s.recv(2) == b"he"  # a stream has no borders
+    assert s.recv(2) == b"he"  # a stream has no boundaries
     assert s.recv_exactly(3, timeout="1s") == b"llo"
 
     waiting = c.recv(10, background=True)
@@ -54,7 +55,7 @@ with lab.up("compose/pair.yml", hosts={"client": {"link": {"delay": "50ms"}}}) a
     run = client.run(["ss", "-tan"], timeout="5s")
     assert "8001" in run.stdout
     net.check("handshake", from_="client", to="server:8001")  # raises lab.CheckFailed
-print(net.folder / "report.html")  # written whatever happened
+print(net.folder / "report.html")  # always written
 assert lab.open(net.folder).recheck().verdict is lab.Verdict.PASS
 ```
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets up what `make` needs, and nothing that is there already: a virtual environment with pinned
-# packages, a Docker engine that answers, the lab's images. Progress goes to stderr.
+# Sets up what `make` needs and is still missing: a virtual environment with pinned packages, a Docker
+# engine that answers, the lab's images. Progress goes to stderr.
 #
 #   tools/setup.sh venv run|dev    the virtual environment .venv, for running or for developing
 #   tools/setup.sh lab             the engine and the images
@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 say() { printf 'setup: %s\n' "$*" >&2; }
 have() { PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1; }
 
-# Debian packages, as root; for anyone else the one line to run.
+# Installs Debian packages as root; for other users prints the command to run.
 install() {
     if ! have apt-get; then
         say "missing: $* (Debian's names). This is neither Debian nor Ubuntu: please install them yourself."
@@ -26,7 +26,7 @@ install() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null </dev/null
 }
 
-# Run by sudo, what is written here belongs to the caller all the same.
+# Under sudo, the files written here belong to the caller.
 give_back() {
     if [ "$(id -u)" -eq 0 ] && [ -n "${SUDO_UID:-}" ] && [ "$(stat -c %u .)" = "$SUDO_UID" ]; then
         find . -xdev -uid 0 -exec chown -h "$SUDO_UID:${SUDO_GID:-$SUDO_UID}" {} +
@@ -34,7 +34,7 @@ give_back() {
 }
 trap give_back EXIT
 
-# The first Python that is new enough. A pyenv shim may be there and run nothing: so each is tried.
+# Finds the first Python that is new enough. A pyenv shim may exist without a Python, so each is tried.
 find_python() {
     local candidate
     for candidate in python3 python3.11 python3.12 python3.13 python3.14 /usr/bin/python3; do
@@ -55,7 +55,7 @@ venv() {
         }
         say "making the virtual environment .venv with $("$python" --version)"
         rm -rf .venv
-        # Debian's python3 without python3-venv makes half a virtual environment, then fails.
+        # Without python3-venv, Debian's python3 creates half a virtual environment, then fails.
         if ! "$python" -m venv .venv >/dev/null 2>&1; then
             rm -rf .venv
             "$python" -c 'import ensurepip' >/dev/null 2>&1 || install python3-venv
@@ -64,14 +64,14 @@ venv() {
     fi
     say "installing the Python packages of requirements/$1.txt"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "requirements/$1.txt" >&2
-    # The command `lab` and the pytest plugin, from this folder: again whenever pyproject.toml changed.
+    # Installs the command `lab` and the pytest plugin from this folder, again whenever pyproject.toml changes.
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . >&2
 }
 
 lab() {
     local log
     log=$(mktemp)
-    # An engine that answers is used as it is; else the lab's own is started where dockerd is installed.
+    # An engine that answers is used as it is; otherwise the lab's own is started if dockerd is installed.
     if ! .venv/bin/python -m lab engine up >/dev/null 2>"$log"; then
         local missing=()
         have dockerd || missing+=(docker.io)
@@ -102,7 +102,7 @@ lab() {
     rm -f "$log"
 }
 
-# What tests compare the lab with, or look at its reports with.
+# Installs the tools with which tests compare the lab, or view its reports.
 test_tools() {
     local missing=()
     have tshark || missing+=(tshark)

@@ -1,4 +1,4 @@
-"""A lab that the tests of a module share; see docs/how-to/share-a-lab.md."""
+"""A lab shared by the tests of a module; see docs/how-to/share-a-lab.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests that share one lab: each has its own port, for what one leaves the next one finds."""
+"""Tests that share one lab: each uses its own port, because a test finds what the ones before it left."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts its visits in the database and leaves a job for the worker at each."""
+"""Counts visits in the database and leaves a job for the worker at each."""
 
 import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer

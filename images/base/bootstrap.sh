@@ -1,13 +1,13 @@
 #!/bin/sh
 # Makes the base image of the lab from Debian's packages and writes it, a tar, to stdout.
-# Used only where no registry gives the image named in `reference`. Needs mmdebstrap (Debian, Ubuntu).
+# Used only if no registry has the image named in `reference`. Needs mmdebstrap (Debian, Ubuntu).
 #
 #   images/base/bootstrap.sh | docker import - my-base
 #
-# Nothing of this machine gets in: no host name, no resolver, no mirror of its own, no time zone.
+# Nothing of this machine gets into it: no host name, no resolver, no mirror, no time zone.
 set -eu
 suite=bookworm
-# usrmerge would bring the whole of Perl (46 MB) to merge folders that are made merged here already.
+# usrmerge would bring all of Perl (46 MB) to merge folders that are already merged here.
 exec mmdebstrap --quiet --variant=apt --format=tar --components=main \
     --include=usr-is-merged,hostname \
     --setup-hook='for d in bin sbin lib lib64; do mkdir -p "$1/usr/$d"; [ -e "$1/$d" ] || ln -s "usr/$d" "$1/$d"; done' \

@@ -3,13 +3,13 @@
 #
 #   entrypoint.sh [auto|kernel|uml|route] [CPU]
 #
-# `route`: nothing will be impaired, so the machine's kernel routes and neither netem nor another kernel is
-# needed; where it cannot, it is as `auto`. CPU is the number of the one that user-mode Linux has, 0 for the first
-# that this container may use, and around again behind the last.
+# `route`: nothing will be impaired, so the machine's kernel routes, and neither netem nor another kernel is
+# needed; if it cannot route, `route` means `auto`. CPU is the number of user-mode Linux's CPU: 0 is the first that
+# this container may use, and numbers past the last wrap around.
 #
 # To stdout, one line each (`wire` is the first word of every line that is the lab's own):
 #   wire hello kind=KIND router=IPTABLES dev=DEV mac=MAC mtu=MTU machine=RELEASE reason=TEXT…
-#       IPTABLES is what filters where the wire only routes; empty where tc impairs
+#       IPTABLES filters in a wire that only routes; empty if tc impairs
 #   wire ready kernel=RELEASE           its tools wait for commands
 #   wire unable TEXT…                   no kernel that it may use can impair; the process ends
 #   wire failed TEXT…                   it cannot be a wire for another reason; the process ends
@@ -19,8 +19,8 @@
 #                      a new process inside user-mode Linux costs 25 to 100 ms, a line to a living one 1 ms
 #   sh LINE            a line for a shell beside them
 #   out LINE           a line for this shell, outside of user-mode Linux
-# What they print comes back on stdout; the lab sends one request at a time and ends it with a line that
-# makes a known answer.
+# Their output comes back on stdout; the lab sends one request at a time and ends it with a line whose answer
+# is known.
 set -u
 wanted=${1:-auto}
 number=${2:-0}
@@ -38,7 +38,7 @@ unable() {
     exit 1
 }
 
-# The one interface with a peer outside of this namespace; names are the engine's business.
+# The one interface with a peer outside this namespace; the engine chooses its name.
 find_device() {
     for path in /sys/class/net/*; do
         read -r type <"$path/type"
@@ -52,7 +52,7 @@ find_device() {
     fail "there is no network interface in the wire's container"
 }
 
-# Everything that the wire will ask of a kernel, asked of this one. Sets `refusal` to what went wrong.
+# Tries everything that the wire needs of a kernel on this one. Sets `refusal` to what went wrong.
 try_kernel() {
     refusal=$(
         {
@@ -80,8 +80,8 @@ can_forward() {
     [ -z "$refusal" ]
 }
 
-# Forwards nothing until the lab says for whom, and no ICMP redirect leaves (the sysctl that stops them is
-# read-only in a container). Sets `router` to the iptables that does it, or `refusal`.
+# Forwards nothing until the lab says for which hosts, and sends no ICMP redirect (the sysctl that stops them is
+# read-only in a container). Sets `router` to the iptables that works, or `refusal`.
 try_router() {
     for router in iptables-legacy iptables-nft; do
         refusal=$("$router-restore" 2>&1 <<'EOF'
@@ -96,7 +96,7 @@ EOF
     [ -z "$refusal" ]
 }
 
-# Sets `refusal` where a user-mode Linux cannot be booted here.
+# Sets `refusal` if a user-mode Linux cannot boot here.
 try_uml() {
     refusal=
     machine=$(uname -m)
@@ -110,7 +110,7 @@ try_uml() {
     [ -z "$refusal" ]
 }
 
-# netem has no table for the uniform distribution, but a link that had another must be able to go back to it.
+# netem has no table for the uniform distribution, but a link that had another one must be able to return to it.
 # The format: 4,096 numbers, x times 8,192 for x from -1 to 1.
 distributions() {
     mkdir -p "$run/tc"
@@ -121,7 +121,7 @@ distributions() {
     export TC_LIB_DIR="$run/tc"
 }
 
-# The CPUs that this process may use, one word each.
+# Prints the CPUs that this process may use, one word each.
 cpus() {
     while read -r key value; do
         [ "$key" = Cpus_allowed_list: ] || continue
@@ -132,20 +132,20 @@ cpus() {
     done </proc/self/status
 }
 
-# One CPU for the whole of user-mode Linux. Its kernel and its processes take turns (ptrace), and a turn that
-# crosses CPUs costs four times as much: boot 0.12 s against 0.35 s, a process 25 ms against 80 ms. And a host
-# answers a packet on the CPU that brings it: the hosts have the same one (lab_agent/pinning.py), else their
-# packets overtake each other.
+# One CPU for all of user-mode Linux. Its kernel and its processes take turns (ptrace), and a turn that crosses
+# CPUs takes about three times as long: boot 0.35 s instead of 0.12 s, a process 80 ms instead of 25 ms. A host
+# answers a packet on the CPU that brings it, so the hosts have the same one (lab_agent/pinning.py); otherwise
+# their packets overtake each other.
 choose_cpu() {
     set -- $(cpus)
     shift $((number % $#))
     cpu=$1
 }
 
-# The container's own kernel stands aside: user-mode Linux has its address and its MAC. Without an address and
+# The container's own kernel steps aside: user-mode Linux has its address and its MAC. Without an address and
 # with a black hole for every route it answers nothing and forwards nothing.
 stand_aside() {
-    ip -batch - <<EOF || fail "the container's own kernel cannot stand aside"
+    ip -batch - <<EOF || fail "the container's own kernel cannot step aside"
 addr flush dev $dev
 link set $dev arp off promisc on
 route add blackhole default
@@ -153,13 +153,13 @@ EOF
     ethtool -K "$dev" gro off gso off tso off || fail "the offloads of $dev cannot be switched off"
 }
 
-# `initcall_blacklist` and `lpj` leave out what only warms up things that the wire never uses: the raid6
+# `initcall_blacklist` and `lpj` skip the initialisation of things that the wire never uses: the raid6
 # benchmark (0.85 s), the calibration of a delay loop (0.14 s), compressed swap, file systems, the crypto manager.
 boot_uml() {
     stand_aside
     choose_cpu
     export TMPDIR="$run" HOME="$run"
-    # Its consoles must not share an open file with this shell: it makes them non-blocking. Nor with each other.
+    # Its consoles must not share an open file with this shell or each other: it makes them non-blocking.
     {
         perl "$here/packet-socket.pl" "$dev" taskset -c "$cpu" linux.uml mem="${LAB_WIRE_MEMORY:-512M}" umid=wire uml_dir="$run" \
             root=/dev/root rootfstype=hostfs rw init="$here/uml-init.pl" \
@@ -191,7 +191,7 @@ read_commands() {
 }
 
 mkdir -p "$run"
-# The first process of a container has no default actions: without this a signal would do nothing.
+# A container's first process has no default signal actions: without this a signal would do nothing.
 trap 'exit 1' TERM INT
 find_device
 read -r mac <"/sys/class/net/$dev/address"
@@ -233,7 +233,7 @@ esac
 printf 'wire hello kind=%s router=%s dev=%s mac=%s mtu=%s machine=%s reason=%s\n' \
     "$kind" "$router" "$dev" "$mac" "$mtu" "$release" "$reason"
 distributions
-# Opened for both directions: to open a pipe for one waits for the other end.
+# Opened in both directions: opening a pipe in one would wait for the other end.
 mkfifo "$run/tc.in" "$run/ip.in" "$run/sh.in"
 exec 4<>"$run/tc.in" 5<>"$run/ip.in" 6<>"$run/sh.in"
 if [ "$kind" = uml ]; then

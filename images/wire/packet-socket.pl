@@ -1,16 +1,16 @@
 #!/usr/bin/perl
-# Opens a packet socket on an interface, starts user-mode Linux with it, and wakes it where it overslept.
+# Opens a packet socket on an interface, starts user-mode Linux with it, and wakes it if it oversleeps.
 #
 #   packet-socket.pl DEVICE PROGRAM ARGUMENT…     `fd=SOCKET` in an argument becomes the socket's number
 #
-# Ends with the program's exit status. Why not what user-mode Linux can open by itself:
+# Ends with the program's exit status. Why not the transports that user-mode Linux opens by itself:
 # - transport=raw has a buffer of 208 kB, which overran 4,000 to 20,000 times in 4 s of bulk; this one has 64 MB.
-# - transport=tap signals its reader before it says that there is something to read (tun_net_xmit: kill_fasync,
-#   then sk_data_ready): a reader that asks in between finds nothing and sleeps. One packet in 300 lay there
-#   until the next one came, up to 30 s.
-# User-mode Linux has a race of its own: a signal that comes between its last look and its sleep is remembered,
-# and looked at after the sleep (os_idle_sleep). So whoever watches the socket from outside signals again when
-# something stays in it. `nohz=off` bounds the same for its consoles: it wakes every 10 ms.
+# - transport=tap signals its reader before data is readable (tun_net_xmit: kill_fasync, then sk_data_ready): a
+#   reader that looks in between finds nothing and sleeps. One packet in 300 waited until the next one came, up
+#   to 30 s.
+# User-mode Linux has a race of its own: a signal that comes between its last look and its sleep is handled only
+# after the sleep (os_idle_sleep). So this program watches the socket from outside and signals again if something
+# stays in it. `nohz=off` limits the same race for its consoles: it wakes every 10 ms.
 use strict;
 use warnings;
 use Fcntl;
@@ -19,10 +19,10 @@ use Socket;
 
 use constant {AF_PACKET => 17, SOL_PACKET => 263, PACKET_IGNORE_OUTGOING => 23, ETH_P_ALL => 3};
 use constant {SO_SNDBUFFORCE => 32, SO_RCVBUFFORCE => 33};
-use constant {PATIENCE => 0.0003, LONGEST => 0.05};    # seconds that a packet may lie before the first signal
+use constant {PATIENCE => 0.0003, LONGEST => 0.05};    # seconds that a packet may wait before the first signal
 
 my ($device, @program) = @ARGV;
-my $awake = '/run/lab/awake';    # made when it reads from the socket: before, it may not survive a SIGIO
+my $awake = '/run/lab/awake';    # created when it reads from the socket: before that, it may not survive a SIGIO
 open(my $file, '<', "/sys/class/net/$device/ifindex") or die "$device: $!\n";
 chomp(my $index = <$file>);
 close($file);
@@ -32,7 +32,7 @@ socket(my $socket, AF_PACKET, SOCK_RAW, 0) or die "packet socket: $!\n";
 for (['receive', SO_RCVBUFFORCE, SO_RCVBUF, 32 << 20], ['send', SO_SNDBUFFORCE, SO_SNDBUF, 4 << 20]) {
     my ($what, $force, $ask, $size) = @$_;
     next if setsockopt($socket, SOL_SOCKET, $force, pack('i', $size));
-    warn "the $what buffer stays small: $!\n";    # an engine without root; what it loses is counted
+    warn "the $what buffer stays small: $!\n";    # an engine without root; its losses are counted
     setsockopt($socket, SOL_SOCKET, $ask, pack('i', $size));
 }
 setsockopt($socket, SOL_PACKET, PACKET_IGNORE_OUTGOING, pack('i', 1));    # Linux 4.20; nothing else sends here

@@ -2,10 +2,10 @@
 # The first process inside the user-mode Linux of the wire: modules, forwarding, the three tools, `wire ready`.
 # Its consoles: tty0 the shell, tty1 tc, tty2 ip (see entrypoint.sh).
 #
-# A new process costs 25 ms in user-mode Linux. As a shell script with mount, stty, modprobe, ethtool and ip this
-# took 0.16 s of every start, and takes 0.05 s with their system calls made here. A module of Perl's costs 7 ms:
-# there is none, not even `strict`, under which it compiles. The numbers are those of x86_64, the only machine
-# that user-mode Linux runs on.
+# A new process costs 25 ms in user-mode Linux. A shell script with mount, stty, modprobe, ethtool and ip took 0.16 s
+# of every start; with their system calls made here it takes 0.05 s. A Perl module costs 7 ms, so it uses none, not
+# even `strict`, under which it compiles. The numbers are those of x86_64, the only architecture that user-mode
+# Linux runs on.
 
 sub SYS_MOUNT () { 165 }
 sub SYS_FINIT_MODULE () { 313 }
@@ -21,7 +21,7 @@ sub SIOCETHTOOL () { 0x8946 }
 sub SIOCSIFMTU () { 0x8922 }
 sub SIOCSIFNAME () { 0x8923 }
 sub SIOCSIFTXQLEN () { 0x8943 }
-my @offloads = (['gro', 0x2c, 0x2b], ['gso', 0x24, 0x23], ['tso', 0x1f, 0x1e]);    # to set it, to read it
+my @offloads = (['gro', 0x2c, 0x2b], ['gso', 0x24, 0x23], ['tso', 0x1f, 0x1e]);    # the commands to set and to read it
 my @modules = qw(
     drivers/net/ifb net/sched/sch_netem net/sched/sch_tbf net/sched/sch_ingress net/sched/cls_u32
     net/sched/act_mirred net/sched/act_skbedit net/sched/act_gact
@@ -36,7 +36,7 @@ sub fail {
     exit 1;
 }
 
-# Raw, or the line discipline cuts lines at 4,095 characters and sends back what it gets.
+# Raw, because the line discipline would cut lines at 4,095 characters and echo its input.
 sub console {
     my ($path) = @_;
     open(my $tty, '+<', $path) or fail("$path: $!");
@@ -89,17 +89,17 @@ sub start {
     exec(@program) or fail("$program[0]: $!");
 }
 
-# All three stay open from here on: what comes in while a console is closed is lost, and between `wire ready`
-# and a tool's own open there is such a moment.
+# All three stay open from here on: input to a closed console is lost, and without this each would be closed
+# for a moment between `wire ready` and its tool's own open.
 my $shell = console('/dev/tty0');
 open(STDIN, '<&', $shell) && open(STDOUT, '>&', $shell) && open(STDERR, '>&', $shell) or exit 1;
 my ($tc, $ip) = map { console($_) } '/dev/tty1', '/dev/tty2';
-my ($proc, $path) = ('proc', '/proc');    # syscall takes no literal texts
+my ($proc, $path) = ('proc', '/proc');    # syscall takes no string literals
 syscall(SYS_MOUNT, $proc, $path, $proc, 0, 0) == 0 or fail("/proc: $!");
 my $release = get('/proc/sys/kernel/osrelease');
 load($_, $release) for @modules;
 
-# What the container's sysctls do for a wire in the machine's kernel (lab.wire.container.SYSCTLS).
+# The same as the container's sysctls for a wire in the machine's kernel (lab.wire.container.SYSCTLS).
 put('/proc/sys/net/ipv4/ip_forward', 1);
 for my $interface (qw(all default vec0)) {
     put("/proc/sys/net/ipv4/conf/$interface/$_", 0) for qw(send_redirects rp_filter);
@@ -108,7 +108,7 @@ put('/proc/sys/net/ipv4/icmp_ratelimit', 0);
 put('/proc/sys/net/core/netdev_max_backlog', 4096);
 
 socket(my $socket, AF_INET, SOCK_DGRAM, 0) or fail("socket: $!");
-# With GRO on, netem sees one packet of 40 kB in place of 30: the lab's packets are to be what netem impairs.
+# With GRO on, netem would see one packet of 40 kB instead of 30: it must impair the lab's own packets.
 for (@offloads) {
     my ($name, $set, $read) = @$_;
     offload($socket, $set) if offload($socket, $read);
@@ -123,6 +123,6 @@ close($socket);
 start($ip, qw(ip -force -json -statistics -batch -));
 start($tc, qw(tc -force -json -statistics -batch -));
 print "wire ready kernel=$release\n";
-# The start of the shell would hold up the other two: it is started when it is first spoken to.
+# Starting the shell now would delay the other two: it starts at its first input.
 select(my $spoken = "\1", undef, undef, undef) == 1 or fail("select: $!");
 exec($0 =~ s{[^/]*\z}{shell.sh}r) or fail("shell.sh: $!");

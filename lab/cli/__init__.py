@@ -1,4 +1,4 @@
-"""The command line: each command in a module of its own, loaded when it is called."""
+"""The command line: each command in a module of its own, imported when it is called."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from lab import __version__
 from lab.cli.say import show, tell
 from lab.errors import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, EXIT_USAGE, LabError
 
-#: name → its line in `lab --help`. Loading all the modules costs half a second, most of it the SDK.
+#: name → its line in `lab --help`. Importing all the modules takes half a second, most of it the SDK.
 COMMANDS = {
     "init": "write a first scenario and CI files into a project of your own",
     "run": "run scenarios and judge them",
     "check": "validate scenarios; needs no Docker",
     "list": "list the cases of scenarios",
     "matrix": "print a CI job matrix over scenarios",
-    "up": "bring up the hosts of a scenario and leave them standing",
-    "sh": "a shell, or a command, on a host that stands",
-    "down": "take down what `up` or `run --keep` left standing",
+    "up": "bring up the hosts of a scenario and leave them running",
+    "sh": "open a shell, or run a command, on a running host",
+    "down": "take down what `up` or `run --keep` left running",
     "report": "draw a stored run again: HTML, diagram, terminal",
-    "recheck": "judge a stored run again, also by other expectations",
-    "pcap": "one merged pcapng of a stored run",
+    "recheck": "judge a stored run again, by other expectations if you like",
+    "pcap": "merge the captures of a stored run into one pcapng",
     "schema": "print the JSON Schema of the scenario format, or write it into a project",
     "compose": "print a scenario's hosts as a Compose file",
-    "doctor": "what this machine can do, and how to mend what is missing",
-    "clean": "remove what dead runs left behind, or only look",
+    "doctor": "say what this machine can do, and how to get what is missing",
+    "clean": "remove what dead runs left behind, or only list it",
     "engine": "the lab's own Docker engine: up, down, status",
     "images": "build the images that are missing",
-    "client": "the article's client, by hand",
-    "server": "the article's server, by hand",
+    "client": "run the article's client by hand",
+    "server": "run the article's server by hand",
 }
 
 
 class LazyGroup(click.Group):
-    """Commands by name; their modules are imported only when they are needed."""
+    """Commands by name; a command's module is imported only when it is needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -81,10 +81,10 @@ def cli(ctx: click.Context, debug: bool) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits: 0 passed, 1 a check failed, 2 usage, 3 environment, 130 interrupted.
 
-    `arguments` are those behind `lab`; by default the process's own.
+    `arguments` are those after `lab`; by default the process's own.
     """
-    # Nothing of the half million objects that the imports make is garbage: looking for it takes 35 ms of 350,
-    # and 50 ms more when the interpreter ends.
+    # None of the half million objects that the imports create is garbage: looking for it takes 35 ms of 350,
+    # and another 50 ms when the interpreter exits.
     gc.set_threshold(50_000)
     status = _run(sys.argv[1:] if arguments is None else arguments)
     gc.freeze()
@@ -111,7 +111,7 @@ def _run(arguments: list[str]) -> int:
         # The reader of stdout went away (`| head`): nothing is left to say, and Python must not try at exit.
         sys.stdout = None
         return 0
-    except Exception as error:  # noqa: BLE001 - the last line of defence: a bug of the lab, said as such
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a bug of the lab, reported as one
         if debug:
             tell(traceback.format_exc())
         tell(f"lab: internal error: {type(error).__name__}: {error}")
@@ -122,7 +122,7 @@ def _run(arguments: list[str]) -> int:
 
 def print_error(error: LabError) -> None:
     """An error as the user sees it, plain and unwrapped, on stderr."""
-    for line in str(error).split("\n"):  # `splitlines` ends one at U+2028 too
+    for line in str(error).split("\n"):  # `splitlines` would also split at U+2028
         tell(line if line[:1].isspace() or ":" in line.split(" ")[0] else f"lab: {line}")
     if error.hint:
         tell(f"  next: {error.hint}")

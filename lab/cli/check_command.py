@@ -14,7 +14,10 @@ from lab.cli.say import say
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--param", "params", multiple=True, metavar="K=V", help="Only this value of a parameter.")
 def command(paths: tuple[Path, ...], params: tuple[str, ...]) -> None:
-    """Validate scenarios, all errors of all files at once; needs no Docker. Exit status 2 for an error."""
+    """Validate scenarios and report all errors of all files at once. Needs no Docker.
+
+    Exit status 2 if there is an error.
+    """
     from lab.scenario.load import load_all, noted
     from lab.site import load_site
 

@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 @click.command("clean")
-@click.option("--kept", is_flag=True, help="Labs that stand on purpose (`lab up`, `run --keep`) too.")
+@click.option("--kept", is_flag=True, help="Also labs kept on purpose (`lab up`, `run --keep`).")
 @click.option(
-    "--check", is_flag=True, help="Remove nothing: exit status 1 where a run that is over left anything."
+    "--check", is_flag=True, help="Remove nothing; exit status 1 if a run that is over left anything."
 )
 def command(kept: bool, check: bool) -> int:
-    """Remove containers, networks and volumes of runs whose owner is dead. Living runs are never touched."""
+    """Remove containers, networks and volumes of runs whose process is dead. A live run is never touched."""
     from lab.engine.clean import Owner, leftovers, sweep
     from lab.engine.private import find_engine
     from lab.site import load_site
 
     if check and kept:
-        raise click.UsageError("--check goes without --kept: it removes nothing, and names kept labs too")
+        raise click.UsageError("--check excludes --kept: it removes nothing, and lists kept labs anyway")
     site = load_site()
     engine = find_engine(tell, address=site.engine_address, start=False)
     if check:
@@ -45,7 +45,7 @@ def command(kept: bool, check: bool) -> int:
 
 
 def _check(over: list[Leftover]) -> int:
-    """Names what runs that are over have left, labs that were kept on purpose too."""
+    """Lists what runs that are over have left, including labs kept on purpose."""
     for left in over:
         names = ", ".join((*left.containers.values(), *left.networks.values(), *left.volumes))
         say(f"left by run {left.run} ({left.owner.value}): {names}")

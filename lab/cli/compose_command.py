@@ -1,4 +1,4 @@
-"""`lab compose`: a scenario's hosts for Compose."""
+"""`lab compose`: a scenario's hosts as a Compose file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lab.cli.say import say
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--param", "params", multiple=True, metavar="K=V", help="The value of a parameter.")
 def command(path: Path, params: tuple[str, ...]) -> None:
-    """Print the hosts, programs and wire of a scenario as a Compose file (of its first case)."""
+    """Print the hosts, programs and wire of a scenario's first case as a Compose file."""
     from lab.runner.compose import compose_text
     from lab.scenario.load import load
     from lab.site import load_site

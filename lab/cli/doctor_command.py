@@ -10,7 +10,7 @@ from lab.errors import EXIT_ENVIRONMENT
 
 @click.command("doctor")
 def command() -> int:
-    """Say what this machine can do, and how to mend what is missing. Exit status 3 where runs would fail."""
+    """Say what this machine can do, and how to get what is missing. Exit status 3 if runs would fail."""
     from lab.doctor import diagnose, examine, render
     from lab.site import load_site
 

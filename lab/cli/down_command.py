@@ -1,4 +1,4 @@
-"""`lab down`: the end of a lab that stands."""
+"""`lab down`: the end of a running lab."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from lab.cli.say import say, tell
 
 @click.command("down")
 @click.argument("run", required=False)
-@click.option("--all", "everything", is_flag=True, help="Every lab that stands.")
+@click.option("--all", "everything", is_flag=True, help="Every lab that is running.")
 def command(run: str | None, everything: bool) -> None:
-    """Take down the lab of RUN, or the only one that stands."""
+    """Take down the lab of RUN, or the only one that is running."""
     from lab.engine.clean import Owner, sweep
     from lab.engine.private import find_engine
     from lab.errors import EngineError
@@ -26,4 +26,4 @@ def command(run: str | None, everything: bool) -> None:
             raise EngineError("; ".join(swept.failures), hint="`lab clean --kept` tries again")
         say(f"run {lab.run} is down")
     if not labs:
-        say("no lab stands")
+        say("no lab is running")

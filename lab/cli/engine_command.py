@@ -14,7 +14,7 @@ def command() -> None:
 
 @command.command("up")
 def up() -> None:
-    """Start it, unless an engine answers already; returns when it is ready."""
+    """Start it, unless an engine already answers; return when it is ready."""
     from lab.engine.private import find_engine
     from lab.site import load_site
 
@@ -25,15 +25,15 @@ def up() -> None:
 
 @command.command("down")
 def down() -> None:
-    """End it, with the containers on it. Its images stay."""
+    """Stop it, with its containers. Its images stay."""
     from lab.engine.private import PrivateEngine
 
-    say("ended" if PrivateEngine().down() else "it did not run")
+    say("stopped" if PrivateEngine().down() else "it was not running")
 
 
 @command.command("status")
 def status() -> int:
-    """Say whether it runs; exit status 0 where it does, 1 where not."""
+    """Say whether it is running; exit status 0 if it is, 1 if not."""
     from lab.engine.private import PrivateEngine
 
     own = PrivateEngine().status()

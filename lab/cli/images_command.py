@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 @click.command("images")
 @click.option(
-    "--tags", "only_tags", is_flag=True, help="Print the tags alone: builds nothing, needs no Docker."
+    "--tags", "only_tags", is_flag=True, help="Only print the tags: builds nothing, needs no Docker."
 )
 @click.option(
     "--prune",
     is_flag=True,
-    help="Remove the lab's images of former sources; with PATH, all that was built for other scenarios too.",
+    help="Remove images of the lab's earlier sources; with PATH, also all built for other scenarios.",
 )
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 def command(only_tags: bool, prune: bool, paths: tuple[str, ...]) -> None:
-    """Build the images that are missing; images whose sources have not changed are left as they are.
+    """Build the images that are missing. An image whose sources have not changed is left as it is.
 
-    With PATH, a scenario or a folder of them, the images of their services too.
+    With PATH, a scenario or a folder of scenarios, build the images of their services too.
     """
     from lab.engine.build import prune_builds
     from lab.engine.images import ensure_images, prune_images, sources
@@ -36,7 +36,7 @@ def command(only_tags: bool, prune: bool, paths: tuple[str, ...]) -> None:
 
     if only_tags:
         if prune:
-            raise click.UsageError("--tags goes without --prune: it looks at no engine")
+            raise click.UsageError("--tags excludes --prune: it uses no engine")
         for source in sources():
             say(source.tag)
         return
@@ -48,7 +48,7 @@ def command(only_tags: bool, prune: bool, paths: tuple[str, ...]) -> None:
     needed = _of_services(engine, images, paths, tell) if paths else []
     if prune:
         gone = prune_images(engine)
-        if paths:  # without, nobody knows which of them some scenario needs
+        if paths:  # without PATH, nothing says which of them a scenario needs
             gone += prune_builds(engine, needed)
         for tag in gone:
             say(f"removed {tag}")
@@ -57,7 +57,7 @@ def command(only_tags: bool, prune: bool, paths: tuple[str, ...]) -> None:
 def _of_services(
     engine: ImageStore, images: Images, paths: Sequence[str], say: Callable[[str], None]
 ) -> list[str]:
-    """The tags of what the services of these scenarios run, each once; built where it is missing."""
+    """The tags of the images of these scenarios' services, each once; a missing image is built."""
     from lab.scenario.load import load_all
     from lab.session.service_images import ensure_service_images
     from lab.site import load_site

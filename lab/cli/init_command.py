@@ -1,4 +1,4 @@
-"""`lab init`: the first files of a project of one's own."""
+"""`lab init`: the first files of a user's own project."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lab.cli.say import say
 @click.command("init")
 @click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path), default=Path())
 def command(folder: Path) -> None:
-    """Write a first scenario, its schema, lab.yml and CI files (GitHub, GitLab) into DIR, by default here.
+    """Write a first scenario, its schema, lab.yml and CI files (GitHub, GitLab) into DIR (default: here).
 
-    The CI files install this version of the lab, and keep its images between runs. What is there already is
-    left alone.
+    The CI files install this version of the lab, and keep its images between runs. A file that already exists
+    is left alone.
     """
     from lab.project import begin
 
@@ -23,6 +23,6 @@ def command(folder: Path) -> None:
     for path in begun.written:
         say(f"wrote {path}")
     for path in begun.left_alone:
-        say(f"left alone {path}: it is there already")
+        say(f"left {path} alone: it already exists")
     enter = "" if folder == Path() else f"cd {folder} && "
     say(f"next: {enter}lab run scenarios/first.yml")

@@ -1,4 +1,4 @@
-"""`lab list`: what there is to run."""
+"""`lab list`: the cases that can be run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lab.scenario.load import Case
 def command(
     paths: tuple[Path, ...], keyword: str | None, tags: tuple[str, ...], params: tuple[str, ...], form: str
 ) -> None:
-    """List the cases of scenarios (of the folder scenarios/ where none is named), with summary and tags."""
+    """List the cases of scenarios (default: the folder scenarios/), with their summaries and tags."""
     from lab.runner.selection import Selection
     from lab.site import load_site
 
@@ -46,7 +46,7 @@ def as_json(cases: list[Case]) -> str:
 
 
 def as_text(cases: list[Case]) -> str:
-    """A block for each file: its path, what it shows, its tags, its cases where there are several."""
+    """A block for each file: its path, what it shows, its tags, and its cases if it has several."""
     lines: list[str] = []
     for path in dict.fromkeys(case.path for case in cases):
         own = [case for case in cases if case.path == path]

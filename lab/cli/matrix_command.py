@@ -16,13 +16,13 @@ from lab.harmless import json_text
 from lab.scenario.load import Case
 from lab.scenario.tree import plain
 
-_GITHUB_LIMIT = 256  #: jobs in one matrix, by GitHub's documentation of jobs.<job_id>.strategy.matrix
+_GITHUB_LIMIT = 256  #: jobs in one matrix, from GitHub's documentation of jobs.<job_id>.strategy.matrix
 
 
 class Entry(Struct, frozen=True):
-    """One job. `lab run` with `args` runs exactly the `cases` that were selected, no others."""
+    """One job: `lab run` with `args` runs exactly the selected `cases`."""
 
-    name: str  #: unique in the matrix; also good as the name of a file or an artifact
+    name: str  #: unique in the matrix; also valid as the name of a file or an artifact
     file: str
     args: tuple[str, ...]
     cases: int
@@ -43,10 +43,10 @@ def command(
     by: str,
     form: str,
 ) -> None:
-    """Print a job matrix over scenarios (of the folder scenarios/ where none is named).
+    """Print a CI job matrix over scenarios (default: the folder scenarios/).
 
-    For GitHub it is one line, {"include": [...]}; as json the list alone. Each entry has `name` (unique, for
-    people and for files), `file`, `args` (the arguments of `lab run`) and `cases` (how many those are).
+    For GitHub it is one line, {"include": [...]}; as json it is the list alone. Each entry has `name` (unique
+    and valid as a file name), `file`, `args` (the arguments of `lab run`) and `cases` (their number).
     """
     from lab.runner.selection import Selection
     from lab.site import load_site
@@ -58,13 +58,13 @@ def command(
 
 
 def as_github(entries: Sequence[Entry]) -> str:
-    """One line for `$GITHUB_OUTPUT`, to be read with `fromJSON`; raises `UsageError` for too many jobs."""
+    """One line for `$GITHUB_OUTPUT`, read there with `fromJSON`; raises `UsageError` for too many jobs."""
     if len(entries) > _GITHUB_LIMIT:
         from lab.errors import UsageError
 
         raise UsageError(
-            f"{len(entries)} jobs: GitHub takes {_GITHUB_LIMIT} in one matrix",
-            hint="use --by file, or choose with -k and --tag",
+            f"{len(entries)} jobs: GitHub allows {_GITHUB_LIMIT} in one matrix",
+            hint="use --by file, or select cases with -k and --tag",
         )
     return json_text({"include": _plain(entries)})
 
@@ -78,12 +78,12 @@ def _plain(entries: Iterable[Entry]) -> list[dict[str, object]]:
 
 
 def by_file(cases: Sequence[Case], given: Mapping[str, str], keyword: str | None) -> list[Entry]:
-    """A job for each file: all its cases, or those that `given` parameters and `keyword` left of them."""
+    """A job for each file: all its cases, or those that `given` parameters and `keyword` select."""
     names = _Names()
     entries = []
     for path in dict.fromkeys(case.path for case in cases):
         own = [case for case in cases if case.path == path]
-        # A parameter is named only to the files that have it: elsewhere `lab run` would refuse it.
+        # A parameter is passed only for a file that has it: for any other, `lab run` would refuse it.
         narrowed = [f"--param={name}={text}" for name, text in given.items() if name in own[0].params]
         if keyword:
             narrowed.append(f"-k{keyword}")
@@ -101,23 +101,23 @@ def by_case(cases: Sequence[Case]) -> list[Entry]:
 
 
 def _args(path: Path, narrowed: Iterable[str]) -> tuple[str, ...]:
-    """A path that begins with a dash is a path all the same."""
+    """A path and its options; a path that begins with a dash is not taken for an option."""
     return (*narrowed, *(["--"] if str(path).startswith("-") else []), str(path))
 
 
 def _one(case: Case) -> Iterator[str]:
-    """The options that leave this case alone of its file's."""
+    """The options that select this case alone among its file's."""
     for name, value in case.params.items():
         yield f"--param={name}={value if isinstance(value, str) and _is_itself(value) else _flow(value)}"
 
 
 def _is_itself(text: str) -> bool:
-    """Whether a text stands for itself without quotes: `5ms` does, "5" and "[a" do not."""
+    """Whether YAML reads a text as itself without quotes: `5ms` yes, "5" and "[a" no."""
     return text[:1] not in ("[", "{", '"', "'") and plain(text) == text
 
 
 def _flow(value: object) -> str:
-    """A value as YAML on one line, read back as the same."""
+    """A value as YAML on one line that reads back as the same value."""
     match value:
         case dict():
             return "{" + ", ".join(f"{json.dumps(key)}: {_flow(one)}" for key, one in value.items()) + "}"
@@ -135,12 +135,12 @@ def _stem(path: Path) -> str:
 
 
 def _label(case: Case) -> str:
-    """What a sweep adds to the name of a case: `[delay=5ms]`."""
+    """The part of a case's name that a sweep adds: `[delay=5ms]`."""
     return case.name.removeprefix(case.scenario.name)
 
 
 class _Names:
-    """Names as file names, each once: files of different folders may come out alike."""
+    """Names as unique file names: files of different folders may come out the same."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()

@@ -21,7 +21,7 @@ def _wanted(_ctx: click.Context, _param: click.Parameter, value: str) -> bool:
 
 
 def colour(function: F) -> F:
-    """`--color auto|always|never`; gives the command a bool. auto: a terminal and no NO_COLOR."""
+    """`--color auto|always|never`, passed to the command as a bool. auto: on a terminal without NO_COLOR."""
     option = click.option(
         "--color",
         type=click.Choice(["auto", "always", "never"]),
@@ -38,6 +38,6 @@ def parse_params(pairs: Iterable[str]) -> dict[str, str]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise UsageError(f"--param {pair}: a parameter and its value, like --param delay=5ms")
+            raise UsageError(f"--param {pair}: give a parameter and its value, like --param delay=5ms")
         found[name] = value
     return found

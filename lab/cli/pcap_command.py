@@ -16,9 +16,9 @@ from lab.cli.stored import run_folder
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Default: RUN/merged.pcapng."
 )
 def command(run: Path, output: Path | None) -> None:
-    """Merge a run's captures into one pcapng, an interface for each host, in order of time.
+    """Merge a run's captures into one pcapng in order of time, with an interface for each host.
 
-    Packets that did not arrive carry a comment that says why. Wireshark and tshark open it.
+    A packet that did not arrive carries a comment that says why. Wireshark and tshark open the file.
     """
     from lab.errors import UsageError
     from lab.evidence.pcapng_write import merge

@@ -11,7 +11,7 @@ from lab.session.events import Event, Said
 
 
 class Progress:
-    """A listener to a lab's events. `line` stays; `status` is for terminals and gives way to what comes next.
+    """A listener to a lab's events. A `line` stays; the next text overwrites a `status`, for terminals only.
 
     With `verbose` a status is a line. Thread-safe.
     """
@@ -49,7 +49,7 @@ class Progress:
             self._shown = len(text)
 
     def clear(self) -> None:
-        """Before stdout is written."""
+        """Erases the status, before stdout is written."""
         with self._lock:
             self._wipe()
             self._stream.flush()

@@ -17,14 +17,14 @@ from lab.cli.stored import run_folder
     "--scenario",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Judge by this file's expectations and checks; in nothing else may it differ.",
+    help="Judge by this file's expectations and checks; it may differ in nothing else.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Every step and check, passed ones too.")
+@click.option("-v", "--verbose", is_flag=True, help="Every step and check, including those that passed.")
 @colour
 def command(run: Path, scenario: Path | None, verbose: bool, color: bool) -> int:
-    """Judge a stored run again: the steps' expectations and the checks; needs no Docker and writes nothing.
+    """Judge a stored run again: the steps' expectations and the checks. Needs no Docker, writes nothing.
 
-    The exit status is that of the new verdict, 2 where FILE differs in more than expectations and checks.
+    The exit status is that of the new verdict, or 2 if FILE differs in more than expectations and checks.
     """
     from lab.judging.recheck import recheck, recheck_file
     from lab.report import render

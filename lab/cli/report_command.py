@@ -18,14 +18,14 @@ from lab.cli.stored import run_folder
 @click.option("--svg", is_flag=True, help="The sequence diagram as an SVG document.")
 @click.option("--ascii", "plain", is_flag=True, help="With --diagram: ASCII characters only.")
 @click.option("--width", type=click.IntRange(40, 400), default=80, help="Columns of the terminal.")
-@click.option("-v", "--verbose", is_flag=True, help="Every step and check, passed ones too.")
+@click.option("-v", "--verbose", is_flag=True, help="Every step and check, including those that passed.")
 @colour
 def command(
     run: Path, diagram: bool, mermaid: bool, svg: bool, plain: bool, width: int, verbose: bool, color: bool
 ) -> None:
-    """Draw a stored run again (runs/latest where none is named); needs no Docker.
+    """Draw a stored run again (default: runs/latest). Needs no Docker.
 
-    Without an option it prints the terminal report and writes report.html and junit.xml anew.
+    Without an option, print the terminal report and write report.html and junit.xml again.
     """
     from lab import report
     from lab.evidence.store import EVENTS_FILE, load_evidence
@@ -46,7 +46,7 @@ def command(
     if evidence is None:
         from lab.errors import UsageError
 
-        raise UsageError(f"{folder}: no evidence in it, so there is nothing to draw: {result.reason}")
+        raise UsageError(f"{folder}: it holds no evidence, so nothing can be drawn: {result.reason}")
     if diagram:
         drawn = report.diagram_text(evidence, width=width, colour=color, ascii=plain, result=result)
         say(drawn, nl=False, colour=color)

@@ -19,10 +19,10 @@ from lab.verdict import Verdict
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Only scenarios with one of these tags.")
 @click.option("--param", "params", multiple=True, metavar="K=V", help="Only this value of a parameter.")
 @click.option("--repeat", type=click.IntRange(1, 1000), default=1, metavar="N", help="Run each case N times.")
-@click.option("-j", "--jobs", default="1", metavar="N|auto", help="Cases side by side, or auto.")
-@click.option("--keep", is_flag=True, help="Leave the hosts standing after the steps, to look around.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="In place of runs/.")
-@click.option("--wire", type=click.Choice(["auto", "kernel", "uml"]), help="In place of lab.yml's.")
+@click.option("-j", "--jobs", default="1", metavar="N|auto", help="Cases at a time; auto: one per CPU.")
+@click.option("--keep", is_flag=True, help="Leave the hosts running after the steps, to look around.")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Instead of runs/.")
+@click.option("--wire", type=click.Choice(["auto", "kernel", "uml"]), help="Instead of lab.yml's.")
 @click.option("-v", "--verbose", is_flag=True, help="Every step and check, and all progress.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 @colour
@@ -51,7 +51,7 @@ def command(
 
     workers = _workers(jobs)
     if keep and (workers > 1 or repeat > 1):
-        raise UsageError("--keep goes with one case at a time", hint="leave out -j and --repeat")
+        raise UsageError("--keep works with one case at a time", hint="leave out -j and --repeat")
     selection = Selection(paths, keyword, tags, parse_params(params))
     progress = Progress(quiet=quiet, verbose=verbose)
     done = invoke(selection, repeat=repeat, workers=workers, keep=keep, out=out, wire=wire, listener=progress)
@@ -70,5 +70,5 @@ def _workers(text: str) -> int:
     if text == "auto":
         return default_workers()
     if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"-j {text}: a number from 1, or auto")
+        raise UsageError(f"-j {text}: allowed: a number from 1, or auto")
     return int(text)

@@ -1,4 +1,4 @@
-"""The one place that prints: whatever is in a text, a terminal obeys none of it."""
+"""The one place that prints. No control character of a text reaches the terminal."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from lab.harmless import printed
 
 
 def say(text: object, *, err: bool = False, nl: bool = True, colour: bool = False) -> None:
-    """Prints to stdout, or to stderr; with `colour` the colours in it are left."""
+    """Prints to stdout or stderr; with `colour`, the text's own colours stay."""
     click.echo(printed(str(text), colour=colour), err=err, nl=nl, color=colour)
 
 
 def tell(text: str) -> None:
-    """What goes on meanwhile: to stderr."""
+    """Prints progress and errors, to stderr."""
     say(text, err=True)
 
 
 def show(error: click.ClickException) -> None:
-    """What click says of wrong arguments."""
+    """Prints click's error about wrong arguments."""
     text = io.StringIO()
     error.show(text)
     say(text.getvalue(), err=True, nl=False)

@@ -11,14 +11,14 @@ from lab.cli.say import say
 
 @click.command("schema")
 @click.option(
-    "--write", is_flag=True, help="Into PATH in place of stdout; an older schema there is replaced."
+    "--write", is_flag=True, help="Write to PATH instead of stdout; an older schema there is replaced."
 )
 @click.argument("path", required=False, type=click.Path(path_type=Path))
 def command(write: bool, path: Path | None) -> None:
     """Print the JSON Schema of the scenario format, for editors, or write it into a project.
 
-    PATH goes with --write, and is schema/scenario-v1.json by default. A scenario leads an editor there by its
-    first line: # yaml-language-server: $schema=../schema/scenario-v1.json
+    PATH needs --write; the default is schema/scenario-v1.json. The first line of a scenario tells an editor
+    where it is: # yaml-language-server: $schema=../schema/scenario-v1.json
     """
     if write:
         from lab.project import SCHEMA, write_schema
@@ -28,7 +28,7 @@ def command(write: bool, path: Path | None) -> None:
         say(f"wrote {target}")
         return
     if path is not None:
-        raise click.UsageError("PATH goes with --write")
+        raise click.UsageError("PATH needs --write")
     from lab.scenario.schema import schema_text
 
     say(schema_text(), nl=False)

@@ -1,4 +1,4 @@
-"""`lab sh`: on a host that stands."""
+"""`lab sh`: a shell or a command on a running host."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lab.cli.say import tell
 @click.command("sh", context_settings={"ignore_unknown_options": True})
 @click.argument("host")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND]...")
-@click.option("--run", metavar="ID", help="Which lab, where several stand.")
+@click.option("--run", metavar="ID", help="Which lab, if several are running.")
 def command(host: str, words: tuple[str, ...], run: str | None) -> int:
-    """A shell on HOST of a lab that stands, or COMMAND there. `wire` is the router between the hosts, and
+    """Open a shell on HOST of a running lab, or run COMMAND there. `wire` is the router between the hosts;
     HOST/SERVICE is inside a service.
 
-    Stdin is passed on where it is not a terminal: lab sh client wc -l < file. In a loop that reads a file,
+    Stdin is passed on unless it is a terminal: lab sh client wc -l < file. In a loop that reads a file,
     write lab sh … < /dev/null, as for ssh.
     """
     from lab.engine.private import find_engine
@@ -31,7 +31,7 @@ def command(host: str, words: tuple[str, ...], run: str | None) -> int:
     engine = find_engine(tell, address=load_site().engine_address, start=False)
     lab = choose(engine, run)
     if host not in lab.hosts:
-        raise UsageError(f"run {lab.run} has no host {host!r} that stands: it has {', '.join(lab.hosts)}")
+        raise UsageError(f"run {lab.run} has no running host {host!r}: it has {', '.join(lab.hosts)}")
     container, shell = lab.hosts[host].id, "/bin/sh" if "/" in host else "/bin/bash"
     stdin = _piped()
     if words or stdin is not None:
@@ -44,7 +44,7 @@ def command(host: str, words: tuple[str, ...], run: str | None) -> int:
 
 
 def _piped() -> int | None:
-    """The descriptor of stdin where it is a file or a pipe; None for a terminal, and where it is closed."""
+    """The descriptor of stdin if it is a file or a pipe; None if it is a terminal or closed."""
     if sys.stdin is None or sys.stdin.isatty():
         return None
     return sys.stdin.fileno()

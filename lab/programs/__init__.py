@@ -1,5 +1,5 @@
-"""The article's two programs, to be used by hand and inside the lab's hosts.
+"""The article's two programs, for use by hand and inside the lab's hosts.
 
-Each is one file of standard-library Python that imports nothing of the lab, so that the host image can carry
-it as it is (`lab-client`, `lab-server`) and a beginner can read it from top to bottom.
+Each is one file that imports only Python's standard library, so that the host image can carry it as it is
+(`lab-client`, `lab-server`) and a beginner can read it from top to bottom.
 """

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The client of the article: asks for a line, sends it, prints the reply, until an empty line.
 
-One file, standard library alone: it also runs inside the lab's hosts as `lab-client`.
+One file that needs only the standard library: it also runs inside the lab's hosts as `lab-client`.
 
     create a socket, connect it      connect()   SYN, SYN-ACK, ACK
     send what the person typed       sendall()   the kernel takes all of it, or the call raises
@@ -25,15 +25,15 @@ PROMPT = "Value to send (an empty line ends): "
 
 EXIT_OK = 0
 EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "lab-client") -> int:
-    """Run the client; its exit status. `argv` is without the program's name, None is `sys.argv[1:]`."""
+    """Run the client; return its exit status. `argv` excludes the program's name; None is `sys.argv[1:]`."""
     options = parse(argv, prog)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # Live output where it is captured, and no crash where the terminal's encoding lacks a character.
+            # Live output even when captured, and no crash if the terminal's encoding lacks a character.
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
     try:
         return run(options.host, options.port, options.buffer, options.timeout)
@@ -54,7 +54,7 @@ def parse(argv: Sequence[str] | None, prog: str) -> argparse.Namespace:
         type=seconds,
         default=None,
         metavar="S",
-        help="seconds to wait in connect, send and recv, or none (default: none, wait for ever)",
+        help="seconds to wait in connect, send and recv, or none (default: none, wait forever)",
     )
     return parser.parse_args(argv)
 
@@ -75,7 +75,7 @@ def run(host: str, port: int, buffer: int, timeout: float | None) -> int:
 
 
 def talk(sock: socket.socket, buffer: int, timeout: float | None) -> int:
-    """Lines out and replies in, until an empty line, the end of the input or a failure."""
+    """Send lines and print replies until an empty line, the end of the input or a failure."""
     while line := ask():
         try:
             sock.sendall(line)
@@ -88,7 +88,7 @@ def talk(sock: socket.socket, buffer: int, timeout: float | None) -> int:
         except OSError as error:
             say(f"Receive failed: {why(error, timeout)}.")
             return EXIT_FAILED
-        if not reply:  # the one way in which recv says "the other end has closed"
+        if not reply:  # recv's only way to say "the other end has closed"
             say("The server has closed the connection.")
             return EXIT_FAILED
         say(f"Reply: {shown(reply)}")
@@ -99,7 +99,7 @@ def talk(sock: socket.socket, buffer: int, timeout: float | None) -> int:
 def ask() -> bytes:
     """The next line of the input without its newline, as bytes: what is typed is what is sent.
 
-    b"" is an empty line and the end of the input. A line that no terminal echoes is written behind the
+    b"" means an empty line or the end of the input. A line that no terminal echoes is printed after the
     prompt, so that a recorded session reads like a typed one.
     """
     put(PROMPT)
@@ -112,14 +112,14 @@ def ask() -> bytes:
 
 
 def why(error: OSError, timeout: float | None) -> str:
-    """A socket's own timeout has no errno; the kernel's giving up (ETIMEDOUT) has one."""
+    """Why a call failed. A socket's own timeout has no errno; when the kernel gives up, it is ETIMEDOUT."""
     if isinstance(error, TimeoutError) and error.errno is None:
         return f"timed out after {timeout:g} s"
     return error.strerror or str(error)
 
 
 def shown(data: bytes) -> str:
-    """Any bytes as one harmless line: what is not printable UTF-8 appears as an escape."""
+    """Any bytes as one harmless line: whatever is not printable UTF-8 is escaped."""
     text = data.decode("utf-8", errors="backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
@@ -132,7 +132,7 @@ def put(text: str) -> None:
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:  # nobody reads any more (`lab client | head`): no reason to drop the connection
+    except BrokenPipeError:  # nobody reads stdout (`lab client | head`): no reason to drop the connection
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -155,7 +155,7 @@ def seconds(text: str) -> float | None:
         return None
     value = float(text)
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a time to wait: seconds above 0, or none")
+        raise argparse.ArgumentTypeError(f"{text} is not a timeout: give seconds above 0, or none")
     return value
 
 

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """The server of the article: prints each value it gets and replies OK, until the client is gone.
 
-One file, standard library alone: it also runs inside the lab's hosts as `lab-server`.
+One file that needs only the standard library: it also runs inside the lab's hosts as `lab-server`.
 
     create a socket, give it a port  bind()          fails when the port is taken
     let clients in                   listen(5)       from now on the kernel completes handshakes by itself
-    take the one who waits longest   accept()
+    take the one that waited longest accept()
     limit the waiting                settimeout(10)
     read, print, reply               recv(1024), sendall(b"OK"), until recv gives b"": the client has closed
 
-The article's server does this for one client after the other, so a second client waits until the first has
+The article's server does this for one client after another, so a second client waits until the first has
 left. The three other ways of serving (--serve thread, fork, event-loop) are the cures.
 """
 
@@ -39,14 +39,14 @@ REPLY = b"OK"
 
 EXIT_OK, EXIT_FAILED = 0, 1
 
-# accept() hands on errors of the new connection; the listener is as good as before: see accept(2).
+# accept() passes on errors of the new connection; the listener itself is still good: see accept(2).
 _LOST_BEFORE_ACCEPT = {errno.ECONNABORTED, errno.EPROTO, errno.EHOSTUNREACH, errno.ENETUNREACH}
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_NO_ROOM_PAUSE = 0.1  # seconds; nothing signals that a descriptor has become free
+_NO_ROOM_PAUSE = 0.1  # seconds; nothing signals that a descriptor is free again
 
 
 class Stopped(BaseException):
-    """A signal asked the server to end. Not an `Exception`, so that nothing on the way takes it for one."""
+    """A signal asked the server to end. Not an `Exception`, so that no handler of those catches it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -55,22 +55,22 @@ class Stopped(BaseException):
 
 @dataclass(frozen=True)
 class Options:
-    address: str  #: "" is all addresses
+    address: str  #: "" means all addresses
     port: int
     backlog: int
     timeout: float | None  #: seconds of silence after which a client is closed
     buffer: int
     serve: str
-    clients: int | None  #: end when so many have been served
+    clients: int | None  #: end after serving this many
     reuse_address: bool
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "lab-server") -> int:
-    """Run the server; its exit status. `argv` is without the program's name, None is `sys.argv[1:]`."""
+    """Run the server; return its exit status. `argv` excludes the program's name; None is `sys.argv[1:]`."""
     options = parse(argv, prog)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # Live output where it is captured, and no crash where the terminal's encoding lacks a character.
+            # Live output even when captured, and no crash if the terminal's encoding lacks a character.
             stream.reconfigure(line_buffering=True, errors="backslashreplace")
     try:
         with signals_end_it():
@@ -86,13 +86,13 @@ def parse(argv: Sequence[str] | None, prog: str) -> Options:
     add("--address", default="", metavar="A", help="name or address (default: all)")
     add("--port", type=whole(0, 65535), default=PORT, help="TCP port, 0: any (default %(default)s)")
     add("--backlog", type=whole(0), default=BACKLOG, metavar="N", help="listen(N) (default %(default)s)")
-    silent = "seconds that a client may stay silent, or none (default %(default)g)"
+    silent = "seconds for which a client may stay silent, or none (default %(default)g)"
     add("--timeout", type=seconds, default=TIMEOUT, metavar="S", help=silent)
     add("--buffer", type=whole(1), default=BUFFER, metavar="N", help="recv(N) (default %(default)s)")
     ways = "one client at a time, a thread or a process for each, or all in one loop (default %(default)s)"
     add("--serve", choices=list(WAYS), default="sequential", help=ways)
     add("--clients", type=whole(1), default=None, metavar="N", help="end after N clients (default: never)")
-    reuse = "bind beside old connections in TIME_WAIT, if the program before had this option too"
+    reuse = "bind despite old connections in TIME_WAIT, if the previous program had this option too"
     add("--reuse-address", action="store_true", help=reuse)
     return Options(**vars(parser.parse_args(argv)))
 
@@ -122,7 +122,7 @@ def run(options: Options) -> int:
         say(f"Listening on {name(listener.getsockname())}.")
         try:
             WAYS[options.serve](listener, options)
-        except OSError as error:  # of the listener itself; a client's troubles end in serve()
+        except OSError as error:  # of the listener itself; a client's errors end in serve()
             say(f"Server failed: {error.strerror or error}.")
             return EXIT_FAILED
     say("Server ends.")
@@ -133,19 +133,19 @@ def run(options: Options) -> int:
 
 
 def sequential(listener: socket.socket, options: Options) -> None:
-    """The article's: while one is served, the others wait in the listener's queue."""
+    """The article's way: while one client is served, the others wait in the listener's queue."""
     for client, peer in clients(listener, options):
         serve(client, peer, options)
 
 
 def threads(listener: socket.socket, options: Options) -> None:
-    """A thread for each client: all in one process, each blocked in its own recv."""
+    """A thread for each client, all in one process: each blocks in its own recv."""
     started: list[threading.Thread] = []
     for client, peer in clients(listener, options):
         thread = threading.Thread(target=serve, args=(client, peer, options), daemon=True)
         try:
             thread.start()
-        except RuntimeError as error:  # the limit of threads: one client less, not all of them
+        except RuntimeError as error:  # the limit of threads: it costs one client, not all of them
             client.close()
             say(f"Client {peer} is turned away: {error}.")
             continue
@@ -161,7 +161,7 @@ def fork(listener: socket.socket, options: Options) -> None:
         for client, peer in clients(listener, options):
             try:
                 pid = os.fork()
-            except OSError as error:  # the limit of processes: one client less, not all of them
+            except OSError as error:  # the limit of processes: it costs one client, not all of them
                 client.close()
                 say(f"Client {peer} is turned away: fork failed: {error.strerror}.")
                 continue
@@ -180,20 +180,20 @@ def fork(listener: socket.socket, options: Options) -> None:
 
 
 def serve_as_child(listener: socket.socket, client: socket.socket, peer: str, options: Options) -> None:
-    """The child's whole life; does not return."""
+    """The child's whole life; never returns."""
     status = EXIT_FAILED
     try:
         listener.close()
         serve(client, peer, options)
         status = EXIT_OK
     except Stopped:
-        pass  # the parent says it, once
+        pass  # the parent says so, once
     finally:
-        os._exit(status)  # not sys.exit: what the parent would do at its end is not the child's to do
+        os._exit(status)  # not sys.exit: the parent's cleanup is not the child's to run
 
 
 def event_loop(listener: socket.socket, options: Options) -> None:
-    """One thread for all: the kernel says who is ready, and no call ever blocks."""
+    """One thread for all: the kernel says which sockets are ready, and no call ever blocks."""
     conversations: dict[int, Conversation] = {}
     left = float("inf") if options.clients is None else options.clients
     listener.setblocking(False)
@@ -236,7 +236,7 @@ WAYS: dict[str, Way] = {"sequential": sequential, "thread": threads, "fork": for
 
 
 def serve(client: socket.socket, peer: str, options: Options) -> None:
-    """Talk with one client until it leaves, stays silent for too long or its connection breaks."""
+    """Talk with one client until it leaves, stays silent too long or its connection breaks."""
     with client:
         client.settimeout(options.timeout)
         doing = "receive"
@@ -253,7 +253,7 @@ def serve(client: socket.socket, peer: str, options: Options) -> None:
 
 
 class Conversation:
-    """What `serve` does with one client, cut into steps that never block."""
+    """What `serve` does with one client, in steps that never block."""
 
     def __init__(self, client: socket.socket, peer: str, options: Options) -> None:
         self.client = client
@@ -268,7 +268,7 @@ class Conversation:
         self.deadline = float("inf") if limit is None else time.monotonic() + limit
 
     def step(self, selector: selectors.BaseSelector) -> None:
-        """The socket is ready: send what waits, else receive. Nothing is read while a reply waits to go out,
+        """Use a ready socket: send what waits, otherwise receive. Nothing is read while a reply waits,
         so a client that does not take its replies cannot fill our memory."""
         try:
             if not self._unsent:
@@ -290,7 +290,7 @@ class Conversation:
         selector.modify(self.client, selectors.EVENT_WRITE if self._unsent else selectors.EVENT_READ)
 
     def over(self) -> bool:
-        """It has ended, or its time is up (which is said here)."""
+        """Whether it has ended or its time is up; says so if its time is up."""
         if not self._ended and time.monotonic() >= self.deadline:
             self._lost(TimeoutError("timed out"))
         return self._ended
@@ -301,15 +301,15 @@ class Conversation:
 
 
 def ending(peer: str, doing: str, error: OSError, options: Options) -> str:
-    """How a conversation ended that the client did not end."""
-    if isinstance(error, TimeoutError) and error.errno is None:  # the kernel's giving up has ETIMEDOUT
+    """How a conversation ended, if the client did not end it."""
+    if isinstance(error, TimeoutError) and error.errno is None:  # when the kernel gives up, it is ETIMEDOUT
         what = "was silent" if doing == "receive" else "took no reply"
         return f"Client {peer} {what} for {options.timeout:g} s: closed."
     return f"Client {peer} is lost: {doing} failed: {error.strerror or error}."
 
 
 def clients(listener: socket.socket, options: Options) -> Iterator[tuple[socket.socket, str]]:
-    """Each client as it is accepted, first come first served."""
+    """Each client as it is accepted, first come, first served."""
     served = 0
     while options.clients is None or served < options.clients:
         accepted = accept(listener)
@@ -319,7 +319,7 @@ def clients(listener: socket.socket, options: Options) -> Iterator[tuple[socket.
 
 
 def accept(listener: socket.socket) -> tuple[socket.socket, str] | None:
-    """The next client and its name; None when there was none after all."""
+    """The next client and its name; None if no client was there after all."""
     try:
         client, address = listener.accept()
     except BlockingIOError:
@@ -338,10 +338,10 @@ def accept(listener: socket.socket) -> tuple[socket.socket, str] | None:
 
 @contextlib.contextmanager
 def signals_end_it() -> Iterator[None]:
-    """SIGINT and SIGTERM raise `Stopped` where the program happens to be.
+    """Make SIGINT and SIGTERM raise `Stopped` wherever the program happens to be.
 
-    SIGINT by hand, too: a shell without job control starts `&` programs with SIGINT ignored. Outside the main
-    thread Python allows no handlers."""
+    SIGINT needs a handler too: a shell without job control starts `&` programs with SIGINT ignored. Outside
+    the main thread Python allows no handlers."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped(number)
@@ -363,16 +363,16 @@ def name(address: tuple[Any, ...]) -> str:
 
 
 def shown(data: bytes) -> str:
-    """Any bytes as one harmless line: what is not printable UTF-8 appears as an escape."""
+    """Any bytes as one harmless line: whatever is not printable UTF-8 is escaped."""
     text = data.decode("utf-8", errors="backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def say(text: str) -> None:
     try:
-        sys.stdout.write(text + "\n")  # one write a line: lines of threads and processes do not mix
+        sys.stdout.write(text + "\n")  # one write per line: lines of threads and processes do not mix
         sys.stdout.flush()
-    except BrokenPipeError:  # nobody reads any more (`lab server | head`): the clients are still there, go on
+    except BrokenPipeError:  # nobody reads stdout (`lab server | head`): the clients are still there; go on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -392,7 +392,7 @@ def seconds(text: str) -> float | None:
         return None
     value = float(text)
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a time to wait: seconds above 0, or none")
+        raise argparse.ArgumentTypeError(f"{text} is not a timeout: give seconds above 0, or none")
     return value
 
 

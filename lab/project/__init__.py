@@ -1,6 +1,6 @@
-"""What a user's own project begins with: the first files of `lab init`, and its copy of the schema.
+"""The first files of a user's own project, written by `lab init`, and its copy of the schema.
 
-Nothing that is there is ever overwritten, but the schema, which is generated and is written again on request.
+No existing file is ever overwritten, except the schema, which is generated and written again on request.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from lab.errors import UsageError
 from lab.resources import PROJECT_TEMPLATES
 from lab.scenario.schema import ID, schema_text
 
-#: Where the schema is in a project: the first line of scenarios/first.yml leads there.
+#: Where the schema is in a project; the first line of scenarios/first.yml refers to it.
 SCHEMA = Path("schema") / ID
 
-#: The files of a project, and the template of each.
+#: The first files of a project, and the template of each.
 TEMPLATES = {
     Path("scenarios/first.yml"): "first.yml",
     Path("lab.yml"): "lab.yml",
@@ -28,16 +28,16 @@ TEMPLATES = {
 
 
 class Begun(Struct, frozen=True):
-    """What `begin` did, each path seen from where the command is given."""
+    """What `begin` did; each path is relative to where the command is given."""
 
     written: tuple[Path, ...]
-    left_alone: tuple[Path, ...]  #: there already
+    left_alone: tuple[Path, ...]  #: they already existed
 
 
 def begin(folder: Path) -> Begun:
-    """Writes the first files of a project into `folder`, which is made where it is not there.
+    """Writes the first files of a project into `folder`, which is created if needed.
 
-    A file that is there already stays as it is. Raises `UsageError` where a file cannot be written.
+    An existing file stays as it is. Raises `UsageError` if a file cannot be written.
     """
     texts = {path: _template(name) for path, name in TEMPLATES.items()} | {SCHEMA: schema_text()}
     written: list[Path] = []
@@ -49,13 +49,13 @@ def begin(folder: Path) -> Begun:
 
 
 def write_schema(path: Path) -> None:
-    """Writes the schema of this version, in place of an older one.
+    """Writes the schema of this version, over an older one.
 
-    Raises `UsageError` where the file cannot be written, or where it is there and is something else.
+    Raises `UsageError` if the file cannot be written, or if it exists and is not a schema of scenarios.
     """
     if path.exists() and not _is_schema(path):
         raise UsageError(
-            f"{path}: is there and is not the schema of scenarios",
+            f"{path}: already exists and is not the schema of scenarios",
             hint=f"name another file, for example: lab schema --write {SCHEMA}",
         )
     try:
@@ -71,7 +71,7 @@ def _template(name: str) -> str:
 
 
 def _write_new(path: Path, text: str) -> bool:
-    """False where something is there, a dangling link too: then it stays."""
+    """Writes a new file; False, with nothing written, if something is there, even a dangling link."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
@@ -79,7 +79,7 @@ def _write_new(path: Path, text: str) -> bool:
     except FileExistsError:
         if path.is_symlink() or path.is_file():
             return False
-        raise UsageError(f"{path}: cannot be written: a folder or a file is in its way") from None
+        raise UsageError(f"{path}: cannot be written: a folder or a file is in the way") from None
     except OSError as error:
         raise _unwritable(path, error) from error
     return True

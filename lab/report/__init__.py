@@ -1,4 +1,4 @@
-"""Reports: pure functions of a result and its evidence, for the terminal, for CI and for people."""
+"""Reports: pure functions of a result and its evidence, for the terminal, for CI and for a browser."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ __all__ = [
 REPORT_FILE = "report.html"
 JUNIT_FILE = "junit.xml"
 
-_MOST_SEEN = 10_000  #: names in a run folder that are looked at
+_MOST_SEEN = 10_000  #: names in a run folder that are examined
 _MOST_NAMED = 200  #: files that the page links to
 
-_SHORT = Budget(all_below=90, special=70, ends=25, bundles=40)  #: what a terminal or a page of text bears
+_SHORT = Budget(all_below=90, special=70, ends=25, bundles=40)  #: what fits a terminal or a page of text
 
 
 def write_reports(folder: Path, result: Result, evidence: Evidence | None, *, index: str = "") -> None:
-    """Writes `report.html` and `junit.xml` into a run folder. `evidence` is None where none was collected."""
+    """Writes `report.html` and `junit.xml` into a run folder. `evidence` is None if none was collected."""
     write_text(folder / JUNIT_FILE, render_junit([result]))
     page = render_html(result, evidence, source=_source(folder), files_of_run=_names(folder), index=index)
     write_text(folder / REPORT_FILE, page)
@@ -52,7 +52,7 @@ def _source(folder: Path) -> str:
 
 
 def _names(folder: Path) -> list[str]:
-    """What lies in a run folder, for the page to link to: files of its own, at most two folders down."""
+    """The files in a run folder that the page links to: real files, at most two folders down."""
     found: list[str] = []
     for path in itertools.islice(
         itertools.chain.from_iterable(map(folder.glob, ("*", "*/*", "*/*/*"))), _MOST_SEEN
@@ -85,6 +85,6 @@ def diagram_mermaid(evidence: Evidence, *, result: Result | None = None) -> str:
 
 
 def diagram_svg(evidence: Evidence, *, result: Result | None = None) -> str:
-    """The sequence diagram as one SVG document, light or dark as its reader prefers."""
+    """The sequence diagram as one SVG document, light or dark as the reader prefers."""
     findings = result.findings if result is not None else ()
     return svg.render(diagram_of(evidence, title=result.name if result else "run", findings=findings))

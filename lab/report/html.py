@@ -1,7 +1,7 @@
-"""The HTML report: one file that holds all it needs, and the index page over several cases.
+"""The HTML report: one self-contained file, and the index page over several cases.
 
-Everything that comes from a scenario, a program or a packet is escaped by Jinja; the only markup that goes in
-as it is comes from the diagram and the plots, which escape their own texts.
+Jinja escapes everything that comes from a scenario, a program or a packet; only the markup of the diagram and
+the plots is inserted as it is, and they escape their own texts.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _environment() -> Environment:
 
 
 def _bytecode_cache() -> FileSystemBytecodeCache | None:
-    """Compiled templates, in a folder that only the user may write; compiling takes 45 ms each time."""
+    """A cache of compiled templates in a folder that only the user may write; it saves 45 ms each time."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = os.path.join(base, "lab", "templates")
     try:
@@ -60,7 +60,7 @@ def _bytecode_cache() -> FileSystemBytecodeCache | None:
     except OSError:
         return None
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
-        return None  # somebody else could put code there
+        return None  # someone else could put code there
     return FileSystemBytecodeCache(folder)
 
 
@@ -70,7 +70,7 @@ def _read(name: str) -> str:
 
 @cache
 def _css() -> Markup:
-    """The sheets, each with its dark half: by the system's wish unless the page says otherwise."""
+    """The style sheets, each with its dark half; the system decides unless the page says otherwise."""
     parts = []
     for name, selector in (("report", ""), ("diagram", " .seq"), ("plot", " .plot")):
         dark = _read(f"{name}-dark.css")
@@ -85,13 +85,13 @@ def _css() -> Markup:
 
 
 def _light(name: str) -> str:
-    """The light values of a sheet, which it begins with."""
+    """The light values of a sheet, which come first in it."""
     sheet = _read(f"{name}.css")
     return sheet[sheet.index("{") + 1 : sheet.index("}")]
 
 
 def prepare_html() -> None:
-    """Compiles the template of a case's page, 40 ms: for a moment in which there is only waiting."""
+    """Compiles the template of a case's page, which takes 40 ms, while the lab only waits."""
     _environment().get_template(_PAGE)
 
 
@@ -104,7 +104,7 @@ def render_html(
     index: str = "",
 ) -> str:
     """The page of one case. `source` is the scenario's text, `files_of_run` are paths relative to the page,
-    `index` is the address of the index page, if there is one."""
+    `index` is the address of the index page, if any."""
     context: dict[str, Any] = {
         "css": _css(),
         "js": Markup(_read("report.js")),
@@ -132,7 +132,7 @@ def render_html(
 
 
 def _evidence_context(result: Result, evidence: Evidence | None) -> dict[str, Any]:
-    """All that the evidence adds; empty without one."""
+    """What the evidence adds to the page; empty without evidence."""
     empty: dict[str, Any] = dict.fromkeys(
         ("diagram", "packet_json", "more_flows", "more_calls", "more_sockets"), ""
     )
@@ -209,7 +209,7 @@ def _evidence_context(result: Result, evidence: Evidence | None) -> dict[str, An
 
 
 def _view(name: str, layout: Layout) -> dict[str, Any]:
-    """One drawing of the diagram; the page shows the one that its width bears."""
+    """One drawing of the diagram; the page shows the one that fits its width."""
     first = layout.blocks[0] if layout.blocks else None
     return {
         "name": name,
@@ -222,7 +222,7 @@ def _view(name: str, layout: Layout) -> dict[str, Any]:
             else ""
         ),
         "gap": round(first.right if first is not None and name == "wide" else 0),
-        # The drawing escapes its texts.
+        # The drawing escapes its own texts.
         "head": Markup("".join(svg.head(layout))),
         "body": Markup("".join(svg.body(layout))),
     }
@@ -249,7 +249,7 @@ def _sections(context: Mapping[str, Any]) -> list[tuple[str, str]]:
 _NOTES = {
     "result.json": "the verdict, with all numbers",
     "events.jsonl": "calls, states, counters, wire events",
-    "scenario.yml": "as it was run",
+    "scenario.yml": "as it ran",
     "compose.yml": "the hosts",
     "junit.xml": "for CI",
 }
@@ -273,7 +273,7 @@ def _date(text: str) -> str:
 def render_index(results: Sequence[Result], *, folders: Sequence[str] = (), title: str = "All cases") -> str:
     """The page over several cases: a matrix of parameters for each swept scenario, then all cases.
 
-    `folders` are the run folders, relative to the page, one for each result, or empty: no links then.
+    `folders` are the run folders relative to the page, one for each result, or empty for no links.
     """
     where = list(folders) or [""] * len(results)
     cases = [_case(result, folder) for result, folder in zip(results, where, strict=True)]
@@ -311,7 +311,7 @@ def _case(result: Result, folder: str) -> dict[str, Any]:
 
 
 def _matrices(results: Sequence[Result], cases: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A table for each scenario with parameters: the last one across, the others down."""
+    """A table for each scenario with parameters: the last parameter across, the others down."""
     grouped: dict[str, list[int]] = {}
     for n, result in enumerate(results):
         if result.params:

@@ -18,7 +18,7 @@ _junit: Any = junitparser  # its functions are not typed
 
 
 def render_junit(results: Iterable[Result]) -> str:
-    """The XML of one or many cases, one suite, with an XML declaration."""
+    """The XML of one or many cases in one suite, with an XML declaration."""
     suite = _junit.TestSuite("lab")
     cases = list(results)
     for result in cases:
@@ -75,7 +75,7 @@ def _properties(result: Result) -> Iterable[tuple[str, str]]:
 
 
 def _details(result: Result) -> str:
-    """The first failure in full, as the terminal has it, then the other failures."""
+    """The first failure in full, as in the terminal, then the other failures."""
     lines = []
     if result.error is not None:
         place = f"{result.error.place}: " if result.error.place else ""
@@ -89,5 +89,5 @@ def _details(result: Result) -> str:
 
 
 def _xml(text: str) -> str:
-    """An attribute or a text: what XML has no entity for would end the document."""
+    """A text that is safe in the document: some characters cannot be written in XML at all."""
     return document(text)

@@ -1,4 +1,4 @@
-"""What the HTML report says, as plain values for its template; the template only lays it out."""
+"""The contents of the HTML report as plain values; the template only lays them out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lab.verdict import Finding, PacketRef, Verdict
 
 _CALLS = 1_000
 _SOCKETS = 200
-_OUTPUT = 20_000  #: characters of a program's output that are shown
+_OUTPUT = 20_000  #: characters of a program's output shown
 _READBACKS = 60
 
 Anchors = Mapping[tuple[str, int], str]
@@ -36,7 +36,7 @@ def finding(found: Finding, anchors: Anchors) -> dict[str, Any]:
         "line": found.place.line,
         "expected": found.expected,
         "actual": found.actual,
-        # "none" needs no words beside an exact expectation
+        # "none" says nothing about an exact expectation
         "tolerance": "" if found.tolerance.startswith("none") else found.tolerance,
         "margin": found.margin,
         "reason": found.reason,
@@ -45,7 +45,7 @@ def finding(found: Finding, anchors: Anchors) -> dict[str, Any]:
 
 
 def references(refs: Iterable[PacketRef], anchors: Anchors) -> list[dict[str, str]]:
-    """Frames by their captures' names; those of one packet at both ends lead to the same arrow."""
+    """Frames by host and number; those of one packet at both ends lead to the same arrow."""
     return [
         {"text": f"{ref.host} #{ref.number}", "anchor": anchors.get((ref.host, ref.number), "")}
         for ref in refs
@@ -53,7 +53,7 @@ def references(refs: Iterable[PacketRef], anchors: Anchors) -> list[dict[str, st
 
 
 def held(result: Result) -> str:
-    """One sentence for a PASS."""
+    """The sentence for a PASS."""
     steps = sum(1 for f in result.findings if not f.source.startswith("checks["))
     checks = len(result.findings) - steps
     parts = [plural(steps, "expectation of the steps", "expectations of the steps")] if steps else []
@@ -65,7 +65,7 @@ def held(result: Result) -> str:
 
 
 def excerpt(source: str, line: int, around: int = 3) -> dict[str, Any] | None:
-    """The lines of the scenario about the one that failed."""
+    """The lines of the scenario around the one that failed."""
     lines = source.splitlines()
     if not 1 <= line <= len(lines):
         return None
@@ -74,7 +74,7 @@ def excerpt(source: str, line: int, around: int = 3) -> dict[str, Any] | None:
 
 
 def packet_rows(diagram: Diagram, frames: Callable[[int], str]) -> list[dict[str, Any]]:
-    """The text alternative of the diagram: its packets and bundles in order of time."""
+    """The diagram's text alternative: its packets and bundles in order of time."""
     rows: list[tuple[int, dict[str, Any]]] = []
 
     def tag(flow: int | None) -> str:
@@ -135,7 +135,7 @@ def fate_text(p: Packet) -> str:
 
 
 def packet_data(diagram: Diagram) -> str:
-    """The details for the page's script, safe inside a script element."""
+    """The packets' details for the page's script, safe inside a script element."""
     data: dict[str, list[tuple[str, str]]] = {f"p{p.key}": list(p.fields.items()) for p in diagram.packets}
     for b in diagram.bundles:
         data[f"b{b.key}"] = [
@@ -150,7 +150,7 @@ def packet_data(diagram: Diagram) -> str:
 
 
 def script_json(value: object) -> str:
-    """JSON that cannot end the script element it stands in, nor begin a comment or an entity."""
+    """JSON that cannot end the script element around it, nor begin a comment or an entity."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -193,7 +193,7 @@ def calls(diagram: Diagram) -> tuple[list[dict[str, Any]], str]:
 
 
 def sockets(diagram: Diagram) -> tuple[list[dict[str, Any]], str]:
-    """Each socket with the states it went through."""
+    """Each socket with the states that it went through."""
     paths: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for state in diagram.states:
         path = paths.setdefault((state.host, state.socket), [])
@@ -210,7 +210,7 @@ def sockets(diagram: Diagram) -> tuple[list[dict[str, Any]], str]:
 
 
 def counters(evidence: Evidence) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """Names of the hosts, and each counter that moved anywhere with its change on each host."""
+    """Names of the hosts, and each counter that changed anywhere, with its change on each host."""
     hosts = [host for host in evidence.records.hosts if host in evidence.records.counters]
     names: set[str] = set()
     for host in hosts:

@@ -1,4 +1,4 @@
-"""Small plots as SVG: time–sequence, round-trip times, throughput. Static, downsampled, with their axes."""
+"""Small plots as SVG: time–sequence, round-trip times, throughput. Static, downsampled, with axes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from msgspec import Struct
 from lab.evidence.trace import RETRANSMISSIONS, Fate, Flow, Point
 from lab.quantities import duration, rate
 
-_COLUMNS = 420  #: no more points a line than this: about one a pixel
-_MARKS = 260  #: no more special marks than this
+_COLUMNS = 420  #: at most this many points per line: about one per pixel
+_MARKS = 260  #: at most this many special marks
 
 
 class Plot(Struct, frozen=True):
@@ -24,7 +24,7 @@ class Plot(Struct, frozen=True):
 
 
 class _Axes(Struct, frozen=True):
-    """From values to pixels."""
+    """Maps values to pixels."""
 
     width: float
     height: float
@@ -78,7 +78,7 @@ def _seconds(value: float) -> str:
 
 
 def _key(x: float, parts: Sequence[tuple[str, str, str]]) -> Iterator[str]:
-    """The legend above the plot: class, sample's path, words."""
+    """The legend above the plot; each part is a class, the sample's path and the words."""
     for cls, sample, words in parts:
         yield f'<g class="{cls}" transform="translate({x:.0f} 12)">{sample}</g>'
         yield f'<text class="key" x="{x + 22:.0f}" y="16">{escape(words)}</text>'
@@ -95,7 +95,7 @@ _CROSS = '<path class="crossmark" d="M5 -4l8 8m0 -8l-8 8"/>'
 
 @dataclass(slots=True)
 class _Side:
-    """What one sender of a flow puts into the time–sequence plot, kept small while it is read."""
+    """One sender's part of a flow's time–sequence plot, kept small while the flow is read."""
 
     data: dict[int, tuple[float, float, float]]  #: column → time, lowest and highest sequence number
     acks: dict[int, tuple[float, float]]
@@ -105,9 +105,9 @@ class _Side:
 
 
 def flow_plots(flow: Flow, zero: int) -> list[Plot]:
-    """Of one TCP flow that carries data; [] where there is too little to plot."""
+    """The plots of one TCP flow that carries data; [] if it has too little to plot."""
     start, end = flow.start_ns - zero, flow.end_ns - zero
-    end += (end - start) // 40  # what the last packet brought about comes a little later
+    end += (end - start) // 40  # the effects of the last packet come a little later
     if flow.protocol != "tcp" or end <= start:
         return []
     sides = _sides(flow, zero, start, max(1, end - start))
@@ -137,7 +137,7 @@ def _sides(flow: Flow, zero: int, start: int, span: int) -> dict[bool, _Side]:
             end = segment.seq + packet.payload_len
             own.bytes += packet.payload_len
             again = segment.journey.mark in RETRANSMISSIONS
-            if not again:  # or a column would reach from what is sent again up to what is new
+            if not again:  # otherwise a column would reach from resent data up to new data
                 before = own.data.get(column)
                 low, high = (
                     (min(before[1], segment.seq), max(before[2], end)) if before else (segment.seq, end)
@@ -147,7 +147,7 @@ def _sides(flow: Flow, zero: int, start: int, span: int) -> dict[bool, _Side]:
                 own.lost.append((seconds, end))
             if again and len(own.again) < _MARKS:
                 own.again.append((seconds, end))
-        # What a sender knows of: an acknowledgement counts when it has come back.
+        # As the sender knows it: an acknowledgement counts once it has arrived there.
         arrived = segment.journey.received
         if segment.ack and arrived is not None:
             at = arrived.t_ns - zero
@@ -195,7 +195,7 @@ def _bytes(value: float) -> str:
 
 
 def _thin(points: Sequence[Point]) -> list[Point]:
-    """At most about 2 × `_COLUMNS` points: the lowest and the highest of each column."""
+    """Thins to at most about 2 × `_COLUMNS` points: the lowest and the highest of each column."""
     if len(points) <= _COLUMNS:
         return list(points)
     step = -(-len(points) // _COLUMNS)
@@ -226,7 +226,7 @@ def _round_trips(flow: Flow, zero: int, start: int, end: int) -> list[Plot]:
         out.append(f'<g class="{cls}">{dots}</g>')
         key.append((cls, _DOT if cls == "a" else _RING, f"at {host} ({len(points):,})"))
     out += _key(axes.left, key)
-    return [Plot("Round-trip time", "sent once to its acknowledgement", "".join([*out, "</svg>"]))]
+    return [Plot("Round-trip time", "from a segment sent once to its ACK", "".join([*out, "</svg>"]))]
 
 
 def _throughput(flow: Flow, zero: int, start: int, end: int, sides: dict[bool, _Side]) -> list[Plot]:

@@ -1,4 +1,4 @@
-"""What the HTML report says of services: how each start of one went, and what it wrote."""
+"""The services in the HTML report: how each start of one went, and what it wrote."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from lab.harmless import clean
 from lab.quantities import moment
 from lab.verdict import Finding, LogRef
 
-_LINES = 400  #: of one start that are shown: the first half and the last; the file has all that are kept
+_LINES = 400  #: shown of one start: the first half and the last; the log file has all that are kept
 _TEXT = 2_000  #: characters of one line
 
 
 def services(records: Records, findings: Sequence[Finding], zero: int) -> list[dict[str, Any]]:
-    """One entry for each start of a service, in order of host and start."""
+    """One entry for each start of a service, by host and start."""
     matched = {ref for finding in findings for ref in finding.lines}
     written: dict[tuple[str, str, int], list[LogRecord]] = {}
     for line in records.logs:
@@ -59,7 +59,7 @@ def _when(wall_ns: int | None, zero: int) -> str:
 
 
 def _outcome(record: ServiceRecord) -> str:
-    """How it ended and by whom; what its healthcheck said last; that it never got ready."""
+    """How and by whom it was ended, what its healthcheck said last, and whether it was ever ready."""
     parts = [clean(how_it_ended(record))]
     if record.ended_by is not None and record.ended_wall_ns is not None:
         parts.append(f"by {record.ended_by}" if record.ended_by else "with the lab")

@@ -1,7 +1,7 @@
-"""The terminal report: did it hold, where did it first go wrong, what was judged, what to do next.
+"""The terminal report: whether it held, where it first went wrong, what was judged, what to do next.
 
-Lines that name a place, an expectation or a reason are never wrapped or cut: they are for copying. Only the
-table's cells are cut to the width. Colour is never the only sign.
+Lines with a place, an expectation or a reason are never wrapped or cut: they are for copying. Only the cells
+of the table are cut to the width. Colour is never the only sign.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def render_suite(
     verbose: bool = False,
     folders: Sequence[Path | None] = (),
 ) -> str:
-    """Many cases: a line each, then those that did not hold in full, then the totals.
+    """Many cases: a line for each, then in full those that did not hold, then the totals.
 
-    `folders` goes with `results`, one each, or is empty.
+    `folders` has one folder for each result, or is empty.
     """
     paint = Paint(colour)
     where = list(folders) or [None] * len(results)
@@ -76,7 +76,7 @@ def render_suite(
 
 
 def _headline(result: Result, width: int, paint: Paint) -> str:
-    """`PASS  timeout[delay=5ms]      3.42 s`; the name is cut only where the line would wrap."""
+    """`PASS  timeout[delay=5ms]      3.42 s`; the name is cut only if the line would wrap."""
     took = seconds(result.seconds)
     room = max(20, width - 8 - len(took))
     name = fit(clean(result.name), room)
@@ -84,7 +84,7 @@ def _headline(result: Result, width: int, paint: Paint) -> str:
 
 
 def _why(result: Result, paint: Paint, verbose: bool) -> list[str]:
-    """The first thing that went wrong, complete; the others with `verbose`."""
+    """The first thing that went wrong, in full; the others with `verbose`."""
     if result.verdict is Verdict.PASS:
         return []
     if result.verdict is Verdict.SKIP:
@@ -133,7 +133,7 @@ def finding_lines(finding: Finding, paint: Paint, *, indent: str) -> list[str]:
 
 
 def packets_text(finding: Finding) -> str:
-    """`client #3, #5 · server #2`: frame numbers as Wireshark counts them; at most 6 a host."""
+    """`client #3, #5 · server #2`: frame numbers as in Wireshark, at most 6 per host."""
     hosts: dict[str, list[int]] = {}
     for ref in finding.packets:
         hosts.setdefault(ref.host, []).append(ref.number)
@@ -173,7 +173,7 @@ def _table(findings: Sequence[Finding], width: int, paint: Paint, verbose: bool)
 
 
 def _impairment(result: Result, paint: Paint, verbose: bool) -> list[str]:
-    """Configured against measured: all with `verbose`, else only what contradicts."""
+    """Configured against measured values: all with `verbose`, otherwise only contradictions."""
     shown = [p for p in result.links if verbose or p.verdict == "contradiction"]
     if not shown:
         return []
@@ -221,12 +221,12 @@ def _next(result: Result, folder: Path) -> list[str]:
     if result.verdict is Verdict.PASS:
         return [picture]
     if not result.captures and result.error is not None and result.error.hint:
-        return []  # what to do next stands there
+        return []  # the error's hint says what to do next
     if result.verdict is Verdict.SKIP or not result.captures:
         return ["lab doctor   (what this machine can do)"]
     return [drawn, picture]
 
 
 def mark(verdict: Verdict) -> str:
-    """One character for a verdict, to stand beside its word."""
+    """One character for a verdict, shown beside its word."""
     return MARKS[verdict]

@@ -1,4 +1,4 @@
-"""Small words that all reports share: cell widths, colour, harmless text."""
+"""Text helpers that all reports share: cell widths, colour, tallies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _VERDICT_STYLE = {
 
 
 class Paint:
-    """Puts ANSI colour on text, or leaves it alone."""
+    """Adds ANSI colour to text, or leaves it plain."""
 
     def __init__(self, colour: bool) -> None:
         self.colour = colour
@@ -62,7 +62,7 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """`text` in at most `width` cells, with an ellipsis where something is missing."""
+    """`text` in at most `width` cells, with an ellipsis if something is missing."""
     if cells(text) <= width:
         return text
     if width <= 1:
@@ -78,7 +78,7 @@ def cut(text: str, width: int) -> str:
 
 
 def folded(text: str, width: int, lines: int = 2) -> tuple[str, ...]:
-    """`text` in at most so many lines of at most `width` cells; an ellipsis where there is more."""
+    """`text` in at most `lines` lines of at most `width` cells, with an ellipsis if more follows."""
     found = wrap(text, max(1, width)) or [text]
     return (
         tuple(found)

@@ -1,4 +1,4 @@
-"""What `record` kept over all cases of a scenario: a table, the parameters first."""
+"""The values that `record` kept over all cases of a scenario, as a table with the parameters first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lab.result import Result
 
 
 class Table(Struct, frozen=True):
-    """One scenario's values: a row for each of its cases. `numbers` are the positions of the cases."""
+    """One scenario's values, a row for each case. `numbers` are the positions of the cases."""
 
     scenario: str
     head: tuple[str, ...]
@@ -47,7 +47,7 @@ def tables_of(results: Sequence[Result]) -> Iterator[Table]:
 
 
 def value_tables(results: Sequence[Result], width: int) -> Iterator[str]:
-    """The tables as text; numbers are flush right, and what is wider than `width` is cut."""
+    """The tables as text, with numbers flush right; a line wider than `width` is cut."""
     for table in tables_of(results):
         cells = [[clean(cell) for cell in row] for row in (table.head, *table.rows)]
         widths = [max(len(row[at]) for row in cells) for at in range(len(table.head))]

@@ -1,1 +1,1 @@
-"""Cases of scenario files run on an engine: which, in what order, in which folders, with what reports."""
+"""Runs the cases of scenario files: which cases, in what order, in which folders, with what reports."""

@@ -1,4 +1,4 @@
-"""One case from bring-up to verdict: a client of the session, which makes a run folder of what it says."""
+"""One case from bring-up to verdict: a client of the session that writes what it reports to a run folder."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 
 def load_finishing() -> None:
-    """Makes ready what is needed behind the bring-up, during it. Where it is used it is imported by name."""
+    """Imports what the end of a case needs, while the lab comes up."""
     importlib.import_module("lab.runner.finishing").prepare_html()
 
 
@@ -69,18 +69,21 @@ class CaseRunner:
     wire: WireChoice
     keep: bool | Literal["failed"]  #: which labs stay up
     interrupt: Interrupt
-    listener: Listener  #: of the events of every case, beside each case's own
+    listener: Listener  #: to the events of every case, beside each case's own
     on_failure: Callable[[CaseRun], None] | None = None  #: called while the failed lab is still up
 
     def run(self, case: Case, run: str, folder: RunFolder, cpu: int) -> Result:
-        """The whole case; its result and reports are in `folder` then. Raises nothing but bugs.
+        """Runs the whole case; leaves its result and reports in `folder`. Only a bug makes it raise.
 
-        `cpu` is which of the machine's moves its packets; cases side by side have different ones.
+        `cpu` is the number of the CPU that moves its packets; cases side by side have different ones.
         """
         return CaseRun(self, case, run, folder, cpu).all()
 
     def bring_up(self, case: Case) -> str:
-        """Only the hosts and the wire of a case, left up; returns the id of the run. Raises `LabError`."""
+        """Brings up only the hosts and the wire of a case, and leaves them up; returns the id of the run.
+
+        Raises `LabError`.
+        """
         run, standing, events = new_run_id(), False, Events(self.listener)
         images = ensure_service_images(
             self.store,
@@ -126,9 +129,9 @@ def _bringing_up(case: Case) -> Said:
 
 
 class CaseRun:
-    """The state of one case on its way: what is done with its lab in between is its client's.
+    """The state of one case while it runs.
 
-    `all` is the whole of it for a case whose steps are known; `lab.api` acts in a block of `standing`.
+    `all` runs a case whose steps are known; `lab.api` acts on its own in a block of `standing`.
     """
 
     def __init__(self, lab: CaseRunner, case: Case, run: str, folder: RunFolder, cpu: int) -> None:
@@ -144,7 +147,7 @@ class CaseRun:
         self.evidence: Evidence | None = None
         self.judged: Judged | None = None
         self.error: ErrorFacts | None = None
-        self.cause: LabError | None = None  #: what `error` tells of
+        self.cause: LabError | None = None  #: the exception that `error` describes
         self.notes: list[str] = []
         self.stays = False  #: whether the lab stays up
 
@@ -166,11 +169,11 @@ class CaseRun:
 
     @contextmanager
     def standing(self) -> Iterator[Session]:
-        """The lab of the case, up, its services ready; at the end of the block the network settles, the
-        evidence is taken, everything is taken down and judged.
+        """The lab of the case, up, its services ready. At the end of the block the network settles, the
+        evidence is taken, everything is taken down, and the case is judged.
 
-        A `LabError` of the block is kept as what broke; any other exception leaves no evidence. Raises
-        `LabError` where the lab cannot be brought up or taken down.
+        A `LabError` of the block is recorded as what broke; any other exception leaves no evidence. Raises
+        `LabError` if the lab cannot be brought up or taken down.
         """
         with (
             log_to(self.folder.path / RUN_LOG, self.events),
@@ -210,14 +213,14 @@ class CaseRun:
                     judging.result()
 
     def _look_at_failure(self, judging: Future[None] | None) -> None:
-        """While everything is still up: tells whoever wants to look at a failure."""
+        """Calls `on_failure` after a failure, while everything is still up."""
         if judging is not None:
             judging.result()
         if self.lab.on_failure is not None and self._bad():
             self.lab.on_failure(self)
 
     def _bad(self) -> bool:
-        """Whether the verdict will not be a pass."""
+        """Whether the verdict will be FAIL or ERROR."""
         judged = self.judged
         findings = judged.findings if judged is not None else self.record.findings
         distrust = judged is not None and judged.distrust is not None
@@ -225,13 +228,13 @@ class CaseRun:
         return bad or distrust or self.error is not None
 
     def finish(self) -> Result:
-        """The result of the case, written into its folder with the reports."""
+        """Writes the result of the case and its reports into its folder; returns the result."""
         if self.judged is not None and self.judged.distrust is not None:
             self.broke(self.judged.distrust)
         return self._finish(self._verdict())
 
     def keep_sources(self) -> None:
-        """The scenario and its topology as they were, for `lab recheck`."""
+        """Copies the scenario and its topology into the run folder, for `lab recheck`."""
         (self.folder.path / SCENARIO_FILE).write_text(self.case.source_text, encoding="utf-8")
         if self.scenario.topology is not None:
             source = self.case.path.parent / self.scenario.topology.path
@@ -282,7 +285,7 @@ class CaseRun:
                 session.start_services()
 
     def _act(self, session: Session) -> None:
-        """All steps up to the first that fails; then what goes on in the background is ended."""
+        """Carries out the steps up to the first that fails, then ends what still runs in the background."""
         session.deadline = Deadline.after(self.timeout.seconds, f"the scenario's {self.timeout}")
         self.events.emit(Said(f"{self.case.name}: steps begin"))
         session.read_states_after(steps_asked(self.scenario.checks))
@@ -297,11 +300,11 @@ class CaseRun:
         with self.events.phase("settle"):
             if not session.settle():
                 self.notes.append(
-                    "the network was not at rest 3 s after the last step: the captures end there"
+                    "the network was still busy 3 s after the last step: the captures end there"
                 )
 
     def _collect(self, session: Session) -> None:
-        """The evidence, which is taken also where something broke."""
+        """Takes the evidence, even if something broke."""
         with self.events.phase("evidence"):
             self.evidence, broken = session.collect(self.folder)
         self.notes += [
@@ -314,14 +317,14 @@ class CaseRun:
             self.broke(broken)
 
     def _judge(self, evidence: Evidence) -> None:
-        """In a thread of its own, while the hosts are taken down."""
+        """Judges in a thread of its own, while the hosts are taken down."""
         from lab.runner.finishing import judge
 
         with self.events.phase("judge"):
             self.judged = judge(self.scenario, evidence, self.record.findings, broken=self.error is not None)
 
     def broke(self, error: LabError) -> None:
-        """The first error is kept: what follows is mostly its consequence."""
+        """Keeps the first error as the case's; later ones, mostly its consequences, become notes."""
         notes = getattr(error, "__notes__", ())
         message = "\n".join([str(error), *notes])
         if isinstance(error, SysctlRefused):
@@ -333,7 +336,7 @@ class CaseRun:
             self.notes.append(message)
 
     def _verdict(self) -> Result:
-        """The verdict of what was seen, what broke, and what the wire did unasked."""
+        """The verdict from what was seen, what broke, and what the wire did unasked."""
         if self.error is not None:
             return self._result(Verdict.ERROR, self.error.message.splitlines()[0])
         findings = self.judged.findings if self.judged is not None else ()
@@ -367,7 +370,7 @@ class CaseRun:
         )
 
     def environment(self) -> Environment:
-        """Where it runs; of the wire what is known once there is evidence."""
+        """Where the case runs; the facts of the wire are known only once there is evidence."""
         info, images = self.lab.info, self.lab.images
         wire = self.evidence.records.wire if self.evidence is not None else None
         return Environment(

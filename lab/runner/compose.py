@@ -1,4 +1,4 @@
-"""A case's hosts and programs as a Compose file, for those who want to start by hand what the lab starts."""
+"""A case's hosts and programs as a Compose file, for starting by hand what the lab starts."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from lab.scenario.services import Build, Healthcheck, Mount, ServiceSpec
 Tags = tuple[str, str]
 
 _HEAD = """\
-# The hosts of {name} as the lab starts them, each with its programs in its network, and the wire between
-# them, with every link as it is before the first step. A shell: docker compose exec HOST bash
-# Compose cannot say: steps and checks, what `ready` asks for (a healthcheck counts), and that a link holds
-# what is asked of it, which `lab run` reads back. The images are the lab's own: `lab images` builds them.
-# The addresses are {subnet}: one such file at a time.
+# The hosts of {name} as the lab starts them, each with its programs in its network namespace, and the wire
+# between them, with every link as it is before the first step. A shell: docker compose exec HOST bash
+# Compose cannot express the steps, the checks, or `ready` other than a healthcheck. It does not verify that
+# the links do what they should, as `lab run` does. The images are the lab's own: `lab images` builds them.
+# The addresses are {subnet}: run only one such file at a time.
 """
 
 
 def compose_text(scenario: Scenario, images: Tags | None = None) -> str:
     """A Compose file of the hosts that the scenario uses, with their sysctls, limits and programs.
 
-    The wire is the service `wire`. A program is the service `HOST.SERVICE`, in the network of the service
-    `HOST`. Files are named by their absolute paths. What Compose cannot say is left out: the steps, and
+    The wire is the service `wire`. A program is the service `HOST.SERVICE`, in the network namespace of the
+    service `HOST`. Paths of files are absolute. What Compose cannot express is left out: the steps, and
     `ready` other than a healthcheck. `images` are those of the hosts and of the wire; without them, those of
     this checkout.
     """
@@ -100,7 +100,7 @@ def _program(host: str, spec: ServiceSpec, host_image: str) -> dict[str, Any]:
         security_opt=["no-new-privileges:true"],
         profiles=None if spec.autostart else ["later"],
     )
-    # These say something when they are empty: not what the image says.
+    # An empty value of these overrides the image's.
     if spec.command is not None:
         program["command"] = _literal(list(spec.command))
     if spec.entrypoint is not None:
@@ -109,7 +109,7 @@ def _program(host: str, spec: ServiceSpec, host_image: str) -> dict[str, Any]:
 
 
 def _contents(host: str, spec: ServiceSpec) -> dict[str, Mount]:
-    """Files whose text the scenario gives, by the names of Compose's configs."""
+    """Files whose text the scenario gives, by their names among Compose's configs."""
     given = [mount for mount in spec.mounts if mount.kind == "content"]
     return {f"{host}.{spec.name}.{number}": mount for number, mount in enumerate(given, start=1)}
 
@@ -150,12 +150,12 @@ def _healthcheck(check: Healthcheck) -> dict[str, Any]:
 
 
 def _with_values(**keys: Any) -> dict[str, Any]:
-    """Without those that say nothing."""
+    """The keys, without the empty ones."""
     return {key: value for key, value in keys.items() if value is not None and value not in ([], {})}
 
 
 def _literal(value: Any) -> Any:
-    """A `$` that Compose is to leave alone."""
+    """A value with each `$` escaped, so that Compose does not interpolate it."""
     if isinstance(value, str):
         return value.replace("$", "$$")
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The wire of a Compose file: a router with every link as the scenario has it before its first step."""
+"""The wire of a Compose file: a router with every link as it is before the scenario's first step."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from lab.wire import router, tc
 from lab.wire.container import CAPABILITIES, SYSCTLS
 from lab.wire.router import WireSetup
 
-SUBNET = IPv4Network("198.19.255.0/24")  #: of the hosts of a Compose file: the last of the lab's own pool
+SUBNET = IPv4Network("198.19.255.0/24")  #: of a Compose file's hosts: the last in the lab's own pool
 NETWORK = "lab"
-READY = {"interval": "1s", "timeout": "5s", "retries": 60}  #: of the wire's and the hosts' healthchecks
+READY = {"interval": "1s", "timeout": "5s", "retries": 60}  #: the healthcheck of the wire and of each host
 _DEVICE = "eth0"  #: the one interface of a container on one network, and of user-mode Linux
 _LINES = "/etc/lab/wire.lines"
 _ENTRY = "/usr/local/lib/lab/entrypoint.sh"
-#: Passes the lines on when the wire's kernel has come up, and says when they are done.
+#: Passes the lines on once the wire's kernel is up, and records when they are done.
 _START = f"""\
 mkdir -p /run/lab && mkfifo /run/lab/in && exec 3<>/run/lab/in
 sh {_ENTRY} auto <&3 | while read -r line; do
@@ -35,14 +35,14 @@ done
 
 
 def places_of(scenario: Scenario) -> dict[str, Attachment]:
-    """Where each host is that the scenario uses."""
+    """The attachment of each host that the scenario uses."""
     return attach_all(SUBNET, {name: scenario.hosts[name].link for name in scenario.used_hosts})
 
 
 def wire_service(
     scenario: Scenario, places: Mapping[str, Attachment], image: str
 ) -> tuple[dict[str, Any], str]:
-    """The wire as a service of an image, and the text of its config `wire`."""
+    """The wire as a Compose service of an image, and the text of its config `wire`."""
     here = attach_wire(SUBNET)
     service = {
         "image": image,
@@ -64,7 +64,7 @@ def _apart(scenario: Scenario) -> list[tuple[str, str]]:
 
 
 def _lines(setup: WireSetup) -> str:
-    """One line for the shell of the wire: its tools, one after the other."""
+    """One line for the shell of the wire that runs its tools one after another."""
     ports = setup.ports()
     ip = router.set_up_lines(_DEVICE, setup, ports)
     traffic = tc.interface_lines(_DEVICE)
@@ -89,7 +89,7 @@ def _quoted(lines: list[str]) -> str:
 
 
 def host_keys(scenario: Scenario, name: str, places: Mapping[str, Attachment]) -> dict[str, Any]:
-    """What makes a host send everything by the wire, and know the others' names."""
+    """The keys that make a host send everything through the wire, and resolve the others' names."""
     own, here = places[name], attach_wire(SUBNET)
     device = f"$(ip -o -4 addr show to {own.address} | awk '{{print $2}}')"
     lines = [

@@ -1,6 +1,6 @@
 """The end of a case: its verdict, `result.json` and the reports, from evidence alone.
 
-A module of its own because its imports take 0.1 s: they are made while the containers start.
+It is a module of its own because its imports take 0.1 s: they are done while the containers start.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["Judged", "judge", "prepare_html", "write"]
 
 
 class Judged(Struct, frozen=True):
-    """What the evidence of a case says, and why it is not to be believed, if so."""
+    """The findings from the evidence of a case, and the reason not to believe them, if there is one."""
 
     findings: tuple[Finding, ...] = ()
     proofs: tuple[LinkProof, ...] = ()
@@ -34,15 +34,15 @@ class Judged(Struct, frozen=True):
 
 
 def judge(scenario: Scenario, evidence: Evidence, so_far: Sequence[Finding], *, broken: bool) -> Judged:
-    """The whole verdict. `so_far` are the findings made while it ran.
+    """Judges a whole case. `so_far` are the findings made while it ran.
 
-    `broken`: the lab itself broke, so steps may have no record.
+    `broken`: the lab itself broke, so that steps may have no record.
     """
     findings = judge_case(scenario, evidence, live_findings(so_far, scenario), broken=broken)
     return Judged(findings, *assess(evidence), recorded(scenario, evidence.records).values)
 
 
 def write(folder: Path, result: Result, evidence: Evidence | None) -> None:
-    """`result.json` and the reports into a run folder."""
+    """Writes `result.json` and the reports into a run folder."""
     write_result(folder, result)
     write_reports(folder, result, evidence)

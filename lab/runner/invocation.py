@@ -1,4 +1,4 @@
-"""One call of `lab run`: selects cases, finds the engine, runs all, writes the index, says how it went."""
+"""One call of `lab run`: selects cases, finds the engine, runs all, writes the index, reports the outcome."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lab.session.events import Listener, Said
 from lab.session.interrupt import Interrupt, signals_set
 from lab.site import Site, WireChoice, load_site
 
-_SHOWN = 4  #: services that are named to whoever looks around
+_SHOWN = 4  #: services named to a user who wants to look around
 
 
 class Done(Struct, frozen=True):
@@ -51,11 +51,11 @@ class Done(Struct, frozen=True):
 
 
 def open_engine(site: Site, say: Callable[[str], None]) -> DockerEngine:
-    """The engine of this site; what dead runs left on it is removed first."""
+    """The engine of this site, after what dead runs left on it is removed."""
     engine = find_engine(say, address=site.engine_address)
     swept = sweep(engine, progress=say)
     for failure in swept.failures:
-        say(f"left behind by a dead run, and could not be removed: {failure}")
+        say(f"left behind by a dead run and could not be removed: {failure}")
     return engine
 
 
@@ -70,14 +70,14 @@ def invoke(
     listener: Listener,
     interrupt: Interrupt | None = None,
 ) -> Done:
-    """Runs everything selected. Raises `LabError` where it cannot even begin.
+    """Runs everything selected. Raises `LabError` if it cannot even begin.
 
-    Signals end it in good order, unless it is given the `interrupt` that its caller sets.
+    Signals end it cleanly, unless the caller passes an `interrupt` to set itself.
     """
     site = load_site()
     cases = selection.cases(site.policy)
     if keep and len(cases) > 1:
-        raise UsageError(f"--keep goes with one case, and these are {len(cases)}", hint="choose one with -k")
+        raise UsageError(f"--keep works with one case, not with {len(cases)}", hint="select one with -k")
     for note in noted(cases):
         listener(Said(note, lasting=True))
     signals = interrupt is None
@@ -110,7 +110,7 @@ def _runner(
     listener: Listener,
     signals: bool = True,
 ) -> Iterator[CaseRunner]:
-    """The engine with its images, and what runs cases on it; signals set `interrupt` within, if wanted."""
+    """A runner on the site's engine, with its images; inside the block signals set `interrupt`, if wanted."""
 
     def say(text: str) -> None:
         listener(Said(text, lasting=True))
@@ -133,7 +133,7 @@ def _runner(
 
 
 def bring_up(case: Case, *, wire: str | None, listener: Listener) -> str:
-    """The hosts of a case, left standing; how to look around. Raises `LabError`."""
+    """Brings up the hosts of a case and leaves them up; returns how to look around. Raises `LabError`."""
     interrupt = Interrupt()
     with _runner(load_site(), interrupt, keep=True, wire=wire, listener=listener) as runner:
         run = runner.bring_up(case)
@@ -141,7 +141,7 @@ def bring_up(case: Case, *, wire: str | None, listener: Listener) -> str:
 
 
 def _write_index(folder: Path, outcomes: Sequence[Outcome]) -> None:
-    """`index.html` and `junit.xml` over all cases, in the invocation's folder."""
+    """Writes `index.html` and `junit.xml` over all cases into the invocation's folder."""
     from lab.report import render_index, render_junit
 
     results = [outcome.result for outcome in outcomes]
@@ -156,7 +156,7 @@ def look_around(run: str, scenario: Scenario) -> str:
     names = scenario.used_hosts or tuple(scenario.hosts)
     services = [f"{name}/{service}" for name in names for service in scenario.hosts[name].services]
     lines = [
-        f"\nThe hosts of run {run} stand. A shell on one of them, and a command:",
+        f"\nThe hosts of run {run} are up. A shell on one of them, and a command:",
         f"    {lab} sh {names[0]}",
         f"    {lab} sh {names[-1]} ss -tan",
         *(["Inside a service:"] if services else []),

@@ -1,4 +1,4 @@
-"""Which cases of which files are meant."""
+"""Which cases of which files to run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lab.scenario.load import Case, load_all, select
 
 
 class Selection(Struct, frozen=True):
-    """Files and folders, narrowed by a part of the name, by tags and by values of parameters."""
+    """Files and folders, narrowed by part of the name, by tags and by values of parameters."""
 
     paths: Sequence[Path]
     keyword: str | None = None
@@ -21,15 +21,15 @@ class Selection(Struct, frozen=True):
     params: Mapping[str, str] | None = None
 
     def cases(self, policy: Policy | None = None) -> list[Case]:
-        """Raises `UsageError` where a file is invalid, asks for what `policy` does not permit, or nothing is
-        left."""
+        """The selected cases. Raises `UsageError` if a file is invalid, if it needs what `policy` does not
+        permit, or if no case is left."""
         found = load_all(self.paths, params=self.params or {}, policy=policy)
         chosen = select(found, self.keyword, self.tags)
         if not chosen:
             asked = [f"-k {self.keyword}"] if self.keyword else []
             asked += [f"--tag {tag}" for tag in self.tags]
             raise UsageError(
-                f"nothing to run: none of {len(found)} cases fits {' '.join(asked)}",
+                f"nothing to run: none of {len(found)} cases matches {' '.join(asked)}",
                 hint="`lab list` shows the cases and their tags",
             )
         return chosen

@@ -14,7 +14,7 @@ class Standing(Struct, frozen=True):
     """One lab left up on purpose."""
 
     run: str
-    #: Running containers by the name of their host, `host/service` for a service's; the wire is `wire`.
+    #: Running containers by the name of their host, or `host/service` for a service; the wire is `wire`.
     hosts: dict[str, ContainerState]
 
 
@@ -27,7 +27,7 @@ def standing(engine: Engine) -> list[Standing]:
         if run in found and container.running:
             role = container.labels.get(LABEL_ROLE, container.name)
             if role in ("programs", "signal"):
-                continue  # beside a host, which stands for it
+                continue  # a helper beside a host, which is listed itself
             name = container.labels.get(LABEL_HOST) or role
             if role == "service":
                 name = f"{name}/{container.labels.get(LABEL_SERVICE, name)}"
@@ -43,7 +43,7 @@ def choose(engine: Engine, run: str | None) -> Standing:
         return fitting[0]
     names = ", ".join(lab.run for lab in labs)
     if not labs:
-        raise UsageError("no lab stands", hint="`lab up SCENARIO`, or `lab run --keep SCENARIO`, leaves one")
+        raise UsageError("no lab is running", hint="`lab up` or `lab run --keep` with a scenario starts one")
     if not fitting:
-        raise UsageError(f"no lab {run!r} stands; those that do: {names}")
-    raise UsageError(f"{len(fitting)} labs stand: name one of {names}")
+        raise UsageError(f"no lab {run!r} is running; these are: {names}")
+    raise UsageError(f"{len(fitting)} labs are running: name one of {names}")

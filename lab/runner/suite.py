@@ -30,7 +30,7 @@ class Outcome(Struct, frozen=True):
 
 
 class Job(Struct, frozen=True):
-    """One run that is to be made: a case and, where it is repeated, which time it is (from 1)."""
+    """One run to make: a case and, if it is repeated, the number of the repetition (from 1)."""
 
     case: Case
     run: str
@@ -43,7 +43,7 @@ class Job(Struct, frozen=True):
 
 
 def plan_jobs(cases: Sequence[Case], runs: Path, repeat: int) -> tuple[Path, list[Job]]:
-    """The invocation's folder and its jobs: one case is the folder itself, many are folders in it."""
+    """The invocation's folder and its jobs: a single case has the folder itself, each of many one in it."""
     first = new_run_id()
     if len(cases) * repeat == 1:
         folder = make_folder(runs, cases[0].name, first)
@@ -57,7 +57,7 @@ def plan_jobs(cases: Sequence[Case], runs: Path, repeat: int) -> tuple[Path, lis
             part = file_name(case.name) + (f"-{repetition:0{len(str(repeat))}d}" if repeat > 1 else "")
             number = 2
             unique = part
-            while unique in taken:  # two files may name their scenarios alike
+            while unique in taken:  # two files may give their scenarios the same name
                 unique = f"{part}-{number}"
                 number += 1
             taken.add(unique)
@@ -73,14 +73,14 @@ def run_jobs(
     workers: int,
     done: Callable[[Outcome], None],
 ) -> list[Outcome]:
-    """Runs all jobs, `workers` side by side; those that say `alone` run by themselves at the end.
+    """Runs all jobs, `workers` at a time; those with `alone` run by themselves at the end.
 
-    The outcomes are in the order of the jobs; those that an interrupt kept from starting are missing. The
-    calling thread only waits, so that signals reach it.
+    The outcomes are in the order of the jobs, without those that an interrupt kept from starting. The calling
+    thread only waits, so that signals reach it.
     """
     outcomes: dict[str, Outcome] = {}
     lock = threading.Lock()
-    cpus: SimpleQueue[int] = SimpleQueue()  # one for each case that runs; other labs begin elsewhere
+    cpus: SimpleQueue[int] = SimpleQueue()  # one for each case that runs; other labs start from another CPU
     for number in range(workers):
         cpus.put(os.getpid() + number)
 
@@ -91,7 +91,7 @@ def run_jobs(
         cpu, began = cpus.get(), datetime.now(UTC)
         try:
             result = runner.run(job.case, job.run, job.folder, cpu)
-        except Exception as error:  # noqa: BLE001 - whatever breaks one case, the others are run
+        except Exception as error:  # noqa: BLE001 - whatever breaks one case, the others still run
             result = unforeseen(job.case, job.run, job.folder.path, began, error)
         finally:
             cpus.put(cpu)
@@ -114,12 +114,12 @@ def _in_pool(jobs: Iterable[Job], work: Callable[[Job], None], workers: int) -> 
 
 
 def default_workers() -> int:
-    """One worker for each processor that this process may use."""
+    """One worker for each CPU that this process may use."""
     return max(1, len(os.sched_getaffinity(0)))
 
 
 def finish_folder(folder: Path) -> None:
-    """The link to the newest run, and everything written given to whoever called sudo."""
+    """Links `latest` to the newest run, and gives everything written to the user who called sudo."""
     link_latest(folder)
     give_to_caller(folder)
     give_to_caller(folder.parent / "latest")

@@ -1,4 +1,4 @@
-"""A case that broke in a way that nobody foresaw: its result is an ERROR, and a file says where it broke."""
+"""A case that an unexpected exception ended: its result is an ERROR, and a file holds the traceback."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRACEBACK_FILE = "traceback.txt"
 
 
 def unforeseen(case: Case, run: str, folder: Path, began: datetime, error: Exception) -> Result:
-    """Writes the traceback and the result into the case's folder, as far as that can be done."""
+    """Writes the traceback and the result into the case's folder, as far as possible; returns the result."""
     kind = type(error).__name__
     first = (str(error).splitlines() or [""])[0]
     message = first if isinstance(error, LabError) else f"the lab broke: {kind}: {first}"
@@ -37,7 +37,7 @@ def unforeseen(case: Case, run: str, folder: Path, began: datetime, error: Excep
         seconds=round((datetime.now(UTC) - began).total_seconds(), 3),
         error=ErrorFacts(kind, message, f"{path} says where; it is worth a report, with {SCENARIO_FILE}"),
     )
-    with contextlib.suppress(OSError):  # no file can report a full disk; the result does
+    with contextlib.suppress(OSError):  # on a full disk no file can be written; the result still reports it
         write_text(path, f"lab {__version__}\n" + "".join(traceback.format_exception(error)))
         write_text(folder / SCENARIO_FILE, case.source_text)
         write_result(folder, result)

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 from pydantic import ValidationError
 
+from lab.link import Link
 from lab.scenario import support
 from lab.scenario.base import Seen
 from lab.scenario.compose.interpolate import Variables
@@ -21,13 +23,30 @@ from lab.scenario.compose.parts import Part, Wanted, finished, merge_over
 from lab.scenario.compose.resolve import Where, resolve
 from lab.scenario.locate import Locator
 from lab.scenario.locate import Path as Keys
-from lab.scenario.model import DEFAULT_NETWORK, HostKeys, HostSpec, ScenarioFile
+from lab.scenario.model import DEFAULT_NETWORK, HostKeys, HostSpec, LabKeys, ScenarioFile
 from lab.scenario.params import Filled
 from lab.scenario.problems import Problem, did_you_mean
 from lab.scenario.services import Dependency, HostFile, ServiceSpec
-from lab.scenario.topology import Hosts, merged
 
 Service = tuple[str, str]  #: host and name
+
+
+class Hosts(Struct, frozen=True):
+    """What a topology gives: its hosts (None where it cannot be read) and what is wrong with it."""
+
+    hosts: dict[str, HostSpec] | None
+    problems: tuple[Problem, ...]
+    notes: tuple[Problem, ...] = ()
+    parts: Mapping[str, Part] = {}  #: the program of each host that has one
+    keys: Mapping[str, LabKeys] = {}  #: what stands under each `x-lab`
+    networks: tuple[str, ...] = (DEFAULT_NETWORK,)
+
+    @property
+    def recorded(self) -> dict[str, str]:
+        """The values that its programs record, each with the path of what does."""
+        return {
+            name: f"{part.path}.record.{name}" for part in self.parts.values() for name in part.record or {}
+        }
 
 
 @dataclass
@@ -249,3 +268,25 @@ def _circle(chain: list[Service], back: Service, specs: Mapping[Service, Service
     circle = [*chain[chain.index(back) :], back]
     words = " → ".join(name if host == name else f"{host}/{name}" for host, name in circle)
     return Problem(specs[back].place, specs[back].path, f"depends_on is a circle: {words}")
+
+
+def _more(link: Link, named: Link) -> Link:
+    return Link(link.up.changed(named.up), link.down.changed(named.down))
+
+
+def merged(name: str, *parts: LabKeys | HostSpec | None) -> HostSpec:
+    """One host of several descriptions; what a later one names wins, key by key. Services apart."""
+    spec = HostSpec(name)
+    for part in parts:
+        if isinstance(part, HostSpec):
+            spec = part
+        elif part is not None:
+            spec = replace(
+                spec,
+                link=spec.link if part.link is None else _more(spec.link, part.link.link()),
+                sysctls={**spec.sysctls, **(part.sysctls or {})},
+                ulimits={**spec.ulimits, **(part.ulimits.limits() if part.ulimits is not None else {})},
+            )
+            if isinstance(part, HostKeys) and part.networks is not None:
+                spec = replace(spec, networks=tuple(dict.fromkeys(part.networks)))
+    return spec

@@ -25,7 +25,7 @@ from lab.scenario.checks import Check
 from lab.scenario.compose.outside import Outside, Refused
 from lab.scenario.element import Element
 from lab.scenario.given import Given, yaml_of
-from lab.scenario.hosts import Joined, join, judge_services
+from lab.scenario.hosts import Hosts, Joined, join, judge_services
 from lab.scenario.locate import Locator, all_places
 from lab.scenario.model import OWN_PAIR, HostSpec, Scenario, ScenarioFile, Topology
 from lab.scenario.params import Param
@@ -35,7 +35,6 @@ from lab.scenario.references import check_names
 from lab.scenario.repeat import Expanded, Origin, expand
 from lab.scenario.service_names import check_service_names, services_of
 from lab.scenario.steps import LinkStep, Parallel, Step
-from lab.scenario.topology import Hosts, read_topology
 from lab.scenario.validate import validate
 
 
@@ -400,6 +399,9 @@ class _File:
         outside = self.outside
         if self.topology_path is not None:  # of a run folder, whose files are its own
             outside = replace(outside, root=project_root(self.topology_path))
+        # What reads Compose files takes 25 ms to import, and few scenarios have one.
+        from lab.scenario.topology import read_topology
+
         return read_topology(path, os.path.normpath(path), asked, outside)
 
     def _typed(

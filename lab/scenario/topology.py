@@ -12,41 +12,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from lab.link import Link
 from lab.scenario import tree
 from lab.scenario.base import shown
 from lab.scenario.compose.outside import Outside, Refused
 from lab.scenario.compose.parts import Part, Wanted
 from lab.scenario.compose.project import Project, Service
 from lab.scenario.compose.service import DEFAULT, OnNetwork
-from lab.scenario.model import HostKeys, HostSpec, LabKeys
+from lab.scenario.hosts import Hosts
+from lab.scenario.model import HostSpec, LabKeys
 from lab.scenario.problems import Problem
 from lab.scenario.quantities import is_host_name
 from lab.scenario.services import Ulimit
 
 #: What a Compose file of the lab calls the host image; which image that is, the site says.
 HOST_IMAGE = re.compile(r"lab-host(:.+)?|\$\{LAB_HOST_IMAGE(:?[-?].*)?\}")
-
-
-class Hosts(Struct, frozen=True):
-    """What a topology gives: its hosts (None where it cannot be read) and what is wrong with it."""
-
-    hosts: dict[str, HostSpec] | None
-    problems: tuple[Problem, ...]
-    notes: tuple[Problem, ...] = ()
-    parts: Mapping[str, Part] = {}  #: the program of each host that has one
-    keys: Mapping[str, LabKeys] = {}  #: what stands under each `x-lab`
-    networks: tuple[str, ...] = (DEFAULT,)
-
-    @property
-    def recorded(self) -> dict[str, str]:
-        """The values that its programs record, each with the path of what does."""
-        return {
-            name: f"{part.path}.record.{name}" for part in self.parts.values() for name in part.record or {}
-        }
 
 
 def read_topology(path: Path, shown_as: str, asked: Problem, outside: Outside) -> Hosts:
@@ -169,25 +150,3 @@ def _wrong_limit(name: str, limit: Ulimit) -> str:
     if not 16 <= limit.soft <= 1 << 20:
         return f"{limit.soft} is out of range: nofile is a whole number from 16 to {1 << 20}"
     return ""
-
-
-def _more(link: Link, named: Link) -> Link:
-    return Link(link.up.changed(named.up), link.down.changed(named.down))
-
-
-def merged(name: str, *parts: LabKeys | HostSpec | None) -> HostSpec:
-    """One host of several descriptions; what a later one names wins, key by key. Services apart."""
-    spec = HostSpec(name)
-    for part in parts:
-        if isinstance(part, HostSpec):
-            spec = part
-        elif part is not None:
-            spec = replace(
-                spec,
-                link=spec.link if part.link is None else _more(spec.link, part.link.link()),
-                sysctls={**spec.sysctls, **(part.sysctls or {})},
-                ulimits={**spec.ulimits, **(part.ulimits.limits() if part.ulimits is not None else {})},
-            )
-            if isinstance(part, HostKeys) and part.networks is not None:
-                spec = replace(spec, networks=tuple(dict.fromkeys(part.networks)))
-    return spec

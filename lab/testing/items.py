@@ -27,7 +27,7 @@ _TAGS = pytest.StashKey[set[str]]()
 
 
 def is_scenario(path: Path) -> bool:
-    """Whether a YAML file has `lab` at the top and is not the copy in a run folder."""
+    """Whether a YAML file has a top-level `lab` key and is not the copy in a run folder."""
     if is_run_folder(path.parent):
         return False
     try:
@@ -37,7 +37,7 @@ def is_scenario(path: Path) -> bool:
 
 
 def matches(path: Path, root: Path, globs: Iterable[str]) -> bool:
-    """Whether a file is one of the globs, which are seen from the root folder of pytest."""
+    """Whether a file matches one of the globs, which are relative to pytest's root folder."""
     inside = path.relative_to(root) if path.is_relative_to(root) else path
     return any(fnmatch(str(inside), glob) or inside.match(glob) for glob in globs)
 
@@ -48,7 +48,7 @@ def _site() -> Site:
 
 
 class ScenarioFile(pytest.File):
-    """A scenario file; a broken one is one item, which fails with all that is wrong."""
+    """A scenario file; an invalid one yields a single item, which fails with all its errors."""
 
     def collect(self) -> Iterator[pytest.Item]:
         try:
@@ -64,12 +64,12 @@ class ScenarioFile(pytest.File):
 
 
 def _shown(path: Path) -> Path:
-    """As it is seen from where pytest was called, which is how errors and places name it."""
+    """The path relative to where pytest was called, as errors and places name it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 class Broken(pytest.Item):
-    """A file that cannot be read as a scenario."""
+    """A file that is no valid scenario."""
 
     def __init__(self, *, error: LabError, **more: Any) -> None:
         super().__init__(**more)
@@ -85,7 +85,7 @@ class Broken(pytest.Item):
 
 
 class CaseFailed(Exception):
-    """A case whose verdict is not PASS; its text is the terminal's."""
+    """A case whose verdict is not PASS; its text is the terminal report."""
 
 
 class CaseItem(pytest.Item):
@@ -98,7 +98,7 @@ class CaseItem(pytest.Item):
         known = self.config.stash.setdefault(_TAGS, set())
         for tag in case.scenario.tags:
             if tag not in known:
-                known.add(tag)  # --strict-markers takes what is registered
+                known.add(tag)  # --strict-markers accepts only registered markers
                 self.config.addinivalue_line("markers", f"{tag}: a tag of scenarios")
             if not tag.startswith("_"):
                 self.add_marker(tag)
@@ -145,7 +145,7 @@ class CaseItem(pytest.Item):
         )
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """What the terminal says, without a traceback; of a bug of the lab pytest's own."""
+        """The terminal report without a traceback; for a bug of the lab, pytest's own text."""
         if isinstance(excinfo.value, CaseFailed):
             return str(excinfo.value)
         if isinstance(excinfo.value, LabError):
@@ -160,7 +160,7 @@ class CaseItem(pytest.Item):
 
 @contextlib.contextmanager
 def alone(wanted: bool) -> Iterator[None]:
-    """One that wants to be alone waits until no case runs in any process, and keeps others from starting."""
+    """Locks across processes: a case that wants to be alone waits for the others and keeps them out."""
     path = state_dir() / "alone.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:

@@ -1,4 +1,4 @@
-"""Labs that fixtures make: named after the test, told of its failure, down when the fixture ends."""
+"""Labs that fixtures make: named after the test, told of its failure, taken down with the fixture."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MADE = pytest.StashKey[list[Lab]]()
 
 
 class Labs:
-    """The fixtures `lab` and `lab_session`: `up` is `lab.up`; all else is the module lab's."""
+    """The fixtures `lab` and `lab_session`: `up` is like `lab.up`; the rest comes from the module `lab`."""
 
     def __init__(self, config: pytest.Config, folder: Path, name: str, fixture: str) -> None:
         self.config = config
@@ -34,7 +34,7 @@ class Labs:
         self.folder = folder
         self.name = name
         self.made: list[Lab] = []
-        self.error: BaseException | None = None  #: of the first test that failed while these labs stood
+        self.error: BaseException | None = None  #: of the first test that failed while these labs were up
         _open.append(self)
 
     def up(
@@ -50,9 +50,9 @@ class Labs:
         out: str | os.PathLike[str] | None = None,
         name: str | None = None,
     ) -> Lab:
-        """As `lab.up`; relative paths are seen from the test file's folder.
+        """Like `lab.up`, but relative paths start at the test file's folder.
 
-        Starts with `with`, with `.start()`, or when one of its hosts is first asked for.
+        The lab starts with `with`, with `.start()`, or when one of its hosts is first used.
         """
         option = self.config.getoption
         chosen = out or option("lab_out")
@@ -84,7 +84,7 @@ class Labs:
         return getattr(module, name)
 
     def close(self) -> None:
-        """Takes down what is still up. The first error is raised when all are down."""
+        """Takes down what is still up, then raises the first error."""
         _open.remove(self)
         first: BaseException | None = None
         for made in reversed(self.made):
@@ -96,7 +96,7 @@ class Labs:
             raise first
 
     def where(self) -> list[str]:
-        """Where the run folders are and, of labs that are kept, how to look around."""
+        """Where the run folders are and, for kept labs, how to look around."""
         lines: list[str] = []
         for made in self.made:
             if made.started:
@@ -107,10 +107,10 @@ class Labs:
 
 
 def reported(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
-    """A test has come to a phase's end: the running labs learn what failed."""
+    """Tells the running labs what failed, at the end of a test's phase."""
     if report.when == "call":
         item.stash[_MADE] = [one for labs in _of(item) for one in labs.made if one.started]
-    if report.when == "teardown":  # JUnit takes the properties from here; of the wire all is known by now
+    if report.when == "teardown":  # JUnit takes the properties from here; all about the wire is known by now
         for one in item.stash.get(_MADE, []):
             item.user_properties += facts(one.folder, one.environment)
         report.user_properties = list(item.user_properties)
@@ -123,7 +123,7 @@ def reported(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.Test
 
 
 def without_the_labs_lines(call: pytest.CallInfo[None]) -> None:
-    """Ends the traceback of a lab that broke where the test called it: the error's text says what broke."""
+    """Cuts the traceback of a `LabError` where the test called the lab: its text says what broke."""
     if call.excinfo is None or not isinstance(call.excinfo.value, LabError):
         return
     tests: list[TracebackType] = []
@@ -143,9 +143,9 @@ def _is_ours(name: str) -> bool:
 
 
 def sweep_after_crash() -> list[str]:
-    """Removes what the labs of processes that died left on the engine; gives lines that say so.
+    """Removes what labs of dead processes left on the engine; returns lines that report it.
 
-    No engine is looked for where no lab died.
+    Looks for an engine only if a lab died.
     """
     lines: list[str] = []
     if some_run_died():
@@ -157,13 +157,13 @@ def sweep_after_crash() -> list[str]:
 
 
 def _of(item: pytest.Item) -> list[Labs]:
-    """The running labs that a test uses, by its fixtures or by those of its fixtures."""
+    """The running labs that a test uses, through its fixtures or through theirs."""
     used = getattr(item, "fixturenames", ())
     return [labs for labs in _open if labs.fixture in used]
 
 
 def facts(folder: Path, environment: Any) -> list[tuple[str, str]]:
-    """What JUnit gets as properties; the wire of a running lab is not known yet."""
+    """The properties for JUnit; while a lab is running, its wire is not known yet."""
     found = [("run_folder", str(folder))]
     if environment is not None:
         found += [("wire", environment.wire), ("engine", environment.engine)]
@@ -171,7 +171,7 @@ def facts(folder: Path, environment: Any) -> list[tuple[str, str]]:
 
 
 def require_engine(find: Callable[[], Any]) -> Any:
-    """What `find` gives; without an engine the test is skipped, or fails where LAB_REQUIRE_DOCKER=1."""
+    """What `find` returns; without an engine the test is skipped, or fails if LAB_REQUIRE_DOCKER=1."""
     try:
         return find()
     except NoEngine as error:
@@ -182,12 +182,12 @@ def require_engine(find: Callable[[], Any]) -> Any:
 
 
 def said(error: LabError) -> str:
-    """An error as the terminal has it."""
+    """An error as the terminal shows it."""
     return printed(f"{error}\n  next: {error.hint}" if error.hint else str(error))
 
 
 def pause(run: CaseRun) -> None:
-    """Waits for Enter while the failed lab is still up; without a terminal it does not wait."""
+    """Waits for Enter while the failed lab is still up; without a terminal, returns at once."""
     try:
         with open("/dev/tty", "r+b", buffering=0) as terminal:
             around = look_around(run.id, run.case.scenario)

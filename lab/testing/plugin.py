@@ -1,4 +1,4 @@
-"""What pytest loads: options, marks, fixtures and hooks. Everything else is imported when first used."""
+"""The module pytest loads: options, marks, fixtures and hooks. All else is imported when first used."""
 
 from __future__ import annotations
 
@@ -15,25 +15,23 @@ if TYPE_CHECKING:
 
 _CRASHED = pytest.StashKey[bool]()
 
-MARK = "lab(source, *, hosts, …): the lab of the fixture net, with the arguments of lab.up"
+MARK = "lab(source, *, hosts, …): the lab for the fixture net, with the arguments of lab.up"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("lab", "labs of several hosts")
-    group.addoption(
-        "--lab", action="store_true", help="collect scenario files under the paths that are given"
-    )
-    group.addoption("--lab-keep", action="store_true", help="the lab of a failed test goes on standing")
-    group.addoption("--lab-pause", action="store_true", help="stop at a failed test until Enter is pressed")
-    group.addoption("--lab-wire", choices=("auto", "kernel", "uml"), help="in place of lab.yml's")
-    group.addoption("--lab-ip", type=int, choices=(4, 6), help="version of IP")
+    group.addoption("--lab", action="store_true", help="collect the scenario files under the given paths")
+    group.addoption("--lab-keep", action="store_true", help="leave the lab of a failed test running")
+    group.addoption("--lab-pause", action="store_true", help="stop after a failed test until you press Enter")
+    group.addoption("--lab-wire", choices=("auto", "kernel", "uml"), help="instead of lab.yml's")
+    group.addoption("--lab-ip", type=int, choices=(4, 6), help="IP version")
     group.addoption("--lab-repeat", type=int, default=1, metavar="N", help="run each case of a file N times")
-    group.addoption("--lab-out", metavar="DIR", help="folder of the run folders, in place of runs/")
+    group.addoption("--lab-out", metavar="DIR", help="folder for run folders, instead of runs/")
     group.addoption(
         "--lab-scope",
         choices=("module", "package", "session"),
         default="module",
-        help="how long a lab of the fixture lab_session stands",
+        help="how long a lab of the fixture lab_session lives",
     )
     parser.addini(
         "lab_files", "globs of scenario files that are collected without --lab", type="args", default=[]
@@ -45,7 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("lab_ip") == 6:
         raise pytest.UsageError("--lab-ip 6 is not yet supported; allowed: 4")
     if config.getoption("lab_repeat") < 1:
-        raise pytest.UsageError("--lab-repeat: a number from 1")
+        raise pytest.UsageError("--lab-repeat: allowed: a number from 1")
 
 
 # --- scenario files ---------------------------------------------------------------------------------------
@@ -53,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
-    """What files are made into stays: looking for garbage in it takes 0.15 s of the 1 s of 140 cases."""
+    """Collects without garbage collection: all that is made stays, and looking costs 0.15 s of 1 s."""
     if not session.config.getoption("lab") or not gc.isenabled():
         return (yield)
     gc.disable()
@@ -80,7 +78,7 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that want to be alone come last; the order is kept otherwise."""
+    """Moves cases that want to be alone to the end; otherwise the order stays."""
     if any(getattr(item, "lab_alone", False) for item in items):
         items.sort(key=lambda item: bool(getattr(item, "lab_alone", False)))
 
@@ -100,7 +98,7 @@ def _labs(request: pytest.FixtureRequest, name: str) -> Generator[Labs]:
 
 @pytest.fixture
 def lab(request: pytest.FixtureRequest) -> Iterator[Labs]:
-    """`lab.up(…)` as in the module lab. All labs that it made are down when the test ends."""
+    """`lab.up(…)`, as in the module `lab`. All labs that it made are taken down when the test ends."""
     yield from _labs(request, request.node.name)
 
 
@@ -110,13 +108,13 @@ def _scope(fixture_name: str, config: pytest.Config) -> Any:
 
 @pytest.fixture(scope=_scope)
 def lab_session(request: pytest.FixtureRequest) -> Iterator[Labs]:
-    """As `lab`, for labs that several tests share: by `--lab-scope` those of a module, or of all."""
+    """Like `lab`, for labs that several tests share; `--lab-scope` says how many."""
     yield from _labs(request, Path(request.node.name).stem or "session")
 
 
 @pytest.fixture
 def net(request: pytest.FixtureRequest, lab: Labs) -> Lab:
-    """The lab of the mark `lab`, up before the test begins."""
+    """The lab of the test's mark `lab`, up before the test begins."""
     mark = request.node.get_closest_marker("lab")
     if mark is None:
         pytest.fail(
@@ -137,7 +135,7 @@ def net(request: pytest.FixtureRequest, lab: Labs) -> Lab:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failed test's labs are told of it, and it says where their run folders are."""
+    """Tells a failed test's labs of the failure, and adds their run folders to its report."""
     if "lab.testing.labs" not in _imported():
         return (yield)
     from lab.testing.labs import reported, without_the_labs_lines
@@ -153,13 +151,13 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
-    """A worker has ended; one that crashed could take nothing down."""
+    """Remembers that a worker crashed: it could take nothing down."""
     if error:
         node.config.stash[_CRASHED] = True
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """What a crashed worker left standing is removed; a worker that came after it has done so already."""
+    """Removes what a crashed worker left behind, unless a worker that followed it did so already."""
     if session.config.stash.get(_CRASHED, False):
         from lab.testing.labs import sweep_after_crash
 

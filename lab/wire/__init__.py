@@ -1,4 +1,4 @@
-"""The wire: the router between the hosts that owns every link, and its words for tc, ip and iptables."""
+"""The wire: the router between the hosts, which owns every link and speaks tc, ip and iptables."""
 
 from collections.abc import Callable
 
@@ -22,10 +22,10 @@ def open_wire(
     clock: Clock = SYSTEM_CLOCK,
     on_event: Callable[[WireEvent], None] = lambda event: None,
 ) -> Wire:
-    """Waits until the kernel that the wire's container chose runs; whether it impairs, the container says.
+    """Opens the wire once the kernel that its container chose is up; the container says whether it impairs.
 
-    `on_event` gets each `WireEvent` when it holds. Raises `WireError` with the reason where no kernel here
-    can do what the container was told.
+    `on_event` gets each `WireEvent` once it is in effect. Raises `WireError` with the reason if no kernel
+    here can do what the container was told.
     """
     control = greeted(stream, name, timeout, clock)
     return (RoutingWire if control.hello.router else ImpairingWire)(control, on_event)

@@ -1,4 +1,4 @@
-"""Cuts and partitions: filters that drop and count, and a link's queue emptied when its cable is cut."""
+"""Cuts and partitions: filters that drop and count, and the queue of a link, emptied when it is cut."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Reason = Literal["cut", "power", "partition", "apart"]
 
 @dataclass
 class _Block:
-    """One direction that is, or was, blocked: a filter while it is on, a counter forever."""
+    """One direction that is or was blocked: a filter while it is on, a counter forever."""
 
     rule: str
     index: int
@@ -27,14 +27,14 @@ class _Block:
     prio: int
     match: str
     reasons: set[Reason] = field(default_factory=set)  #: why it is on
-    flushed: int = 0  #: packets that were on the link when it was cut
+    flushed: int = 0  #: packets on the link when it was cut
 
 
 class Blocks:
-    """Switches filters and confirms that they are as asked.
+    """Switches filters and confirms them with the kernel.
 
-    A cut is at the host's own port: what waited on the link is lost with it. A partition is in the middle of
-    the network: what is past it arrives.
+    A cut is at the host's own port: packets waiting on the link are lost. A partition is in the middle of the
+    network: packets past it arrive.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Blocks:
         self._ports = ports
         self._addresses = {host: place.address for host, place in setup.hosts.items()}
         self._blocks: dict[str, _Block] = {}
-        self._given: Counter[int] = Counter()  #: priorities, by where their range begins
+        self._given: Counter[int] = Counter()  #: priorities, by the start of their range
 
     def cable(self, host: str, directions: tuple[Direction, ...], reason: Reason, *, on: bool) -> None:
         fresh = []
@@ -53,7 +53,7 @@ class Blocks:
             block = self._block(f"cut:{host}:{direction}", port.hook, tc.PRIO_CUT, port.match)
             if self._switch(block, reason, on=on) and on:
                 fresh.append((block, port))
-        for block, port in fresh:  # only when the filters hold: nothing comes in any more
+        for block, port in fresh:  # only once the filters are on: nothing comes in any more
             block.flushed += self._flush(port)
 
     def between(self, a: str, b: str, *, on: bool) -> None:
@@ -63,14 +63,14 @@ class Blocks:
             self._switch(block, "partition", on=on)
 
     def apart(self, a: str, b: str) -> None:
-        """Two hosts that share no network: forever, whatever partitions come and go."""
+        """Keeps two hosts that share no network apart for good, whatever partitions come and go."""
         for source, target in ((a, b), (b, a)):
             match = tc.between(self._addresses[source], self._addresses[target])
             block = self._block(f"apart:{source}:{target}", "egress", tc.PRIO_PARTITION, match)
             self._switch(block, "apart", on=True)
 
     def confirm(self, step: str | None) -> int:
-        """Reads back which filters drop; the moment at which that was so."""
+        """Reads back which filters drop; returns the moment of the reading, in ns of wall-clock time."""
         found = {hook: self._control.filters(hook) for hook in ("ingress", "egress")}
         now = self._control.clock.wall_ns()
         self._control.keep_readback(now, step, {"filters": found})
@@ -94,7 +94,7 @@ class Blocks:
         ]
 
     def _block(self, rule: str, hook: str, first: int, match: str) -> _Block:
-        """The rule, made when it is first asked for; its priority is the next of the range from `first`."""
+        """The rule, created at its first use; its priority is the next in the range from `first`."""
         if rule not in self._blocks:
             prio = first + self._given[first]
             if prio == tc.END_OF_RANGE[first]:
@@ -106,7 +106,7 @@ class Blocks:
         return self._blocks[rule]
 
     def _switch(self, block: _Block, reason: Reason, *, on: bool) -> bool:
-        """True where this changed something: a second reason to be cut changes nothing."""
+        """Whether this changed anything: a second reason to be cut changes nothing."""
         before = bool(block.reasons)
         (block.reasons.add if on else block.reasons.discard)(reason)
         if before == bool(block.reasons):
@@ -120,11 +120,11 @@ class Blocks:
         return True
 
     def _flush(self, port: tc.Port) -> int:
-        """Loses what waits on a link: a device's queue is emptied when it goes down. How many that were."""
+        """Drops and counts the packets waiting on a link: a device that goes down empties its queue."""
         before = self._queue(port)
         self._control.run("ip", [f"link set {port.device} down", f"link set {port.device} up"])
         after = self._queue(port)
-        # Nothing came in meanwhile; some may have left in time.
+        # Nothing came in meanwhile; some packets may have left in time.
         return max(0, before.waiting - (after.packets - before.packets) - after.waiting)
 
     def _queue(self, port: tc.Port) -> tc.Queued:

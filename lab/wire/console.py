@@ -1,8 +1,8 @@
 """The line protocol with the wire's container: one request at a time, over the container's stdin and stdout.
 
 `tc` and `ip` are each one process that lives as long as the wire and reads line by line (`-force -batch -`).
-An answer has no end of its own, so every request ends with a line that makes a known one: to tc and ip an
-object that they do not know, to a shell an echo. Which line failed they say by its number.
+An answer has no end mark of its own, so every request ends with a line whose output is known: for tc and ip
+an object that they do not know, for a shell an echo. They report a failed line by its number.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from lab.clock import SYSTEM_CLOCK, Clock, Deadline
 from lab.engine.base import Stream
 from lab.errors import EngineError, NothingImpairs, WireError
 
-#: `tc` and `ip`; `sh`: a shell in the kernel that impairs; `out`: the container's shell, outside of it.
+#: `tc` and `ip`; `sh`: a shell in the kernel that impairs; `out`: the container's shell, outside that kernel.
 Tool = Literal["tc", "ip", "sh", "out"]
 
 _FAILED = re.compile(r"Command failed -:(?P<line>\d+)\s*$")
 _HINT = "look at the wire's last output; `lab doctor` says what this machine can do"
 
 
-#: Bytes that may be under way to a tool. A console of user-mode Linux loses what does not fit in its buffer
-#: of 4,096 (measured: of 100 lines the last never came).
+#: Bytes that may be under way to a tool. A console of user-mode Linux loses what does not fit into its buffer
+#: of 4,096 (measured: the last of 100 lines never came).
 ROOM = 2_000
 
 
@@ -36,7 +36,7 @@ class Reply(Struct, frozen=True):
     """What one request printed, how it ended and how long it took.
 
     `failed` holds the indexes of the lines that tc or ip refused; `status` is the exit status of the last
-    line (1 where any was refused).
+    line (1 if any was refused).
     """
 
     tool: Tool
@@ -54,7 +54,7 @@ class Reply(Struct, frozen=True):
         try:
             found = json.loads(text or "[]")
         except json.JSONDecodeError as error:
-            raise WireError(f"{self.tool} {self.lines[-1]}: answered no JSON: {text[:300]!r}") from error
+            raise WireError(f"{self.tool} {self.lines[-1]}: answer is not JSON: {text[:300]!r}") from error
         return found if isinstance(found, list) else [found]
 
 
@@ -83,7 +83,7 @@ class Console:
         self._lines.put(None)
 
     def announced(self, word: str, deadline: Deadline) -> str:
-        """Waits for the line `wire WORD …` and returns what follows the word."""
+        """Waits for the line `wire WORD …`; returns what follows the word."""
         with self._lock:
             while True:
                 line = self._next(deadline, f"`wire {word}`")
@@ -91,7 +91,7 @@ class Console:
                     return line.removeprefix(f"wire {word}").strip()
 
     def request(self, tool: Tool, lines: Sequence[str], deadline: Deadline) -> Reply:
-        """Sends lines to a tool and waits for all that they print. A refused line does not raise here."""
+        """Sends lines to a tool and waits for all their output. A refused line does not raise here."""
         with self._lock:
             begin_wall, begin = self._clock.wall_ns(), self._clock.monotonic_ns()
             output: list[str] = []
@@ -114,7 +114,7 @@ class Console:
             )
 
     def _part(self, tool: Tool, lines: Sequence[str], deadline: Deadline) -> tuple[list[str], list[int], int]:
-        """Lines that the console can hold: what they print, which were refused, the last one's status."""
+        """Sends lines that fit the console; returns their output, the refused ones, the last status."""
         self._number += 1
         what = f"{tool} {lines[0]}" + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
         text = list(lines)
@@ -139,14 +139,14 @@ class Console:
     def _until_unknown(
         self, tool: str, first: int, count: int, deadline: Deadline, what: str
     ) -> tuple[list[str], list[int]]:
-        """Up to the refusal of the line that no tc and no ip knows."""
+        """Reads up to the refusal of the line that neither tc nor ip knows."""
         output: list[str] = []
         failed: list[int] = []
         end = f'Object "end{self._number}" is unknown, '
         while True:
             line = self._next(deadline, what)
             if line.startswith(end):
-                continue  # its "Command failed" follows, and is the end
+                continue  # its "Command failed" follows and is the end
             if match := _FAILED.match(line):
                 at = int(match["line"]) - first
                 if at == count:
@@ -175,7 +175,7 @@ class Console:
         except queue.Empty:
             raise self._gone(what, f"no answer in time ({deadline.what})") from None
         if line is None:
-            self._lines.put(None)  # whoever asks next learns it too
+            self._lines.put(None)  # the next to ask learns it too
             raise self._gone(what, self._dead or "its container ended")
         self._last = [*self._last[-19:], line]
         if line.startswith("wire unable "):
@@ -194,13 +194,13 @@ class Console:
         )
 
     def close(self) -> None:
-        """Ends the wire: its container's stdin is closed. May be called twice."""
+        """Ends the wire by closing its container's stdin. May be called twice."""
         self._stream.close()
         self._reader.join(timeout=5.0)
 
 
 def _parts(tool: Tool, lines: Sequence[str]) -> Iterator[list[str]]:
-    """The lines in portions that the console can hold. `out` is not behind one."""
+    """The lines in portions that the console can hold. `out` has no console."""
     part: list[str] = []
     size = 0
     for line in lines:

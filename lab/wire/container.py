@@ -1,4 +1,4 @@
-"""How a wire's container must be made: what it may do, what it is given, which kernel it is to choose."""
+"""How a wire's container is created: its capabilities, its resources and the kernel it shall choose."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Literal
 from lab.attachment import Attachment
 from lab.engine.base import ContainerSpec
 
-#: `route`: a router in the machine's kernel, for a case in which nothing is impaired.
+#: `route`: a router in the machine's kernel, for a case that impairs nothing.
 Kind = Literal["auto", "kernel", "uml", "route"]
 
 CAPABILITIES = ("NET_ADMIN", "NET_RAW")
 
-#: For a wire in the machine's kernel: inside a container /proc/sys is read-only. `uml-init.pl` sets the same.
-#: rp_filter: a packet comes in by the interface that its answer leaves by, there is nothing to check.
+#: For a wire in the machine's kernel, as a container's /proc/sys is read-only. `uml-init.pl` sets the same.
+#: rp_filter: packets come in and leave by the same interface, so that nothing is left to check.
 #: icmp_ratelimit: a router that says "fragmentation needed" once a second makes path MTU discovery a lottery.
 SYSCTLS: Mapping[str, str] = {
     "net.ipv4.ip_forward": "1",
@@ -25,8 +25,8 @@ SYSCTLS: Mapping[str, str] = {
     "net.ipv4.icmp_ratelimit": "0",
 }
 
-#: Its memory is a file that it executes from: Docker's own /dev/shm is noexec and 64 MB. Only what is used is
-#: taken: 45 MB at rest.
+#: User-mode Linux executes from the file that is its memory: Docker's own /dev/shm is noexec and 64 MB. Only
+#: what it uses is taken: 45 MB at rest.
 TMPFS: Mapping[str, str] = {"/run/lab": "exec,mode=0700,size=1g"}
 
 
@@ -41,9 +41,9 @@ def wire_container(
     cpu: int = 0,
     outlives_lab: bool = False,
 ) -> ContainerSpec:
-    """The container of a wire. No device and no privilege: user-mode Linux needs neither.
+    """The container of a wire, with no device and no privilege: user-mode Linux needs neither.
 
-    `cpu` is which of the machine's a user-mode Linux has, as `Host.pin` counts them.
+    `cpu` is the CPU of a user-mode Linux, numbered as in `Host.pin`.
     """
     return ContainerSpec(
         name=name,

@@ -1,4 +1,4 @@
-"""What all parts of the wire share: its console, every command with its outcome, every read-back."""
+"""State that all parts of the wire share: its console, each command with its outcome, each read-back."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Json = Any
 
 #: Seconds for one request. The slowest, iptables inside a busy user-mode Linux, takes 0.5 s.
 _PATIENCE = 20.0
-#: Characters of a command's output that the result keeps.
+#: Characters of a command's output kept in the result.
 _KEPT = 2_000
 
 
 class Hello(Struct, frozen=True):
-    """What the wire's container said about itself before it was asked anything."""
+    """What the wire's container said about itself before any request."""
 
     kind: Literal["kernel", "uml"]
     reason: str
-    router: str  #: the iptables of a wire that only routes; empty: tc impairs
+    router: str  #: the iptables of a wire that only routes; empty if tc impairs
     device: str
     mac: str
     mtu: int
@@ -33,7 +33,7 @@ class Hello(Struct, frozen=True):
 
 
 class Control:
-    """Requests to the wire. `run` and `ask` raise `WireError` where a line is refused."""
+    """Requests to the wire. `run` and `ask` raise `WireError` if a line is refused."""
 
     def __init__(self, console: Console, name: str, clock: Clock) -> None:
         self.console = console
@@ -44,12 +44,12 @@ class Control:
         self._hello: Hello | None = None
 
     def greet(self, deadline: Deadline) -> Hello:
-        """Waits for the wire to say what it is and that it listens."""
+        """Waits until the wire has said what it is and that it listens."""
         said = fields(self.console.announced("hello", deadline))
         kernel = fields(self.console.announced("ready", deadline)).get("kernel", "?")
         kind = said.get("kind")
         if kind not in ("kernel", "uml"):
-            raise WireError(f"{self.name}: said hello without a kind that the lab knows: {said}")
+            raise WireError(f"{self.name}: said hello with no known kind: {said}")
         self._hello = Hello(
             kind="kernel" if kind == "kernel" else "uml",
             reason=said.get("reason", ""),
@@ -69,14 +69,14 @@ class Control:
         return self._hello
 
     def run(self, tool: Tool, lines: Sequence[str]) -> Reply:
-        """Sends lines that change something and keeps them for the result."""
+        """Sends lines that change something; keeps them for the result."""
         reply = self.attempt(tool, lines)
         self._record(reply)
         self._accepted(reply)
         return reply
 
     def ask(self, tool: Tool, line: str) -> Reply:
-        """Sends a line that only looks; for the result only where it fails."""
+        """Sends a line that only reads; the result keeps it only if it fails."""
         reply = self.attempt(tool, [line])
         if reply.status != 0:
             self._record(reply)
@@ -84,7 +84,7 @@ class Control:
         return reply
 
     def attempt(self, tool: Tool, lines: Sequence[str]) -> Reply:
-        """Sends lines of which any may be refused; not recorded."""
+        """Sends lines that may be refused; not recorded."""
         deadline = Deadline.after(_PATIENCE, f"{_PATIENCE:.0f} s for one request", self.clock)
         return self.console.request(tool, lines, deadline)
 

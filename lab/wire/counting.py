@@ -1,4 +1,4 @@
-"""What the wire's queues and interfaces counted, and what they lost that nobody asked for."""
+"""The counters of the wire's queues and interfaces, and what they lost without being told to."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from lab.wire.control import Control
 
 Json = Any
 
-#: Two take 10 ms and are enough where nothing moves; a network that settled has a stray packet at most.
+#: Two take 10 ms and are enough if nothing moves; a network that settled has at most a stray packet.
 _READINGS = 20
 
 
 def in_flight(control: Control) -> int:
-    """Packets that wait in all queues. A child's are in its root's number already."""
+    """Packets that wait in all queues. A root's number includes its child's."""
     return sum(tc.queued(found).waiting for found in control.qdiscs() if found.get("root"))
 
 
@@ -46,7 +46,7 @@ def queue_counts(control: Control, ports: Iterable[tc.Port]) -> list[QueueCount]
 
 
 def interface_losses(control: Control) -> dict[str, int]:
-    """What the wire's interfaces lost since the kernel started, and what was lost between its two kernels."""
+    """Packets lost by the wire's interfaces since the kernel started, and between its two kernels."""
     outside, inside = both_sides(control)
     found = router.interface_drops(inside, "wire") | router.interface_drops(outside, "container")
     if outside:
@@ -55,7 +55,7 @@ def interface_losses(control: Control) -> dict[str, int]:
 
 
 def queue_losses(control: Control, ports: Iterable[tc.Port]) -> dict[str, int]:
-    """What the queues towards the interfaces lost because they were full, and those of these links."""
+    """Packets lost because the queues of the interfaces, or of these links, were full."""
     found = {
         f"wire/{entry.get('dev')} queue": lost
         for entry in control.qdiscs()
@@ -67,10 +67,10 @@ def queue_losses(control: Control, ports: Iterable[tc.Port]) -> dict[str, int]:
 
 
 def both_sides(control: Control) -> tuple[list[Json], list[Json]]:
-    """The interfaces outside and inside of user-mode Linux at one moment: read until nothing moved.
+    """The interfaces outside and inside user-mode Linux at one moment: read until nothing moves.
 
-    A packet between the two readings, or still in the socket between the kernels, would count as lost. A
-    network that never rests gives its last readings.
+    A packet between the two readings, or still in the socket between the kernels, would count as lost. If the
+    network never rests, these are the last readings.
     """
     if control.hello.kind != "uml":
         return [], control.ask("ip", "link show").json()

@@ -1,4 +1,4 @@
-"""Drop rules in a running wire: made, marked, counted."""
+"""Drop rules in a running wire: created, marked, counted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MODULES = "iptable_filter xt_bpf xt_hashlimit"
 
 
 class Drops:
-    """The drop rules of one wire, in the order in which they were made."""
+    """The drop rules of one wire, in order of creation."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
@@ -32,18 +32,18 @@ class Drops:
         self.prepare()
         self._write(rule, text)
         self._rules.append(rule)
-        # Last: a rule takes only what carries its mark, so from this line on it holds.
+        # Last, because a rule takes only packets that carry its mark: from this line on it is in effect.
         self._control.run("tc", [tc.mark_filter(self._control.hello.device, source, target, rule.mark)])
         return rule
 
     def _write(self, rule: DropRule, text: Sequence[str]) -> None:
         quoted = " ".join(shlex.quote(line) for line in text)
-        file = f"/run/lab/{rule.id}"  # a long rule does not fit through the console of user-mode Linux
+        file = f"/run/lab/{rule.id}"  # a long rule does not fit through user-mode Linux's console
         self._control.run("out", [f"printf '%s\\n' {quoted} >{file}"])
         self._control.run("sh", [f"{self._iptables}-restore --noflush <{file}"])
 
     def prepare(self) -> None:
-        """Loads what rules need, once, and chooses the iptables that works here."""
+        """Loads the modules that rules need, once, and chooses the iptables that works here."""
         if self._iptables:
             return
         if self._control.hello.kind == "uml":
@@ -59,11 +59,11 @@ class Drops:
             tried.append(f"{variant}: {' '.join(reply.output) or 'failed'}")
         raise WireError(
             f"drop: no iptables works in the machine's kernel: {'; '.join(tried)}",
-            hint="load ip_tables and xt_bpf there, or use the wire `uml`",
+            hint="load ip_tables and xt_bpf into it, or use the wire `uml`",
         )
 
     def counts(self) -> list[DropCount]:
-        """Raises `WireError` where a rule is gone, or took more than it was to."""
+        """Packets dropped by each rule. Raises `WireError` if a rule is gone or dropped more than asked."""
         if not self._rules:
             return []
         saved = self._control.run("sh", [f"{self._iptables}-save -c -t filter"])

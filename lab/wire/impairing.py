@@ -1,4 +1,4 @@
-"""The wire that impairs: every link, cut, partition and drop is asked for, read back and recorded."""
+"""The wire that impairs: every link, cut, partition and drop is requested, read back and recorded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Action = Literal["cut", "restore", "power_off", "power_on"]
 
 
 class ImpairingWire(Wire):
-    """tc and iptables in the kernel that has netem: the machine's own, or a user-mode Linux."""
+    """tc and iptables in the kernel that has netem: the machine's own or a user-mode Linux."""
 
     def __init__(self, control: Control, on_event: Callable[[WireEvent], None]) -> None:
         super().__init__(control, on_event)
@@ -129,13 +129,13 @@ class ImpairingWire(Wire):
         return self.links[port.host].side(port.direction)
 
     def _confirm_links(self, ports: Iterable[tc.Port], step: str | None) -> None:
-        """Says that these links are as asked, once they are."""
+        """Emits that these links are as asked, once they are."""
         changed = list(ports)
         wall_ns = self._read_back(changed, step)
         self._tell_links([(port.host, port.direction) for port in changed], wall_ns, step)
 
     def _read_back(self, ports: Iterable[tc.Port], step: str | None) -> int:
-        """Holds what the kernel has against what was asked, and keeps it; the moment at which it was so."""
+        """Compares the kernel's state with what was asked; keeps it; returns the moment of the reading."""
         qdiscs = self._control.qdiscs()
         wall_ns = self._keep_readback(step, {"qdiscs": qdiscs})
         as_asked(
@@ -178,9 +178,9 @@ class ImpairingWire(Wire):
             self._tell(WireEvent(wall_ns=wall_ns, action=action, step=step, between=(a, b)))
 
     def _overruns(self) -> dict[str, int]:
-        """Those of the interfaces, and of the queues whose length is the lab's business.
+        """Overruns of the interfaces, and of the queues whose length the lab chose.
 
-        A queue that the scenario made short or slow is full because it said so.
+        A queue that the scenario made short or slow may well be full.
         """
         own = [
             port

@@ -1,4 +1,4 @@
-"""The router that the wire is, in ip's words: its address, its devices, its neighbours, its links' MTU."""
+"""The wire as a router, in ip's words: its address, devices and neighbours, and the MTU of its links."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from lab.wire.tc import Port
 
 Json = Any
 
-#: Routing tables of the senders whose way is narrower than the interface: this and the attachment's number.
+#: Routing tables of senders whose path is narrower than the interface: this plus the attachment's number.
 _TABLE = 1_000
 
 
 class WireSetup(Struct, frozen=True):
-    """Everything that the wire has to know before the first packet."""
+    """Everything the wire has to know before the first packet."""
 
     here: Attachment  #: the wire's own
     hosts: Mapping[str, Attachment]  #: by name, with their links
     arp: Literal["static", "dynamic"] = "static"
-    drops: bool = False  #: loads what `drop` needs now (0.1 s), not at the first one
+    drops: bool = False  #: load now what `drop` needs (0.1 s), not at the first one
     apart: Sequence[tuple[str, str]] = ()  #: hosts that share no network: nothing passes between them
 
     def ports(self) -> list[Port]:
@@ -37,10 +37,10 @@ class WireSetup(Struct, frozen=True):
 
 
 def set_up_lines(device: str, setup: WireSetup, ports: Iterable[Port]) -> list[str]:
-    """The wire's address, a device for every port that is impaired, and who is where.
+    """Lines for ip: the wire's address, a device for every impaired port, and the hosts as neighbours.
 
-    The default route goes: what is for no host of the lab has no way out. Neighbours are fixed unless the
-    scenario studies ARP; then host and wire ask each other, unimpaired.
+    The default route is removed: packets for no host of the lab have no way out. Neighbours are fixed unless
+    the scenario studies ARP; then host and wire ask each other, unimpaired.
     """
     lines = [
         f"addr replace {setup.here.address}/{setup.here.subnet.prefixlen} dev {device}",
@@ -58,8 +58,8 @@ def set_up_lines(device: str, setup: WireSetup, ports: Iterable[Port]) -> list[s
 
 
 def forward_lines(setup: WireSetup) -> list[str]:
-    """For iptables-restore --noflush in a wire that only routes: it forwards to the lab's hosts, where those
-    that talk share a network."""
+    """Lines for iptables-restore --noflush in a wire that only routes: it forwards only between hosts of the
+    lab that share a network."""
     hosts = setup.hosts.values()
     accepted = (f"-A FORWARD -d {at.address}/32 -j ACCEPT" for at in hosts)
     return ["*filter", *apart_rules(setup), *accepted, "COMMIT"]
@@ -73,13 +73,13 @@ def apart_rules(setup: WireSetup) -> list[str]:
 
 
 def narrowest(source: Link, target: Link) -> int | None:
-    """MTU of the way from one host to another; None: that of the interface."""
+    """MTU of the path from one host to another; None: the interface's."""
     given = [side.mtu for side in (source.up, target.down) if side.mtu is not None]
     return min(given, default=None)
 
 
 class MtuRoute(Struct, frozen=True):
-    """Packets from `source` to `target` may have `mtu` bytes; what is larger is refused as a router does it:
+    """A limit of `mtu` bytes for packets from `source` to `target`, as of a router: a larger one is
     fragmented, or answered with "fragmentation needed"."""
 
     table: int
@@ -88,7 +88,7 @@ class MtuRoute(Struct, frozen=True):
     mtu: int
 
     def lines(self, device: str, known: Iterable[int]) -> list[str]:
-        """`known`: tables that have their rule already."""
+        """Lines for ip; `known` are the tables that already have their rule."""
         rule = [] if self.table in known else [f"rule add from {self.source}/32 lookup {self.table}"]
         return [
             f"route replace {self.target}/32 dev {device} table {self.table} mtu lock {self.mtu}",
@@ -97,7 +97,7 @@ class MtuRoute(Struct, frozen=True):
 
 
 def mtu_routes(setup: WireSetup, links: Mapping[str, Link]) -> list[MtuRoute]:
-    """One for every ordered pair of hosts with a narrow way between them."""
+    """One route for every ordered pair of hosts with a narrow path between them."""
     return [
         MtuRoute(_TABLE + source.number, source.address, target.address, mtu)
         for source, target in permutations(setup.hosts.values(), 2)
@@ -108,7 +108,7 @@ def mtu_routes(setup: WireSetup, links: Mapping[str, Link]) -> list[MtuRoute]:
 def mtu_differences(
     asked: Sequence[MtuRoute], routes: Mapping[int, Sequence[Mapping[str, Json]]]
 ) -> list[str]:
-    """Where the routes that ip shows, by table, are not those that were asked for."""
+    """Differences between the routes that ip shows, by table, and those asked for."""
     wrong = []
     for route in asked:
         got = next(
@@ -126,7 +126,7 @@ def _mtu(route: Mapping[str, Json]) -> int | None:
 
 
 def interface_drops(links: Iterable[Mapping[str, Json]], where: str) -> dict[str, int]:
-    """Packets that an interface lost, from `ip -s link`: `where/name rx` or `tx` → packets, those above 0."""
+    """Packets lost by each interface, from `ip -s link`: `where/name rx` or `tx` → packets, if above 0."""
     found = {}
     for link in links:
         stats = link.get("stats64") or link.get("stats") or {}
@@ -143,7 +143,7 @@ def lost_between(
 ) -> dict[str, int]:
     """Packets that the container's interface received and user-mode Linux did not, or the other way round.
 
-    The numbers are from the start of each, so only their growth says something.
+    Each counts from its own start, so only the growth of these numbers means anything.
     """
     out, own = (packets(links, device) for links in (outside, inside))
     return {
@@ -153,6 +153,6 @@ def lost_between(
 
 
 def packets(links: Iterable[Mapping[str, Json]], device: str) -> dict[str, int]:
-    """How many an interface received (`rx`) and sent (`tx`), from `ip -s link`."""
+    """Packets that an interface received (`rx`) and sent (`tx`), from `ip -s link`."""
     stats = next((link.get("stats64") or {} for link in links if link.get("ifname") == device), {})
     return {side: int((stats.get(side) or {}).get("packets", 0)) for side in ("rx", "tx")}

@@ -1,7 +1,7 @@
-"""A wire for a case in which nothing is impaired: the machine's kernel routes, and netem is not needed.
+"""A wire for a case that impairs nothing: the machine's kernel routes, and netem is not needed.
 
-It saves the boot of a user-mode Linux: 0.33 s of the 1.5 s that such a case takes where the machine's kernel
-has no netem. Only cases that send little get one (see `lab.session.plan`).
+If the machine's kernel has no netem, this saves the boot of a user-mode Linux: 0.33 s of the 1.5 s of such a
+case. Only cases that send little get one (see `lab.session.plan`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lab.wire.wire import Both, Wire, as_asked
 
 
 class RoutingWire(Wire):
-    """It routes between the hosts and refuses to impair."""
+    """A wire that routes between the hosts and refuses to impair."""
 
     def _build(self, setup: WireSetup) -> None:
         if setup.drops or any(link != PLAIN for link in self.links.values()):

@@ -1,14 +1,14 @@
 """Exact drops: the next n packets from a to b that match, as rules for iptables-restore.
 
-What a rule looks at, in this order: source and destination; an option of TCP where one is asked for; a small
-BPF program (marked by the ingress filter as having come in after the rule was made, header fields, payload);
-a token bucket that starts with n tokens.
+A rule tests, in this order: source and destination; a TCP option, if one is asked for; a small BPF program
+(the mark by which the ingress filter shows that the packet came in after the rule was made, header fields,
+payload); a token bucket that starts with n tokens.
 
-The bucket is `hashlimit` and not `limit` because iptables-legacy writes the whole table anew for every rule
-that is added, which gives every other rule's `limit` its tokens back (a rule that was used up would drop
-again); a hashlimit bucket has a name and outlives that. It holds one day's worth of tokens at most
-(2^64 credits), so n tokens mean n a day: one token comes back after 24 h / n. Ten to a rule keeps it exact
-for 2.4 hours; more than ten are several rules.
+The bucket is `hashlimit`, not `limit`, because iptables-legacy rewrites the whole table for every added
+rule, which gives every other rule's `limit` its tokens back (a used-up rule would drop again); a hashlimit
+bucket has a name and survives that. It holds at most one day's worth of tokens (2^64 credits), so n tokens
+mean n a day: one token comes back after 24 h / n. Ten tokens per rule keep it exact for 2.4 hours; more than
+ten packets take several rules.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from lab.errors import WireError
 from lab.link import LARGEST_DROP
 from lab.packet_words import FLAGS, ICMP_WORDS, MATCHES, TCP_OPTIONS, Bounds, HeaderMatch, PacketMatch
 
-_CLASSIC = 0x3F  #: without the two of ECN
+_CLASSIC = 0x3F  #: the TCP flags without the two of ECN
 
-#: Tokens of one rule.
+#: Tokens per rule.
 PER_RULE = 10
 
 _ICMP, _TCP, _UDP = 1, 6, 17
@@ -54,7 +54,7 @@ class Instruction(Struct, frozen=True):
 
 
 class _Assembler:
-    """Instructions with named places to jump to; `yes` and `no` are the two ends."""
+    """Instructions with labels to jump to; `yes` and `no` are the two ends."""
 
     def __init__(self) -> None:
         self._lines: list[tuple[int, int, str, str]] = []
@@ -64,7 +64,7 @@ class _Assembler:
         self._lines.append((code, k, "", ""))
 
     def jump(self, code: int, k: int, *, true: str = "", false: str = "") -> None:
-        """On to the next line where no label is given."""
+        """Adds a jump; without a label it goes on to the next line."""
         self._lines.append((code, k, true, false))
 
     def label(self, name: str) -> None:
@@ -88,13 +88,13 @@ class _Assembler:
 
 
 def normal(match: PacketMatch | Sequence[str]) -> PacketMatch:
-    """The match in one form, flags in the order of the header. Raises `WireError` for what is no match."""
+    """The match in its normal form, flags in header order. Raises `WireError` if it is not a match."""
     if isinstance(match, HeaderMatch):
         return match
     if isinstance(match, str):
         if match not in MATCHES:
             raise WireError(
-                f"{match!r} is not a match: {', '.join(MATCHES)}, a list of flags or fields of the headers"
+                f"{match!r} is not a match: {', '.join(MATCHES)}, a list of flags or header fields"
             )
         return match
     wrong = [flag for flag in match if flag.lower() not in FLAGS]
@@ -105,9 +105,9 @@ def normal(match: PacketMatch | Sequence[str]) -> PacketMatch:
 
 
 def program(match: PacketMatch, mark: int) -> tuple[Instruction, ...]:
-    """A BPF program over an IPv4 packet: 1 where the packet carries at least `mark` and matches.
+    """A BPF program over an IPv4 packet: 1 if its mark is at least `mark` and it matches, otherwise 0.
 
-    Of a fragmented packet only the first piece has a TCP header to look at; `any` takes every piece.
+    Only the first fragment of a packet has a TCP header to test; `any` takes every fragment.
     """
     code = _Assembler()
     code.do(_LD_W, _MARK)
@@ -130,7 +130,7 @@ def program(match: PacketMatch, mark: int) -> tuple[Instruction, ...]:
 
 
 def _flags(code: _Assembler, match: str | tuple[str, ...]) -> None:
-    """With the flags in A."""
+    """Tests the flags; A holds them."""
     if match in ("syn", "syn-ack"):
         code.do(_AND_K, FLAGS["syn"] | FLAGS["ack"])
         code.jump(_JEQ, FLAGS["syn"] | (FLAGS["ack"] if match == "syn-ack" else 0), false="no")
@@ -147,13 +147,13 @@ def _flags(code: _Assembler, match: str | tuple[str, ...]) -> None:
 
 
 def _first_piece(code: _Assembler) -> None:
-    """Whole packets, and of one in fragments the piece that holds the transport header."""
+    """Accepts whole packets, and the fragment that holds the transport header."""
     code.do(_LD_H, 6)
     code.jump(_JSET, 0x1FFF, true="no")
 
 
 def _icmp(code: _Assembler, word: str) -> None:
-    """ICMP of some types and codes, or of all."""
+    """Tests for ICMP of some types and codes, or of all."""
     code.do(_LD_B, 9)
     code.jump(_JEQ, _ICMP, false="no")
     wanted = ICMP_WORDS[word]
@@ -173,14 +173,14 @@ def _icmp(code: _Assembler, word: str) -> None:
 
 
 def _header(code: _Assembler, match: HeaderMatch) -> None:
-    """Each field that is named; the options are looked at by another match of iptables."""
+    """Tests each named field; another match of iptables tests the options."""
     if match.length is not None:
         code.do(_LD_H, 2)
         _within(code, match.length)
     if match.tos is not None:
         code.do(_LD_B, 1)
         _within(code, match.tos)
-    if match.ttl is not None:  # the router has taken one away before a packet comes here
+    if match.ttl is not None:  # the router has decremented it before a packet comes here
         code.do(_LD_B, 8)
         _within(code, Bounds(*(None if limit is None else max(0, limit - 1) for limit in _limits(match.ttl))))
     if match.of_tcp:
@@ -201,7 +201,7 @@ def _limits(bounds: Bounds) -> tuple[int | None, int | None]:
 
 
 def _within(code: _Assembler, bounds: Bounds) -> None:
-    """With the value in A."""
+    """Tests the value; A holds it."""
     if bounds.min is not None:
         code.jump(_JGE, bounds.min, false="no")
     if bounds.max is not None:
@@ -209,7 +209,7 @@ def _within(code: _Assembler, bounds: Bounds) -> None:
 
 
 def _data(code: _Assembler) -> None:
-    """Payload in TCP or UDP, with the protocol in A."""
+    """Tests for payload in TCP or UDP; A holds the protocol."""
     code.jump(_JEQ, _TCP, true="tcp")
     code.jump(_JEQ, _UDP, false="no")
     code.do(_LD_K, 8)
@@ -223,7 +223,7 @@ def _data(code: _Assembler) -> None:
 
 
 def _tcp_header(code: _Assembler) -> None:
-    """M[0] = bytes of the TCP header, with X the length of the IP header."""
+    """M[0] = bytes of the TCP header; X holds the length of the IP header."""
     code.do(_LD_B_IND, 12)
     code.do(_AND_K, 0xF0)
     code.do(_RSH_K, 2)  # 4 * (offset >> 4)
@@ -231,7 +231,7 @@ def _tcp_header(code: _Assembler) -> None:
 
 
 def _payload(code: _Assembler) -> None:
-    """A = bytes behind the two headers."""
+    """A = bytes after the two headers."""
     code.do(_LD_H, 2)
     code.do(_SUB_X)
     code.do(_LDX_MEM, 0)
@@ -239,9 +239,9 @@ def _payload(code: _Assembler) -> None:
 
 
 class DropRule(Struct, frozen=True):
-    """The next `count` packets from `source` to `target` that match are dropped."""
+    """A rule that drops the next `count` packets from `source` to `target` that match."""
 
-    mark: int  #: from 1; names the rule, and the packets that came in after it was made
+    mark: int  #: from 1; identifies the rule, and the packets that came in after it was made
     source: Address
     target: Address
     match: PacketMatch
@@ -252,7 +252,7 @@ class DropRule(Struct, frozen=True):
         return f"drop{self.mark}"
 
     def lines(self) -> list[str]:
-        """For iptables-restore, without table and COMMIT."""
+        """Lines for iptables-restore, without table and COMMIT."""
         if not 1 <= self.count <= LARGEST_DROP:
             raise WireError(f"drop of {self.count} packets: 1 to {LARGEST_DROP:,} can be counted")
         bytecode = program(self.match, self.mark)
@@ -262,7 +262,7 @@ class DropRule(Struct, frozen=True):
         while left > 0:
             part = min(left, PER_RULE)
             left -= part
-            for option in self._options():  # alternatives share one bucket by its name
+            for option in self._options():  # alternatives share one bucket through its name
                 found.append(
                     f'-A FORWARD -s {self.source}/32 -d {self.target}/32{option} -m bpf --bytecode "{text}"'
                     f" -m hashlimit --hashlimit-upto {part}/day --hashlimit-burst {part}"
@@ -272,14 +272,14 @@ class DropRule(Struct, frozen=True):
         return found
 
     def _options(self) -> tuple[str, ...]:
-        """What asks for an option of TCP: a BPF program has no loops with which to look for one."""
+        """The matches for a TCP option: a BPF program has no loops to find one."""
         if not isinstance(self.match, HeaderMatch) or self.match.option is None:
             return ("",)
         return tuple(f" -p tcp -m tcp --tcp-option {kind}" for kind in TCP_OPTIONS[self.match.option])
 
 
 def restore_input(rules: Iterable[DropRule]) -> list[str]:
-    """For iptables-restore --noflush: added behind the rules that are there, which keep their counts."""
+    """Lines for iptables-restore --noflush: rules appended to the existing ones, which keep their counts."""
     return ["*filter", *(line for rule in rules for line in rule.lines()), "COMMIT"]
 
 
@@ -287,8 +287,8 @@ _COUNTED = re.compile(r"\[(?P<packets>\d+):\d+\] -A FORWARD .*--hashlimit-name l
 
 
 def dropped(saved: Iterable[str]) -> dict[int, int]:
-    """Packets dropped by each rule's mark, from the lines of `iptables-save -c`. A rule that never fired is
-    listed with 0."""
+    """Packets dropped, by each rule's mark, from the lines of `iptables-save -c`; 0 for a rule that never
+    fired."""
     found: dict[int, int] = {}
     for line in saved:
         if match := _COUNTED.match(line):

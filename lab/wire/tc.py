@@ -1,8 +1,8 @@
-"""The only place with tc's words: an Impairment becomes tc's text, and tc's JSON is held against it.
+"""The only place with tc's words: turns an Impairment into tc's text and compares tc's JSON with it.
 
-Every direction of every host's link is a device of its own (an ifb, `up10` and `down10` for the host whose
-address ends in .10) with one netem as its root. netem refuses `duplicate` beside another netem in one tree,
-so no tree here ever has two. Where `burst` is asked for, a tbf below the netem shapes in its place.
+Each direction of a host's link is a device of its own (an ifb, `up10` and `down10` for the host whose
+address ends in .10) with one netem as its root. netem refuses `duplicate` next to another netem in one tree,
+so no tree here ever has two. With `burst`, a tbf below the netem shapes the rate instead.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from lab.units import Duration, Percent
 
 Json = Any
 
-#: Packets a queue holds where the scenario does not say: netem's own 1,000 drops at speed, and 32 MB of one
-#: TCP window (tcp_rmem's largest today) are 22,000 packets.
+#: Packets a queue holds unless the scenario says otherwise: netem's own 1,000 overflow at speed, and one TCP
+#: window of 32 MB (tcp_rmem's largest today) is 22,000 packets.
 DEFAULT_LIMIT = 50_000
 
 NETEM_HANDLE = "1:"
 TBF_HANDLE = "10:"
 
-#: Priorities of the filters on the wire's interface: the smallest is looked at first.
+#: Priorities of the filters on the wire's interface: the smallest is tried first.
 PRIO_REDIRECTS = 1
 PRIO_CUT = 10
 PRIO_PARTITION = 5_000
@@ -35,21 +35,21 @@ PRIO_MARK = 10_000
 PRIO_LINK = 20_000
 PRIO_REST = 30_000
 
-#: One filter each: of a range that is used up no more are given.
+#: One filter each; a range that is used up gives no more.
 END_OF_RANGE = {PRIO_CUT: PRIO_PARTITION, PRIO_PARTITION: PRIO_MARK}
 
-#: Indexes of the drop actions that count; the kernel numbers those of other filters from 1.
+#: Indexes of the drop actions that count; the kernel numbers those of other filters from 1 on.
 FIRST_COUNTER = 1_000
 
 #: tc prints JSON numbers with six significant digits.
 _PRINTED = 6e-6
-#: tc prints whole microseconds, cut off, of netem's ticks of 64 ns.
+#: tc prints netem's ticks of 64 ns as whole microseconds, truncated.
 _TIME = 1.1e-6
 _PROBABILITY = 1 / CERTAIN
 
 
 class Port(Struct, frozen=True):
-    """One direction of one host's link in the wire."""
+    """One direction of one host's link."""
 
     host: str
     address: Address
@@ -58,7 +58,7 @@ class Port(Struct, frozen=True):
 
     @property
     def hook(self) -> str:
-        """Where its packets are caught: on their way into the router, or out of it."""
+        """The hook that catches its packets: on their way into the router, or out of it."""
         return "ingress" if self.direction == "up" else "egress"
 
     @property
@@ -75,14 +75,14 @@ def _percent(value: Percent | None) -> str:
 
 
 def _duration(value: Duration | None) -> str:
-    """Whole microseconds: tc before 6.7 takes no finer time for netem."""
+    """A duration in whole microseconds: before 6.7, tc accepts no finer time for netem."""
     return f"{value.ns // 1_000 if value is not None else 0}us"
 
 
 def netem(asked: Impairment) -> str:
-    """The whole of netem's options. All is said every time: what a `change` leaves out, netem keeps."""
+    """All of netem's options. Each is given every time: netem keeps what a `change` leaves out."""
     words = [f"limit {asked.limit or DEFAULT_LIMIT}"]
-    # tc shows no jitter where the delay is 0, so there would be nothing to read back.
+    # tc shows no jitter if the delay is 0, so nothing could be read back.
     delay = "1us" if on(asked.jitter) and not on(asked.delay) else _duration(asked.delay)
     words.append(f"delay {delay} {_duration(asked.jitter)} {_percent(asked.correlation)}")
     if asked.distribution is not None and on(asked.jitter):
@@ -104,16 +104,16 @@ def netem(asked: Impairment) -> str:
 
 
 def tbf(asked: Impairment) -> str:
-    """tbf's options, where `burst` is given. Its own queue is never shorter than netem's `limit`."""
+    """tbf's options, for a link with `burst`. Its own queue is never shorter than netem's `limit`."""
     assert asked.rate is not None
     limit = min((asked.limit or DEFAULT_LIMIT) * (FULL + HEADER), 2**31)
     return f"rate {asked.rate.bits_per_second}bit burst {_burst(asked) + 1}b limit {limit}b"
 
 
 def _burst(asked: Impairment) -> int:
-    """Bytes of the burst up to the next tick of tc's clock at the rate, and never fewer than asked for.
+    """Bytes of the burst, rounded up to the next tick of tc's clock at the rate.
 
-    tc cuts the time of a burst down to ticks, so it is asked for a byte more: at 100mbit 1,514 bytes would
+    tc truncates the time of a burst to ticks, so one byte more is requested: at 100mbit 1,514 bytes would
     become 1,513, and no full packet would ever pass.
     """
     assert asked.rate is not None
@@ -123,10 +123,10 @@ def _burst(asked: Impairment) -> int:
 
 
 def link_lines(port: Port, asked: Impairment, *, before: Impairment | None = None) -> list[str]:
-    """Lines that make one direction of a link, or (`before`: what it is now) change it in place.
+    """Lines that create one direction of a link or, given its present state `before`, change it in place.
 
-    `change` and `replace` of the same kind keep what is queued; a root that is deleted drops it. Only a burst
-    that is taken away loses the few packets that wait for its rate.
+    `change` and `replace` of the same kind keep what is queued; deleting a root drops it. Only a burst that
+    is taken away loses the few packets that wait for its rate.
     """
     verb = "add" if before is None else "change"
     if wrong := problems(asked):
@@ -142,16 +142,16 @@ def link_lines(port: Port, asked: Impairment, *, before: Impairment | None = Non
 
 
 def impairing(qdiscs: Sequence[Mapping[str, Json]]) -> list[str]:
-    """What exists in a wire that was to impair nothing; empty where all is well."""
+    """Qdiscs that impair, in a wire that should impair nothing; empty if all is well."""
     found = [(entry.get("kind"), entry.get("dev")) for entry in qdiscs]
     return [f"asked no {kind}, got one on {device}" for kind, device in found if kind in ("netem", "tbf")]
 
 
 def interface_lines(device: str) -> list[str]:
-    """The hooks of the wire's interface and what never passes it.
+    """The hooks of the wire's interface, and filters for what never passes it.
 
-    Redirects: the sysctl that stops them is read-only in a container. What goes to no host of the lab: the
-    wire forwards between them only. IPv6: nobody here routes it, and it would count as dropped by the
+    ICMP redirects: the sysctl that stops them is read-only in a container. Packets to no host of the lab: the
+    wire forwards only between hosts. IPv6: nothing here routes it, and it would count as dropped by the
     interface.
     """
     return [
@@ -165,7 +165,7 @@ def interface_lines(device: str) -> list[str]:
 
 
 def port_filter(device: str, port: Port) -> str:
-    """Sends the packets of one direction through its device."""
+    """A filter that sends the packets of one direction through its device."""
     return (
         f"filter add dev {device} {port.hook} protocol ip prio {PRIO_LINK} u32 {port.match}"
         f" action mirred egress redirect dev {port.device}"
@@ -173,7 +173,7 @@ def port_filter(device: str, port: Port) -> str:
 
 
 def counter_line(index: int) -> str:
-    """A drop that counts, and goes on existing when no filter uses it any more."""
+    """A drop that counts, and still exists when no filter uses it any more."""
     return f"actions add action drop index {index}"
 
 
@@ -190,9 +190,9 @@ def between(source: Address, target: Address) -> str:
 
 
 def mark_filter(device: str, source: Address, target: Address, mark: int) -> str:
-    """Marks what comes in from now on, so that a drop rule spares what was under way when it was made.
+    """A filter that marks packets from now on, so that a drop rule spares those already under way.
 
-    Marks grow. Each has a filter of its own, looked at after those before it, so the largest wins.
+    Marks grow. Each has a filter of its own, tried after those of earlier marks, so the largest wins.
     """
     return (
         f"filter add dev {device} ingress protocol ip prio {PRIO_MARK + mark} u32"
@@ -204,7 +204,7 @@ def mark_filter(device: str, source: Address, target: Address, mark: int) -> str
 
 
 def qdisc(qdiscs: Sequence[Mapping[str, Json]], device: str, kind: str) -> Mapping[str, Json] | None:
-    """The qdisc of this kind on this device; None where there is none."""
+    """The qdisc of this kind on this device, or None."""
     for found in qdiscs:
         if found.get("dev") == device and found.get("kind") == kind:
             return found
@@ -216,10 +216,10 @@ def _close(got: float, asked: float, step: float = 0.0) -> bool:
 
 
 def differences(port: Port, asked: Impairment, qdiscs: Sequence[Mapping[str, Json]]) -> list[str]:
-    """Where the kernel's own account of a link is not what was asked: `what: asked …, got …`.
+    """Differences between the kernel's account of a link and what was asked: `what: asked …, got …`.
 
     To the precision of tc and netem: microseconds, probabilities as shares of 2^32, rates in whole bytes per
-    second; tc prints six digits. The distribution's table is not in it: the kernel does not give it back.
+    second; tc prints six digits. The table of a distribution is not compared: the kernel does not return it.
     """
     root = qdisc(qdiscs, port.device, "netem")
     if root is None or not root.get("root"):
@@ -235,7 +235,7 @@ def differences(port: Port, asked: Impairment, qdiscs: Sequence[Mapping[str, Jso
     _compare_loss(wrong, asked, found)
     wrong.share("duplicate", asked.duplicate, found.number("duplicate", "duplicate"))
     wrong.share("corrupt", asked.corrupt, found.number("corrupt", "corrupt"))
-    reordering = bool(found.number("gap"))  # without a gap netem keeps the numbers and does nothing
+    reordering = bool(found.number("gap"))  # without a gap netem keeps the numbers but does nothing
     wrong.share("reorder", asked.reorder, found.number("reorder", "reorder") if reordering else 0.0)
     if on(asked.reorder):
         wrong.share("reorder_correlation", asked.reorder_correlation, found.number("reorder", "correlation"))
@@ -246,7 +246,7 @@ def differences(port: Port, asked: Impairment, qdiscs: Sequence[Mapping[str, Jso
     if asked.burst is not None:
         options = _Options((shaper or {}).get("options") or {})
         wrong.exact("rate", rate, options.number("rate"), " B/s")
-        # It is kept in ticks, and shown in whole microseconds, cut off.
+        # The kernel keeps it in ticks; tc shows whole microseconds, truncated.
         wrong.near("burst", _burst(asked), options.number("burst"), 1 + rate * _TIME, "B")
     elif shaper is not None:
         wrong.found.append("burst: asked none, got a tbf")
@@ -272,7 +272,7 @@ def _compare_loss(wrong: _Comparison, asked: Impairment, found: _Options) -> Non
 
 
 class _Options:
-    """tc's JSON options of one qdisc; what is not said is 0."""
+    """tc's JSON options of one qdisc; a missing one is 0."""
 
     def __init__(self, options: Mapping[str, Json]) -> None:
         self._options = options
@@ -309,7 +309,7 @@ class _Comparison:
 
 
 class Queued(Struct, frozen=True):
-    """What one qdisc has counted and holds."""
+    """The counters of one qdisc, and what it holds."""
 
     packets: int
     bytes: int
@@ -329,7 +329,7 @@ def queued(found: Mapping[str, Json]) -> Queued:
 def redirected(filters: Sequence[Mapping[str, Json]]) -> dict[str, int]:
     """Packets that found a device's queue full, by device.
 
-    mirred counts as `overlimits` what the queue refused; a packet that netem lost on purpose was accepted.
+    mirred counts as `overlimits` what the queue refused; a packet that netem drops on purpose was accepted.
     """
     full: dict[str, int] = {}
     for action in _actions(filters):
@@ -339,7 +339,7 @@ def redirected(filters: Sequence[Mapping[str, Json]]) -> dict[str, int]:
 
 
 def counted(actions: Sequence[Mapping[str, Json]]) -> dict[int, int]:
-    """Packets that each drop action dropped, by its index."""
+    """Packets dropped by each drop action, by its index."""
     return {
         int(action["index"]): int((action.get("stats") or {}).get("drops", 0))
         for action in _flat(actions)
@@ -348,7 +348,7 @@ def counted(actions: Sequence[Mapping[str, Json]]) -> dict[int, int]:
 
 
 def filter_indexes(filters: Sequence[Mapping[str, Json]]) -> dict[int, int]:
-    """Index of the drop action in use, by the filter's priority."""
+    """Index of the drop action in use, by its filter's priority."""
     return {
         int(entry["pref"]): int(action["index"])
         for entry in filters
@@ -362,5 +362,5 @@ def _actions(filters: Sequence[Mapping[str, Json]]) -> list[Mapping[str, Json]]:
 
 
 def _flat(actions: Sequence[Mapping[str, Json]]) -> list[Mapping[str, Json]]:
-    """`tc -j actions list` gives [{"total acts": n}, {"actions": […]}]."""
+    """All actions: `tc -j actions list` gives [{"total acts": n}, {"actions": […]}]."""
     return [action for entry in actions for action in entry.get("actions", [])]

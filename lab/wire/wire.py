@@ -1,4 +1,4 @@
-"""What every wire does: it comes up, is asked, is recorded. Whether it can impair is its class's business."""
+"""What every wire does: come up, take requests, record them. Its class decides whether it impairs."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Json = Any
 class Wire(ABC):
     """The wire of one lab, over the stream of its container. Thread-safe.
 
-    Whatever could not be applied exactly as asked raises `WireError` naming the link, what was asked and what
-    the kernel says it has. An event's moment is on the clock of the lab's machine, when the read-back is
-    there: 1 to 5 ms after the request was written, a cut 10 to 20 ms.
+    Whatever cannot be applied exactly as asked raises `WireError` with the link, what was asked and what the
+    kernel reports. An event's moment is that of the read-back, on the clock of the lab's machine: 1 to 5 ms
+    after the request was written, or 10 to 20 ms for a cut.
     """
 
     def __init__(self, control: Control, on_event: Callable[[WireEvent], None]) -> None:
@@ -36,7 +36,7 @@ class Wire(ABC):
         self._lock = threading.RLock()
         self._setup: WireSetup | None = None
         self._lost_before: dict[str, int] = {}  #: overruns while it came up
-        self.links: dict[str, Link] = {}  #: of each host, as they are now
+        self.links: dict[str, Link] = {}  #: the present link of each host
         self.events: list[WireEvent] = []
 
     @property
@@ -44,7 +44,7 @@ class Wire(ABC):
         return self._control.hello
 
     def set_up(self, setup: WireSetup) -> None:
-        """Addresses, neighbours, and every link as its attachment says; read back."""
+        """Sets addresses, neighbours, and every link as in its attachment; reads all of it back."""
         with self._lock:
             self._setup = setup
             self.links = {host: place.link for host, place in setup.hosts.items()}
@@ -55,27 +55,27 @@ class Wire(ABC):
 
     @abstractmethod
     def change(self, host: str, link: Link, step: str | None = None) -> None:
-        """The host's link is `link` from now on, all of it (already merged). What is queued stays."""
+        """Makes `link`, already merged, the whole of the host's link from now on. What is queued stays."""
 
     @abstractmethod
     def cut(self, host: str, direction: Both = "both", step: str | None = None) -> None:
-        """The cable of a host: nothing passes, what was on it is lost. Silent: no ICMP, no carrier change."""
+        """Cuts a host's cable: nothing passes, what was on it is lost. Silent: no ICMP, no carrier change."""
 
     @abstractmethod
     def restore(self, host: str, direction: Both = "both", step: str | None = None) -> None:
-        """The end of `cut`. A host without power stays cut off."""
+        """Ends a `cut`. A host without power stays cut off."""
 
     @abstractmethod
     def power(self, host: str, state: Literal["off", "on"], step: str | None = None) -> None:
-        """Cuts a host off while it has no power, apart from what `cut` does."""
+        """Cuts a host off while it has no power, independently of `cut`."""
 
     @abstractmethod
     def partition(self, a: str, b: str, step: str | None = None) -> None:
-        """Nothing passes between two hosts, in the middle of the network: what is past the middle arrives."""
+        """Stops all packets between two hosts in the middle of the network: those past the middle arrive."""
 
     @abstractmethod
     def heal(self, a: str, b: str, step: str | None = None) -> None:
-        """The end of `partition`."""
+        """Ends a `partition`."""
 
     @abstractmethod
     def drop(
@@ -86,30 +86,30 @@ class Wire(ABC):
         count: int,
         step: str | None = None,
     ) -> str:
-        """Drops exactly the next `count` packets from source to target that match; the rule's id.
+        """Drops exactly the next `count` packets from source to target that match; returns the rule's id.
 
-        Next: of those that reach the wire after this. They are counted and dropped behind the source's `up`
-        and before the target's `down`, so a packet that `up` loses does not count.
+        The next are the first that reach the wire after this. They are counted and dropped after the source's
+        `up` and before the target's `down`, so a packet that `up` loses does not count.
         """
 
     # --- asking ---
 
     @abstractmethod
     def confirm(self) -> None:
-        """Reads every link back once more. Raises `WireError` where one is no longer as asked."""
+        """Reads every link back once more. Raises `WireError` if one is no longer as asked."""
 
     @abstractmethod
     def in_flight(self) -> int:
-        """Packets that wait in the queues of all links now."""
+        """Packets that now wait in the queues of all links."""
 
     @abstractmethod
     def counters(self) -> tuple[tuple[DropCount, ...], tuple[QueueCount, ...]]:
-        """What drop rules, cuts and partitions dropped, and what each direction of each link did, so far."""
+        """The counters so far: of drop rules, cuts and partitions, and of each direction of each link."""
 
     def overruns(self) -> dict[str, int]:
-        """Packets that an interface or a queue of the wire lost unasked since it was set up, by where.
+        """Packets that an interface or a queue of the wire lost unasked since it was set up, by place.
 
-        Empty: none, so every packet that is missing was dropped because the scenario said so.
+        If it is empty, every missing packet was dropped because the scenario said so.
         """
         with self._lock:
             lost_now = self._overruns()
@@ -121,7 +121,7 @@ class Wire(ABC):
         }
 
     def facts(self) -> WireFacts:
-        """All of it for the result, with the counters as they are now. See `confirm` for a last look."""
+        """All facts for the result, with the present counters. `confirm` reads the links a last time."""
         with self._lock:
             here = self._known().here
             drops, queues = self.counters()
@@ -146,24 +146,24 @@ class Wire(ABC):
 
     @abstractmethod
     def _build(self, setup: WireSetup) -> None:
-        """Makes what `set_up` asks for, and reads it back."""
+        """Creates what `set_up` asks for, and reads it back."""
 
     def _overruns(self) -> dict[str, int]:
-        """Counters since the kernel started that grow when the wire loses a packet by itself, by where."""
+        """Counters since the kernel started that grow when the wire itself loses a packet, by place."""
         return counting.interface_losses(self._control)
 
     def _known(self, *hosts: str) -> WireSetup:
-        """The set-up, once it is there and knows these hosts."""
+        """The set-up. Raises `WireError` before `set_up`, or if it does not know one of these hosts."""
         if self._setup is None:
             raise WireError(f"{self._control.name}: not set up yet", hint="call set_up first")
         for host in hosts:
             if host not in self._setup.hosts:
                 known = ", ".join(self._setup.hosts)
-                raise WireError(f"{self._control.name}: no host {host!r}: they are {known}")
+                raise WireError(f"{self._control.name}: no host {host!r}: the hosts are {known}")
         return self._setup
 
     def _keep_readback(self, step: str | None, what: Mapping[str, Json]) -> int:
-        """Keeps what the kernel said for the result; the moment at which it was so."""
+        """Keeps what the kernel said for the result; returns the moment of the reading."""
         wall_ns = self._control.clock.wall_ns()
         self._control.keep_readback(wall_ns, step, what)
         return wall_ns
@@ -173,12 +173,12 @@ class Wire(ABC):
         self._on_event(event)
 
     def _tell_apart(self, setup: WireSetup) -> None:
-        """Says which hosts are kept apart, once they are."""
+        """Emits which hosts are kept apart, once they are."""
         for pair in setup.apart:
             self._tell(WireEvent(self._control.clock.wall_ns(), "apart", None, between=pair))
 
     def _tell_links(self, sides: Iterable[tuple[str, Direction]], wall_ns: int, step: str | None) -> None:
-        """Says that these directions of links are as asked since that moment."""
+        """Emits that these directions of links are as asked since that moment."""
         for host, side in sides:
             self._tell(
                 WireEvent(
@@ -193,7 +193,7 @@ class Wire(ABC):
 
 
 def as_asked(differences: Sequence[str]) -> None:
-    """Raises `WireError` where what the kernel has differs from what was asked."""
+    """Raises `WireError` if what the kernel has differs from what was asked."""
     if differences:
         raise WireError(
             "the link is not as asked: " + "; ".join(differences),
@@ -202,9 +202,9 @@ def as_asked(differences: Sequence[str]) -> None:
 
 
 def greeted(stream: Stream, name: str, timeout: float, clock: Clock = SYSTEM_CLOCK) -> Control:
-    """The control of a wire whose kernel runs and whose tools listen.
+    """The control of a wire, once its kernel is up and its tools listen.
 
-    Raises `WireError` with the reason where no kernel here can do what the container was told.
+    Raises `WireError` with the reason if no kernel here can do what the container was told.
     """
     control = Control(Console(stream, name, clock), name, clock)
     control.greet(Deadline.after(timeout, f"{name}: {timeout:.0f} s to get ready", clock))

@@ -87,7 +87,7 @@ def follow(page: Path, folder: Path, timeout: float) -> int:
         _compare(page, wanted, ran)
     except AssertionError:
         # A page that breaks off must not leave standing what it would have taken down.
-        for run in re.findall(r"^The hosts of run (\w+) stand", ran.stdout, re.MULTILINE):
+        for run in re.findall(r"^The hosts of run (\w+) are up", ran.stdout, re.MULTILINE):
             subprocess.run(argv("down", run), cwd=ROOT, capture_output=True, timeout=60, check=False)
         raise
     return len(wanted)

@@ -256,7 +256,7 @@ def test_a_time_out_of_recv_exactly_is_the_total_and_keeps_what_came(caller: Cal
     record = caller.do("recv_exactly", on="s", size=5, timeout="10ms")
     assert record.error is not None
     assert (record.error.name, record.data, record.length) == ("timeout", b"abc", 3)
-    assert record.error.message.endswith("; 3 of 5 bytes had come, and are no longer in the socket")
+    assert record.error.message.endswith("; 3 of 5 bytes had come and are no longer in the socket")
 
 
 def test_much_data_is_made_sent_and_hashed_in_pieces(caller: Caller) -> None:

@@ -176,12 +176,12 @@ def test_for_github_it_is_one_line(scenarios: Path) -> None:
 def test_more_jobs_than_github_takes(scenarios: Path) -> None:
     with pytest.raises(UsageError) as caught:
         CliRunner().invoke(cli, ["matrix", "--by", "case"], catch_exceptions=False, standalone_mode=False)
-    assert str(caught.value) == "315 jobs: GitHub takes 256 in one matrix"
-    assert caught.value.hint == "use --by file, or choose with -k and --tag"
+    assert str(caught.value) == "315 jobs: GitHub allows 256 in one matrix"
+    assert caught.value.hint == "use --by file, or select cases with -k and --tag"
     assert len(matrix("--by", "case")) == 315  # other CI systems may take them
 
 
 def test_nothing_selected(scenarios: Path) -> None:
-    with pytest.raises(UsageError, match="nothing to run: none of 315 cases fits --tag seven") as caught:
+    with pytest.raises(UsageError, match="nothing to run: none of 315 cases matches --tag seven") as caught:
         CliRunner().invoke(cli, ["matrix", "--tag", "seven"], catch_exceptions=False)
     assert caught.value.exit_code == 2

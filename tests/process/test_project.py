@@ -82,7 +82,7 @@ def test_what_is_there_is_left_alone(project: Path, capsys: pytest.CaptureFixtur
     assert (project / GITLAB).is_symlink()
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"wrote {SCHEMA}"
-    assert said[1:-1] == [f"left alone {path}: it is there already" for path in TEMPLATES]
+    assert said[1:-1] == [f"left {path} alone: it already exists" for path in TEMPLATES]
 
 
 @pytest.mark.parametrize("path", [Path("lab.yml"), Path("scenarios")])
@@ -137,13 +137,13 @@ def test_another_file_is_not_replaced(project: Path, capsys: pytest.CaptureFixtu
     (project / "package.json").write_text('{"name": "mine"}')
     for path in ("package.json", "lab.yml", "scenarios"):
         assert lab("schema", "--write", path) == 2
-        assert f"{path}: is there and is not the schema of scenarios" in capsys.readouterr().err
+        assert f"{path}: already exists and is not the schema of scenarios" in capsys.readouterr().err
     assert (project / "package.json").read_text() == '{"name": "mine"}'
 
 
 def test_a_path_goes_with_write(capsys: pytest.CaptureFixture[str]) -> None:
     assert lab("schema", "here.json") == 2
-    assert "PATH goes with --write" in capsys.readouterr().err
+    assert "PATH needs --write" in capsys.readouterr().err
 
 
 # The files of CI

@@ -346,5 +346,5 @@ def test_a_loose_expectation_lets_its_mutants_live(run: Path, tmp_path: Path) ->
 
 def test_only_a_run_that_passed_can_be_mutated(run: Path) -> None:
     write_result(run, replace(read_result(run), verdict=Verdict.FAIL))
-    with pytest.raises(UsageError, match="only of one that passed"):
+    with pytest.raises(UsageError, match="only a run that passed"):
         mutate(run)

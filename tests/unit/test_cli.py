@@ -77,14 +77,14 @@ def test_list_as_json_is_what_tools_read(scenario: Path, capsys: pytest.CaptureF
 
 def test_nothing_to_run_is_usage(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("list", scenario, "--tag", "slow") == 2
-    assert "none of 2 cases fits --tag slow" in capsys.readouterr().err
+    assert "none of 2 cases matches --tag slow" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["run", "{file}", "-j", "many"], "-j many: a number from 1, or auto"),
-        (["run", "{file}", "--keep", "-j", "2"], "--keep goes with one case at a time"),
+        (["run", "{file}", "-j", "many"], "-j many: allowed: a number from 1, or auto"),
+        (["run", "{file}", "--keep", "-j", "2"], "--keep works with one case at a time"),
         (["run", "{file}", "--param", "delay"], "a parameter and its value"),
         (["run", "nowhere.yml"], "nowhere.yml"),
         (["report", "nowhere"], "no such folder"),

@@ -354,7 +354,7 @@ def test_an_mtu_is_routed_and_read_back() -> None:
 
 def test_unknown_hosts_and_a_wire_that_is_not_set_up() -> None:
     _, wire = standing()
-    with pytest.raises(WireError, match="no host 'clinet': they are client, server"):
+    with pytest.raises(WireError, match="no host 'clinet': the hosts are client, server"):
         wire.cut("clinet")
     fresh = opened(FakeWire((HELLO, READY)))
     with pytest.raises(WireError, match="not set up yet"):

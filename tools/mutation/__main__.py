@@ -1,9 +1,9 @@
-"""How many falsified expectations are noticed: each expectation of a stored run flipped, one at a time.
+"""Counts the falsified expectations that the lab notices, one flipped at a time in a stored run.
 
-    python -m tools.mutation runs/latest     of one case, or of a folder of many
+    python -m tools.mutation runs/latest     one case, or a folder of many
 
-An expectation that may be changed without any check failing proves nothing. Exit status 1 where fewer than
-95 % are caught; the survivors are listed with what was measured.
+An expectation that can be changed without a check failing proves nothing. Exit status 1 if fewer than 95 %
+are caught; the survivors are listed with what was measured.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ AT_LEAST = 0.95
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path), default=Path("runs/latest"))
 def main(run: Path) -> None:
-    """Falsify the expectations of RUN one at a time, and judge its evidence by each; needs no Docker."""
+    """Falsify the expectations of RUN one at a time, and judge its evidence by each. Needs no Docker."""
     try:
         caught, of = _judge(run)
     except LabError as error:
@@ -36,7 +36,7 @@ def main(run: Path) -> None:
 
 
 def _judge(run: Path) -> tuple[int, int]:
-    """Prints what became of each case's mutants; caught and all. Only of what passed can they be judged."""
+    """Prints the fate of each passed case's mutants; returns how many were caught and how many there were."""
     folders = (
         [run] if (run / RESULT_FILE).is_file() else [p.parent for p in sorted(run.glob(f"*/{RESULT_FILE}"))]
     )
@@ -46,7 +46,7 @@ def _judge(run: Path) -> tuple[int, int]:
     for folder in folders:
         result = read_result(folder)
         if result.verdict is not Verdict.PASS:
-            click.echo(f"{result.name}: left out, it ended in {result.verdict}")
+            click.echo(f"{result.name}: left out: it ended in {result.verdict}")
             continue
         mutations.append(mutate(folder))
         click.echo(mutations[-1].text())

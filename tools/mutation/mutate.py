@@ -1,7 +1,7 @@
-"""Falsifies a scenario's expectations one at a time: does the lab notice each of them on one stored run?
+"""Falsifies a scenario's expectations one at a time: does the lab notice each on one stored run?
 
-An expectation that may be changed without any check failing proves nothing. Every mutant is judged by the
-same function as the run itself.
+An expectation that can be changed without a check failing proves nothing. The function that judges the run
+itself also judges every mutant.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Mutant:
     description: str  #: "steps[4].expect.error: EPIPE instead of ECONNRESET"
     place: Place
     scenario: Scenario
-    check: Check | None  #: the check that was changed, None where a step was
+    check: Check | None  #: the changed check; None if a step was changed
 
 
 @dataclass(frozen=True, slots=True)
 class Survivor:
-    """A mutant that nothing noticed, and what was measured where it should have been."""
+    """A mutant that nothing noticed, and what was measured in its place."""
 
     mutant: Mutant
     why: str
@@ -48,7 +48,7 @@ class Survivor:
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """What became of a run's mutants."""
+    """The fate of a run's mutants."""
 
     name: str  #: of the case
     mutants: tuple[Mutant, ...]
@@ -60,17 +60,17 @@ class Mutation:
 
     @property
     def share(self) -> float:
-        """Caught of all, 0 to 1; 1 of none."""
+        """The share caught, 0 to 1; 1 if there are none."""
         return self.caught / len(self.mutants) if self.mutants else 1.0
 
     def text(self) -> str:
-        """For people: one line, and one for each survivor."""
+        """The fate as text: one line, and one for each survivor."""
         head = f"{self.name}: {self.caught} of {len(self.mutants)} caught ({100 * self.share:.1f} %)"
         return "\n".join([head, *(f"  survived: {one}" for one in self.survivors)])
 
 
 def mutants(scenario: Scenario) -> list[Mutant]:
-    """Every falsification of every expectation of the steps and of every check."""
+    """Every falsification of every expectation of the steps, and of every check."""
     found: list[Mutant] = []
     rounds: set[tuple[Place, str]] = set()
     for index, step in enumerate(scenario.steps):
@@ -90,7 +90,7 @@ def mutants(scenario: Scenario) -> list[Mutant]:
 
 
 def _steps(step: Step, scenario: Scenario) -> Iterator[tuple[str, Step]]:
-    """The mutants of one step; of a `parallel`, those of the steps in it."""
+    """The mutants of one step; for a `parallel`, those of the steps in it."""
     if isinstance(step, Parallel):
         for index, inner in enumerate(step.steps):
             for what, changed in _steps(inner, scenario):
@@ -104,7 +104,7 @@ def _steps(step: Step, scenario: Scenario) -> Iterator[tuple[str, Step]]:
 
 
 def _place(what: str, step: Step) -> Place:
-    """Of a step inside a `parallel` its own place."""
+    """The place of a mutant; a step inside a `parallel` has its own."""
     if isinstance(step, Parallel):
         path = what.split(": ", 1)[0]
         return next((inner.place for inner in step.steps if inner.path == path), step.place)
@@ -112,17 +112,17 @@ def _place(what: str, step: Step) -> Place:
 
 
 def mutate(folder: Path) -> Mutation:
-    """Falsifies the scenario of a stored run. Raises `UsageError` where that run did not pass."""
+    """Falsifies the scenario of a stored run. Raises `UsageError` if that run did not pass."""
     stored = read_result(folder)
     if stored.verdict is not Verdict.PASS:
         raise UsageError(
-            f"{folder}: this run ended in {stored.verdict}: only of one that passed can mutants be judged"
+            f"{folder}: this run ended in {stored.verdict}: only a run that passed can judge mutants"
         )
     return judge_mutants(stored, stored_case(folder, stored).scenario, load_evidence(folder))
 
 
 def judge_mutants(stored: Result, scenario: Scenario, evidence: Evidence) -> Mutation:
-    """All mutants of a scenario on one run's evidence; the pure part of `mutate`."""
+    """Judges all mutants of a scenario on one run's evidence: the pure part of `mutate`."""
     found = tuple(mutants(scenario))
     survivors: list[Survivor] = []
     for mutant in found:
@@ -133,7 +133,7 @@ def judge_mutants(stored: Result, scenario: Scenario, evidence: Evidence) -> Mut
 
 
 def judge_mutant(mutant: Mutant, stored: Result, evidence: Evidence) -> tuple[Finding, ...]:
-    """Only what was changed is judged: all else passed, and does not depend on it."""
+    """Judges only what was changed: everything else passed and does not depend on it."""
     if mutant.check is not None:
         narrow = replace(mutant.scenario, steps=(), checks=(mutant.check,))
     else:
@@ -142,7 +142,7 @@ def judge_mutant(mutant: Mutant, stored: Result, evidence: Evidence) -> tuple[Fi
 
 
 def _why(mutant: Mutant, findings: Sequence[Finding]) -> str:
-    """What was measured, and what is allowed by the changed expectation."""
+    """What was measured, and what the changed expectation allows."""
     key = mutant.description.split(": ")[1].rpartition(".")[2]
     at = [finding for finding in findings if finding.place == mutant.place]
     best = next((finding for finding in at if finding.name.endswith(f".{key}")), at[0] if at else None)
@@ -153,5 +153,5 @@ def _why(mutant: Mutant, findings: Sequence[Finding]) -> str:
 
 
 def total(mutations: Sequence[Mutation]) -> tuple[int, int]:
-    """Caught and all, over several runs."""
+    """How many were caught and how many there were, over several runs."""
     return sum(one.caught for one in mutations), sum(len(one.mutants) for one in mutations)

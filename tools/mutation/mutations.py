@@ -1,4 +1,4 @@
-"""How each kind of expectation is falsified: one change at a time, each of which must be noticed."""
+"""How each kind of expectation is falsified: one change at a time, each of which the lab must notice."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from lab.scenario.ranges import Bounds, Elapsed, Range
 from lab.scenario.values import Address, Data, DataExpect, TextMatch
 from lab.units import Duration, Percent, RoundTrips
 
-#: A falsification: what is said of it, and the changed thing.
+#: A falsification: its description, and the changed value.
 Changed = Iterator[tuple[str, Any]]
 
 _ERRORS = {"timeout": "ETIMEDOUT", "ETIMEDOUT": "timeout", "ECONNREFUSED": "ECONNRESET"}
@@ -42,7 +42,7 @@ _ERRORS = {"timeout": "ETIMEDOUT", "ETIMEDOUT": "timeout", "ECONNREFUSED": "ECON
 
 
 def ranges(value: Range) -> Changed:
-    """One more, one less; of a span what is just beyond it; of a bound its other side."""
+    """One more and one less; for a span, what is just beyond it; for a bound, its other side."""
     if value.exact is not None:
         yield f"{value.exact + 1} instead of {value}", Range.exactly(value.exact + 1)
         if value.exact > 0:
@@ -65,7 +65,7 @@ def _scaled(span: Duration | RoundTrips | None, factor: Decimal) -> Duration | R
 
 
 def times(value: Elapsed) -> Changed:
-    """Twice as long, half as long; of a single bound its other side."""
+    """Twice as long and half as long; for a single bound, its other side."""
     if value.exact is None and (value.min is None or value.max is None):
         other = Elapsed(min=value.max, max=value.min)
         yield f"{other} instead of {value}", other
@@ -123,7 +123,7 @@ def _result(value: object) -> Changed:
 
 
 def _ready(value: dict[str, list[str]]) -> Changed:
-    """Of each socket that poll() found: not found; of its events one less, one more."""
+    """Each socket that poll() found: missing, with one event less, and with one more."""
     for name, events in value.items():
         yield f"without {name}", {other: theirs for other, theirs in value.items() if other != name}
         if len(events) > 1:
@@ -196,7 +196,7 @@ def _handshake(check: HandshakeCheck, hosts: Sequence[str]) -> _Updates:
     if check.count is not None:
         yield from _each("count", ranges(check.count))
         if check.count.holds(0):
-            return  # that there is none the other way round either would be no contradiction
+            return  # none in the other direction would not be a contradiction
     yield "from and to swapped", {"from_": check.to, "to": check.from_}
     if check.syn is not None:
         yield from _each("syn", ranges(check.syn))
@@ -208,7 +208,7 @@ def _close(check: CloseCheck, hosts: Sequence[str]) -> _Updates:
     if check.count is not None:
         yield from _each("count", ranges(check.count))
         if check.count.holds(0):
-            return  # that none was closed otherwise either would be no contradiction
+            return  # none closed in another way would not be a contradiction
     how = "rst" if check.how == "fin" else "fin"
     yield f"how: {how} instead of {check.how}", {"how": how}
     if check.first is not None:
@@ -231,7 +231,7 @@ def _one_way(check: OneWayCheck, hosts: Sequence[str]) -> _Updates:
 
 
 def _loss(check: LossCheck, hosts: Sequence[str]) -> _Updates:
-    """Four times the rate and none at all: twice could not be told from once by some hundred packets."""
+    """Four times the rate and none at all: some hundred packets cannot tell twice the rate from the rate."""
     percent = check.rate.percent
     if percent > 0:
         yield f"rate: 0% instead of {check.rate}", {"rate": Percent(Decimal(0))}
@@ -252,7 +252,7 @@ def _schedule(check: ScheduleCheck, hosts: Sequence[str]) -> _Updates:
     yield "gaps: one more", {"gaps": [*gaps, gaps[-1] if gaps else Duration(10**9)]}
 
 
-#: Only one end of a connection is ever in these: the other end is not.
+#: States that only one end of a connection is ever in.
 _ONE_SIDED = (
     "TIME_WAIT",
     "FIN_WAIT1",
@@ -271,7 +271,7 @@ def _state(check: StateCheck, hosts: Sequence[str]) -> _Updates:
         yield from _each("count", ranges(check.count))
     else:
         yield "count: 0 instead of at least one", {"count": Range.exactly(0)}
-    if nothing:  # that another state is not there either would be no contradiction
+    if nothing:  # no socket in another state would not be a contradiction
         return
     other = "CLOSING" if check.state != "CLOSING" else "CLOSE_WAIT"  # no socket is in both, ever
     yield f"state: {other} instead of {check.state}", {"state": other}
@@ -291,7 +291,7 @@ def _call(check: CallCheck, hosts: Sequence[str]) -> _Updates:
     else:
         yield "count: 0 instead of at least one", {"count": Range.exactly(0)}
     if check.count is not None and check.count.min in (None, 0):
-        return  # that there are none of another kind either would be no contradiction
+        return  # none of another kind would not be a contradiction
     if check.error is not None:
         other = _ERRORS.get(check.error, "ECONNREFUSED")
         yield f"error: {other} instead of {check.error}", {"error": other}
@@ -318,7 +318,7 @@ def _log(check: LogCheck, hosts: Sequence[str]) -> _Updates:
     else:
         yield "count: 0 instead of at least one", {"count": Range.exactly(0)}
     if check.count is not None and check.count.min in (None, 0) and not check.count.exact:
-        return  # that there are no other lines, or in the other stream, either would be no contradiction
+        return  # no other lines, or none in the other stream, would not be a contradiction
     yield from _each("match", _text(check.match))
     if check.stream is not None:
         other = "stderr" if check.stream == "stdout" else "stdout"
@@ -326,7 +326,7 @@ def _log(check: LogCheck, hosts: Sequence[str]) -> _Updates:
 
 
 def _value(check: ValueCheck, hosts: Sequence[str]) -> _Updates:
-    """What is just beyond either bound."""
+    """Values just beyond either bound."""
     for bound, beyond in ((check.is_.max, 1), (check.is_.min, -1)):
         if bound is not None:
             limits = (bound + beyond, None) if beyond > 0 else (None, bound + beyond)

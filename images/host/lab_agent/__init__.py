@@ -1,5 +1,5 @@
 """The agent of one lab host: the main process of its container, driven by JSON lines on stdin.
 
-Only the standard library, and as little of it as will do: the agent is part of every bring-up. One thread and
-one event loop (`loop`); socket calls are made in child processes (`worker`), which have threads.
+It uses only the standard library, and as little of it as possible: it is part of every bring-up. It has one
+thread and one event loop (`loop`); child processes with threads (`worker`) make the socket calls.
 """

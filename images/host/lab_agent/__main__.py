@@ -1,6 +1,6 @@
 """`python3 -m lab_agent [programs]`: serve the lab on stdin and stdout until stdin ends.
 
-`python3 -m lab_agent signal NAME=VALUE NUMBER` sends one signal and ends.
+`python3 -m lab_agent signal NAME=VALUE NUMBER` sends one signal and exits.
 """
 
 import sys

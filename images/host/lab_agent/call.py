@@ -15,13 +15,13 @@ from .ledger import Stream
 from .sockets import Address, Named, Sockets
 from .waiting import wait_fd, wait_fds
 
-#: A call that waits longer says so, once. Not sooner: saying it takes 0.1 ms, by which the end of a short
-#: call would be stamped too late.
+#: A call that waits longer reports it, once. Not sooner: the report takes 0.1 ms, which would delay the stamp
+#: of a short call's end.
 QUICK_NS = 3_000_000
 #: The calls that SO_SNDTIMEO limits; SO_RCVTIMEO limits the others.
 SENDING = ("connect", "send", "sendall", "sendto")
-KEEP = 64 << 10  #: bytes of received data that a record holds
-WHOLE = 64_000_000  #: where all of it is asked for
+KEEP = 64 << 10  #: bytes of received data kept in a record
+WHOLE = 64_000_000  #: if all of it is wanted
 
 T = TypeVar("T")
 
@@ -35,11 +35,11 @@ class Cancelled(Exception):
 
 
 class EndOfStream(Exception):
-    """The peer closed before all that was wanted had come."""
+    """The peer closed before all the wanted data had come."""
 
 
 class Received:
-    """What came: the first `keep` bytes, and length and hash of all."""
+    """Received data: the first `keep` bytes, and the length and hash of all."""
 
     def __init__(self, keep: int) -> None:
         self._keep = keep
@@ -59,7 +59,7 @@ class Received:
 
 
 class Call:
-    """What a function of `calls.CALLS` works with. One thread runs it; only `cancel` comes from others."""
+    """The state of a call for a function of `calls.CALLS`. One thread runs it; others only `cancel` it."""
 
     def __init__(
         self,
@@ -79,13 +79,13 @@ class Call:
         self.keep = KEEP
         self._cancelled = False
         self._entered: Named | None = None
-        self.used: Named | None = None  #: the socket that the record speaks of
+        self.used: Named | None = None  #: the socket in the record
         self.start_mono = self.start_wall = self.end_mono = self.end_wall = 0
         self._limit_ns: int | None = None
         self._by_kernel = False  #: the limit is SO_RCVTIMEO or SO_SNDTIMEO, which end a call with EAGAIN
         self.until_ns: int | None = None
         self.blocking = True  #: False: EAGAIN at once
-        # what the record says of the outcome
+        # the outcome in the record
         self.result: Any = None
         self.received: Received | None = None
         self.sent_bytes: int | None = None
@@ -99,10 +99,10 @@ class Call:
     # -- the socket and the clock ------------------------------------------------------------------
 
     def use(self, name: str) -> Named:
-        """The named socket, which stays open until this call ends. EBADF if it was closed, or never made."""
+        """The named socket, which stays open until this call ends. EBADF if it was closed or never made."""
         if not self.sockets.has(name):
             self.begin()
-            gone = "the call that was to make it has made none, or the process that had it has ended"
+            gone = "the call that should have made it failed, or its process has ended"
             raise OSError(errno.EBADF, f"no socket {name}: {gone}")
         return self.enter(self.sockets.get(name))
 
@@ -116,11 +116,11 @@ class Call:
 
     @property
     def has_timeout(self) -> bool:
-        """The call itself was given a time-out, which then is the total."""
+        """Whether the call itself was given a time-out, which is then the total."""
         return self._timeout_ns is not None
 
     def begin(self) -> None:
-        """Stamp the start. Everything that is not the call itself comes before."""
+        """Stamp the start. Everything that is not part of the call itself comes before."""
         timeout = self._timeout_ns
         if timeout is None and self.used is not None:
             timeout = self.used.timeout_ns
@@ -134,18 +134,18 @@ class Call:
         self.restart_timeout()
 
     def restart_timeout(self) -> None:
-        """The time-out counts from now: each recv() of a drain has the socket's own whole time-out."""
+        """Restart the time-out: each recv() of a drain has the socket's whole time-out."""
         self.until_ns = None if not self._limit_ns else time.monotonic_ns() + self._limit_ns
 
     def stamp(self) -> None:
-        """This may have been the end."""
+        """Stamp what may have been the end."""
         self.end_mono = time.monotonic_ns()
         self.end_wall = time.time_ns()
 
     # -- waiting -----------------------------------------------------------------------------------
 
     def once(self, named: Named, call: Callable[[], T]) -> T:
-        """The non-blocking `call` with the end stamped right behind it. BlockingIOError is EAGAIN."""
+        """Make the non-blocking `call` and stamp its end right after it. BlockingIOError is EAGAIN."""
         if named.owed is not None:
             error, named.owed = named.owed, None
             self.stamp()
@@ -159,7 +159,7 @@ class Call:
         return value
 
     def attempt(self, named: Named, events: int, call: Callable[[], T]) -> T:
-        """`call` again and again until it no longer says EAGAIN or the time is over."""
+        """Repeat `call` until it no longer gives EAGAIN or the time is over."""
         while True:
             try:
                 return self.once(named, call)
@@ -169,7 +169,7 @@ class Call:
             self.wait(named, events)
 
     def wait(self, named: Named, events: int) -> None:
-        """Waits until the descriptor is ready; raises `TimedOut` or `Cancelled`."""
+        """Wait until the descriptor is ready; raises `TimedOut` or `Cancelled`."""
         if self._tell_begun is not None:
             if self._wait_once(named, events, time.monotonic_ns() + QUICK_NS):
                 return
@@ -179,7 +179,7 @@ class Call:
             pass
 
     def wait_many(self, fds: list[int], events: int) -> list[int]:
-        """Waits until one of the descriptors is ready, or is not valid (-1); what each has."""
+        """Wait until one of the descriptors is ready or invalid (-1); returns the events of each."""
         if -1 in fds or not self.blocking:
             until: int | None = 0
         else:
@@ -210,7 +210,7 @@ class Call:
         return False
 
     def check(self) -> None:
-        """Raise `Cancelled` or `TimedOut` where it is so."""
+        """Raise `Cancelled` or `TimedOut` if the call was given up or its time is over."""
         if self._cancelled:
             self.stamp()
             raise Cancelled
@@ -222,13 +222,13 @@ class Call:
             raise TimedOut
 
     def cancel(self) -> None:
-        """From another thread, which then wakes this call's own."""
+        """Give the call up; another thread calls this, and then wakes this call's thread."""
         self._cancelled = True
 
     # -- what was carried --------------------------------------------------------------------------
 
     def took(self, named: Named, data: memoryview) -> None:
-        """The kernel took these bytes."""
+        """Note bytes that the kernel took."""
         self.sent_bytes = (self.sent_bytes or 0) + len(data)
         self.sent_hash.update(data)
         stream = self._stream(named)
@@ -238,7 +238,7 @@ class Call:
     def came(
         self, named: Named, data: bytes | memoryview, *, peeked: bool = False, whole: int | None = None
     ) -> None:
-        """The kernel gave these bytes; `whole` is the length of all, where it told that of more."""
+        """Note bytes that the kernel gave; `whole` is the full length, if it reported more than these."""
         if self.received is None:
             self.received = Received(self.keep)
         self.received.add(data)
@@ -253,7 +253,7 @@ class Call:
     # -- the end -----------------------------------------------------------------------------------
 
     def run(self, function: Callable[[Call], None]) -> dict[str, Any]:
-        """Make the call; the record of how it went."""
+        """Make the call; return its record."""
         try:
             function(self)
         except TimedOut as error:
@@ -308,7 +308,7 @@ class Call:
         return record
 
     def facts(self) -> dict[str, Any]:
-        """What is known of the socket now."""
+        """What is known of the socket now, for the record."""
         named = self.used
         if named is None:
             return {"socket": None, "fd": None, "kind": None, "local": None, "remote": None}

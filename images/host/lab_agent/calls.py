@@ -1,8 +1,8 @@
-"""The socket calls of a scenario, each as the kernel has it: what Linux would do is what is done.
+"""The socket calls of a scenario, each behaving as on Linux.
 
-A blocking call on these non-blocking descriptors is the call itself, and while it says EAGAIN, a wait. What
-that would change is put right here: a blocking send() takes everything, a close() under a blocked recv()
-sends no FIN till the recv() is over.
+A blocking call on these non-blocking descriptors is the call itself and, while it gives EAGAIN, a wait. The
+differences that this would make are corrected here: a blocking send() takes everything, and a close() under a
+blocked recv() sends no FIN until the recv() is over.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from . import opening, options, receiving, sending
 from .call import Call
 from .waiting import POLLIN
 
-#: What poll() is asked for and answers, by name.
+#: The events of poll(), by name.
 EVENTS = {
     name: getattr(select, f"POLL{name.upper()}")
     for name in ("in", "pri", "out", "rdhup", "err", "hup", "nval")
@@ -52,8 +52,8 @@ def do_getsockopt(call: Call) -> None:
 
 
 def do_poll(call: Call) -> None:
-    """poll(2) of one socket or several; nothing in time is the time-out. One that is closed, or was never
-    made, is not valid."""
+    """poll(2) on one or several sockets; no event in time is the time-out. A socket that is closed or was
+    never made is invalid."""
     on = call.args["on"]
     names = [on] if isinstance(on, str) else on
     there = {name: call.sockets.get(name) for name in names if call.sockets.has(name)}

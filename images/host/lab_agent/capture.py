@@ -1,4 +1,4 @@
-"""The host's own tcpdump: ready when it says so, stopped so that nothing is lost, with its counts."""
+"""The host's own tcpdump: ready when it says so, stopped without loss, with its counts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .tools import DEFAULT_SIGNALS
 from .unprivileged import spawn
 
 #: Kernel buffer in KiB. In immediate mode each slot is as large as the MTU with the offloads off, so this is
-#: 20,000 packets: 0.3 s of what the wire can carry at most.
+#: 20,000 packets: 0.3 s of the most that the wire can carry.
 BUFFER_KIB = 32768
 STOP_TIMEOUT = 10.0
 
@@ -38,7 +38,7 @@ class Capture:
         self._status: int | None = None
         self._reported = False
         self._timer: Timer | None = None
-        # The bridge floods frames whose target it has not learned yet: what is for another host is not ours.
+        # The bridge floods frames whose target it has not learned yet: frames for another host are not ours.
         only = f"(ether host {mac} or ether multicast) and {NOT_THESE}"
         self._argv = ["tcpdump", "-i", interface, "-n", "-p", "-U", "--immediate-mode"]
         self._argv += ["--time-stamp-precision=nano", "-B", str(BUFFER_KIB), "-s", str(snaplen)]
@@ -68,8 +68,8 @@ class Capture:
             ready, self._ready, self._failed = self._ready, None, None
             ready()
         elif self._stopped is not None and not self._reported and _COUNTS.search(self._said):
-            # Each packet was flushed, so the file is whole before the counts are written. tcpdump's end waits
-            # for the kernel to let go of its socket, 30 ms.
+            # Each packet was flushed, so the file is complete before the counts are written. To exit, tcpdump
+            # then waits 30 ms for the kernel to release its socket.
             self._report()
 
     def _read(self) -> bytes:
@@ -95,7 +95,7 @@ class Capture:
             self._report()
 
     def stop(self, stopped: Callable[[dict[str, Any]], None], failed: Callable[[str], None]) -> None:
-        """SIGINT, then its counts: all that it had is in the file then."""
+        """Send SIGINT and read the counts: by then the file holds all that tcpdump had."""
         self._stopped, self._failed, self._reported = stopped, None, False
         self._stop_failed = failed
         if self._status is not None:
@@ -129,7 +129,7 @@ class Capture:
         )
 
     def end(self) -> None:
-        """At the end of the agent: nobody will read the file."""
+        """Kill it at the end of the agent: nobody will read the file."""
         if self._pid != 0 and self._status is None:
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)

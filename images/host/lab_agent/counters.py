@@ -1,4 +1,4 @@
-"""Kernel counters by nstat's names, and sysctls."""
+"""Kernel counters under nstat's names, and sysctls."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 def read_counters() -> dict[str, int]:
-    """/proc/net/snmp and netstat: TcpActiveOpens, TcpExtListenOverflows, UdpNoPorts …; snmp6 as it is."""
+    """The counters of /proc/net/snmp and netstat (TcpActiveOpens, TcpExtListenOverflows …) and snmp6."""
     found: dict[str, int] = {}
     for path in ("/proc/net/snmp", "/proc/net/netstat"):
         with open(path, encoding="ascii") as file:
@@ -26,7 +26,7 @@ def read_counters() -> dict[str, int]:
 
 
 def read_sysctls(names: Iterable[str]) -> dict[str, str]:
-    """The live values of those that this kernel has."""
+    """The present values of those sysctls that this kernel has."""
     found: dict[str, str] = {}
     for name in names:
         try:

@@ -1,9 +1,9 @@
-"""Nothing but what goes to the wire leaves the host: a filter on the interface's way out.
+"""An egress filter on the interface: only frames for the wire leave the host.
 
-A program needs no privilege to send past the routes: a socket bound to the interface, a broadcast and a
-multicast are sent on the link as they are (all tried). So the last thing before the interface looks at each
-frame: to the wire's MAC, or an ARP question for the wire's address, or dropped. It is a classifier without a
-queue (classic BPF at clsact): no packet waits for it.
+A program needs no privilege to bypass the routes: packets of a socket bound to the interface, broadcasts and
+multicasts go directly to the link (all tried). So the last stage before the interface tests each frame: it
+passes if it goes to the wire's MAC or is an ARP request for the wire's address, and is dropped otherwise. The
+filter is a classifier without a queue (classic BPF at clsact), so no packet waits for it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ARP = 0x0806
 
 
 def bytecode(wire_mac: str, wire_address: str) -> str:
-    """The filter as tc reads it: number of instructions, then `code jump-if jump-if-not value` of each."""
+    """The filter in tc's form: number of instructions, then `code jump-if jump-if-not value` of each."""
     mac = bytes.fromhex(wire_mac.replace(":", ""))
     code = (
         (_LOAD_WORD, 0, 0, _TARGET),
@@ -37,8 +37,8 @@ def bytecode(wire_mac: str, wire_address: str) -> str:
 
 
 def only_to_the_wire(tools: Tools, interface: str, wire_mac: str, wire_address: str) -> bool:
-    """Whether it holds now, as tc tells it. A kernel without cls_bpf or clsact holds nothing; a frame that
-    goes around the wire is then seen in the captures alone."""
+    """Install the filter; whether tc now shows it. A kernel without cls_bpf or clsact filters nothing; then
+    only the captures show a frame that goes around the wire."""
     wanted = bytecode(wire_mac, wire_address)
     lines = (
         f"qdisc replace dev {interface} clsact",

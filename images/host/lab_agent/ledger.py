@@ -1,7 +1,7 @@
 """What each TCP stream has carried so far, in memory shared by the agent and one of its processes.
 
-A process that is killed cannot report; what it had noted here the agent still reads. A slot holds two copies
-and the index of the valid one, so a reader (or a kill) between two writes sees a whole one.
+A killed process cannot report, but the agent still reads what it noted here. A slot holds two copies and the
+index of the valid one, so a reader (or a kill) between two writes finds a complete copy.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 _ENTRY = struct.Struct("=QQ32s32s")
 _SLOT = 8 + 2 * _ENTRY.size
-SLOTS = 65536  # pages are only made when touched
+SLOTS = 65536  # pages exist only once touched
 
 EMPTY = hashlib.sha256().digest()
 
@@ -26,7 +26,7 @@ class Entry(NamedTuple):
 
 
 class Ledger:
-    """Made before the fork; the process writes, the agent reads."""
+    """The shared memory, created before the fork; the process writes, the agent reads."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, SLOTS * _SLOT)
@@ -53,7 +53,7 @@ class Ledger:
 
 
 class Stream:
-    """The running hashes of one TCP socket, each byte counted once. One thread at a time per side."""
+    """The running hashes of one TCP socket, with each byte counted once. One thread at a time per side."""
 
     def __init__(self, ledger: Ledger, slot: int) -> None:
         self._ledger = ledger

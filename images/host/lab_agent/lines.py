@@ -1,4 +1,4 @@
-"""Lines over a descriptor: cut out of what arrives, queued where they cannot be written at once."""
+"""Lines over a descriptor: cut out of what arrives, queued if they cannot be written at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from .loop import Loop
 
 CHUNK = 1 << 18
-LONGEST = 160 << 20  #: bytes of a line: 64 MB of a call, in hex
+LONGEST = 160 << 20  #: bytes of a line: a call's 64 MB, in hex
 
 
 def encode(message: dict[str, Any]) -> bytes:
@@ -18,14 +18,14 @@ def encode(message: dict[str, Any]) -> bytes:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """All of `data` to a blocking descriptor."""
+    """Write all of `data` to a blocking descriptor."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
 
 
 class LineReader:
-    """Cuts what a descriptor gives into lines."""
+    """Cuts a descriptor's input into lines."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -33,7 +33,7 @@ class LineReader:
         self.ended = False
 
     def take(self) -> list[bytes]:
-        """One read; the whole lines that are there now. Sets `ended` at the end of the stream."""
+        """Read once; return the complete lines so far. Sets `ended` at the end of the stream."""
         try:
             data = os.read(self._fd, CHUNK)
         except BlockingIOError:
@@ -46,7 +46,7 @@ class LineReader:
         self._rest += data
         if b"\n" not in data:
             if len(self._rest) > LONGEST:
-                self.ended = True  # no line is as long: whatever it is, no more of it is held
+                self.ended = True  # no line is that long: whatever it is, no more of it is kept
                 self._rest.clear()
             return []
         *lines, rest = bytes(self._rest).split(b"\n")
@@ -55,9 +55,9 @@ class LineReader:
 
 
 class Outbox:
-    """What is to be written to a non-blocking descriptor, in order, without ever blocking the loop.
+    """A queue of output to a non-blocking descriptor that never blocks the loop.
 
-    A process under SIGSTOP reads nothing: writing to it directly could stop the agent too.
+    A process under SIGSTOP reads nothing: writing to it directly could block the agent too.
     """
 
     def __init__(self, loop: Loop, fd: int, *, close_when_empty: bool = False) -> None:
@@ -96,7 +96,7 @@ class Outbox:
             self._loop.write(self._fd, self._flush if wanted else None)
 
     def close(self) -> None:
-        """Forget what is unwritten and close the descriptor."""
+        """Drop what is unwritten and close the descriptor."""
         if self._fd >= 0:
             self._queue.clear()
             self._watch(False)

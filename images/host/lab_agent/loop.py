@@ -1,7 +1,7 @@
 """The agent's event loop: descriptors, timers and children, in one thread.
 
-One thread, because the agent forks the processes that make the socket calls: a fork of a process with
-threads may inherit a lock that nobody will ever release.
+It is one thread because the agent forks the processes that make the socket calls: a fork of a process with
+threads may inherit a lock that nothing will ever release.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NS_PER_MS = 1_000_000
 
 
 class Timer:
-    """One call at one time; `cancel` before it to have none."""
+    """One callback at one time, unless `cancel` comes first."""
 
     __slots__ = ("at_ns", "callback")
 
@@ -50,11 +50,11 @@ class Loop:
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
 
     def read(self, fd: int, callback: Callable[[], None] | None) -> None:
-        """Call back while `fd` is readable or at its end; None ends that."""
+        """Call back while `fd` is readable or at its end; None stops it."""
         self._watch(self._readers, fd, callback)
 
     def write(self, fd: int, callback: Callable[[], None] | None) -> None:
-        """Call back while `fd` is writable or broken; None ends that."""
+        """Call back while `fd` is writable or broken; None stops it."""
         self._watch(self._writers, fd, callback)
 
     def _watch(
@@ -84,7 +84,7 @@ class Loop:
         self._children[pid] = callback
 
     def ended(self, pid: int, status: int) -> None:
-        """Someone else reaped `pid`."""
+        """Take note that someone else reaped `pid`."""
         callback = self._children.pop(pid, None)
         if callback is not None:
             callback(status)
@@ -98,7 +98,7 @@ class Loop:
                 return
             if pid == 0:
                 return
-            self.ended(pid, status)  # a process that nobody asked about was an orphan: we are pid 1
+            self.ended(pid, status)  # a process without a callback was an orphan: we are pid 1
 
     def stop(self) -> None:
         self._running = False
@@ -129,4 +129,4 @@ class Loop:
 
 
 def _nothing(number: int, frame: object) -> None:
-    """A handler, so that the signal writes to the wake-up descriptor."""
+    """Handle the signal, so that it writes to the wake-up descriptor."""

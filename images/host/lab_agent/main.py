@@ -1,4 +1,4 @@
-"""The host's agent: the network, the capture, the socket calls and what the kernel tells of them."""
+"""The host's agent: the network, the capture, the socket calls, and the kernel's view of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .tools import ToolFailed, Tools
 
 
 class Agent(Service):
-    """What the lab asks of a host. It starts no program of a scenario: `program_agent` does, elsewhere."""
+    """The operations of a host. It starts none of a scenario's programs: `program_agent` does, elsewhere."""
 
     answers = ((ToolFailed, "set_up"), (NotAsAsked, "set_up"), (OSError, "os"))
 
@@ -71,7 +71,7 @@ class Agent(Service):
         }
 
     def op_reach(self, number: int, request: dict[str, Any]) -> Any:
-        """Waits until the wire answers: only then is there a way through all the bridges."""
+        """Wait until the wire answers: only then do all the bridges forward."""
         wire_mac, wire_address = request["wire_mac"], request["wire_address"]
         Reach(self.loop, self.network.interface, request["mac"], wire_mac, wire_address).start(
             request["timeout_ns"],
@@ -81,7 +81,7 @@ class Agent(Service):
         return LATER
 
     def op_pin(self, number: int, request: dict[str, Any]) -> Any:
-        """One CPU for the processes that make calls, from now on."""
+        """Pin the processes that make calls to one CPU from now on."""
         cpu = self.pinning.choose(request["number"])
         self.processes.pin()
         return {"cpu": cpu}
@@ -122,7 +122,7 @@ class Agent(Service):
             raise Refused("capture", f"a capture is running already, into {self.captures[-1].path}")
         interface, mac = self.network.interface, request["mac"]
         if not interface:
-            raise Refused("capture", "the host was not set up: its interface is not known")
+            raise Refused("capture", "the host was not set up: its interface is unknown")
         capture = Capture(self.loop, interface, mac, request["path"], request["snaplen"])
         capture.start(
             lambda: self.reply(number, {"interface": interface, "path": request["path"]}),
@@ -141,7 +141,7 @@ class Agent(Service):
         return LATER
 
     def op_small_file(self, number: int, request: dict[str, Any]) -> Any:
-        """The content in base64; null where the file is larger than `limit` bytes."""
+        """The content in base64; null if the file is larger than `limit` bytes."""
         if os.stat(request["path"]).st_size > request["limit"]:
             return {"content": None}
         with open(request["path"], "rb") as file:
@@ -164,7 +164,7 @@ class Agent(Service):
         return LATER
 
     def op_cancel(self, number: int, request: dict[str, Any]) -> Any:
-        """End the calls of a step that wait; how many there were."""
+        """End the waiting calls of a step; return their number."""
         return self.processes.cancel(request["step"])
 
     def op_streams(self, number: int, request: dict[str, Any]) -> Any:

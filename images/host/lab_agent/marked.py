@@ -1,7 +1,7 @@
 """Signals the processes of another container that carry a mark, from a container that sees them.
 
-A program that the engine starts inside a container can be ended by nobody but that container. It carries its
-step's name in its environment, and so does what it starts.
+The engine cannot end a program that it started inside a container, except with the container. Such a program
+carries its step's name in its environment, and so does what it starts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 
 
 def marked(mark: bytes) -> list[int]:
-    """The processes whose environment holds this `NAME=value`."""
+    """The processes whose environment has this `NAME=value`."""
     found = []
     for name in os.listdir("/proc"):
         if not name.isdigit():
@@ -21,14 +21,14 @@ def marked(mark: bytes) -> list[int]:
             with open(f"/proc/{name}/environ", "rb") as file:
                 words = file.read().split(b"\0")
         except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # it has ended, or is closed even to this one
+            continue  # it has ended, or is closed even to us
         if mark in words:
             found.append(int(name))
     return found
 
 
 def main(mark: str, number: str) -> int:
-    """Prints how many were signalled. What they start meanwhile is killed too."""
+    """Signal the processes, with KILL also those that they start meanwhile; print how many there were."""
     own = os.getpid()
     done: set[int] = set()
     while fresh := {pid for pid in marked(mark.encode()) if pid != own} - done:

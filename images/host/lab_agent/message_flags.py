@@ -17,7 +17,7 @@ FLAGS = {
 
 
 def flags_of(call: Call) -> int:
-    """The flags of a call; MSG_DONTWAIT keeps it from waiting."""
+    """The flags of a call; MSG_DONTWAIT makes it non-blocking."""
     flags = 0
     for name in call.args.get("flags") or ():
         flags |= FLAGS[name]

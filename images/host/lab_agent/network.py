@@ -1,4 +1,4 @@
-"""Joins the host to the wire: routes, static ARP, MTU, offloads off, names; and reads all of it back."""
+"""Joins the host to the wire and reads all of it back: routes, static ARP, MTU, offloads off, names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from .guard import only_to_the_wire
 from .tools import ToolFailed, Tools
 
-#: What must be off, so that a packet in a capture, in netem and on the wire is the same thing.
+#: Offloads that must be off, so that a packet is the same in a capture, in netem and on the wire.
 OFFLOADS = {
     "tcp-segmentation-offload": "tso",
     "generic-segmentation-offload": "gso",
@@ -18,29 +18,29 @@ OFFLOADS = {
     "tx-checksumming": "tx",
 }
 
-#: No question leaves the host: every name of the lab is in /etc/hosts, and no other name is known. Docker's
-#: own resolver knows only hosts that run, and looks for ten seconds for one that has no power.
+#: No DNS query leaves the host: every name of the lab is in /etc/hosts, and no other name is known. Docker's
+#: own resolver knows only running hosts, and takes ten seconds over a host without power.
 NO_RESOLVER = {
     Path("/etc/nsswitch.conf"): "passwd: files\ngroup: files\nshadow: files\nhosts: files\n",
-    # for what does not read nsswitch.conf (musl, Go): nobody listens at the default, 127.0.0.1
+    # for what does not read nsswitch.conf (musl, Go): nothing listens at the default, 127.0.0.1
     Path("/etc/resolv.conf"): "options timeout:1 attempts:1\n",
 }
 HOSTS = Path("/etc/hosts")
 
 
 class NotAsAsked(Exception):
-    """The kernel did not end up as it was told."""
+    """The kernel's state is not what was asked for."""
 
 
 class Network:
-    """The host's one interface. Everything is found by MAC or address, never by name."""
+    """The host's one interface, found by MAC or address, never by name."""
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self.interface = ""
 
     def find(self, mac: str, address: str) -> str:
-        """Name of the interface with this MAC, or else with this address."""
+        """The name of the interface with this MAC, or else with this address."""
         links = json.loads(self._tools.run(["ip", "-j", "addr", "show"]))
         for link in links:
             if str(link.get("address", "")).lower() == mac.lower():
@@ -52,7 +52,7 @@ class Network:
         raise NotAsAsked(f"no interface has the MAC {mac} or the address {address}; there are: {there}")
 
     def set_up(self, args: dict[str, Any]) -> dict[str, Any]:
-        """Raises `ToolFailed` or `NotAsAsked`; else the facts as they were read back."""
+        """Set up the interface; return the facts as read back. Raises `ToolFailed` or `NotAsAsked`."""
         self.interface = name = self.find(args["mac"], args["address"])
         switches = [word for short in OFFLOADS.values() for word in (short, "off")]
         self._tools.run(["ethtool", "-K", name, *switches])
@@ -62,7 +62,7 @@ class Network:
         wire, subnet, own = args["wire_address"], args["subnet"], args["address"]
         defaults = [route for route in self._routes() if route["dst"] == "default"]
         lines += ["route del default"] * len(defaults)
-        # First the way to the wire, then everything through it: the second replaces the on-link route.
+        # First the route to the wire, then all else through it: the second replaces the on-link route.
         lines.append(f"route replace {wire}/32 dev {name} scope link src {own}")
         lines.append(f"route replace {subnet} via {wire} dev {name} src {own}")
         if args["arp"] == "static":
@@ -73,13 +73,13 @@ class Network:
         return {**self._read_back(args), "guarded": guarded}
 
     def _name(self, peers: dict[str, str]) -> None:
-        """The names of all hosts of the lab, whatever state they are in, and no others."""
+        """Write the names of all hosts of the lab, whatever their state, and no others."""
         for path, text in NO_RESOLVER.items():
             path.write_text(text)
         known = HOSTS.read_text().splitlines()  # Docker's: localhost, and the host itself
         own = [line for line in known if not set(line.split()[1:]) & set(peers)]
         lines = [f"{address}\t{name}" for name, address in peers.items()]
-        HOSTS.write_text("\n".join([*own, *lines]) + "\n")  # in place: it is a mount, and cannot be moved
+        HOSTS.write_text("\n".join([*own, *lines]) + "\n")  # in place: it is a mount and cannot be replaced
 
     def _routes(self) -> list[dict[str, Any]]:
         return list(json.loads(self._tools.run(["ip", "-j", "-4", "route", "show"]) or "[]"))
@@ -91,16 +91,16 @@ class Network:
         facts["offloads"] = offloads = self._offloads()
         for feature in OFFLOADS:
             if offloads.get(feature):
-                problems.append(f"{feature} of {name} is on after it was switched off")
+                problems.append(f"{feature} of {name} is still on after it was switched off")
         routes = self._routes()
         facts["routes"] = [_route_text(route) for route in routes]
         wanted = {
-            args["wire_address"]: (None, "the way to the wire"),
-            args["subnet"]: (args["wire_address"], "the way to all other hosts"),
+            args["wire_address"]: (None, "the route to the wire"),
+            args["subnet"]: (args["wire_address"], "the route to all other hosts"),
         }
         for route in routes:
             if route["dst"] not in wanted:
-                problems.append(f"there is a route that leads past the wire: {_route_text(route)}")
+                problems.append(f"a route bypasses the wire: {_route_text(route)}")
         for target, (gateway, what) in wanted.items():
             if not any(r["dst"] == target and r.get("gateway") == gateway for r in routes):
                 there = "; ".join(facts["routes"]) or "no routes"
@@ -111,7 +111,7 @@ class Network:
             except OSError as error:
                 found = str(error)
             if found != address:
-                problems.append(f"the name {peer} gives {found}, not {address}")
+                problems.append(f"the name {peer} resolves to {found}, not {address}")
         link = json.loads(self._tools.run(["ip", "-j", "link", "show", "dev", name]))[0]
         facts["mtu"], facts["mac"] = link["mtu"], link["address"]
         if args["mtu"] not in (None, link["mtu"]):
@@ -138,13 +138,13 @@ class Network:
                 found[feature] = value.split()[0] == "on"
         missing = set(OFFLOADS) - set(found)
         if missing:
-            raise NotAsAsked(f"ethtool -k {self.interface} does not tell of {', '.join(sorted(missing))}")
+            raise NotAsAsked(f"ethtool -k {self.interface} does not report {', '.join(sorted(missing))}")
         return found
 
     def down(self) -> None:
-        """The cable and the power at once: nothing is sent any more, no FIN and no RST."""
+        """Cut the cable and the power at once: nothing more is sent, no FIN and no RST."""
         if not self.interface:
-            raise ToolFailed("the host was not set up: its interface is not known")
+            raise ToolFailed("the host was not set up: its interface is unknown")
         self._tools.run(["ip", "link", "set", "dev", self.interface, "down"])
 
 

@@ -1,4 +1,4 @@
-"""Calls that make a socket, name it, open and end it: socket() to close()."""
+"""Calls that make, name, open and close a socket: socket() to close()."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ HOW = {"read": socket.SHUT_RD, "write": socket.SHUT_WR, "both": socket.SHUT_RDWR
 
 
 def resolve(host: str, port: int, family: str | None) -> tuple[str, Any]:
-    """Family and address of a name. Comes before a call, never inside its elapsed time.
+    """The family and address of a name, looked up before a call, never within its elapsed time.
 
-    A literal address needs no resolver, and so no descriptor.
+    A literal address needs no resolver, and therefore no descriptor.
     """
     if ":" in host and family is None:
         family = "ipv6"
@@ -45,13 +45,13 @@ def _bind_address(call: Call, named: Named) -> Any:
 
 
 def make(call: Call, kind: Kind, family: str | None = None) -> Named:
-    """A new socket under `as`, outside the call's elapsed time."""
+    """Make a socket named `as`, outside the call's elapsed time."""
     name = call.args.get("as") or call.args["step"]
     return call.enter(call.sockets.open(name, kind, family or call.args.get("family") or "ipv4"))
 
 
 def do_socket(call: Call) -> None:
-    """With `count`, that many under `as`0, `as`1 …; the result is how many were made."""
+    """socket(2). With `count`, that many named `as`0, `as`1 …; the result is how many were made."""
     count = call.args.get("count")
     kind: Kind = call.args.get("kind") or "tcp"
     family = call.args.get("family") or "ipv4"
@@ -103,7 +103,7 @@ def do_accept(call: Call) -> None:
     call.begin()
     connection, address = call.attempt(listener, POLLIN, listener.sock.accept)
     named = call.sockets.put(Named(name, connection, "tcp"))
-    named.remote = short(address)  # getpeername() fails where the peer has reset it already
+    named.remote = short(address)  # getpeername() fails if the peer has reset it already
     call.used = named
     call.peer = named.remote
     call.sockets.stream(named)
@@ -119,7 +119,7 @@ def do_connect(call: Call) -> None:
     call.begin()
     try:
         named.sock.connect(address)
-    except BlockingIOError:  # EINPROGRESS, or EALREADY for a connect that was begun before
+    except BlockingIOError:  # EINPROGRESS, or EALREADY for a connect begun before
         call.stamp()
         if not call.blocking:
             raise
@@ -133,7 +133,7 @@ def do_connect(call: Call) -> None:
 
 
 def wait_for_handshake(call: Call, named: Named) -> None:
-    """Waits for the end of a connect that was begun. Raises the error that it ended with."""
+    """Wait for the end of a connect that has begun. Raises the error that it ends with."""
     call.wait(named, POLLOUT)
     code = named.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code:
@@ -141,7 +141,7 @@ def wait_for_handshake(call: Call, named: Named) -> None:
 
 
 def opened(call: Call, named: Named, address: Any) -> None:
-    """Connected, or with Fast Open about to be: getpeername() fails until the SYN-ACK is there."""
+    """Note a connection; with Fast Open, getpeername() fails until the SYN-ACK arrives."""
     named.remote = short(address)
     call.sockets.stream(named)
 
@@ -154,8 +154,8 @@ def do_shutdown(call: Call) -> None:
 
 
 def do_close(call: Call) -> None:
-    """A call that is blocked on the socket in another thread is not woken and holds it open: no FIN is sent
-    until it returns. (Linux frees the number at once; here it stays taken as long.)"""
+    """close(2). A call blocked on the socket in another thread is not woken and keeps it open: no FIN is
+    sent until it returns. (Linux frees the descriptor at once; here it stays taken until then.)"""
     named = call.use(call.args["on"])
     call.begin()
     others = call.sockets.close(named, call.number)

@@ -7,15 +7,15 @@ import struct
 
 from .sockets import Named
 
-#: What a blocking call waits at most, where settimeout says nothing (asm-generic/socket.h).
+#: The longest wait of a blocking call without settimeout (asm-generic/socket.h).
 RCVTIMEO, SNDTIMEO = 20, 21
 
 
 def set_option(named: Named, level: int, number: int, raw: bytes) -> None:
-    """Raises OSError for what the kernel refuses."""
+    """Set an option. Raises OSError if the kernel refuses it."""
     named.sock.setsockopt(level, number, raw)
     if level == socket.SOL_SOCKET and number in (RCVTIMEO, SNDTIMEO) and len(raw) == 16:
-        # The agent's descriptors do not block, so the kernel never applies these: the calls keep them.
+        # The agent's descriptors do not block, so the kernel never applies these: the calls do.
         seconds, micros = struct.unpack("ll", raw)
         limit = seconds * 1_000_000_000 + micros * 1_000 or None
         if number == RCVTIMEO:

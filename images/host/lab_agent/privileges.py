@@ -1,7 +1,7 @@
-"""What the agent may do and who may touch it: user, capabilities, no way back, not dumpable.
+"""What the agent may do and who may touch it: user, capabilities, no new privileges, not dumpable.
 
-A process that is not dumpable is closed to others of its user: without SYS_PTRACE nobody attaches to it or
-opens its descriptors, environment or memory in /proc.
+A process that is not dumpable is closed to others of its user: without SYS_PTRACE nobody can attach to it or
+open its descriptors, environment or memory in /proc.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import ctypes
 import os
 import struct
 
-AGENT_UID = 61000  #: of the agent and of all that it starts, in a container; nobody else's
+AGENT_UID = 61000  #: the user of the agent and all that it starts, in a container; no one else has it
 
 NET_ADMIN, NET_RAW, SETUID = 12, 13, 7  # linux/capability.h
-#: What the set-up writes: the names of the lab's hosts.
+#: Files that the set-up writes: the names of the lab's hosts.
 ITS_FILES = ("/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf")
 
 _PR_SET_KEEPCAPS = 8
@@ -22,7 +22,7 @@ _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT, _AMBIENT_RAISE, _AMBIENT_CLEAR_ALL = 47, 2, 4
 _VERSION_3 = 0x20080522
 
-#: The agent may be reached by nobody else in its container but needs these: set-up, power, captures.
+#: No other user of the container may reach the agent, but it needs these for set-up, power and captures.
 OWN = (NET_ADMIN, NET_RAW)
 
 
@@ -38,7 +38,7 @@ def _prctl(*words: int) -> None:
 
 
 def _capset(capabilities: tuple[int, ...], *, inherited: bool) -> None:
-    """These are permitted and effective, and nothing else."""
+    """Make exactly these capabilities permitted and effective."""
     low = sum(1 << number for number in capabilities)
     head = ctypes.create_string_buffer(struct.pack("=Ii", _VERSION_3, 0))
     body = ctypes.create_string_buffer(struct.pack("=6I", low, low, low if inherited else 0, 0, 0, 0))
@@ -55,16 +55,16 @@ def effective() -> int:
 
 
 def close_to_others() -> None:
-    """Not dumpable, and no program that it starts gains a privilege."""
+    """Make the process not dumpable, and keep programs that it starts from gaining privileges."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def become_agent() -> None:
-    """In a container: a user of the agent's own that keeps what set-up and captures need.
+    """In a container, become a user of the agent's own, with what set-up and captures need.
 
-    Ambient capabilities pass on to ip, tc, ethtool and tcpdump; the processes that make calls give them up.
-    Elsewhere, or where the container may not change its user, the user stays.
+    ip, tc, ethtool and tcpdump inherit the ambient capabilities; the processes that make calls give them up.
+    Elsewhere, or if the container may not change its user, the user stays the same.
     """
     if os.getpid() == 1 and os.getuid() == 0 and effective() >> SETUID & 1:
         for path in ITS_FILES:
@@ -80,7 +80,7 @@ def become_agent() -> None:
 
 
 def give_up_all() -> None:
-    """No capability, and none to come: for what makes the scenario's calls."""
+    """Give up all capabilities for good, in the processes that make the scenario's calls."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL)
     _capset((), inherited=False)

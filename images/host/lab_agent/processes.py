@@ -18,7 +18,7 @@ from .worker import fork_worker
 Reply = Callable[[Any], None]
 Refuse = Callable[[str, str], None]
 
-#: What these do to a process by default is not to end it.
+#: Signals whose default action does not end a process.
 SURVIVAL = 0.5  #: seconds
 HARMLESS = (signal.SIGSTOP, signal.SIGCONT, signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, signal.SIGPIPE)
 
@@ -31,7 +31,7 @@ class Pending:
         self.reply = reply
         self.refuse = refuse
         self.start_mono, self.start_wall = time.monotonic_ns(), time.time_ns()
-        self.begun: dict[str, Any] = {}  # what its process told of it, when it blocked
+        self.begun: dict[str, Any] = {}  # what its process reported when it blocked
 
     def ended_by(self, name: str, message: str) -> dict[str, Any]:
         """The record of a call whose process cannot write one."""
@@ -64,7 +64,7 @@ class Process:
         self.outbox: Outbox | None = None
         self.dying: list[
             tuple[Timer, dict[str, Any], Reply]
-        ] = []  # signals whose effect is awaited, in order
+        ] = []  # signals whose effects are awaited, in order
 
 
 class Processes:
@@ -88,7 +88,7 @@ class Processes:
         self.open_files: int | None = None
 
     def get(self, name: str) -> Process:
-        """The living process of this name; forked where there is none, after a kill too."""
+        """The living process of this name; forks one if there is none, even after a kill."""
         process = self._alive.get(name)
         if process is None:
             with self._pinning:
@@ -100,13 +100,13 @@ class Processes:
         return process
 
     def limit(self, open_files: int | None) -> None:
-        """Bound the open files of processes from now on; those that are idle begin anew."""
+        """Limit the open files of processes from now on; idle ones are replaced."""
         if open_files != self.open_files:
             self.open_files = open_files
             self.end()
 
     def pin(self) -> None:
-        """Those that live already; no call has been made yet."""
+        """Pin the processes that exist already; no call has been made yet."""
         for process in self._alive.values():
             self._pinning.apply(process.pid)
 
@@ -123,11 +123,11 @@ class Processes:
         assert process.outbox is not None
         process.outbox.send(encode(message))
         self._began()
-        if process.stopped:  # it makes the call when it goes on; nobody need wait for that
+        if process.stopped:  # it makes the call when it continues; nobody needs to wait for that
             self._tell({"event": "begun", "step": request["step"]})
 
     def cancel(self, step: str) -> int:
-        """End what waits for this step; how many calls that was."""
+        """End the waiting calls of this step; return their number."""
         count = 0
         for process in self._alive.values():
             for number, pending in list(process.pending.items()):
@@ -164,7 +164,7 @@ class Processes:
             self._loop.read(process.link.fileno(), None)
 
     def _died(self, process: Process, status: int) -> None:
-        """All that it still said has been read when the pending calls get their record."""
+        """Record the pending calls of a dead process, once all its output has been read."""
         while not process.reader.ended:
             self._hear(process)
         process.alive = False
@@ -194,8 +194,8 @@ class Processes:
         return process
 
     def send_signal(self, name: str, number: signal.Signals, reply: Reply) -> None:
-        """Send a signal and reply when it has done its work: the process stands, goes on, or has ended, is
-        reaped and its sockets are closed. What does not end it within 0.5 s was harmless."""
+        """Send a signal; reply once it has taken effect: the process is stopped, continues, or has ended and
+        is reaped, its sockets closed. A signal that does not end it within 0.5 s was harmless."""
         process = self._living(name)
         sent = {"wall_ns": time.time_ns(), "mono_ns": time.monotonic_ns(), "pid": process.pid}
         os.kill(process.pid, number)
@@ -223,15 +223,15 @@ class Processes:
         self._loop.ended(process.pid, status)
 
     def descriptors(self, name: str, number: int, reply: Reply, refuse: Refuse) -> None:
-        """How many descriptors the process has open, as an ordinary program has them: its stdin, stdout and
-        stderr count, the agent's channel to it does not. It counts them itself: /proc is closed to others."""
+        """The process's open descriptors, counted as for an ordinary program: with stdin, stdout and stderr,
+        without the agent's channel to it. It counts them itself: its /proc is closed to others."""
         process = self._living(name)
         process.pending[number] = Pending("", reply, refuse)
         assert process.outbox is not None
         process.outbox.send(encode({"count": number}))
 
     def streams(self) -> list[dict[str, Any]]:
-        """What every TCP stream carried, of dead processes too."""
+        """What every TCP stream carried, including those of dead processes."""
         return [
             {"process": process.name, **stream, **process.ledger.read(stream["slot"])._asdict()}
             for process in self._all

@@ -1,6 +1,6 @@
 """The agent of a host's programs: in a container of its own, so that they cannot touch the host's agent.
 
-It shares the host's network namespace and nothing else with it: no processes, files, limits or capabilities.
+It shares only the host's network namespace with it: no processes, files, limits or capabilities.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ProgramAgent(Service):
             program.end()
 
     def op_pin(self, number: int, request: dict[str, Any]) -> Any:
-        """One CPU for programs, from now on."""
+        """Pin programs to one CPU from now on."""
         return {"cpu": self.pinning.choose(request["number"])}
 
     def op_run(self, number: int, request: dict[str, Any]) -> Any:
@@ -69,7 +69,7 @@ class ProgramAgent(Service):
         return LATER
 
     def op_cancel(self, number: int, request: dict[str, Any]) -> Any:
-        """End the program of a step; how many there were."""
+        """End the program of a step; return how many there were."""
         program = self.programs.get(request["step"])
         return int(program is not None and program.signal(signal.SIGKILL))
 
@@ -85,7 +85,7 @@ class ProgramAgent(Service):
 
 def main() -> None:
     prepare_environment()
-    if os.getpid() == 1 and os.geteuid() == 0:  # in a container, whose files of names are in part its own
+    if os.getpid() == 1 and os.geteuid() == 0:  # in a container, whose name files are partly its own
         for path, text in NO_RESOLVER.items():
             path.write_text(text)
     close_to_others()

@@ -14,12 +14,12 @@ from .lines import CHUNK, Outbox
 from .loop import Loop, Timer
 from .tools import DEFAULT_SIGNALS
 
-KEEP = 1 << 20  #: bytes of each output; the rest is counted
-DRAIN = 64  #: reads after a program's end: more than a pipe holds, and a child of it may write forever
+KEEP = 1 << 20  #: bytes kept of each output; the rest is only counted
+DRAIN = 64  #: reads after a program's end: more than a pipe holds, as its child may write forever
 
 
 class Output:
-    """One output of a program, up to its end."""
+    """One output of a program."""
 
     def __init__(self, loop: Loop, fd: int, came: Callable[[int], None]) -> None:
         self._loop, self._fd, self._came = loop, fd, came
@@ -49,7 +49,7 @@ class Output:
         return self._fd >= 0
 
     def drain(self) -> None:
-        """What is there now; then no more (a child of the program may hold the pipe open)."""
+        """Read what is there now, and no more: a child of the program may hold the pipe open."""
         for _ in range(DRAIN):
             if not self.open:
                 return
@@ -66,7 +66,7 @@ class Output:
 
 
 class Program:
-    """One program; it leads a process group, all of which ends with it."""
+    """One program, the leader of a process group that ends with it."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Program:
         hits: dict[str, int],
         done: Callable[[dict[str, Any]], None],
     ) -> None:
-        """`output` bounds the bytes of both outputs; `hits` are the limits met so far: `read_hits`."""
+        """`output` limits the bytes of both outputs; `hits` are the limits hit so far: `read_hits`."""
         self._loop, self.step, self._done = loop, step, done
         self._room, self._hits = output, hits
         self._limits: list[str] = []
@@ -95,8 +95,8 @@ class Program:
         own = resource.getrlimit(resource.RLIMIT_NOFILE)
         limit = own if open_files is None else (min(open_files, own[1]),) * 2
         try:
-            # What a program begins with is the agent's own; its hard limit cannot be raised again, so that
-            # one is set on the program alone.
+            # A program inherits the agent's limits. A hard limit cannot be raised again, so this one is set
+            # only on the program.
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit[0], own[1]))
             self.pid = os.posix_spawnp(
                 argv[0],
@@ -107,7 +107,7 @@ class Program:
                     (os.POSIX_SPAWN_DUP2, out_write, 1),
                     (os.POSIX_SPAWN_DUP2, err_write, 2),
                 ],
-                setsigdef=(*DEFAULT_SIGNALS, signal.SIGXFSZ),  # Python ignores that one
+                setsigdef=(*DEFAULT_SIGNALS, signal.SIGXFSZ),  # Python ignores the last one
                 setsid=True,
             )
         except OSError:
@@ -143,7 +143,7 @@ class Program:
         self.signal(signal.SIGKILL)
 
     def signal(self, number: signal.Signals) -> bool:
-        """To the program and its children; False where it has ended."""
+        """Signal the program and its children; False if it has ended."""
         if self._status is not None:
             return False
         os.killpg(self.pid, number)
@@ -158,7 +158,7 @@ class Program:
         self._stdout.drain()
         self._stderr.drain()
         self._limits += [word for word, count in read_hits().items() if count > self._hits.get(word, 0)]
-        if self._status in (-signal.SIGXFSZ, 128 + signal.SIGXFSZ):  # itself, or as a shell tells of its last
+        if self._status in (-signal.SIGXFSZ, 128 + signal.SIGXFSZ):  # or of a shell's last command
             self._limits.append("file_size")
         self._done(
             {
@@ -175,7 +175,7 @@ class Program:
         )
 
     def end(self) -> None:
-        """The program, and what it started and left behind."""
+        """End the program, and what it started and left behind."""
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:

@@ -16,26 +16,26 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 STDIN, STDOUT = 0, 1
 
 Handler = Callable[[int, dict[str, Any]], Any]
-LATER = object()  #: a handler's answer: it replies by itself
+LATER = object()  #: a handler's answer if it replies later by itself
 
 
 class Refused(Exception):
-    """The request cannot be done; `kind` is one word for programs."""
+    """The request cannot be carried out; `kind` is one word for programs."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
 
 
-#: What a handler raises where a request lacks something, or has what no such request has.
+#: What a handler raises if a request lacks something, or has something that does not belong there.
 MALFORMED = (
     *(KeyError, TypeError, ValueError, AttributeError, OverflowError, IndexError, RecursionError),
-    MemoryError,  # a size that no buffer can have
+    MemoryError,  # for a size that no buffer can have
 )
 
 
 def malformed(error: BaseException) -> str:
-    """What is said of a request that could not be understood, and where in the agent."""
+    """The message for a request that could not be understood, with the place in the agent."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -44,13 +44,13 @@ def malformed(error: BaseException) -> str:
 
 
 class NoRequest(Exception):
-    """A line from the lab that is no request: nothing behind it can be trusted to be one."""
+    """A line from the lab that is no request: nothing after it can be trusted to be one."""
 
 
 class Service:
-    """Every `op_…` method is an operation of the protocol; its value is the reply, or it replies later."""
+    """Every `op_…` method is an operation of the protocol. It returns the reply, or replies later."""
 
-    #: Exceptions that are no bug but an answer, and the word that the reply has for each.
+    #: Exceptions that are answers, not bugs, and the word for each in the reply.
     answers: tuple[tuple[type[Exception], str], ...] = ((OSError, "os"),)
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Service:
         }
 
     def serve(self) -> None:
-        """Serves until stdin ends, or SIGTERM comes. Then everything that was started ends."""
+        """Serve until stdin ends or SIGTERM comes; then end everything that was started."""
         signal.signal(signal.SIGTERM, lambda number, frame: self.loop.stop())
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the lab's to handle
         self.begin()
@@ -78,10 +78,10 @@ class Service:
             self.end()
 
     def begin(self) -> None:
-        """Before the first request."""
+        """Prepare before the first request."""
 
     def end(self) -> None:
-        """Ends all that was started."""
+        """End all that was started."""
 
     def send(self, message: dict[str, Any]) -> None:
         write_all(STDOUT, encode(message))
@@ -126,7 +126,7 @@ class Service:
 
 
 def signal_of(name: str) -> signal.Signals:
-    """`KILL` or `SIGKILL`. Raises `Refused` where there is no such signal."""
+    """The signal named `KILL` or `SIGKILL`. Raises `Refused` if there is no such signal."""
     try:
         return signal.Signals[name if name.startswith("SIG") else "SIG" + name]
     except KeyError as error:
@@ -134,8 +134,8 @@ def signal_of(name: str) -> signal.Signals:
 
 
 def prepare_environment() -> None:
-    """PATH with the folders of system tools, and a working directory that is no one's."""
+    """Add the folders of system tools to PATH, and go to / as the working directory of programs."""
     for folder in ("/usr/sbin", "/sbin"):
         if folder not in os.environ.get("PATH", PATH).split(":"):
             os.environ["PATH"] = os.environ.get("PATH", PATH) + ":" + folder
-    os.chdir("/")  # where programs begin; the agent's own modules are loaded by now
+    os.chdir("/")  # the agent's own modules are loaded by now

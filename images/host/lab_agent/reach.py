@@ -1,8 +1,8 @@
-"""Whether frames get to the wire and back yet: a bridge's port forwards only some time after it is there.
+"""Waits until frames get to the wire and back: a new bridge port does not forward at once.
 
 The kernel tells bridges of a new carrier at most once a second when many come and go, so the first packet of
-a scenario could be lost. ARP is asked for it, since the wire impairs IP only; as a probe with no sender's
-address (RFC 5227), so that nobody learns anything by it. The capture leaves these frames out.
+a scenario could be lost. The requests are ARP, since the wire impairs only IP, and probes without a sender's
+address (RFC 5227), so that no neighbour learns from them. The capture leaves these frames out.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections.abc import Callable
 from .loop import Loop, Timer
 
 ETH_P_ARP = 0x0806
-PERIOD = 0.005  #: seconds between two questions
-#: For tcpdump: everything but these questions and their answers.
+PERIOD = 0.005  #: seconds between two requests
+#: For tcpdump: everything except these requests and their answers.
 NOT_THESE = "not (arp and (arp[14:4] = 0 or arp[24:4] = 0))"
 
 
@@ -26,7 +26,7 @@ def _mac(text: str) -> bytes:
 
 
 class Reach:
-    """Asks until the wire answers, or the time is over."""
+    """Asks until the wire answers or the time is over."""
 
     def __init__(self, loop: Loop, interface: str, mac: str, wire_mac: str, wire_address: str) -> None:
         self._loop = loop
@@ -37,7 +37,7 @@ class Reach:
             *(_mac(wire_mac), own, ETH_P_ARP, 1, 0x0800, 6, 4, 1),
             *(own, bytes(4), bytes(6), self._wire),
         )
-        # No protocol until it is bound: to leave all interfaces for one takes the kernel 2 to 15 ms.
+        # No protocol until it is bound: a change from all interfaces to one takes the kernel 2 to 15 ms.
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self._socket.bind((interface, ETH_P_ARP))
         self._socket.setblocking(False)
@@ -45,7 +45,7 @@ class Reach:
         self._asked = 0
 
     def start(self, timeout_ns: int, reached: Callable[[int], None], failed: Callable[[], None]) -> None:
-        """`reached` gets how often it was asked."""
+        """Start asking. `reached` gets the number of requests."""
         self._until_ns = time.monotonic_ns() + timeout_ns
         self._reached, self._failed = reached, failed
         self._loop.read(self._socket.fileno(), self._hear)
@@ -74,5 +74,5 @@ class Reach:
         if self._timer is not None:
             self._timer.cancel()
         self._loop.read(self._socket.fileno(), None)
-        # Open until the agent ends: closing takes the kernel 15 ms, in which the agent would answer nobody.
+        # Open until the agent ends: closing takes the kernel 15 ms, during which the agent would not answer.
         self._socket.detach()

@@ -1,4 +1,4 @@
-"""The calls that receive: one recv(), an exact count, or all to the end of the stream."""
+"""The calls that receive: one recv(), an exact count, or all up to the end of the stream."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .message_flags import flags_of
 from .sockets import Named
 from .waiting import POLLIN
 
-PIECE = 256 << 10  #: of a read that goes on to the end
+PIECE = 256 << 10  #: bytes of each recv() when reading up to the end
 
 
 def do_recv(call: Call) -> None:
@@ -36,9 +36,9 @@ def _receive(call: Call, flags: int) -> None:
 
 
 def _receive_all(call: Call, named: Named, size: int, flags: int) -> None:
-    """recv(MSG_WAITALL): all of `size`; less where the stream ends, or a signal or SO_RCVTIMEO ends the wait.
+    """recv(MSG_WAITALL): all of `size`; less if the stream, a signal or SO_RCVTIMEO ends the wait.
 
-    Under settimeout the descriptor does not block, and then the flag says nothing: what there is is given.
+    Under settimeout the descriptor does not block, so the flag has no effect: recv() returns what is there.
     """
     alone = call.has_timeout or named.timeout_ns is not None or not call.blocking
     left = size
@@ -61,7 +61,7 @@ def _receive_all(call: Call, named: Named, size: int, flags: int) -> None:
 
 
 def _try_receive(call: Call, named: Named, size: int, flags: int = 0) -> bytes | None:
-    """One recv() that does not block; None where a blocking one would wait. Hashed in the stream's order."""
+    """One non-blocking recv(); None if a blocking one would wait. Hashed in the order of the stream."""
     with named.receiving:
         whole = None
         try:
@@ -74,25 +74,25 @@ def _try_receive(call: Call, named: Named, size: int, flags: int = 0) -> bytes |
             else:
                 data = call.once(named, lambda: named.sock.recv(size, flags))
         except BlockingIOError:
-            if not call.blocking or flags & socket.MSG_OOB:  # urgent data are not waited for
+            if not call.blocking or flags & socket.MSG_OOB:  # there is no wait for urgent data
                 raise
             return None
-        # What is only looked at, and a byte beside the stream, are not of the stream.
+        # Peeked data and an out-of-band byte are not part of the stream.
         call.came(named, data, peeked=bool(flags & (socket.MSG_PEEK | socket.MSG_OOB)), whole=whole)
         return data
 
 
 def _receive_truncated(named: Named, size: int, flags: int) -> tuple[bytes, int, Any]:
-    """What fits, the length of all, and from whom. Of a stream the kernel throws away what it counts."""
+    """The data that fits, the full length, the sender. On a stream, the kernel discards what it counts."""
     buffer = bytearray(size)
     whole, address = named.sock.recvfrom_into(buffer, size, flags)
     return bytes(buffer[:whole]) if named.kind == "udp" else b"", whole, address
 
 
 def _receive_on(call: Call, named: Named, wanted: int | None) -> bool:
-    """Up to `wanted` bytes or, for None, to the end of the stream; False when the stream ended.
+    """Receive up to `wanted` bytes or, for None, to the end of the stream; False if the stream ended.
 
-    A time-out of the call is the total; a time-out of the socket is each recv()'s own.
+    A time-out of the call covers the whole; a time-out of the socket applies to each recv().
     """
     left = wanted
     while left is None or left > 0:
@@ -117,7 +117,7 @@ def do_recv_exactly(call: Call) -> None:
     try:
         ended = not _receive_on(call, named, size)
     except TimedOut:
-        raise TimedOut(f"{_came(call)} of {size} bytes had come, and are no longer in the socket") from None
+        raise TimedOut(f"{_came(call)} of {size} bytes had come and are no longer in the socket") from None
     if ended:
         raise EndOfStream(f"the peer closed after {_came(call)} of {size} bytes")
 

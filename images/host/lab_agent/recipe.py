@@ -1,4 +1,4 @@
-"""Data as the scenario describes it, made in chunks: 200 MB need not be held, nor cross the channel."""
+"""Data as the scenario describes it, made in chunks: 200 MB need not fit in memory or cross the channel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Recipe = Any  #: a text, {text}, {hex} or {repeat}, each with or without {times}
 
 
 def length(recipe: Recipe) -> int:
-    """How many bytes a recipe makes."""
+    """The number of bytes that a recipe makes."""
     if not isinstance(recipe, str) and "random" in recipe:
         return int(recipe["random"])
     unit, times = _unit(recipe)
@@ -20,7 +20,7 @@ def length(recipe: Recipe) -> int:
 
 
 def chunks(recipe: Recipe) -> Iterator[bytes]:
-    """The bytes of a recipe, a few MiB at a time; nothing for no bytes."""
+    """The bytes of a recipe, a few MiB at a time; no chunk if it has none."""
     if not isinstance(recipe, str) and "random" in recipe:
         yield from _random(int(recipe["random"]), int(recipe.get("seed", 0)))
     else:
@@ -49,8 +49,8 @@ def _repeated(unit: bytes, times: int) -> Iterator[bytes]:
 
 
 def _random(count: int, seed: int) -> Iterator[bytes]:
-    """randbytes() draws 32 bits at a time and cuts only the last draw, so pieces of 4·k bytes put together
-    are the bytes of one call."""
+    """Random bytes in chunks. randbytes() draws 32 bits at a time and cuts only the last draw, so chunks of
+    4·k bytes together equal the bytes of one call."""
     source = random.Random(seed)
     while count > 0:
         yield source.randbytes(min(count, CHUNK))

@@ -1,8 +1,8 @@
-"""Watches the sockets of the host: every change of state with its time, and waits for a state.
+"""Watches the sockets of the host: records every change of state with its time, and waits for a state.
 
-A full listing costs the kernel 0.2–0.3 ms (it walks its whole hash table), which every 10 ms would be 3 % of
-a core. So each tick reads the interfaces' packet counts and the socket counts (15 µs), and lists only when
-they moved, when a call began or ended, and every 100 ms in any case.
+A full listing costs the kernel 0.2–0.3 ms (it walks its whole hash table); every 10 ms that would be 3 % of a
+core. So each tick reads the interfaces' packet counts and the socket counts (15 µs), and lists only if they
+changed, if a call began or ended, and in any case every 100 ms.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from .sockdiag import Seen, SockDiag
 PERIOD = 0.010
 WAITING_PERIOD = 0.002  #: while someone waits for a state
 AT_LEAST_NS = 100_000_000
-DOCKERS_RESOLVER = "127.0.0.11"  #: its sockets are in every namespace and are not the lab's
-AFTER_CALL = 0.001  #: the look after a call began: SYN_SENT and the like are there by then
+DOCKERS_RESOLVER = "127.0.0.11"  #: its sockets are in every namespace but are not the lab's
+AFTER_CALL = 0.001  #: seconds from a call's start to a listing: SYN_SENT and the like exist by then
 
 Key = tuple[str, tuple[str, int], tuple[str, int] | None, bytes]
 
 
 class Wait:
-    """Someone waits until a socket is in a state."""
+    """A wait for a socket to be in a state."""
 
     def __init__(self, kind: str, state: str, port: int, done: Callable[[dict[str, Any]], None]) -> None:
         self.kind = kind
@@ -34,9 +34,9 @@ class Wait:
         self.done = done
 
     def holds(self, there: Iterable[Seen]) -> bool:
-        """A listener by its own port; any other state by the port of either end.
+        """Whether a socket is in the state: a listener by its own port, any other by the port of either end.
 
-        A closed socket is in none of the kernel's tables: CLOSE is that no connection of the port is left.
+        A closed socket is in none of the kernel's tables: CLOSE means that the port has no connection left.
         """
         if self.state == "CLOSE":
             return not any(self._is_about(seen) and seen.state != "LISTEN" for seen in there)
@@ -48,7 +48,7 @@ class Wait:
 
 
 class Sampler:
-    """Keeps what changed since the last `take`."""
+    """Keeps the changes since the last `take`."""
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
@@ -63,7 +63,7 @@ class Sampler:
         self._traffic_ns = self._listed_ns = 0
         self._moved_timer: Timer | None = None
         self._running = False
-        self._ipv6 = False  #: an IPv6 socket was ever seen
+        self._ipv6 = False  #: whether an IPv6 socket was ever seen
 
     def start(self) -> None:
         if not self._running:
@@ -71,12 +71,12 @@ class Sampler:
             self._tick()
 
     def began(self) -> None:
-        """A call is on its way: look when it has done something, and not while it does it."""
+        """A call has begun: list once it has done something, not while it does it."""
         if self._running:
             self._look_soon()
 
     def moved(self) -> None:
-        """A call ended, or a process: look now, and once more in a moment."""
+        """A call or a process ended: list now, and once more in a moment."""
         if self._running:
             self.look()
             self._look_soon()
@@ -97,11 +97,11 @@ class Sampler:
         self._loop.after(WAITING_PERIOD if self._waits else PERIOD, self._tick)
 
     def quiet_ns(self) -> int:
-        """For how long no interface has sent or received anything, to within one period."""
+        """How long no interface has sent or received anything, to within one period."""
         return time.monotonic_ns() - self._traffic_ns
 
     def _list(self) -> list[Seen]:
-        # TCP6 and UDP6 in use, counting dual-stack listeners; never any spares half of the work.
+        # TCP6 and UDP6 in use include dual-stack listeners; if there never are any, half of the work goes.
         counts = os.pread(self._counts_fds[1], 4096, 0)
         if b"TCP6: inuse 0\n" not in counts or b"UDP6: inuse 0\n" not in counts:
             self._ipv6 = True  # for good: TIME_WAIT is not in these counts
@@ -109,7 +109,7 @@ class Sampler:
         return [seen for seen in found if seen.local[0] != DOCKERS_RESOLVER]
 
     def look(self) -> None:
-        """List the sockets and keep what changed."""
+        """List the sockets and keep the changes."""
         found = self._list()
         now_wall, self._listed_ns = time.time_ns(), time.monotonic_ns()
         current = {_key(seen): seen for seen in found}
@@ -119,7 +119,7 @@ class Sampler:
                 self._changes.append(_sample(seen, now_wall))
         for key, before in self._last.items():
             if key not in current:
-                # A socket that is just moving between the kernel's tables can be missed once.
+                # A socket that moves between the kernel's tables at this moment can be missed once.
                 since = self._missing.setdefault(key, now_wall)
                 if since == now_wall:
                     current[key] = before
@@ -144,7 +144,7 @@ class Sampler:
         self.look()
 
     def forget(self, wait: Wait) -> bool:
-        """Nobody waits any more; False where it had come true."""
+        """End a wait; False if its state had been reached."""
         if wait in self._waits:
             self._waits.remove(wait)
             return True
@@ -162,17 +162,17 @@ class Sampler:
 
 
 def _key(seen: Seen) -> Key:
-    """A connection is one socket through all its states, though the kernel makes two new ones on the way
-    (request, TIME_WAIT); what has no peer is told apart by its cookie (SO_REUSEPORT)."""
+    """What identifies a socket. A connection is one socket through all its states, though the kernel makes
+    two new ones on the way (request, TIME_WAIT); sockets without a peer differ by cookie (SO_REUSEPORT)."""
     return seen.kind, seen.local, seen.remote, b"" if seen.remote else seen.cookie
 
 
-#: Timers that data which is merely under way does not start: their change is worth a sample.
+#: Timers that ordinary data under way does not start: their change is worth a sample.
 _LASTING = ("keepalive", "persist")
 
 
 def _counts(before: Seen, seen: Seen) -> bool:
-    """Whether a change within a state is one: a listener's queue, a timer that was armed or given up."""
+    """Whether a change within a state counts: in a listener's queue, or a timer armed or given up."""
     if seen.state == "LISTEN":
         return before.recv_queue != seen.recv_queue
     return before.timer != seen.timer and (before.timer in _LASTING or seen.timer in _LASTING)

@@ -1,4 +1,4 @@
-"""The calls that send: a blocking send() takes everything, one with a time-out what fits."""
+"""The calls that send: a blocking send() takes everything; with a time-out it takes what fits."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from .opening import make, opened, target, wait_for_handshake
 from .sockets import Named
 from .waiting import POLLOUT
 
-HELD_WHOLE = 16 << 20  #: data up to here goes to the kernel in one piece, as a program's buffer would
+HELD_WHOLE = 16 << 20  #: data up to this size goes to the kernel in one piece, as a program's buffer would
 
 
 def _pieces(what: Any) -> list[bytes] | Any:
-    """The data whole where it fits, else piece by piece."""
+    """The data in one piece if it is small enough, otherwise piece by piece."""
     if recipe.length(what) <= HELD_WHOLE:
         return [b"".join(recipe.chunks(what))]
     return recipe.chunks(what)
 
 
 def _send_all(call: Call, named: Named, *, once: bool) -> None:
-    """To the end of the data; `once`: as far as one send() that does not block goes, after the first byte.
+    """Send all the data; with `once`, after the first byte, only what one non-blocking send() takes.
 
     Between the pieces of data too large to hold, MSG_MORE keeps the kernel from sending a short segment that
     one large send() would not have sent.
@@ -51,7 +51,7 @@ def _send_all(call: Call, named: Named, *, once: bool) -> None:
 
 
 def _try_send(call: Call, named: Named, view: memoryview, flags: int) -> int:
-    """One send() that does not block; 0 where a blocking one would wait. Hashed in the order of the wire."""
+    """One non-blocking send(); 0 if a blocking one would wait. Hashed in the order of the stream."""
     with named.sending:
         try:
             taken = call.once(named, lambda: named.sock.send(view, flags))
@@ -64,7 +64,7 @@ def _try_send(call: Call, named: Named, view: memoryview, flags: int) -> int:
 
 
 def do_send(call: Call) -> None:
-    """A blocking send() returns when all is taken; with a time-out, or non-blocking, what fits."""
+    """send(2). Blocking, it returns when all is taken; otherwise, or with a time-out, it takes what fits."""
     named = call.use(call.args["on"])
     if named.kind == "udp":
         _send_datagram(call, named, None)
@@ -73,7 +73,7 @@ def do_send(call: Call) -> None:
     try:
         _send_all(call, named, once=not timeless)
     except OSError as error:
-        # Like the kernel: what was taken is returned, the error waits for the next call.
+        # Like the kernel: return what was taken; the error waits for the next call.
         if not call.sent_bytes:
             raise
         if not isinstance(error, BlockingIOError):
@@ -105,13 +105,13 @@ def do_sendto(call: Call) -> None:
 
 
 def _send_opening(call: Call, named: Named, address: Any) -> None:
-    """sendto() on TCP: with MSG_FASTOPEN it connects; the data go with the SYN where there is a cookie."""
+    """sendto() on TCP: with MSG_FASTOPEN it connects; the data goes with the SYN if there is a cookie."""
     view = memoryview(b"".join(recipe.chunks(call.args["data"])))
     call.begin()
     flags = flags_of(call)
     try:
         taken = call.once(named, lambda: named.sock.sendto(view, flags, address))
-    except BlockingIOError:  # no cookie: the SYN asks for one, and the data follow the handshake
+    except BlockingIOError:  # no cookie: the SYN asks for one, and the data follows the handshake
         if not call.blocking:
             raise
         wait_for_handshake(call, named)

@@ -1,4 +1,4 @@
-"""All TCP and UDP sockets of this network namespace with their states, by NETLINK_SOCK_DIAG."""
+"""All TCP and UDP sockets of this network namespace with their states, from NETLINK_SOCK_DIAG."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ TIMERS = {0: "none", 1: "retransmit", 2: "keepalive", 3: "time_wait", 4: "persis
 
 
 class Seen(NamedTuple):
-    """One socket as the kernel reports it. `remote` is None where there is no peer."""
+    """One socket as the kernel reports it. `remote` is None without a peer."""
 
     kind: str
     local: tuple[str, int]
     remote: tuple[str, int] | None
     state: str
-    recv_queue: int  #: of a listener: connections that wait for accept()
+    recv_queue: int  #: for a listener: connections that wait for accept()
     send_queue: int
     cookie: bytes
     timer: str
-    left_ms: int  #: until the timer expires; 0 without one
+    left_ms: int  #: ms until the timer expires; 0 without one
 
 
 class SockDiag:
-    """One netlink socket to ask with."""
+    """One netlink socket for the requests."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG)
@@ -60,7 +60,7 @@ class SockDiag:
         self._sequence = 0
 
     def dump(self, *, ipv6: bool = True) -> list[Seen]:
-        """Every socket, request sockets and TIME_WAIT too. Without `ipv6` the half that is in AF_INET6."""
+        """Every socket, including request sockets and TIME_WAIT. Without `ipv6`, only those of AF_INET."""
         found: list[Seen] = []
         for family in (socket.AF_INET, socket.AF_INET6) if ipv6 else (socket.AF_INET,):
             for kind, protocol in (("tcp", socket.IPPROTO_TCP), ("udp", socket.IPPROTO_UDP)):

@@ -23,7 +23,7 @@ class NameProblem(Exception):
 
 
 class Named:
-    """One socket under its name. The descriptor is non-blocking always; `timeout_ns` is what was set.
+    """One named socket. The descriptor is always non-blocking; `timeout_ns` is what was set.
 
     Guarded by the lock of `Sockets`: `pending`, `closed`, `fd_open`.
     """
@@ -39,8 +39,8 @@ class Named:
         self.send_limit_ns: int | None = None  #: SO_SNDTIMEO
         self.stream: Stream | None = None
         self.local: Address | None = None  #: at the time of close()
-        self.remote: Address | None = None  #: of the last success, for when the kernel has forgotten it
-        self.pending: dict[int, str] = {}  #: calls in progress: request id → what it is
+        self.remote: Address | None = None  #: from the last success, in case the kernel has forgotten it
+        self.pending: dict[int, str] = {}  #: calls in progress: request id → name of the call
         self.closed = False  #: the program has closed it
         self.fd_open = True
         self.owed: OSError | None = None  #: an error that the kernel would have kept for the next call
@@ -61,7 +61,7 @@ class Named:
 
 
 def short(address: Any) -> Address | None:
-    """Address and port of what the kernel says; None while there is no port. ::ffff:a.b.c.d is a.b.c.d."""
+    """Address and port from a kernel's address; None without a port. ::ffff:a.b.c.d becomes a.b.c.d."""
     if not isinstance(address, tuple) or not address[1]:
         return None
     return str(address[0]).removeprefix("::ffff:"), int(address[1])
@@ -78,7 +78,7 @@ class Sockets:
         self._slots = 0
 
     def open(self, name: str, kind: Kind, family: str) -> Named:
-        """socket(2) under a name that is free or whose socket was closed."""
+        """socket(2), under a name that is free or whose socket was closed."""
         self.check_free(name)
         return self.put(Named(name, socket.socket(FAMILIES[family], TYPES[kind]), kind))
 
@@ -103,7 +103,7 @@ class Sockets:
         return named
 
     def enter(self, named: Named, request: int, what: str) -> bool:
-        """A call begins to use the socket; False where it is closed."""
+        """Note that a call begins to use the socket; False if it is closed."""
         with self._lock:
             if named.closed:
                 return False
@@ -111,7 +111,7 @@ class Sockets:
             return True
 
     def leave(self, named: Named, request: int) -> None:
-        """A call is over. The last one that was in progress at close() lets go of the descriptor."""
+        """Note that a call is over. The last one in progress at close() releases the descriptor."""
         with self._lock:
             named.pending.pop(request, None)
             if named.closed and named.fd_open and not named.pending:
@@ -119,7 +119,7 @@ class Sockets:
                 os.close(named.sock.detach())
 
     def close(self, named: Named, request: int) -> list[str]:
-        """close(2). Returns what other calls are in progress: then the descriptor stays until they end."""
+        """close(2). Returns the other calls in progress; the descriptor stays open until they end."""
         with self._lock:
             others = [what for number, what in named.pending.items() if number != request]
             named.closed = True
@@ -132,7 +132,7 @@ class Sockets:
         return []
 
     def stream(self, named: Named) -> Stream | None:
-        """The running hashes of a connected TCP socket, begun now if they were not."""
+        """The running hashes of a connected TCP socket, begun now if necessary."""
         if named.stream is None and named.kind == "tcp":
             local, remote = named.local_address(), named.remote_address()
             if local is None or remote is None:

@@ -1,4 +1,4 @@
-"""Outside programs that end at once (ip, ethtool): run, recorded, refused when they fail."""
+"""Runs and records outside programs that end at once (ip, ethtool); raises an error if one fails."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import signal
 import time
 from typing import Any
 
-#: Python ignores SIGPIPE, and a shell may have had SIGINT ignored: neither is for others.
+#: Python ignores SIGPIPE, and a shell may have ignored SIGINT: programs must inherit neither.
 DEFAULT_SIGNALS = (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
 
 
 class ToolFailed(Exception):
-    """A program ended with another status than 0, or could not be started."""
+    """A program ended with a status other than 0, or could not be started."""
 
 
 class Tools:
@@ -22,7 +22,7 @@ class Tools:
         self.commands: list[dict[str, Any]] = []
 
     def run(self, argv: list[str], text: str = "", *, may_fail: bool = False) -> str:
-        """Its stdout. stderr is part of the record and of the error."""
+        """Run a program and return its stdout. stderr is in the record and in the error."""
         started = time.monotonic_ns()
         in_read, in_write = os.pipe()
         out_read, out_write = os.pipe()

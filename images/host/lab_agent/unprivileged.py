@@ -1,9 +1,9 @@
-"""Starts tcpdump where the container has no CAP_SETGID: what it insists on is answered, not done.
+"""Starts tcpdump in a container without CAP_SETGID: a filter pretends that setgroups(2) succeeds.
 
-Debian's tcpdump, as root, always calls setgroups(2) before it captures, with `-Z root` too, and gives up
-where that is refused ("Couldn't change to 'root' …: Operation not permitted", 4.99.3). The lab's hosts have
-NET_ADMIN and NET_RAW and nothing else, so a seccomp filter tells tcpdump that it worked. Its groups stay as
-they are, and it gains nothing.
+As root, Debian's tcpdump always calls setgroups(2) before it captures, even with `-Z root`, and gives up if
+that fails ("Couldn't change to 'root' …: Operation not permitted", 4.99.3). The lab's hosts have only
+NET_ADMIN and NET_RAW, so a seccomp filter tells tcpdump that the call succeeded. Its groups stay as they are,
+and it gains nothing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _filter() -> bytes | None:
 
 
 def spawn(argv: Sequence[str], stderr: int, signals: Sequence[signal.Signals]) -> int:
-    """Fork and exec `argv` under the filter, with nothing on stdin and stdout; its pid.
+    """Fork and exec `argv` under the filter, with nothing on stdin and stdout; return its pid.
 
     `signals` get their default handling. Status 127 is "not found".
     """

@@ -1,7 +1,7 @@
-"""Waiting for one descriptor with a deadline in nanoseconds, without needing a descriptor to be woken by.
+"""Waits for descriptors with a deadline in nanoseconds; needs no descriptor of its own to be woken.
 
-select.poll counts milliseconds and select.select no descriptor above 1023, so this is ppoll(2) by ctypes.
-A wait is ended early by a signal that is blocked everywhere but inside ppoll, so it cannot be lost and no
+select.poll counts in milliseconds and select.select takes no descriptor above 1023, so this calls ppoll(2)
+through ctypes. A signal that is blocked except inside ppoll ends a wait early, so it cannot be lost and no
 pipe is needed: a process that has run out of descriptors can still wait and be cancelled.
 """
 
@@ -38,7 +38,7 @@ _NO_SIGNALS = ctypes.create_string_buffer(128)  # an empty sigset_t, as large as
 
 
 def prepare_process() -> None:
-    """Once, before any thread: the wake-up signal is blocked, timers exact, the parent's death ours."""
+    """Once, before any thread: block the wake-up signal, make timers exact, die with the parent."""
     signal.signal(WAKE, _nothing)
     signal.pthread_sigmask(signal.SIG_BLOCK, [WAKE])
     _libc.prctl(_PR_SET_TIMERSLACK, 1, 0, 0, 0)  # ns; inherited by threads. The default is 50 µs
@@ -46,17 +46,17 @@ def prepare_process() -> None:
 
 
 def wait_fd(fd: int, events: int, until_ns: int | None) -> bool:
-    """Block until `fd` has one of `events`, or an error, or hung up: True; False when woken or out of time.
+    """Block until `fd` has one of `events`, an error or a hang-up: True; False if woken or out of time.
 
-    `until_ns` is on CLOCK_MONOTONIC; None is for ever.
+    `until_ns` is on CLOCK_MONOTONIC; None means forever.
     """
     return bool(wait_fds([fd], events, until_ns)[0])
 
 
 def wait_fds(fds: Sequence[int], events: int, until_ns: int | None) -> list[int]:
-    """Block until one of `fds` has one of `events`, or an error, or hung up; what each of them has.
+    """Block until one of `fds` has one of `events`, an error or a hang-up; return the events of each.
 
-    All have nothing when woken or out of time. A descriptor that is not open has POLLNVAL.
+    All are 0 if woken or out of time. A descriptor that is not open has POLLNVAL.
     """
     entries = (_PollFd * len(fds))(*(_PollFd(fd, events, 0) for fd in fds))
     span = None
@@ -70,4 +70,4 @@ def wait_fds(fds: Sequence[int], events: int, until_ns: int | None) -> list[int]
 
 
 def _nothing(number: int, frame: object) -> None:
-    """A handler, so that the signal interrupts ppoll and does nothing else."""
+    """Handle the signal, so that it interrupts ppoll and does nothing else."""

@@ -1,7 +1,7 @@
 """One named process of a host: it holds sockets and makes calls, each in a thread, until it is killed.
 
 It is forked from the agent, so it starts in a millisecond. Its first socket gets descriptor 3, as in any
-program: its control channel has a high number, above the limit on open files where one is set.
+program: its control channel has a high number, above the limit on open files if one is set.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from .protocol import MALFORMED, malformed
 from .sockets import Address, NameProblem, Sockets
 from .waiting import WAKE, prepare_process
 
-CONTROL_FD = 1000  #: at most; one below the container's own limit where that is lower
+CONTROL_FD = 1000  #: at most; one below the container's own limit if that is lower
 
 
 def fork_worker(ledger: Ledger, open_files: int | None) -> tuple[int, socket.socket]:
-    """Fork a process; its pid and the agent's end of its control channel."""
+    """Fork a process; return its pid and the agent's end of its control channel."""
     ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
@@ -59,8 +59,8 @@ def _become_worker(control: socket.socket, ledger: Ledger, open_files: int | Non
 
 
 def _keep_only(control: int, open_files: int | None) -> int:
-    """Close all that was inherited but stderr and the control channel; a listener or a pipe held open here
-    would keep another process's FIN from being sent. Returns the channel's new number."""
+    """Close all inherited descriptors except stderr and the control channel: a listener or a pipe held open
+    here would keep another process's FIN from being sent. Returns the channel's new number."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     high = fcntl.fcntl(control, fcntl.F_DUPFD_CLOEXEC, min(soft - 1, CONTROL_FD))
     null = os.open(os.devnull, os.O_RDWR)
@@ -79,7 +79,7 @@ def _keep_only(control: int, open_files: int | None) -> int:
 
 
 def _descriptors(control: int) -> int:
-    """How many are open beside `control`. To list /proc/self/fd would take one, which may be one too many."""
+    """How many are open besides `control`. Listing /proc/self/fd would take one, perhaps one too many."""
     count = 0
     for fd in range(resource.getrlimit(resource.RLIMIT_NOFILE)[0]):
         try:
@@ -91,11 +91,11 @@ def _descriptors(control: int) -> int:
 
 
 class Worker:
-    """Reads requests, starts a thread for each, writes what they say."""
+    """Reads requests, starts a thread for each, and writes their replies."""
 
     def __init__(self, control: int, ledger: Ledger) -> None:
         self._control = control
-        self._lock = threading.Lock()  # the control channel's writing side, and `_running`
+        self._lock = threading.Lock()  # guards the control channel's writing side and `_running`
         self._running: dict[int, tuple[int, Call]] = {}  # request id → thread, call
         self._sockets = Sockets(ledger, self._tell_stream)
 
@@ -114,7 +114,7 @@ class Worker:
         try:
             _thread.start_new_thread(self._make, (message,))
         except RuntimeError:
-            text = "no more threads: this process makes as many calls at once as the kernel lets it"
+            text = "no more threads: this process already makes as many calls at once as the kernel allows"
             self._tell({"id": message["id"], "kind": "threads", "message": text})
 
     def _make(self, message: dict[str, Any]) -> None:
@@ -152,7 +152,7 @@ class Worker:
             self._tell(reply)
 
     def _cancel(self, number: int) -> None:
-        with self._lock:  # the thread cannot end meanwhile, so its number is its own
+        with self._lock:  # the thread cannot end meanwhile, so its id stays its own
             if number in self._running:
                 thread, call = self._running[number]
                 call.cancel()

@@ -1,7 +1,7 @@
-"""Which packets are drawn one by one and which are counted in bundles, in one pass over all journeys.
+"""Decides in one pass over all journeys which packets are drawn one by one and which go into bundles.
 
-What is always worth an arrow: handshakes, closes, resets, losses, retransmissions, ICMP, what a failed check
-points at. What is not: the n-th segment of a bulk transfer.
+Always worth an arrow: handshakes, closes, resets, losses, retransmissions, ICMP, and what a failed check
+points at. Not worth one: the n-th segment of a bulk transfer.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from lab.report.diagram.model import Bundle, Packet
 
 
 class Budget(Struct, frozen=True):
-    """How much is drawn."""
+    """Limits on what is drawn."""
 
-    all_below: int = 160  #: so many packets are drawn one by one, whatever they are
-    special: int = 140  #: at most so many of the special ones in a longer case
-    ends: int = 60  #: of these, kept for the last ones
+    all_below: int = 160  #: up to this many packets are all drawn one by one
+    special: int = 140  #: at most this many of the special ones in a longer case
+    ends: int = 60  #: how many of these are reserved for the last ones
     bundles: int = 160
-    short_run: int = 4  #: a run of so few is not bundled
+    short_run: int = 4  #: a run of up to this many is not bundled
 
 
 @dataclass(slots=True)
 class _Run:
-    """A bundle in the making."""
+    """A bundle being built."""
 
     first: Journey
     kind: str
@@ -91,11 +91,11 @@ class Gathered(Struct, frozen=True):
 
 
 _Key = tuple[str, str, int | None]
-_GAP_NS = 150_000_000  #: a pause after which a run is a new one
+_GAP_NS = 150_000_000  #: a pause after which a new run begins
 
 
 def gather(trace: Trace, zero: int, decisive: set[tuple[str, int]], budget: Budget) -> Gathered:
-    """One pass; memory is bounded by the budget, not by the number of packets."""
+    """Gathers what is drawn in one pass; the budget bounds memory, not the number of packets."""
     total = len(trace.journeys)
     singles: list[Journey] = []
     runs: list[_Run] = []
@@ -119,7 +119,7 @@ def gather(trace: Trace, zero: int, decisive: set[tuple[str, int]], budget: Budg
         key = (journey.source, journey.target, journey.flow)
         if small or journey.number in specials or (hot and len(singles) < 4 * budget.special):
             singles.append(journey)
-            # It ends the runs of its flow both ways, so that what is before it and what is after stay apart.
+            # It ends its flow's runs in both directions, so that packets before it and after it stay apart.
             open_.pop(key, None)
             open_.pop((journey.target, journey.source, journey.flow), None)
             continue
@@ -170,7 +170,7 @@ _IGMP = "ip-2"
 
 
 def is_housekeeping(journey: Journey) -> bool:
-    """What a kernel says on any new link, whatever the scenario is."""
+    """Whether a packet is one that a kernel sends on any new link, whatever the scenario."""
     packet = journey.packet
     if packet.protocol == "icmpv6":
         return packet.icmp_type in _HOUSEKEEPING
@@ -190,8 +190,7 @@ def _is_special(journey: Journey) -> bool:
 
 
 def _specials(trace: Trace, budget: Budget) -> set[int]:
-    """Numbers of the special journeys that are drawn: the first ones and the last ones, and what was lost and
-    sent again together."""
+    """Numbers of the special journeys to draw: the first ones and the last ones."""
     first: list[int] = []
     last: list[int] = []
     for number in _special_numbers(trace.journeys):
@@ -211,7 +210,7 @@ def _special_numbers(journeys: Iterable[Journey]) -> Iterator[int]:
 
 
 def _thin(runs: list[_Run], limit: int) -> list[_Run]:
-    """Neighbours of one flow and direction become one, the closest in time first, until `limit` are left."""
+    """Merges neighbours of one flow and direction, the closest in time first, until `limit` are left."""
     while len(runs) > limit:
         latest: dict[_Key, _Run] = {}
         gaps: list[int] = []

@@ -1,4 +1,4 @@
-"""One journey as a drawable packet, with all that can be said of it for the details."""
+"""Turns one journey into a drawable packet with all its details."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def packet_of(trace: Trace, journey: Journey, zero: int, decisive: set[tuple[str
 def _note(journey: Journey, relative: tuple[int, int] | None) -> tuple[list[str], tuple[str, ...]]:
     """What is special about a segment, and the same in ever fewer words.
 
-    An ACK that acknowledges nothing new says what it asks for; what SACK and D-SACK blocks say is beside it.
+    For an ACK that acknowledges nothing new: what it asks for, and its SACK and D-SACK blocks.
     """
     mark: str = journey.mark
     if journey.retransmits is not None and not mark:
@@ -89,8 +89,8 @@ def _note(journey: Journey, relative: tuple[int, int] | None) -> tuple[list[str]
 
 
 def _blocks(journey: Journey, relative: tuple[int, int]) -> tuple[list[str], list[str]]:
-    """The D-SACK block (RFC 2883), and the SACK blocks, as `SACK 1449–2897`: the first byte and the one
-    after the last, in relative numbers."""
+    """The D-SACK block (RFC 2883) and the SACK blocks as `SACK 1449–2897`: the first byte and the one after
+    the last, in relative numbers."""
     packet = journey.packet
     blocks = packet.options.sack
     zero = packet.ack - relative[1]
@@ -109,7 +109,7 @@ def _blocks(journey: Journey, relative: tuple[int, int]) -> tuple[list[str], lis
 
 
 def _few(held: list[str]) -> list[str]:
-    """The first SACK block, which is the newest, alone."""
+    """Only the first SACK block, which is the newest."""
     return [f"{text.split(',')[0]}, …" if "," in text else text for text in held]
 
 

@@ -1,4 +1,4 @@
-"""The diagram as one list of happenings in order of time: what the terminal and Mermaid go through."""
+"""The diagram as one list of events in order of time, for the terminal and Mermaid."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Became(Struct, frozen=True):
 
 
 class Done(Struct, frozen=True):
-    """Something was done to the wire."""
+    """An action on the wire."""
 
     t_ns: int
     band: Band
 
 
 class Left(Struct, frozen=True):
-    """A socket was no more in its last state."""
+    """A socket left its last state."""
 
     t_ns: int
     state: State
@@ -63,7 +63,7 @@ class Happened(Struct, frozen=True):
 
 
 class Silence(Struct, frozen=True):
-    """A gap that is too long to be told row by row. `text` says what it is."""
+    """A gap too long to be shown row by row. `text` describes it."""
 
     t_ns: int
     ns: int
@@ -72,7 +72,7 @@ class Silence(Struct, frozen=True):
 
 Event = Sent | Received | Many | Entered | Returned | Became | Left | Done | Happened | Silence
 
-#: At one moment: what came back or in before what goes out.
+#: At the same moment, returns and arrivals come before what goes out.
 _ORDER: dict[type[Event], int] = {
     Received: 0,
     Returned: 1,
@@ -87,7 +87,7 @@ _ORDER: dict[type[Event], int] = {
 
 
 def events(diagram: Diagram) -> Iterator[Event]:
-    """All happenings, and a `Silence` wherever nothing happens for long."""
+    """All events, with a `Silence` wherever nothing happens for long."""
     found = sorted(_all(diagram), key=lambda event: (event.t_ns, _ORDER[type(event)]))
     scale = scale_for(
         p.received_ns - p.sent_ns

@@ -1,4 +1,4 @@
-"""Where one arrow, bar or label stands, given the columns and the heights of the moments."""
+"""The position of one arrow, bar or label, given the columns and the heights of the moments."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from lab.report.diagram.shapes import (
 from lab.report.diagram.timemap import TimeMap
 from lab.report.text import cut, folded
 
-HALF = 20.0  #: the fall of an arrow that ends or begins at the wire, where no time is known
-FALL = 18.0  #: the least that a packet comes down until it is lost half-way
+HALF = 20.0  #: the fall of an arrow that ends or begins at the wire, where the time is unknown
+FALL = 18.0  #: the least fall of a packet that is lost half-way
 
 
 def ends(packet: Packet | Bundle, index: dict[str, int]) -> tuple[int, int]:
-    """Positions of sender and receiver. The wire stands beside the other end; unknown hosts count as wire."""
+    """Positions of sender and receiver. The wire is beside the other end; unknown hosts count as the wire."""
     source = index.get(packet.source)
     target = index.get(packet.target)
     if source is None and target is None:
@@ -62,7 +62,7 @@ def gap_room(m: Metrics, *, many: bool) -> int:
 
 
 def reason(packet: Packet, m: Metrics, *, many: bool) -> tuple[str, ...]:
-    """Why a packet was lost, or thrown away, in as many lines as it takes: it is never cut."""
+    """Why a packet was lost or thrown away, in as many lines as needed: it is never cut."""
     return tuple(wrap(f"× {packet.cause}", gap_room(m, many=many)))
 
 
@@ -72,7 +72,7 @@ def moment_lines(moment: Moment, block: Block, m: Metrics) -> tuple[str, ...]:
 
 
 def spoken(diagram: Diagram, name: str) -> int:
-    """+1: in a narrow drawing, the words of a host's calls stand right of its edge; -1: left of it."""
+    """The side for the words of a host's calls in a narrow drawing: +1 right of its edge, -1 left."""
     return -1 if len(diagram.hosts) > 1 and name == diagram.hosts[-1].name else 1
 
 
@@ -83,7 +83,7 @@ class Geometry(Struct, frozen=True):
     wires: tuple[float, ...]
     index: dict[str, int]
     times: TimeMap
-    delays: Mapping[tuple[str, str], int]  #: typical ones, by sender and receiver; ("", "") over all
+    delays: Mapping[tuple[str, str], int]  #: typical delays by sender and receiver; ("", "") is over all
 
     def _x(self, host: int, other: int) -> float:
         block = self.blocks[host]
@@ -91,7 +91,7 @@ class Geometry(Struct, frozen=True):
         return edge if edge is not None else block.middle
 
     def _wire(self, host: int, other: int) -> float:
-        """The wire beside `host`, on the way to `other`."""
+        """The x of the wire beside `host`, on the way to `other`."""
         if not self.wires:
             return self.blocks[0].right
         return self.wires[min(max(host if other > host else host - 1, 0), len(self.wires) - 1)]
@@ -129,7 +129,7 @@ class Geometry(Struct, frozen=True):
         under_x, under_y, under_anchor, under_angle = label_x, label_y + 18, anchor, angle
         if packet.cause and (packet.stops_at_wire or packet.discarded):
             under = reason(packet, self.m, many=len(self.blocks) > 2)
-        if packet.discarded:  # said where it happened: below the arrow's end
+        if packet.discarded:  # shown where it happened: below the arrow's end
             out = 12.0 if x2 > x1 else -12.0
             under_x, under_y, under_angle = x2 - out, y2 + self.m.line, 0.0
             under_anchor = "end" if x2 > x1 else "start"
@@ -156,8 +156,8 @@ class Geometry(Struct, frozen=True):
         )
 
     def _fall(self, packet: Packet, y1: float) -> float:
-        """How far a packet has come down when it is lost half-way: as its neighbours would, within reason."""
-        if self.m.narrow:  # what is said below it must not be crossed by it
+        """How far a packet lost half-way has fallen: as far as its neighbours would have, within limits."""
+        if self.m.narrow:  # it must not cross the words below it
             return FALL
         delay = self.delays.get((packet.source, packet.target), self.delays.get(("", ""), 0))
         return min(max(self.times.y(packet.start_ns + delay // 2) - y1, FALL), 70.0)
@@ -165,8 +165,8 @@ class Geometry(Struct, frozen=True):
     def _label(
         self, x1: float, y1: float, x2: float, y2: float, inset: float = 12.0
     ) -> tuple[float, float, Anchor, float]:
-        """Near the tail, above the line, turned with it unless that were steep, or a label needs the whole
-        width of the gap: then the lines below each other are kept apart by the time map."""
+        """The place of a label: near the tail, above the line, turned with it unless the line is steep or a
+        label needs the whole width of the gap; the time map then keeps the lines apart."""
         right = x2 > x1
         angle = degrees(atan2(y2 - y1, x2 - x1)) if right else degrees(atan2(y1 - y2, x1 - x2))
         if abs(angle) > 50 or self.m.narrow:
@@ -188,7 +188,7 @@ class Geometry(Struct, frozen=True):
             far_top, far_low = self.times.y(bundle.first_received_ns), self.times.y(bundle.last_received_ns)
         mid, far = (top + low) / 2, (far_top + far_low) / 2
         x, y, anchor, angle = self._label(x1, mid, x2, far)
-        if self.m.narrow:  # where the time map keeps other words away
+        if self.m.narrow:  # there the time map keeps other words away
             y = top + 9.0
         return BundleShape(
             bundle,
@@ -233,7 +233,7 @@ class Geometry(Struct, frozen=True):
             lines = [(y1 + 10 + n * step, title, False) for n, title in enumerate(titles)]
             outcome_y = max(y1 + 10 + len(titles) * step, y2)
             if call.outcome:
-                # How long it took is seen at the axis: what came out must not be cut for it.
+                # The axis shows how long it took: the result must not be cut for that.
                 outcome = call.outcome if len(call.outcome) <= room else call.outcome.rpartition(" · ")[0]
                 lines.append((outcome_y, cut(outcome or call.outcome, room), True))
         return CallShape(call, x, y1, max(y2, y1 + 3), text_x, block.call_anchor, tuple(lines))
@@ -247,7 +247,7 @@ class Geometry(Struct, frozen=True):
         return MomentShape(moment, x, y, text_x, block.call_anchor, moment_lines(moment, block, self.m))
 
     def spoken(self, host: str, t_ns: int, lines: Sequence[str], cls: str) -> Spoken:
-        """Words in the gap beside a host's edge, as a narrow drawing has them."""
+        """Words in the gap beside a host's edge, in a narrow drawing."""
         way = spoken(self.diagram, host)
         i = self.index[host]
         x = self._x(i, i + way) if self.wires else self.blocks[0].right

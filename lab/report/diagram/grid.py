@@ -1,4 +1,4 @@
-"""Rows of cells for a picture in a terminal: what stands where, in which colour, and in ASCII alone."""
+"""Rows of cells for a picture in a terminal: characters, their colours, and an ASCII form."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ _ASCII = str.maketrans(
 class Row:
     cells: list[str]
     styles: list[tuple[str, ...]]
-    text_host: str | None = None  #: the host beside whose line words stand
+    text_host: str | None = None  #: the host whose line has words beside it
     text_end: int = 0
 
 
 @dataclass(slots=True)
 class Grid:
-    """As many cells as `width` a row."""
+    """Rows of `width` cells each."""
 
     width: int
     paint: Paint
@@ -54,13 +54,13 @@ class Grid:
     rows: list[Row] = field(default_factory=list, init=False)
 
     def plain(self, text: str) -> str:
-        """In ASCII, where that is asked for."""
+        """The text, in ASCII if requested."""
         if not self.ascii:
             return text
         return text.translate(_ASCII).encode("ascii", "replace").decode()
 
     def put(self, row: Row, at: int, text: str, styles: tuple[str, ...] = ()) -> None:
-        """Writes over what stands there; what does not fit is left out."""
+        """Writes `text` over the cells from `at`; what does not fit is left out."""
         for character in text:
             size = cells(character)
             if at < 0 or size == 0 or at + size > self.width:
@@ -73,7 +73,7 @@ class Grid:
             at += size
 
     def dash(self, row: Row, start: int, stop: int, stroke: str, styles: tuple[str, ...]) -> None:
-        """Strokes over the cells of [start, stop); lines that are crossed stay to be seen."""
+        """Draws strokes over the cells of [start, stop); lines that they cross stay visible."""
         for at in range(start, stop):
             row.cells[at] = "┼" if row.cells[at] in "│┃" else stroke
             row.styles[at] = styles

@@ -1,4 +1,4 @@
-"""The words on an arrow: all there is to say where there is room, else fewer that still tell the reason."""
+"""The words on an arrow: all of them if they fit, otherwise fewer that still give the reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PORTS = re.compile(r" \d+ → \d+")
 
 
 def fitting(packet: Packet, room: int, *, again: str = "") -> str:
-    """The longest wording of at most `room` cells. `again` stands for the note of a retransmission."""
+    """The longest wording of at most `room` cells. `again` replaces the note of a retransmission."""
     shortest = ""
     for words in _wordings(packet, again):
         shortest = clean(words)
@@ -25,7 +25,7 @@ def fitting(packet: Packet, room: int, *, again: str = "") -> str:
 
 
 def _wordings(packet: Packet, again: str) -> Iterator[str]:
-    """From the longest to the shortest: the payload goes first, then numbers, then words of the note."""
+    """All wordings, longest first: the payload is dropped first, then numbers, then words of the note."""
     notes = [again, again.split(" ")[0]] if again else [packet.note, *packet.brief]
     yield _join(packet.label, packet.payload, notes[0])
     label = _fewer_numbers(packet)
@@ -37,8 +37,8 @@ def _wordings(packet: Packet, again: str) -> Iterator[str]:
 
 
 def _fewer_numbers(packet: Packet) -> str:
-    """Without what tells the least: of a mere ACK its own number, of a
-    datagram its ports, of others what they acknowledge."""
+    """The label without its least useful numbers: a pure ACK's own seq, a datagram's ports, the ack of
+    others."""
     if packet.kind == "udp":
         return _PORTS.sub("", packet.label)
     return (_SEQ if packet.kind == "ack" else _ACK).sub("", packet.label)

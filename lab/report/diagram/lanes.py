@@ -1,4 +1,4 @@
-"""Greedy placing of spans of time into as few lanes as it takes."""
+"""Places spans of time greedily into as few lanes as possible."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def spread(spans: Sequence[tuple[int, int]]) -> list[int]:
-    """The lane of each span, in the order given: the first lane in which it overlaps nothing before it.
+    """The lane of each span, in the order given: the first lane in which it overlaps no earlier span.
 
     Spans that only touch do not overlap.
     """

@@ -1,8 +1,8 @@
-"""Positions: a `Diagram` becomes shapes with coordinates in px, ready to be drawn. Knows nothing of SVG.
+"""Lays out a `Diagram` as shapes with coordinates in px, ready to be drawn. Knows nothing of SVG.
 
 From left to right: the time, then a block for each host with its calls, its sockets' states and its edge,
 and between two blocks a gap with the wire in its middle. Labels do not collide because the time map gives
-each lane the room it needs; a label that is too long is cut, its whole text is in the details.
+each lane the room it needs; a label that is too long is cut, and the details have its whole text.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ __all__ = ["NARROW", "Anchor", "Arrow", "Block", "BundleShape", "Layout", "Metri
 
 
 class _Columns(Struct, frozen=True):
-    """Which column of its host a call or a state stands in."""
+    """The column within its host of each call and state."""
 
     calls: dict[int, int]  #: position in diagram.calls → column
     states: dict[int, int]
     call_count: dict[str, int]
     state_count: dict[str, int]
-    hidden: int  #: sockets that have no column
+    hidden: int  #: sockets without a column
 
 
 def lay_out(diagram: Diagram, metrics: Metrics | None = None) -> Layout:
-    """The whole diagram; the height is what it takes."""
+    """Lays out the whole diagram, as high as it needs to be."""
     metrics = metrics or Metrics()
     columns = _columns(diagram, metrics)
     blocks, wires, width = _blocks(diagram, metrics, columns)
@@ -105,7 +105,7 @@ def lay_out(diagram: Diagram, metrics: Metrics | None = None) -> Layout:
 
 
 def _typical_delays(diagram: Diagram) -> dict[tuple[str, str], int]:
-    """Median one-way delays, by sender and receiver; ("", "") is over all."""
+    """Median one-way delays by sender and receiver; ("", "") is over all."""
     known: dict[tuple[str, str], list[int]] = {}
     for p in diagram.packets:
         if p.sent_ns is not None and p.received_ns is not None:
@@ -115,8 +115,8 @@ def _typical_delays(diagram: Diagram) -> dict[tuple[str, str], int]:
 
 
 def _columns(diagram: Diagram, m: Metrics) -> _Columns:
-    """Calls that overlap stand side by side, and so do sockets; a socket keeps its column. Listeners have
-    columns of their own, so that many connections do not push them out."""
+    """Puts overlapping calls side by side, and overlapping sockets too; a socket keeps its column.
+    Listeners have columns of their own, so that many connections do not push them out."""
     calls: dict[int, int] = {}
     states: dict[int, int] = {}
     call_count: dict[str, int] = {}
@@ -198,7 +198,7 @@ def _blocks(
             wires.append(x + gap / 2)
             x += gap
     if m.narrow and len(blocks) == 1:
-        x += gap  # its words stand beside it all the same
+        x += gap  # its words are beside it in any case
     return tuple(blocks), tuple(wires), x + 16
 
 
@@ -216,8 +216,8 @@ def _marks(
         i, j = ends(packet, index)
         if packet.sent_ns is not None:
             if packet.stops_at_wire:
-                # Its arrow and the reason below it take room that no moment stands for; only a fold must
-                # stay clear of it, other arrows may cross.
+                # Its arrow and the reason below it take room that belongs to no moment; only a fold must
+                # stay clear of it, while other arrows may cross.
                 lines = len(reason(packet, m, many=many)) if packet.cause else 0
                 yield Mark(packet.sent_ns, ("lost", packet.key), 0.0, (lines + 1) * line + 4)
                 if packet.cause:
@@ -283,7 +283,7 @@ def _marks(
 def _marks_of_words(
     diagram: Diagram, m: Metrics, index: dict[str, int], said: Sequence[Said]
 ) -> Iterator[Mark]:
-    """In a narrow drawing the labels of both sides of a gap share its width: each has a height of its own."""
+    """Marks for a narrow drawing, where the labels of both sides share a gap: each has its own height."""
     for packet in diagram.packets:
         i, j = ends(packet, index)
         gap = ("gap", min(i, j))
@@ -308,7 +308,7 @@ def _marks_of_words(
 
 
 def _ticks(diagram: Diagram, times: TimeMap) -> Iterator[Tick]:
-    """The time beside what happens, where there is room for it: packets first."""
+    """The times beside events, where they fit: packets first."""
     first = {0, diagram.end_ns, *(band.start_ns for band in diagram.bands)}
     for packet in diagram.packets:
         first.update(t for t in (packet.sent_ns, packet.received_ns) if t is not None)

@@ -1,4 +1,4 @@
-"""Samples for a legend: only what a diagram really shows."""
+"""Samples for a legend: only what a diagram actually shows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LINE = '<line x1="2" y1="7" x2="34" y2="7" class="ln"/><path class="hd" d="M42 
 
 
 def samples(diagram: Diagram) -> Iterator[tuple[str, str]]:
-    """Inner SVG of 44 × 14 px, and what it means."""
+    """Each sample as inner SVG of 44 × 14 px, with its meaning."""
     kinds = {p.kind for p in diagram.packets} | {b.kind for b in diagram.bundles}
     fates = {p.fate for p in diagram.packets}
     for kind, text in (
@@ -68,7 +68,7 @@ def samples(diagram: Diagram) -> Iterator[tuple[str, str]]:
     if any(c.is_error for c in diagram.calls):
         yield (
             '<g class="c-error"><rect class="call" x="16" y="1" width="9" height="12" rx="2.5"/></g>',
-            "a call that gave an error",
+            "a call that returned an error",
         )
     if any(c.failed for c in diagram.calls):
         yield (

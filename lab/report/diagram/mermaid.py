@@ -23,12 +23,12 @@ from lab.report.diagram.events import (
 )
 from lab.report.diagram.model import Diagram, Packet, State
 
-#: What would end a line or begin something in Mermaid: written as its entity.
+#: Characters that would end a line or begin a construct in Mermaid, each with its entity.
 _SPECIAL = re.compile(r"[;#<>{}%&\"]")
 
 
 def render(diagram: Diagram) -> str:
-    """Hosts are participants, packets are messages, calls, states and wire events are notes."""
+    """Renders hosts as participants, packets as messages, and calls, states and wire events as notes."""
     return document("\n".join(["sequenceDiagram", *(f"    {line}" for line in _lines(diagram))]) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""What a sequence diagram shows, free of evidence files and of drawing: hosts, calls, states, packets, bands.
+"""The contents of a sequence diagram, apart from evidence and drawing: hosts, calls, states, packets, bands.
 
 All times are nanoseconds since the zero of the case (the start of its first step); they may be negative.
 """
@@ -13,13 +13,13 @@ from msgspec import Struct
 PacketKind = Literal["syn", "data", "ack", "fin", "rst", "udp", "icmp", "arp", "other"]
 Fate = Literal["received", "corrupted", "lost", "in flight", "unknown"]
 
-WIRE = "wire"  #: source or target of a packet that the wire itself made or swallowed
+WIRE = "wire"  #: source or target of a packet that the wire itself made or consumed
 
 
 class Host(Struct, frozen=True):
     name: str
     address: str = ""
-    link: tuple[str, ...] = ()  #: what its access link was configured to do: "up 20ms, loss 5%"
+    link: tuple[str, ...] = ()  #: the configuration of its link: "up 20ms, loss 5%"
 
 
 class Flow(Struct, frozen=True):
@@ -27,7 +27,7 @@ class Flow(Struct, frozen=True):
     name: str  #: client:40000 → server:8001
     protocol: str
     packets: int
-    tag: str = ""  #: a letter by which its packets are known, where several flows are drawn
+    tag: str = ""  #: a letter that identifies its packets if several flows are drawn
 
 
 class Call(Struct, frozen=True):
@@ -47,10 +47,10 @@ class Call(Struct, frozen=True):
 
 
 class State(Struct, frozen=True):
-    """A span of one socket's life in one TCP state."""
+    """A span of time that one socket spent in one TCP state."""
 
     host: str
-    socket: str  #: "10.0.0.10:40000 → 10.0.0.11:8001": spans of one socket share it
+    socket: str  #: "10.0.0.10:40000 → 10.0.0.11:8001": all spans of one socket share it
     label: str  #: ESTABLISHED …
     start_ns: int
     end_ns: int | None
@@ -70,16 +70,16 @@ class Packet(Struct, frozen=True):
     label: str  #: "PSH,ACK seq=1 ack=1 len=11"
     fate: Fate = "received"
     flow: int | None = None
-    cause: str = ""  #: of a loss, at the wire or at the host: "dropped by rule drop-1 (steps[3])"
-    discarded: bool = False  #: it arrived, and the receiving host's kernel threw it away
+    cause: str = ""  #: of a loss at the wire or at the host: "dropped by rule drop-1 (steps[3])"
+    discarded: bool = False  #: it arrived, but the receiving host's kernel threw it away
     note: str = ""  #: "retransmission", "out of order", "duplicate ack: asks for seq=1 again" …
-    brief: tuple[str, ...] = ()  #: the note in ever fewer words, for where there is little room
-    retransmits: int | None = None  #: key of the packet whose bytes it sends again
+    brief: tuple[str, ...] = ()  #: the note in ever fewer words, for little room
+    retransmits: int | None = None  #: key of the packet that it retransmits
     copies_ns: tuple[int, ...] = ()  #: arrivals of duplicates that the network made
     payload: str = ""  #: short preview of printable data
-    decisive: bool = False  #: a check that failed points at it
+    decisive: bool = False  #: a failed check points at it
     length: int = 0  #: payload bytes
-    fields: Mapping[str, str] = {}  #: all there is to say, for the details
+    fields: Mapping[str, str] = {}  #: everything about it, for the details
 
     @property
     def start_ns(self) -> int:
@@ -87,13 +87,13 @@ class Packet(Struct, frozen=True):
 
     @property
     def outcome(self) -> str:
-        """What became of it where it did not simply arrive: `lost: loss 5% on client.up`; "" else."""
+        """What became of it unless it simply arrived: `lost: loss 5% on client.up`; otherwise ""."""
         if self.discarded:
             return f"corrupted, {self.cause}" if self.fate == "corrupted" else f"arrived, but {self.cause}"
         if self.fate == "received" or (self.fate == "unknown" and WIRE in (self.source, self.target)):
             return ""
         if self.fate == "unknown":
-            return "no capture tells whether it arrived"
+            return "no capture shows whether it arrived"
         return f"{self.fate}: {self.cause}" if self.cause else self.fate
 
     @property
@@ -102,8 +102,8 @@ class Packet(Struct, frozen=True):
 
 
 class Bundle(Struct, frozen=True):
-    """Packets of one flow in one direction that are drawn as one: nothing special happened to them, or there
-    are too many of them."""
+    """Packets of one flow in one direction drawn as one, because nothing special happened to them or they
+    are too many."""
 
     key: str
     source: str
@@ -117,7 +117,7 @@ class Bundle(Struct, frozen=True):
     first_received_ns: int | None
     last_received_ns: int | None
     lost: int = 0
-    discarded: int = 0  #: arrived, and were thrown away by the host's kernel
+    discarded: int = 0  #: arrived, but were thrown away by the host's kernel
     retransmitted: int = 0
     seq: tuple[int, int] | None = None  #: relative: first byte, and the one after the last
 
@@ -141,7 +141,7 @@ class Bundle(Struct, frozen=True):
 
 
 class Band(Struct, frozen=True):
-    """Something done to the wire. `end_ns` None: a moment; else it held for so long."""
+    """Something done to the wire. `end_ns` is None for a moment, otherwise the end of its effect."""
 
     kind: Literal["link", "cut", "partition", "drop", "power"]
     text: str
@@ -152,7 +152,7 @@ class Band(Struct, frozen=True):
 
 
 class Moment(Struct, frozen=True):
-    """What happened at a host at one time: a service that got ready, a line of its log, a signal."""
+    """An event at a host: a service that got ready, a line of its log, a signal."""
 
     host: str
     t_ns: int
@@ -173,9 +173,9 @@ class Diagram(Struct, frozen=True):
     bands: tuple[Band, ...] = ()
     moments: tuple[Moment, ...] = ()  #: in order of time
     end_ns: int = 0
-    total_packets: int = 0  #: of the evidence, drawn or not
-    omitted: tuple[str, ...] = ()  #: sentences: what is not drawn, and where to find it
+    total_packets: int = 0  #: in the evidence, drawn or not
+    omitted: tuple[str, ...] = ()  #: sentences about what is not drawn and where to find it
 
     def tag(self, flow: int | None) -> str:
-        """The letter of a flow; "" where there is only one."""
+        """The letter of a flow; "" if it is the only one."""
         return next((f.tag for f in self.flows if f.number == flow), "") if flow is not None else ""

@@ -1,4 +1,4 @@
-"""What happened at a host beside calls and packets: its services, the log lines that mattered, signals."""
+"""Events at a host other than calls and packets: its services, the log lines that matter, signals."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from lab.report.text import cut
 from lab.verdict import Finding, LogRef, Verdict
 
 _MOMENTS = 120
-_LINE = 60  #: cells of a log line that are shown
+_LINE = 60  #: cells of a log line shown
 _DONE = {"kill": "signal", "pause": "paused", "resume": "resumed"}
 
 
 def moments_of(records: Records, zero: int, findings: Sequence[Finding]) -> tuple[tuple[Moment, ...], int]:
-    """In order of time, and how many are left out."""
+    """The moments in order of time, and how many are left out."""
     found = [
         *(moment for service in records.services for moment in _life(service, zero, findings)),
         *_lines(records.logs, zero, findings),
@@ -32,7 +32,7 @@ def moments_of(records: Records, zero: int, findings: Sequence[Finding]) -> tupl
 
 
 def _life(record: ServiceRecord, zero: int, findings: Sequence[Finding]) -> Iterator[Moment]:
-    """Started, ready, ended; with the number of the start where it is not the first."""
+    """The moments of a service: started, ready, ended; with the number of any start after the first."""
     name = record.service if record.start == 1 else f"{record.service} (start {record.start})"
 
     def moment(wall_ns: int, text: str, *, bad: bool = False, step: str = "") -> Moment:
@@ -48,7 +48,7 @@ def _life(record: ServiceRecord, zero: int, findings: Sequence[Finding]) -> Iter
 
 
 def _end(record: ServiceRecord) -> str:
-    """How a start ended, and by which step."""
+    """How a start ended and by which step."""
     if record.error:
         return f"not started: {record.error}"
     if record.limit and not record.out_of_memory:
@@ -81,7 +81,7 @@ def _lines(logs: Sequence[LogRecord], zero: int, findings: Sequence[Finding]) ->
 def _signal(step: StepRecord, zero: int) -> Iterator[Moment]:
     """A signal to a process, a program or a service."""
     if step.do in _DONE and step.at is not None:
-        # Whether a program ends of a signal is its own affair.
+        # A program may handle the signal and go on.
         what = f"{_DONE[step.do]} {step.signal or ''}".strip() if step.do == "kill" else _DONE[step.do]
         text = f"{step.target}: {what} ({step.step})" if step.target else f"{what} ({step.step})"
         yield Moment(step.at, step.end_wall_ns - zero, clean(text), "signal", step=step.step)

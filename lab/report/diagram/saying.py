@@ -1,4 +1,4 @@
-"""What calls and moments say in a narrow drawing: a line where each begins and ends, in the gap beside it."""
+"""The words of calls and moments in a narrow drawing: a line at each begin and end, in the gap beside it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Said(Struct, frozen=True):
 
 
 def saying(diagram: Diagram, m: Metrics) -> Iterator[Said]:
-    """A call in whose course nothing else is drawn takes one line, if that is wide enough."""
+    """The words to draw; a call during which nothing else is drawn takes one line, if it fits."""
     room = int(((m.gap_many if len(diagram.hosts) > 2 else m.gap) - 16) / m.said_char)
     busy = sorted(
         t
@@ -55,7 +55,7 @@ def saying(diagram: Diagram, m: Metrics) -> Iterator[Said]:
 
 
 def _returned(call: Call, verdict: str, room: int) -> str:
-    """With its name where that fits, else the outcome alone: that is what is new."""
+    """The words of a return: name and outcome if they fit, otherwise only the outcome, which is new."""
     outcome = f"{call.outcome}{verdict}".strip()
     name = call.title.split("(")[0]
     text = f"◀ {name} {outcome}"

@@ -1,4 +1,4 @@
-"""The shapes of a sequence diagram with their coordinates in px, and the measures they are laid out by."""
+"""The shapes of a sequence diagram with their coordinates in px, and the measures of their layout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Anchor = Literal["start", "middle", "end"]
 
 
 class Metrics(Struct, frozen=True):
-    """Widths in px. `char` is what one character of the small text takes, generously."""
+    """Widths in px. `char` is a generous width of one character of the small text."""
 
     axis: float = 74.0
     gap: float = 430.0
@@ -22,13 +22,13 @@ class Metrics(Struct, frozen=True):
     state_column: float = 92.0
     gutter: float = 22.0
     char: float = 6.1
-    said_char: float = 5.6  #: of the words beside a narrow drawing's edges
+    said_char: float = 5.6  #: `char` for the words beside a narrow drawing's edges
     line: float = 15.0
     top: float = 22.0
     bottom: float = 34.0
     state_columns: int = 2  #: connections of one host side by side; the others are in the table of states
     listen_columns: int = 2  #: listeners of one host side by side, beside the connections
-    narrow: bool = False  #: words of states run along their bars, those of calls stand in the gap
+    narrow: bool = False  #: words of states run along their bars, words of calls are in the gap
 
 
 NARROW = Metrics(
@@ -42,11 +42,11 @@ NARROW = Metrics(
     state_columns=1,
     narrow=True,
 )
-"""For a telephone: two hosts in about 380 px."""
+"""For a phone: two hosts in about 380 px."""
 
 
 class Block(Struct, frozen=True):
-    """The columns of one host. The edges are where arrows begin and end; an outer host has only one."""
+    """The columns of one host. Arrows begin and end at its edges; an outer host has only one edge."""
 
     host: Host
     left: float
@@ -54,7 +54,7 @@ class Block(Struct, frozen=True):
     edge_left: float | None
     edge_right: float | None
     call_x: tuple[float, ...]  #: left side of each column's bar
-    call_anchor: Anchor  #: "end": texts stand left of the bar
+    call_anchor: Anchor  #: "end": texts are left of the bar
     call_width: float  #: of a column's texts
     state_x: tuple[float, ...]
     state_anchor: Anchor
@@ -71,7 +71,7 @@ class Words(Struct, frozen=True):
     x: float
     y: float  #: baseline of the first
     anchor: Anchor
-    angle: float  #: degrees by which they are turned about (x, y)
+    angle: float  #: degrees of rotation about (x, y)
 
 
 class Arrow(Struct, frozen=True):
@@ -81,24 +81,24 @@ class Arrow(Struct, frozen=True):
     x2: float
     y2: float
     label: str
-    under: Words  #: below the arrow: why it was lost, or at its end: why the host threw it away
+    under: Words  #: below the arrow, why it was lost; at its end, why the host threw it away
     label_x: float
     label_y: float
     anchor: Anchor
-    angle: float  #: degrees by which the label is turned about its anchor
+    angle: float  #: degrees by which the label is rotated about its anchor
     tag: str = ""  #: of its flow
     copies: tuple[tuple[float, float, float, float], ...] = ()
 
 
 class Join(Struct, frozen=True):
-    """A retransmission joined to what it sends again, beside the sender's edge."""
+    """A curve from a packet to its retransmission, beside the sender's edge."""
 
     key: int
     flow: int | None
     x: float
     y1: float
     y2: float
-    out: float  #: how far it bulges, negative to the left
+    out: float  #: how far it bulges; negative is to the left
 
 
 class BundleShape(Struct, frozen=True):
@@ -118,12 +118,12 @@ class CallShape(Struct, frozen=True):
     y2: float
     text_x: float
     anchor: Anchor
-    lines: tuple[tuple[float, str, bool], ...]  #: baseline, text, is the outcome
+    lines: tuple[tuple[float, str, bool], ...]  #: baseline, text, whether it is the outcome
 
 
 class MomentShape(Struct, frozen=True):
     moment: Moment
-    x: float  #: left side of the column of calls that it stands in
+    x: float  #: left side of its column of calls
     y: float
     text_x: float
     anchor: Anchor
@@ -131,7 +131,7 @@ class MomentShape(Struct, frozen=True):
 
 
 class Spoken(Struct, frozen=True):
-    """What a call or a moment says in a narrow drawing: beside the host's edge, in the gap."""
+    """The words of a call or a moment in a narrow drawing: in the gap, beside the host's edge."""
 
     x: float
     y: float  #: baseline of the first line
@@ -159,7 +159,7 @@ class BandShape(Struct, frozen=True):
 
 class FoldShape(Struct, frozen=True):
     y: float
-    text: str  #: how long
+    text: str  #: how long it is
     words: str  #: what it is
 
 
@@ -185,4 +185,4 @@ class Layout(Struct, frozen=True):
     ticks: tuple[Tick, ...]
     moments: tuple[MomentShape, ...] = ()
     spoken: tuple[Spoken, ...] = ()
-    hidden_sockets: int = 0  #: whose states have no column
+    hidden_sockets: int = 0  #: sockets whose states have no column

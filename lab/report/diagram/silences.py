@@ -1,4 +1,4 @@
-"""What a long gap between two drawn moments is: a silence, packets on their way, or a bundle that goes on."""
+"""Describes a long gap between two drawn moments: a silence, packets on their way, a bundle that goes on."""
 
 from __future__ import annotations
 

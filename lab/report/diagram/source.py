@@ -1,7 +1,7 @@
 """Evidence → `Diagram`: what is drawn, in what order, and what is only counted.
 
 A short case is drawn packet by packet. In a long one, runs of packets to which nothing special happened
-become bundles, and what still does not fit is counted in them: never more than `Budget` shapes, and the
+become bundles, which also count what still does not fit: there are never more than `Budget` shapes, and the
 diagram says what it does not show.
 """
 
@@ -31,7 +31,7 @@ _FLOWS = 60
 def diagram_of(
     evidence: Evidence, *, title: str = "", findings: Sequence[Finding] = (), budget: Budget | None = None
 ) -> Diagram:
-    """The whole story. `findings` mark the calls that failed and the packets that decided a failed check."""
+    """The whole diagram. `findings` mark the calls that failed and the packets that decided failed checks."""
     records = evidence.records
     zero = zero_ns(evidence)
     decisive = {
@@ -83,7 +83,7 @@ def diagram_of(
 
 
 def zero_ns(evidence: Evidence) -> int:
-    """CLOCK_REALTIME of the zero of all times in the reports: the start of the first step, else of all."""
+    """CLOCK_REALTIME at the zero of all reported times: the first step, or else call, or else packet."""
     records = evidence.records
     starts = [step.start_wall_ns for step in records.steps] or [c.start_wall_ns for c in records.calls]
     if not starts:
@@ -92,7 +92,7 @@ def zero_ns(evidence: Evidence) -> int:
 
 
 def _hosts(records: Records, between: dict[tuple[str, str], int]) -> tuple[Host, ...]:
-    """Ordered so that the fewest arrows pass behind a third host; else as the topology has them."""
+    """The hosts, ordered so that the fewest arrows pass behind a third host, otherwise as in the topology."""
     # A case that broke early may have calls of hosts whose facts were never read.
     seen = [call.host for call in records.calls] + [run.host for run in records.runs]
     seen += [service.host for service in records.services]
@@ -146,7 +146,7 @@ def _calls(records: Records, zero: int, failed: set[str]) -> tuple[tuple[Call, .
 
 
 def _call(i: int, call: CallRecord, zero: int, failed: set[str], names: Mapping[str, str]) -> Call:
-    # The monotonic clock measures the call; the wall clock may have been stepped in its course.
+    # The monotonic clock measures the call; the wall clock may have been stepped meanwhile.
     start = call.start_wall_ns - zero
     return Call(
         key=f"c{i}",
@@ -169,11 +169,11 @@ def _letters() -> Iterator[str]:
         yield from map("".join, product(ascii_uppercase, repeat=size))
 
 
-_Ends = tuple[str, int, str, int]  #: address and port of one end, and of the other
+_Ends = tuple[str, int, str, int]  #: address and port of one end, then of the other
 
 
 def _connections(flows: Iterable[TraceFlow]) -> dict[_Ends, list[TraceFlow]]:
-    """The TCP connections by their four numbers, from either side, in order of time."""
+    """The TCP connections by their four-tuple, as seen from either side, in order of time."""
     found: dict[_Ends, list[TraceFlow]] = {}
     for flow in flows:
         if flow.protocol == "tcp":
@@ -184,7 +184,7 @@ def _connections(flows: Iterable[TraceFlow]) -> dict[_Ends, list[TraceFlow]]:
 
 
 def _flow_of(sample: StateSample, connections: Mapping[_Ends, list[TraceFlow]]) -> int | None:
-    """The latest connection of the socket's numbers that had begun when the state was seen."""
+    """The latest connection with the socket's four-tuple that had begun when the state was sampled."""
     if sample.remote is None:
         return None
     ends = (sample.local.address, sample.local.port, sample.remote.address, sample.remote.port)
@@ -194,7 +194,7 @@ def _flow_of(sample: StateSample, connections: Mapping[_Ends, list[TraceFlow]]) 
 
 
 def _states(records: Records, zero: int, connections: Mapping[_Ends, list[TraceFlow]]) -> list[State]:
-    """Each sample begins a span that its socket's next one ends; GONE and CLOSE only end."""
+    """The states: each sample begins a span that its socket's next sample ends; GONE and CLOSE only end."""
     open_: dict[tuple[str, str], StateSample] = {}
     spans: list[State] = []
     names = {host.address: name for name, host in records.hosts.items()}
@@ -215,7 +215,7 @@ def _states(records: Records, zero: int, connections: Mapping[_Ends, list[TraceF
     off = sorted((e.wall_ns, e.host) for e in records.wire_events if e.action == "power_off" and e.host)
 
     def power_cuts(until_ns: int) -> None:
-        """What a host's sockets were ends with its power; no sampler is left to say so."""
+        """Ends the states of a host's sockets when its power goes: no sampler is left to report it."""
         while off and off[0][0] <= until_ns:
             at, host = off.pop(0)
             for key in [key for key in open_ if key[0] == host]:
@@ -257,8 +257,8 @@ _BAND_KIND = {
 
 
 def _bands(events: Iterable[WireEvent], zero: int, until_ns: int) -> list[Band]:
-    """What was done in the steps; what a later event undoes is a band, and so is what held until the end of
-    the diagram; the rest are moments."""
+    """What the steps did to the wire. An event that a later one undoes is a band, and so is one in effect
+    until the end of the diagram; the rest are moments."""
     later = [event for event in events if event.step is not None]
     ended: dict[int, int] = {}
     for i, event in enumerate(later):

@@ -1,7 +1,7 @@
 """A `Layout` as SVG: one whole picture, or head and body apart so that a page can keep the head in view.
 
-Every text is escaped. Colours and fonts are in `templates/diagram.css`; no shape says by colour alone what it
-is: lost packets are broken and end in a cross, retransmissions are joined and named, states are labelled.
+Every text is escaped. Colours and fonts are in `templates/diagram.css`. No shape relies on colour alone: lost
+packets are broken and end in a cross, retransmissions are joined and named, states are labelled.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def head(layout: Layout) -> Iterator[str]:
 
 
 def _narrow_head(layout: Layout) -> Iterator[str]:
-    """Names at the outer ends; there is no room for more."""
+    """Host names at the outer ends: a narrow head has no room for more."""
     for n, block in enumerate(layout.blocks):
         anchor: Anchor
         if n == 0:
@@ -104,8 +104,8 @@ def _captions(block: Block, y: float) -> Iterator[str]:
 
 
 def body(layout: Layout) -> Iterator[str]:
-    """All below the head, from y = 0. Packets are focusable groups with `data-k` (p or b and a
-    number) and `data-f` (flow); only the wide drawing gives them ids."""
+    """Everything below the head, from y = 0. Packets are focusable groups with `data-k` (p or b and a
+    number) and `data-f` (flow); they have ids only in the wide drawing."""
     edges = [x for b in layout.blocks for x in (b.edge_left, b.edge_right) if x is not None]
     for shape in layout.bands:
         if shape.y2 is not None:
@@ -166,7 +166,7 @@ def body(layout: Layout) -> Iterator[str]:
 
 
 def _moment(shape: MomentShape) -> Iterator[str]:
-    """A diamond on the host's calls, and what happened."""
+    """A diamond on the host's calls, and its words."""
     x, y = shape.x + 4.5, shape.y
     cls = "m m-error" if shape.moment.is_error else "m"
     yield f'<g class="{cls}"><title>{escape(shape.moment.text)}</title>'
@@ -177,7 +177,7 @@ def _moment(shape: MomentShape) -> Iterator[str]:
 
 
 def _along(x: float, top: float, text: str) -> str:
-    """Words that run up along a bar and end at its upper end."""
+    """Words that run up along a bar to its upper end."""
     if not text:
         return ""
     return _text(x, top + 2, text, "st-text halo", "end", -90.0)
@@ -198,7 +198,7 @@ def _classes(packet: Packet) -> str:
 
 
 def describe(packet: Packet) -> str:
-    """One sentence for one who cannot see the arrow."""
+    """One sentence for a reader who cannot see the arrow."""
     source, target = (("the wire" if name == WIRE else name) for name in (packet.source, packet.target))
     text = f"{duration(packet.start_ns)}: {source} to {target}, {packet.label}"
     if packet.note:
@@ -211,7 +211,7 @@ def describe(packet: Packet) -> str:
 
 
 def _open(cls: str, key: str, flow: int | None, words: str, ids: bool) -> str:
-    """The group of a packet or a bundle: what the page's script finds it by, what a screen reader says."""
+    """Opens the group of a packet or a bundle, with its keys for the page's script and its spoken label."""
     own = f' id="{escape(key)}"' if ids else ""
     return (
         f'<g class="{cls}"{own} data-k="{escape(key)}" data-f="{_flow(flow)}" tabindex="-1" role="img" '
@@ -245,7 +245,7 @@ def _arrow(arrow: Arrow, *, ids: bool) -> Iterator[str]:
     yield _line(arrow.x1, arrow.y1, arrow.x2, arrow.y2, "ln")
     if p.fate == "lost":
         yield _cross(arrow.x2, arrow.y2)
-    elif p.discarded:  # it came as far as the host's edge
+    elif p.discarded:  # it reached the host's edge
         yield _cross(arrow.x2 + (-6 if arrow.x2 > arrow.x1 else 6), arrow.y2)
     elif p.fate == "corrupted":
         yield _cross((arrow.x1 + arrow.x2) / 2, (arrow.y1 + arrow.y2) / 2)
@@ -263,7 +263,7 @@ def _arrow(arrow: Arrow, *, ids: bool) -> Iterator[str]:
 
 
 def _words(words: Words, cls: str) -> Iterator[str]:
-    """Lines below each other, turned together."""
+    """Lines below each other, rotated together."""
     if words.angle and len(words.lines) > 1:
         yield f'<g transform="rotate({words.angle:.2f} {words.x:.1f} {words.y:.1f})">'
         yield from _words(replace(words, angle=0.0), cls)
@@ -274,8 +274,7 @@ def _words(words: Words, cls: str) -> Iterator[str]:
 
 
 def _tags(arrow: Arrow) -> Iterator[str]:
-    """The letter of the flow, on the line where it begins and where it ends: near either host it is seen
-    whose packet this is."""
+    """The letter of the flow at both ends of the line, so that either host shows whose packet it is."""
     dx, dy = arrow.x2 - arrow.x1, arrow.y2 - arrow.y1
     length = (dx * dx + dy * dy) ** 0.5 or 1.0
     for x, y, far in ((arrow.x1, arrow.y1, 15.0), (arrow.x2, arrow.y2, -22.0)):
@@ -329,7 +328,7 @@ def _folds(layout: Layout) -> Iterator[str]:
         yield _rect(left, fold.y - 11, right - left, 22, "fold")
         for y in (fold.y - 11, fold.y + 11):
             yield f'<path class="fold-line" d="M{left:.1f} {y:.1f}{zigzag}"/>'
-        # The time stands at the left, too: where there is little room it is said there alone.
+        # The time is also at the left, and only there if room is short.
         words = fold.words if layout.metrics.narrow else sentence(fold.text, fold.words)
         room = int((layout.metrics.gap_many if len(layout.blocks) > 2 else layout.metrics.gap) / 6)
         yield _text(middle, fold.y + 4, cut(words, room), "fold-text halo", "middle")
@@ -337,7 +336,7 @@ def _folds(layout: Layout) -> Iterator[str]:
 
 
 def style() -> str:
-    """The sheet for a picture that stands alone: light, and dark where the reader prefers it."""
+    """The style sheet for a standalone picture: light, or dark if the reader prefers it."""
     folder = files("lab.report") / "templates"
     light = (folder / "diagram.css").read_text("utf-8")
     dark = (folder / "diagram-dark.css").read_text("utf-8")

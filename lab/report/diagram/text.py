@@ -1,7 +1,7 @@
-"""The diagram in a terminal: a grid of cells, a row for each happening, hosts as vertical lines.
+"""The diagram in a terminal: a grid of cells with a row for each event and hosts as vertical lines.
 
-A packet in flight comes down the gap in a column of its own, so that arrows lean as they do in time. A line
-is heavy while its host is in a call.
+A packet in flight runs down the gap in a column of its own, so that arrows lean with time. A line is heavy
+while its host is in a call.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from lab.report.diagram.labels import fitting
 from lab.report.diagram.model import Bundle, Diagram, Moment, Packet
 from lab.report.text import Paint, cells, cut, folded
 
-_TIME = 11  #: cells of the time and the space behind it
+_TIME = 11  #: cells of the time and the space after it
 
 _COLOURS = {"syn": "blue", "fin": "magenta", "rst": "red", "ack": "dim", "udp": "green", "icmp": "yellow"}
 
 
 def render(diagram: Diagram, *, width: int = 80, colour: bool = False, ascii: bool = False) -> str:
-    """The diagram in lines of at most `width` cells; the width is at least what the hosts need."""
+    """The diagram in lines of at most `width` cells, or of as many as the hosts need."""
     if not diagram.hosts:
         return "no hosts, nothing to draw\n"
     width = max(width, _TIME + 24 * max(1, len(diagram.hosts) - 1) + 6)
@@ -54,7 +54,7 @@ class _Picture(Grid):
     busy: dict[str, int] = field(default_factory=dict)  #: host → calls in progress
     flying: dict[int, int] = field(default_factory=dict)  #: packet → its column
     sent_at: dict[int, int] = field(default_factory=dict)
-    short: set[str] = field(default_factory=set)  #: calls that are told in one row
+    short: set[str] = field(default_factory=set)  #: calls shown in one row
     last_time: str = ""
 
     def draw(self) -> str:
@@ -123,7 +123,7 @@ class _Picture(Grid):
         self.rows.append(row)
         return row
 
-    # Happenings
+    # Events
 
     def _event(self, event: Event, following: Event | None) -> None:
         match event:
@@ -135,7 +135,7 @@ class _Picture(Grid):
                 self._many(t, bundle)
             case Entered(t, call):
                 if isinstance(following, Returned) and following.call is call:
-                    self.short.add(call.key)  # nothing happens in its course: one line says it all
+                    self.short.add(call.key)  # nothing happens during it: one line says it all
                     return
                 self._say(t, call.host, f"▶ {call.title}", ("bold",))
                 self.busy[call.host] += 1
@@ -164,7 +164,7 @@ class _Picture(Grid):
                 self.put(row, (_TIME + self.width - len(text)) // 2, text, ("dim",))
 
     def _side(self, host: str) -> int:
-        """+1: words stand right of the host's line; -1: left of it."""
+        """The side of a host's words: +1 right of its line, -1 left."""
         return -1 if host == self.diagram.hosts[-1].name and len(self.lines) > 1 else 1
 
     def _room(self, host: str) -> int:
@@ -258,7 +258,7 @@ class _Picture(Grid):
             self._thrown_away(packet, a, b, styles)
             self.flying[packet.key] = -1
             return
-        # Where others are on their way, a shorter label leaves room for all to come down side by side.
+        # While others are on their way, a shorter label leaves room for all side by side.
         rooms = [abs(b - a) * 2 // 3, abs(b - a) // 2, abs(b - a) // 3]
         for room in rooms if self.flying else [abs(b - a) - 9, *rooms]:
             label = self._label(packet, room)
@@ -281,7 +281,7 @@ class _Picture(Grid):
         self.flying[packet.key] = column
 
     def _free(self, a: int, b: int, label: int) -> int | None:
-        """A column for a packet in flight: behind its label, no other packet in it."""
+        """A free column for a packet in flight, after its label."""
         taken = set(self.flying.values()) | set(self.lines.values())
         reach = min(max(label + 4, abs(b - a) // 2), abs(b - a) - 5)
         columns = range(a + reach, b - 2, 2) if b > a else range(a - reach, b + 2, -2)
@@ -318,7 +318,7 @@ class _Picture(Grid):
         self._thrown_away(packet, a, b, styles)
 
     def _thrown_away(self, packet: Packet, a: int, b: int, styles: tuple[str, ...]) -> None:
-        """A cross instead of the head of the last row's arrow, and below it why the host did not take it."""
+        """Puts a cross in place of the last row's arrowhead, and below it why the host dropped the packet."""
         if not packet.discarded:
             return
         self.put(self.rows[-1], b - 1 if b > a else b + 1, "╳", styles)
@@ -326,7 +326,7 @@ class _Picture(Grid):
             self.put(self._row(None), b - 2 - cells(line) if b > a else b + 3, line, styles)
 
     def _whole(self, t: int, a: int, b: int, label: str, styles: tuple[str, ...], stroke: str = "─") -> None:
-        """An arrow in one row: no time to speak of, or too much is in flight to show how it leans."""
+        """An arrow in one row: it takes hardly any time, or too much is in flight to show how it leans."""
         row = self._row(t)
         low, high = min(a, b), max(a, b)
         self.dash(row, low + 1, high, stroke, styles)

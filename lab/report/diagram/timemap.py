@@ -1,8 +1,8 @@
-"""Where each moment stands on the vertical axis.
+"""The height of each moment on the vertical axis.
 
-Every moment has one height, the same in all lanes, so both ends of an arrow stand at their real times.
-Between two moments the height grows with the time, except that: what must not collide is pushed apart (a lane
-says how much room it needs since its last item), long gaps grow only slowly, and silences are folded.
+Every moment has one height, the same in all lanes, so both ends of an arrow are at their real times. Between
+two moments the height grows with time, with three exceptions: items that would collide are pushed apart (a
+lane says how much room it needs since its last item), long gaps grow only slowly, and silences are folded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from msgspec import Struct
 class Mark(Struct, frozen=True):
     """Something that happens at `t_ns` and needs `room` above it, measured from the last item of `lane`.
 
-    `keeps` is what it takes below itself: the next item of the lane stays that far away in any case.
+    `keeps` is the room below it: the next item of the lane stays at least that far away.
     """
 
     t_ns: int
@@ -28,7 +28,7 @@ class Mark(Struct, frozen=True):
 
 
 class Fold(Struct, frozen=True):
-    """A silence that is drawn short."""
+    """A silence, drawn short."""
 
     start_ns: int
     end_ns: int
@@ -40,12 +40,12 @@ class Fold(Struct, frozen=True):
 
 
 _LINEAR = 96.0
-_ABOVE = 12.0  #: a label stands so far above its moment
-FOLD_ROOM = 50.0  #: between what stands above a fold and the moment below it
+_ABOVE = 12.0  #: how far a label is above its moment
+FOLD_ROOM = 50.0  #: between what is above a fold and the moment below it
 
 
 class Scale(Struct, frozen=True):
-    """How time becomes height."""
+    """How time maps to height."""
 
     px_per_ns: float
     linear: float = _LINEAR  #: up to this height a gap is drawn to scale
@@ -63,9 +63,9 @@ class Scale(Struct, frozen=True):
 
 
 def scale_for(delays_ns: Iterable[int], *, rise: float = 44.0) -> Scale:
-    """A scale at which the median one-way delay is `rise` high, within reason.
+    """A scale at which the median one-way delay is `rise` high, within limits.
 
-    Whatever is too long to be drawn to scale at that is folded: no jump looks shorter than it is unsaid.
+    A gap too long to be drawn to scale is folded: no gap looks shorter than it is without a sign.
     """
     known = [delay for delay in delays_ns if delay > 0]
     typical = max(median(known), 100_000) if known else 1_000_000
@@ -74,15 +74,15 @@ def scale_for(delays_ns: Iterable[int], *, rise: float = 44.0) -> Scale:
 
 
 class TimeMap(Struct, frozen=True):
-    """Heights of the moments that something happens at; between them, straight lines."""
+    """Heights of the moments at which something happens, with straight lines between them."""
 
     times: tuple[int, ...]
     heights: tuple[float, ...]
     folds: tuple[Fold, ...] = ()
-    low: float = 0.0  #: down to here, what stands at the moments takes room
+    low: float = 0.0  #: down to here, the items at the moments take room
 
     def y(self, t_ns: int) -> float:
-        """The height of any moment; those outside stand at the nearest end."""
+        """The height of any moment; one outside the map is at the nearest end."""
         if not self.times:
             return 0.0
         i = bisect_right(self.times, t_ns)
@@ -100,13 +100,13 @@ class TimeMap(Struct, frozen=True):
 
 
 def build(marks: Iterable[Mark], scale: Scale, *, top: float = 0.0) -> TimeMap:
-    """One pass down the marks in order of time: each moment stands where its gap and its lanes put it."""
+    """Builds the map in one pass down the marks: its gap and its lanes give each moment its height."""
     times: list[int] = []
     heights: list[float] = []
     folds: list[Fold] = []
     last: dict[Hashable, float] = {}
     ordered = sorted(marks, key=lambda mark: mark.t_ns)
-    occupied = top  # down to here, something is drawn
+    occupied = top  # drawn down to here
     i = 0
     while i < len(ordered):
         t = ordered[i].t_ns

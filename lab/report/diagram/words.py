@@ -34,7 +34,7 @@ _ICMPV6 |= {134: "router advertisement", 135: "neighbour solicitation", 136: "ne
 
 
 def impairment(value: Impairment) -> str:
-    """`20ms ± 1ms normal, loss 5%, rate 10mbit`; "" where nothing is impaired."""
+    """`20ms ± 1ms normal, loss 5%, rate 10mbit`; "" if nothing is impaired."""
     parts = []
     if value.delay is not None:
         text = str(value.delay)
@@ -54,7 +54,7 @@ def impairment(value: Impairment) -> str:
 
 
 def link(value: Link) -> tuple[str, ...]:
-    """One line where both ways are alike, else one each."""
+    """One line if both directions are the same, otherwise one for each."""
     up, down = impairment(value.up), impairment(value.down)
     if up == down:
         return (f"link {up}",) if up else ("link not impaired",)
@@ -88,7 +88,7 @@ def wire_event(event: WireEvent) -> str:
 
 
 def call_title(call: CallRecord) -> str:
-    """`c.connect(server:8001)`; with the process where it is not main."""
+    """`c.connect(server:8001)`, with the process unless it is main."""
     what = f"{call.socket}.{call.call}" if call.socket else call.call
     process = "" if call.process == "main" else f"{call.process}: "
     return clean(f"{process}{what}({_arguments(call.arguments)})")
@@ -133,7 +133,7 @@ def _size(value: Json) -> str:
 
 
 def quote(data: bytes, room: int = 24) -> str:
-    """A short preview of bytes: quoted text where they are printable, else "" (say their size instead)."""
+    """A short preview of bytes: quoted text if they are printable, otherwise "" (show their size instead)."""
     try:
         text = data[: room * 4].decode()
     except UnicodeDecodeError:
@@ -145,7 +145,7 @@ def quote(data: bytes, room: int = 24) -> str:
 
 
 def endpoint(value: Endpoint, names: Mapping[str, str]) -> str:
-    """`client:40000`, by the hosts' names where they are known."""
+    """`client:40000`, with the host's name if it is known."""
     name = names.get(value.address)
     return f"{name}:{value.port}" if name else str(value)
 
@@ -210,7 +210,7 @@ def packet_label(packet: Packet, relative: tuple[int, int] | None) -> str:
         return " ".join(parts)
     if packet.protocol == "udp":
         part = packet.fragment
-        if part is not None and part[0]:  # the ports are in the first one alone
+        if part is not None and part[0]:  # only the first one has the ports
             return f"UDP fragment at {part[0]} len={packet.payload_len}"
         return f"UDP {packet.sport} → {packet.dport} len={packet.payload_len}" + (
             f" fragment at {part[0]}" if part else ""
@@ -230,7 +230,7 @@ def packet_label(packet: Packet, relative: tuple[int, int] | None) -> str:
 def _arp(packet: Packet) -> str:
     """`ARP who has 198.18.0.11?`, `ARP 198.18.0.11 is at 02:c6:…`, `ARP announcement: 198.18.0.11 is at …`.
 
-    An announcement (RFC 5227) has its sender's own address as the one it asks for, and wants no answer.
+    An announcement (RFC 5227) asks for its sender's own address, and wants no answer.
     """
     try:
         body = packet.frame()[14:42]

@@ -3,12 +3,12 @@
   var root = document.documentElement, $ = function (s, e) { return (e || document).querySelector(s); };
   var all = function (s, e) { return Array.prototype.slice.call((e || document).querySelectorAll(s)); };
 
-  // Theme: what the system prefers, until the reader says otherwise. Storage may be forbidden for files.
+  // Theme: the system's preference, until the reader chooses. A page from a file may have no storage.
   function stored(value) {
     try {
       if (value === undefined) { return localStorage.getItem("lab-theme"); }
       localStorage.setItem("lab-theme", value);
-    } catch (e) { /* a page from a file may not store: the choice holds until it is closed */ }
+    } catch (e) { /* no storage: the choice lasts until the page is closed */ }
     return null;
   }
   function dark() {
@@ -28,7 +28,7 @@
   var data = JSON.parse($("#packet-data").textContent), inspector = $("#inspector"), flow = $("#flow");
   var pinned = null;
 
-  // Two drawings of one diagram, wide and narrow; the sheet shows one of them.
+  // Two drawings of one diagram, wide and narrow; the style sheet shows one of them.
   function View(viewer) {
     var self = this;
     this.frame = viewer; this.body = $(".body-svg", viewer); this.head = $(".head", viewer);
@@ -79,7 +79,7 @@
     var x = (frame.scrollLeft + frame.clientWidth / 2) / old, y = frame.scrollTop / old;
     this.scale = Math.min(3, Math.max(0.25, value));
     frame.style.setProperty("--zoom", this.scale);
-    // What fits the page scrolls with it; what does not scrolls in a window of its own.
+    // A diagram that fits the page scrolls with it; a larger one scrolls in a window of its own.
     var fits = this.width * this.scale <= frame.clientWidth + 1 && this.body.viewBox.baseVal.height * this.scale < 6000;
     frame.classList.toggle("free", fits);
     frame.scrollLeft = x * this.scale - frame.clientWidth / 2; frame.scrollTop = y * this.scale;
@@ -87,7 +87,7 @@
   };
   View.prototype.fitting = function () { return Math.min(1.25, this.frame.clientWidth / this.width); };
   View.prototype.choose = function (value) { this.chosen = true; this.zoom(value); };
-  // At first: the whole width where it can still be read, else from the first host's edge on.
+  // At first: the whole width if it can still be read, otherwise from the first host's edge on.
   View.prototype.start = function () {
     this.zoom(Math.min(1.1, Math.max(0.68, this.frame.clientWidth / this.width)));
     if (!this.frame.classList.contains("free")) { this.frame.scrollLeft = this.frame.dataset.gap * this.scale - 46; }

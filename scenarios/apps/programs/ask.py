@@ -1,4 +1,4 @@
-"""Asks for a page and says what became of it: ask.py URL [TIMES [AT-ONCE]]."""
+"""Asks for a page and prints the outcome: ask.py URL [TIMES [AT-ONCE]]."""
 
 import collections
 import concurrent.futures

@@ -1,4 +1,4 @@
-"""One short question to the database: count.py CONNINFO."""
+"""Makes one short query to the database: count.py CONNINFO."""
 
 import sys
 

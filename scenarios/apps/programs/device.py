@@ -1,4 +1,4 @@
-"""A device that reports nothing and says `gone` by its last will: device.py HOST KEEPALIVE."""
+"""A device that reports nothing and has the last will `gone`: device.py HOST KEEPALIVE."""
 
 import sys
 

@@ -1,5 +1,5 @@
 // Passes requests on to http://service:8000 with an agent that keeps connections: gateway.js MS [retry]
-// MS: how long an idle connection may be used again. retry: a request that failed on one is sent once more.
+// MS: how long an idle connection may be reused. retry: a request that failed on one is sent once more.
 const http = require("http");
 
 const agent = new http.Agent({ keepAlive: true, timeout: Number(process.argv[2]) });

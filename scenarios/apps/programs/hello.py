@@ -1,4 +1,4 @@
-"""A WSGI application that says hello, whatever it is asked."""
+"""A WSGI application that says hello to any request."""
 
 
 def app(environ, start_response):

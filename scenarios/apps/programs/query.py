@@ -1,4 +1,4 @@
-"""Asks PostgreSQL for something that takes a minute: query.py CONNINFO."""
+"""Makes a query to PostgreSQL that takes a minute: query.py CONNINFO."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-// An HTTP server that says hello and keeps idle connections for so many milliseconds: service.js MS
+// An HTTP server that says hello and keeps idle connections for MS milliseconds: service.js MS
 const http = require("http");
 
 const server = http.createServer((request, response) => {

@@ -1,4 +1,4 @@
-"""A WSGI application: /slow takes a second, all else answers at once."""
+"""A WSGI application: /slow takes a second, any other path answers at once."""
 
 import time
 

@@ -28,7 +28,7 @@ while True:
         news = client.pubsub()
         news.subscribe("news")
         while True:
-            # With a time-out: a subscriber in listen() never comes to its own health checks.
+            # With a time-out: a subscriber in listen() never reaches its own health checks.
             message = news.get_message(timeout=0.5)
             if message is not None:
                 print(message["type"], message["data"], flush=True)

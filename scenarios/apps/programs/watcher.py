@@ -1,4 +1,4 @@
-"""Prints what is said of the device: watcher.py HOST."""
+"""Prints the messages about the device: watcher.py HOST."""
 
 import sys
 
