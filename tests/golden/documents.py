@@ -26,7 +26,7 @@ def validator() -> Any:
 
 def _if(judge: Any, condition: Any, value: Any, whole: Any) -> Iterator[Any]:
     """As the library's, but that a condition that asks for another word is passed over at once: a step is
-    asked for the words of forty kinds, which was two thirds of the time to judge a scenario."""
+    asked for the words of forty kinds, which was half of the time to judge a scenario."""
     key: str | None = None
     word: Any = None
     match condition:
