@@ -48,7 +48,7 @@ def not_here(reason: str) -> NoReturn:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
-    """Modules and tests stay to the end: looking for garbage took 1.3 to 2 s of a worker of the unit tests."""
+    """Modules and tests stay to the end: looking for garbage took 1.3 to 2 s of each worker."""
     gc.disable()
     try:
         return (yield)
