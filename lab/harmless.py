@@ -54,10 +54,19 @@ def yaml_text(value: Any) -> str:
     escaped."""
     import yaml  # 15 ms, which few commands need
 
-    class Dumper(yaml.SafeDumper):
+    try:
+        return _dumped(value, getattr(yaml, "CSafeDumper", yaml.SafeDumper))  # libyaml's takes a sixth
+    except UnicodeEncodeError:  # half of a surrogate pair is no text to libyaml
+        return _dumped(value, yaml.SafeDumper)
+
+
+def _dumped(value: Any, base: Any) -> str:
+    import yaml
+
+    class Dumper(base):  # type: ignore[misc]  # one of two
         pass
 
-    def text(dumper: yaml.SafeDumper, one: str) -> yaml.ScalarNode:
+    def text(dumper: Any, one: str) -> Any:
         style = "|" if "\n" in one.rstrip("\n") else None  # PyYAML quotes what such a block cannot hold
         return dumper.represent_scalar("tag:yaml.org,2002:str", one, style=style)
 

@@ -116,6 +116,8 @@ def _cat(process: FakeProcess) -> int:
 class EngineCompliance:
     """Inherit, and give the fixtures `engine`, `image` (a tag) and `pool` (a /16 that is free)."""
 
+    patience = 0.2  #: seconds after which what does not end is given up; how long that is tells nothing
+
     @pytest.fixture
     def labels(self, request: pytest.FixtureRequest) -> dict[str, str]:
         return {"lab.test": request.node.name, LABEL_ROLE: "test"}
@@ -271,7 +273,7 @@ class EngineCompliance:
         identity = engine.create(self.spec(image, name, labels, SLEEP))
         engine.start(identity)
         with pytest.raises(EngineError, match="stop"):
-            engine.wait(identity, 0.05)
+            engine.wait(identity, self.patience)
 
     def test_exec(self, engine: Engine, image: str, name: str, labels: dict[str, str]) -> None:
         identity = engine.create(self.spec(image, name, labels, SLEEP))
@@ -279,7 +281,7 @@ class EngineCompliance:
         done = engine.exec(identity, TALK, timeout=10)
         assert (done.exit_code, done.stdout, done.stderr) == (3, b"one\ntwo\nrest", b"went wrong")
         with pytest.raises(EngineError, match="sleep 60"):
-            engine.exec(identity, SLEEP, timeout=0.2)
+            engine.exec(identity, SLEEP, timeout=self.patience)
 
     def test_a_file_is_read_while_it_runs_and_after(
         self, engine: Engine, image: str, name: str, labels: dict[str, str]
@@ -477,7 +479,7 @@ class EngineCompliance:
     ) -> None:
         identity = self.started(engine, self.spec(image, name, labels, DEAF, stdin=False))
         self.ready(engine, identity).close()
-        assert not stop(engine, identity, "SIGTERM", grace=0.2)
+        assert not stop(engine, identity, "SIGTERM", grace=self.patience)
         state = engine.inspect(identity)
         assert (state.running, state.exit_code, state.signal, state.oom_killed) == (False, 137, 9, False)
 
@@ -511,7 +513,7 @@ class EngineCompliance:
         assert (state.running, state.paused) == (True, True)
         engine.kill(identity, "TERM")
         with pytest.raises(EngineError, match="stop"):
-            engine.wait(identity, 0.2)
+            engine.wait(identity, self.patience)
         engine.unpause(identity)
         engine.unpause(identity)
         assert engine.wait(identity, 10) == 7, "the signal had waited"

@@ -207,7 +207,7 @@ class FakeEngine:
         with self._lock:
             address = container.spec.address
             for other in self._containers.values():
-                if address is not None and other.runs and other.spec.address == address:
+                if address is not None and other.spec.address == address and other.runs:
                     raise EngineError(f"start container {container_id[:12]}: address already in use")
             container.begin()
 

@@ -59,9 +59,11 @@ def free_subnets(
     used = [subnet for network in networks for subnet in network.subnets]
     used += machine_routes() if routes is None else routes
     used = [subnet for subnet in used if subnet.overlaps(pool)]
-    all_of_pool = list(pool.subnets(new_prefix=max(new_prefix, pool.prefixlen)))
-    begin = (choose or random.SystemRandom()).randrange(len(all_of_pool))
-    for subnet in all_of_pool[begin:] + all_of_pool[:begin]:
+    prefix = max(new_prefix, pool.prefixlen)
+    many, size = 1 << (prefix - pool.prefixlen), 1 << (pool.max_prefixlen - prefix)
+    begin = (choose or random.SystemRandom()).randrange(many)
+    for number in range(begin, begin + many):
+        subnet = IPv4Network((int(pool.network_address) + number % many * size, prefix))
         if not any(subnet.overlaps(other) for other in used):
             yield subnet
 

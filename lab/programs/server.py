@@ -42,6 +42,7 @@ EXIT_OK, EXIT_FAILED = 0, 1
 # accept() passes on errors of the new connection; the listener itself is still good: see accept(2).
 _LOST_BEFORE_ACCEPT = {errno.ECONNABORTED, errno.EPROTO, errno.EHOSTUNREACH, errno.ENETUNREACH}
 _NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+ENDING = (signal.SIGINT, signal.SIGTERM)
 _NO_ROOM_PAUSE = 0.1  # seconds; nothing signals that a descriptor is free again
 
 
@@ -160,14 +161,15 @@ def fork(listener: socket.socket, options: Options) -> None:
     try:
         for client, peer in clients(listener, options):
             try:
-                pid = os.fork()
+                with signals_held():  # a child that the parent does not know of yet would outlive it
+                    pid = os.fork()
+                    if pid == 0:
+                        serve_as_child(listener, client, peer, options)
+                    children.add(pid)
             except OSError as error:  # the limit of processes: it costs one client, not all of them
                 client.close()
                 say(f"Client {peer} is turned away: fork failed: {error.strerror}.")
                 continue
-            if pid == 0:
-                serve_as_child(listener, client, peer, options)
-            children.add(pid)
             client.close()  # the child has its own descriptor; the FIN goes out when the last one closes
             children -= {child for child in children if os.waitpid(child, os.WNOHANG)[0]}
         while children:
@@ -183,6 +185,7 @@ def serve_as_child(listener: socket.socket, client: socket.socket, peer: str, op
     """The child's whole life; never returns."""
     status = EXIT_FAILED
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         listener.close()
         serve(client, peer, options)
         status = EXIT_OK
@@ -337,6 +340,16 @@ def accept(listener: socket.socket) -> tuple[socket.socket, str] | None:
 
 
 @contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Hold back the signals that end the server until the end of the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
 def signals_end_it() -> Iterator[None]:
     """Make SIGINT and SIGTERM raise `Stopped` wherever the program happens to be.
 
@@ -349,7 +362,7 @@ def signals_end_it() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in ENDING}
     try:
         yield
     finally:

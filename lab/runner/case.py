@@ -241,7 +241,8 @@ class CaseRun:
             source = self.case.path.parent / self.scenario.topology.path
             with replacing(self.folder.path / TOPOLOGY_FILE) as copy:
                 copy.write(read_bytes(source, root=project_root(self.case.path)))
-        (self.folder.path / "compose.yml").write_text(compose_text(self.scenario), encoding="utf-8")
+        images = self.lab.images.host.tag, self.lab.images.wire.tag
+        (self.folder.path / "compose.yml").write_text(compose_text(self.scenario, images), encoding="utf-8")
 
     def _why_skip(self) -> str:
         missing = [what for what in self.scenario.requires if what in ("ipv6", "swarm")]

@@ -13,6 +13,8 @@ from lab.runner.compose_wire import NETWORK, SUBNET, host_keys, places_of, wire_
 from lab.scenario.model import Scenario
 from lab.scenario.services import Build, Healthcheck, Mount, ServiceSpec
 
+Tags = tuple[str, str]
+
 _HEAD = """\
 # The hosts of {name} as the lab starts them, each with its programs in its network namespace, and the wire
 # between them, with every link as it is before the first step. A shell: docker compose exec HOST bash
@@ -22,16 +24,17 @@ _HEAD = """\
 """
 
 
-def compose_text(scenario: Scenario) -> str:
+def compose_text(scenario: Scenario, images: Tags | None = None) -> str:
     """A Compose file of the hosts that the scenario uses, with their sysctls, limits and programs.
 
     The wire is the service `wire`. A program is the service `HOST.SERVICE`, in the network namespace of the
     service `HOST`. Paths of files are absolute. What Compose cannot express is left out: the steps, and
-    `ready` other than a healthcheck.
+    `ready` other than a healthcheck. `images` are those of the hosts and of the wire; without them, those of
+    this checkout.
     """
-    image = sources()[1].tag
+    image, of_wire = images or tuple(source.tag for source in sources()[1:])
     places = places_of(scenario)
-    wire, lines = wire_service(scenario, places)
+    wire, lines = wire_service(scenario, places, of_wire)
     services: dict[str, Any] = {WIRE: _literal(wire)}
     volumes: set[str] = set()
     configs: dict[str, Any] = {WIRE: {"content": _literal(lines)}}

@@ -9,7 +9,6 @@ from itertools import combinations
 from typing import Any
 
 from lab.attachment import WIRE, Attachment, attach_all, attach_wire
-from lab.engine.images import sources
 from lab.scenario.model import Scenario
 from lab.wire import router, tc
 from lab.wire.container import CAPABILITIES, SYSCTLS
@@ -40,11 +39,13 @@ def places_of(scenario: Scenario) -> dict[str, Attachment]:
     return attach_all(SUBNET, {name: scenario.hosts[name].link for name in scenario.used_hosts})
 
 
-def wire_service(scenario: Scenario, places: Mapping[str, Attachment]) -> tuple[dict[str, Any], str]:
-    """The wire as a Compose service, and the text of its config `wire`."""
+def wire_service(
+    scenario: Scenario, places: Mapping[str, Attachment], image: str
+) -> tuple[dict[str, Any], str]:
+    """The wire as a Compose service of an image, and the text of its config `wire`."""
     here = attach_wire(SUBNET)
     service = {
-        "image": sources()[2].tag,
+        "image": image,
         "entrypoint": ["/bin/sh", "-c", _START],
         "networks": {NETWORK: {"ipv4_address": str(here.address)}},
         "mac_address": here.mac,

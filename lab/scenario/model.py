@@ -129,7 +129,8 @@ class HostSpec(Struct, frozen=True):
 def names_at(hosts: Mapping[str, HostSpec], host: str) -> dict[str, str]:
     """The names that resolve at a host, including its own, each with its host. Raises `KeyError`."""
     own = hosts[host].networks
-    names = {name: name for name, other in hosts.items() if name == host or set(own) & set(other.networks)}
+    alone = frozenset(own).isdisjoint
+    names = {name: name for name, other in hosts.items() if name == host or not alone(other.networks)}
     for network in own:
         for other in hosts.values():
             for name in other.names.get(network, ()) if network in other.networks else ():

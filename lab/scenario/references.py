@@ -6,6 +6,7 @@ is taken as it was meant, so one slip is reported once.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -52,11 +53,17 @@ class Item:
     def key(self, key: str) -> str | None:
         if key in self.keys:
             return key
+        return self.misspelt.get(key)
+
+    @functools.cached_property
+    def misspelt(self) -> dict[str, str]:
+        """What the class has no key for, by the key that was probably meant."""
         allowed = self.cls.yaml_keys() if self.cls is not None else ()
+        found: dict[str, str] = {}
         for other in self.keys:
-            if other not in allowed and nearest(other, allowed) == key:
-                return other
-        return None
+            if other not in allowed and (meant := nearest(other, allowed)) is not None:
+                found.setdefault(meant, other)
+        return found
 
     def text(self, key: str) -> str | None:
         value = self.get(key)

@@ -112,13 +112,14 @@ class _Expansion:
         if not isinstance(node, tree.Sequence):
             return []
         found: list[tree.Node] = []
+        numbers = tuple((one.name, one.number) for one in rounds)
         for index, item in enumerate(node.items):
             where = f"{path}[{index}]"
             header = self._header(item, rounds, where) if _do(item) == "repeat" else None
             if header is None:
                 self._spend(item, where)
                 new = f"{into}[{begin + len(found)}]"
-                self.result.origins[new] = Origin(where, tuple((one.name, one.number) for one in rounds))
+                self.result.origins[new] = Origin(where, numbers)
                 found.append(self._step(item, rounds, where, new))
                 continue
             times, name, body = header
@@ -169,26 +170,29 @@ class _Expansion:
         if not isinstance(item, tree.Mapping):
             return self._put_in(item, rounds)
         entries: dict[str, tree.Entry] = {}
+        do = _do(item)
+        size = 1
         for key, entry in item.entries.items():
-            if key == "steps" and _do(item) == "parallel":
+            if key == "steps" and do == "parallel":
                 inner = self.steps(entry.node, rounds, f"{path}.steps", f"{into}.steps")
                 node: tree.Node = tree.Sequence(
                     entry.node.place, tuple(inner), 1 + sum(one.size for one in inner)
                 )
                 node = node if isinstance(entry.node, tree.Sequence) else entry.node
-            elif key == "steps" and _do(item) == "repeat":
+            elif key == "steps" and do == "repeat":
                 name = _scalar(item.entries["n"].node) if "n" in item.entries else "n"
                 first = _Round(name if isinstance(name, str) else "n", 1, frozenset())
                 node = self._put_in(entry.node, rounds if first.name in self.values else (*rounds, first))
-            elif rounds and (key == "id" or (_do(item), key) in _NAMES_A_STEP):
-                declares = key == "id" and _do(item) != "await"
+            elif rounds and (key == "id" or (do, key) in _NAMES_A_STEP):
+                declares = key == "id" and do != "await"
                 node = _with_rounds(entry.node, rounds, declares=declares)
             elif rounds and key == "expect":
                 node = self._expect(entry.node, rounds)
             else:
                 node = self._put_in(entry.node, rounds)
-            entries[key] = entry if node is entry.node else replace(entry, node=node)
-        return tree.Mapping(item.place, entries, 1 + sum(entry.node.size + 1 for entry in entries.values()))
+            entries[key] = entry if node is entry.node else tree.Entry(entry.place, node)
+            size += node.size + 1
+        return tree.Mapping(item.place, entries, size)
 
     def _expect(self, node: tree.Node, rounds: _Rounds) -> tree.Node:
         """`expect.data.same_as` names a step too."""
@@ -234,9 +238,12 @@ def _put_in(node: tree.Node, rounds: _Rounds) -> tree.Node:
         return node if same else tree.Sequence(node.place, items, node.size)
     if _do(node) == "repeat":  # one that stays: its own number is not one of the rounds around it
         rounds = tuple(one for one in rounds if one.name != _scalar_at(node, "n", "n"))
-    entries = {key: replace(one, node=_put_in(one.node, rounds)) for key, one in node.entries.items()}
-    same = all(new.node is node.entries[key].node for key, new in entries.items())
-    return node if same else tree.Mapping(node.place, entries, node.size)
+    new = {
+        key: tree.Entry(entry.place, put)
+        for key, entry in node.entries.items()
+        if (put := _put_in(entry.node, rounds)) is not entry.node
+    }
+    return tree.Mapping(node.place, {**node.entries, **new}, node.size) if new else node
 
 
 def _with_rounds(node: tree.Node, rounds: _Rounds, *, declares: bool) -> tree.Node:

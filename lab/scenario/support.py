@@ -6,6 +6,7 @@ The models, the schema and the documentation have all of them. To enable one, re
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -55,10 +56,16 @@ USES = (
 )
 
 
+@functools.cache
+def _uses(model: type[Model], features: frozenset[str]) -> tuple[Use, ...]:
+    """What keys of such a mapping may use of some features."""
+    return tuple(use for use in USES if use.feature in features and issubclass(model, use.models))
+
+
 def not_yet(model: type[Model], keys: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The keys of one mapping that use an unsupported feature, each with an error text."""
-    for use in USES:
-        if use.feature in NOT_YET and issubclass(model, use.models) and use.key in keys:
+    for use in _uses(model, NOT_YET):
+        if use.key in keys:
             value = keys[use.key]
             if use.when(value):
                 shown = f"{use.key}: {value}" if isinstance(value, str) else use.key

@@ -147,8 +147,11 @@ def parse(text: str, file: str) -> tuple[Node | None, list[Problem]]:
 
 
 def _build(text: str, file: str, loader: Any) -> tuple[Node | None, list[Problem]]:
-    builder = _Builder(file)
-    return builder.build(yaml.parse(text, Loader=loader)), builder.problems
+    builder, reader = _Builder(file), loader(text)
+    try:
+        return builder.build(iter(reader.get_event, None)), builder.problems
+    finally:
+        reader.dispose()
 
 
 #: Up to this length a file that libyaml refuses is read again for PyYAML's error, 100 times slower.
@@ -179,6 +182,10 @@ class _Frame:
     nodes: list[Node] = field(default_factory=list)
 
 
+_STARTS = (yaml.SequenceStartEvent, yaml.MappingStartEvent)
+_ENDS = (yaml.SequenceEndEvent, yaml.MappingEndEvent)
+
+
 class _Builder:
     """Builds the tree from parser events, so depth and aliases are bounded and keys keep their places."""
 
@@ -193,26 +200,26 @@ class _Builder:
 
     def build(self, events: Iterator[Any]) -> Node | None:
         for event in events:
+            kind = type(event)
+            if kind in _ENDS:
+                frame = self.stack.pop()
+                self._add(self._mapping(frame) if frame.mapping else self._sequence(frame), frame.anchor)
+                continue
             mark = event.start_mark
             place = Place(self.file, mark.line + 1, mark.column + 1) if mark else Place(self.file, 1, 1)
-            if isinstance(event, yaml.DocumentStartEvent):
-                self.documents += 1
-                if self.documents > 1:
-                    raise Unreadable(Problem(place, "", "a second document; a file holds one scenario"))
-            elif isinstance(event, yaml.AliasEvent):
-                self._add(self._alias(event.anchor or "", place), None)
-            elif isinstance(event, yaml.ScalarEvent):
+            if kind is yaml.ScalarEvent:
                 self._add(self._scalar(event, place), event.anchor)
-            elif isinstance(event, (yaml.SequenceStartEvent, yaml.MappingStartEvent)):
+            elif kind in _STARTS:
                 self._tag(event.tag, place)
                 if len(self.stack) >= MAX_DEPTH:
                     raise Unreadable(Problem(place, "", f"nested deeper than {MAX_DEPTH} levels"))
-                mapping = isinstance(event, yaml.MappingStartEvent)
-                self.stack.append(_Frame(place, mapping, event.anchor))
-            elif isinstance(event, (yaml.SequenceEndEvent, yaml.MappingEndEvent)):
-                frame = self.stack.pop()
-                node = self._mapping(frame) if frame.mapping else self._sequence(frame)
-                self._add(node, frame.anchor)
+                self.stack.append(_Frame(place, kind is yaml.MappingStartEvent, event.anchor))
+            elif kind is yaml.AliasEvent:
+                self._add(self._alias(event.anchor or "", place), None)
+            elif kind is yaml.DocumentStartEvent:
+                self.documents += 1
+                if self.documents > 1:
+                    raise Unreadable(Problem(place, "", "a second document; a file holds one scenario"))
         return self.root
 
     def _path(self, key: str) -> str:

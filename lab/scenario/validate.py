@@ -60,7 +60,8 @@ def validate(model: type[T], filled: Filled, locator: Locator) -> tuple[T | None
         path = filled.paths.get(id(keys))
         if path is None:
             continue
-        problems += [locator.at(path, text) for text in cls.broken_rules(_meant(keys, cls))]
+        if cls.rules:
+            problems += [locator.at(path, text) for text in cls.broken_rules(_meant(keys, cls))]
         for key, text in cls.senseless(keys):
             one = locator.at_key((*path, key), text)
             useless[one.path] = one

@@ -53,7 +53,7 @@ class Plan(Struct, frozen=True):
 
     def reach(self, a: str, b: str) -> bool:
         """Whether two hosts share a network."""
-        return bool(set(self.hosts[a].networks) & set(self.hosts[b].networks))
+        return not frozenset(self.hosts[a].networks).isdisjoint(self.hosts[b].networks)
 
     def names_at(self, host: str) -> dict[str, str]:
         """The names that resolve at a host, its own too, each with its host."""

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.unit.conftest import own_state
+from tests.unit.conftest import own_state, states
 
-__all__ = ["own_state"]
+__all__ = ["own_state", "states"]

@@ -286,6 +286,36 @@ def test_server_as_a_program(way: str) -> None:
             assert first.recv(9) == b""  # the child that served it has ended too
 
 
+FORKS_AND_IS_SIGNALLED = """
+import os, runpy, signal, sys
+
+def fork(real=os.fork):
+    pid = real()
+    if pid:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return pid
+
+os.fork = fork
+sys.argv = [sys.argv[1], "--port", "0", "--serve", "fork"]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_signal_right_after_the_fork_ends_the_child_too() -> None:
+    argv = [sys.executable, "-c", FORKS_AND_IS_SIGNALLED, str(PROGRAMS / "server.py")]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as program, ExitStack() as stack:
+        stack.callback(program.kill)
+        assert program.stdout is not None
+        program.stdout.readline()
+        port = int(program.stdout.readline().rstrip(".\n").rpartition(":")[2])
+        client = stack.enter_context(socket.create_connection(("127.0.0.1", port), ENOUGH))
+        with suppress(ConnectionResetError):
+            assert client.recv(9) == b""  # the child that has it is gone
+        out, _ = program.communicate(timeout=ENOUGH)
+        assert program.returncode == 128 + signal.SIGTERM
+        assert out.endswith("\nServer stopped by SIGTERM.\n")
+
+
 def test_clients_ends_it_when_they_are_served(capfd: pytest.CaptureFixture[str]) -> None:
     for way in server.WAYS:
         with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -41,12 +41,9 @@ WIRE_ADDRESS = "198.18.0.2"
 
 
 def checksum(data: bytes) -> int:
-    if len(data) % 2:
-        data += b"\0"
-    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+    """Of the Internet: a sum of 16-bit words with its carries added again is a remainder of 65,535."""
+    total = int.from_bytes(data + b"\0" * (len(data) % 2))
+    return 0xFFFF - (total % 0xFFFF or min(total, 0xFFFF))
 
 
 def ip_bytes(address: str) -> bytes:

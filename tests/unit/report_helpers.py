@@ -38,20 +38,12 @@ from lab.report import write_reports
 from lab.result import Environment, ErrorFacts, ImageFacts, Phase, Result, write_result
 from lab.units import Duration, Percent, Rate
 from lab.verdict import Finding, PacketRef, Verdict
+from tests.unit.check_helpers import checksum
 
 MS = 1_000_000
 ZERO = 1_732_285_000_000_000_000
 WIRE_ADDRESS = "198.18.7.2"
 _WIRE_MAC = b"\x02\xc6\x12\x07\0\x02"
-
-
-def _sum(data: bytes) -> int:
-    if len(data) % 2:
-        data += b"\0"
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return int(~total & 0xFFFF)
 
 
 @dataclass
@@ -90,7 +82,7 @@ class Story:
             head = struct.pack(
                 ">BBHHHBBH4s4s", 0x45, 0, 20 + len(l4), self.ip_id, 0x4000, ttl, protocol, 0, src, dst
             )
-            head = head[:10] + struct.pack(">H", _sum(head)) + head[12:]
+            head = head[:10] + struct.pack(">H", checksum(head)) + head[12:]
             own = b"\x02\xc6\x12\x07\0" + bytes([10 + list(self.hosts).index(host)])
             ends = _WIRE_MAC + own if host == source else own + _WIRE_MAC
             self.frames[host].append((self.ns(at), ends + b"\x08\0" + head + l4))
@@ -115,7 +107,7 @@ class Story:
         offset = (20 + len(options)) // 4 << 4
         l4 = struct.pack(">HHIIBBHHH", *ports, seq, ack, offset, flags, window, 0, 0) + options + payload
         pseudo = src + dst + struct.pack(">BBH", 0, 6, len(l4))
-        l4 = l4[:16] + struct.pack(">H", _sum(pseudo + l4)) + l4[18:]
+        l4 = l4[:16] + struct.pack(">H", checksum(pseudo + l4)) + l4[18:]
         self.packet(source, target, sent, received, 6, l4)
 
     def udp(
@@ -336,7 +328,7 @@ def timeout_story() -> Story:
     )
     for source, target, at, kind in ((c, s, 7312, 8), (s, c, 7318, 0)):
         body = struct.pack(">BBHHH", kind, 0, 0, 1, 1) + b"abcdefgh"
-        body = body[:2] + struct.pack(">H", _sum(body)) + body[4:]
+        body = body[:2] + struct.pack(">H", checksum(body)) + body[4:]
         story.packet(source, target, at, at + 5.2, 1, body)
     return story
 

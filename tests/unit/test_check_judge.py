@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -319,17 +317,6 @@ def test_a_copy_elsewhere_is_judged_with_the_runs_own_topology(run: Path, tmp_pa
     copy = tmp_path / "copy.yml"
     copy.write_text(text.replace("syn: 1,", "syn: 2,"))
     assert [f.source for f in recheck_file(run, copy).findings if f.verdict is Verdict.FAIL] == ["checks[0]"]
-
-
-def test_recheck_needs_no_engine() -> None:
-    code = (
-        "import lab.judging.recheck, tools.mutation.mutate, sys\n"
-        "print([m for m in sys.modules if m.startswith(('docker', 'lab.engine', 'lab.runner'))])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
-    )
-    assert done.stdout.strip() == "[]"
 
 
 def test_every_mutant_of_the_run_is_caught(run: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import random
 from pathlib import Path
@@ -60,10 +61,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def files() -> tuple[dict[str, Any], dict[str, Any]]:
+@functools.cache
+def parsed() -> tree.Node:
     root, _ = tree.parse(SHOP, "shop")
     assert root is not None
-    shop = plain_data(root)
+    return root
+
+
+def files() -> tuple[dict[str, Any], dict[str, Any]]:
+    shop = plain_data(parsed())
     shop |= {"include": ["inc.yml"], "configs": {"c": {"content": "x"}}, "secrets": {"s": {"file": "e.env"}}}
     shop["services"]["web"] |= {
         "extends": {"service": "db"},

@@ -12,6 +12,8 @@ from tests.fake_engine import FakeEngine
 
 
 class TestFakeEngine(EngineCompliance):
+    patience = 0.01
+
     @pytest.fixture
     def engine(self) -> Engine:
         return FakeEngine({"lab-test:1": shell})

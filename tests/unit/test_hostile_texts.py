@@ -131,11 +131,15 @@ def test_logs_of_services_and_of_the_wire(tmp_path: Path, evidence: Evidence) ->
         assert "title" not in text
 
 
-def test_yaml_and_json_have_no_line_but_their_own() -> None:
+@pytest.mark.parametrize("libyaml", [True, False])
+def test_yaml_and_json_have_no_line_but_their_own(libyaml: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not libyaml:
+        monkeypatch.delattr(yaml, "CSafeDumper", raising=False)
     value: dict[str, Any] = {HOSTILE.replace("\ud800", ""): [HOSTILE.replace("\ud800", "")]}
     text = yaml_text(value)
     harmless(text)
     assert yaml.safe_load(text) == value
+    harmless(yaml_text(HOSTILE))
     line = json_text(value)
     harmless(line)
     assert "\n" not in line

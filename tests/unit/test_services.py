@@ -9,6 +9,7 @@ import pytest
 
 from lab.result import Result, read_result
 from lab.scenario.load import load
+from lab.session.events import StepBegan
 from lab.session.folder import make_case_folder
 from lab.verdict import Verdict
 from tests.fake_engine import FakeProcess
@@ -49,7 +50,15 @@ def test_what_runs_is_not_started_again_and_what_has_ended_is_not_stopped(tmp_pa
     assert (gone.verdict, gone.reason) == (Verdict.FAIL, "a/s has ended; start it first, by `start`")
 
 
-def run(folder: Path, services: str, steps: str = "[]", checks: str = "[]", **lab: object) -> Result:
+def run(
+    folder: Path,
+    services: str,
+    steps: str = "[]",
+    checks: str = "[]",
+    till_ended: bool = False,
+    **lab: object,
+) -> Result:
+    """`till_ended`: the first step begins when all programs have ended."""
     programs = Programs()
     fake = FakeLab(**lab)  # type: ignore[arg-type]  # the keys of its own fields
     fake.engine._images[IMAGE] = programs
@@ -58,6 +67,8 @@ def run(folder: Path, services: str, steps: str = "[]", checks: str = "[]", **la
     text = f"lab: 1\ntimeout: 20s\nhosts:\n  a: {{services: {services}}}\nsteps: {steps}\nchecks: {checks}\n"
     file.write_text(text)
     (case,) = load(file)
+    if till_ended:
+        fake.listener = lambda event: all_end(fake) if isinstance(event, StepBegan) else None
     if "interrupted" in folder.name:
         fake.listener = when(
             lambda event: "starting services" in str(event), lambda: fake.interrupt.set("INT")
@@ -67,6 +78,12 @@ def run(folder: Path, services: str, steps: str = "[]", checks: str = "[]", **la
     assert fake.engine.volumes({}) == []
     (folder / "began").write_text("\n".join(programs.began))
     return result
+
+
+def all_end(fake: FakeLab) -> None:
+    for container in fake.engine.containers({}):
+        if container.image == IMAGE:
+            fake.engine.wait(container.id, 10)
 
 
 def test_each_starts_behind_those_that_it_needs(tmp_path: Path) -> None:
@@ -110,7 +127,8 @@ def test_a_dependency_that_fails_is_told_by_both(tmp_path: Path) -> None:
 )
 def test_how_a_service_may_end(command: str, checks: str, verdict: Verdict, tmp_path: Path) -> None:
     services = f"{{one: {{image: 'program:1', command: [{command}], ready: {{log: /begins/}}}}}}"
-    result = run(tmp_path, services, "[{do: sleep, for: 100ms}]", checks)
+    steps, ends = "[{do: sleep, for: 1ms}]", command.startswith("exits")
+    result = run(tmp_path, services, steps, checks, till_ended=ends)
     assert result.verdict is verdict, result.reason
     assert read_result(tmp_path / "run").verdict is verdict
 

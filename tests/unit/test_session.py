@@ -51,6 +51,9 @@ def test_a_case_passes_and_leaves_only_its_folder(tmp_path: Path) -> None:
     assert lab.left() == []
     told = (tmp_path / "run" / "logs" / "lab.log").read_text()
     assert "steps[1] client connect: returned" in told
+    compose = (tmp_path / "run" / "compose.yml").read_text()
+    assert f"image: {IMAGES.host.tag}\n" in compose
+    assert f"image: {IMAGES.wire.tag}\n" in compose
     assert {"network", "bring-up", "steps", "settle", "evidence", "down"} <= {p.name for p in result.phases}
 
 
