@@ -61,7 +61,7 @@ def yaml_text(value: Any) -> str:
 
 
 def _dumped(value: Any, base: Any) -> str:
-    import yaml
+    import yaml  # as above
 
     class Dumper(base):  # type: ignore[misc]  # one of two
         pass

@@ -311,7 +311,7 @@ class CaseRun:
 
     def _judge(self, evidence: Evidence) -> None:
         """Judges in a thread of its own, while the hosts are taken down."""
-        from lab.runner.finishing import judge
+        from lab.runner.finishing import judge  # loaded by now: see `load_finishing`
 
         with self.events.phase("judge"):
             self.judged = judge(self.scenario, evidence, self.record.findings, broken=self.error is not None)
@@ -380,7 +380,7 @@ class CaseRun:
         )
 
     def _finish(self, result: Result) -> Result:
-        from lab.runner.finishing import write
+        from lab.runner.finishing import write  # as above
 
         write(self.folder.path, result, self.evidence)
         return result

@@ -48,6 +48,6 @@ def open_session(
 
     settings = (site.pool, site.snaplen, events, interrupt, site.limits, site.policy)
     with testbed(engine, images, plan, *settings, keep, load) as bed:
-        from lab.session.session import Session
+        from lab.session.session import Session  # loaded by now
 
         yield Session(bed, events, record, site.tolerance, steps)
