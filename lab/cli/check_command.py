@@ -8,8 +8,6 @@ import click
 
 from lab.cli.options import parse_params
 from lab.cli.say import say
-from lab.scenario.load import load_all, noted
-from lab.site import load_site
 
 
 @click.command("check")
@@ -20,6 +18,9 @@ def command(paths: tuple[Path, ...], params: tuple[str, ...]) -> None:
 
     Exit status 2 if there is an error.
     """
+    from lab.scenario.load import load_all, noted
+    from lab.site import load_site
+
     cases = load_all(paths, params=parse_params(params), policy=load_site().policy)
     for note in noted(cases):
         say(note)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from lab.cli.say import say, tell
-from lab.engine.clean import Leftover, Owner, leftovers, sweep
-from lab.engine.private import find_engine
 from lab.errors import EXIT_ENVIRONMENT, EXIT_FAIL
-from lab.site import load_site
+
+if TYPE_CHECKING:
+    from lab.engine.clean import Leftover
 
 
 @click.command("clean")
@@ -18,6 +20,10 @@ from lab.site import load_site
 )
 def command(kept: bool, check: bool) -> int:
     """Remove containers, networks and volumes of runs whose process is dead. A live run is never touched."""
+    from lab.engine.clean import Owner, leftovers, sweep
+    from lab.engine.private import find_engine
+    from lab.site import load_site
+
     if check and kept:
         raise click.UsageError("--check excludes --kept: it removes nothing, and lists kept labs anyway")
     site = load_site()

@@ -5,11 +5,6 @@ from __future__ import annotations
 import click
 
 from lab.cli.say import say, tell
-from lab.engine.clean import Owner, sweep
-from lab.engine.private import find_engine
-from lab.errors import EngineError
-from lab.runner.standing import choose, standing
-from lab.site import load_site
 
 
 @click.command("down")
@@ -17,6 +12,12 @@ from lab.site import load_site
 @click.option("--all", "everything", is_flag=True, help="Every lab that is running.")
 def command(run: str | None, everything: bool) -> None:
     """Take down the lab of RUN, or the only one that is running."""
+    from lab.engine.clean import Owner, sweep
+    from lab.engine.private import find_engine
+    from lab.errors import EngineError
+    from lab.runner.standing import choose, standing
+    from lab.site import load_site
+
     engine = find_engine(tell, address=load_site().engine_address, start=False)
     labs = standing(engine) if everything else [choose(engine, run)]
     for lab in labs:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lab.cli.say import say, tell
-from lab.engine.build import prune_builds
-from lab.engine.images import Images, ImageStore, ensure_images, prune_images, sources
-from lab.engine.private import find_engine
-from lab.scenario.load import load_all
-from lab.session.service_images import ensure_service_images
-from lab.site import load_site
+
+if TYPE_CHECKING:
+    from lab.engine.images import Images, ImageStore
 
 
 @click.command("images")
@@ -31,6 +29,11 @@ def command(only_tags: bool, prune: bool, paths: tuple[str, ...]) -> None:
 
     With PATH, a scenario or a folder of scenarios, build the images of their services too.
     """
+    from lab.engine.build import prune_builds
+    from lab.engine.images import ensure_images, prune_images, sources
+    from lab.engine.private import find_engine
+    from lab.site import load_site
+
     if only_tags:
         if prune:
             raise click.UsageError("--tags excludes --prune: it uses no engine")
@@ -55,6 +58,10 @@ def _of_services(
     engine: ImageStore, images: Images, paths: Sequence[str], say: Callable[[str], None]
 ) -> list[str]:
     """The tags of the images of these scenarios' services, each once; a missing image is built."""
+    from lab.scenario.load import load_all
+    from lab.session.service_images import ensure_service_images
+    from lab.site import load_site
+
     said: dict[str, None] = {}
     for case in load_all([Path(path) for path in paths], policy=load_site().policy):
         scenario = case.scenario

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from lab.cli.say import say
-from lab.project import begin
 
 
 @click.command("init")
@@ -18,6 +17,8 @@ def command(folder: Path) -> None:
     The CI files install this version of the lab, and keep its images between runs. A file that already exists
     is left alone.
     """
+    from lab.project import begin
+
     begun = begin(folder)
     for path in begun.written:
         say(f"wrote {path}")

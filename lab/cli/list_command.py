@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lab.cli.options import parse_params
 from lab.cli.say import say
 from lab.harmless import json_text
-from lab.runner.selection import Selection
-from lab.scenario.load import Case
-from lab.site import load_site
+
+if TYPE_CHECKING:
+    from lab.scenario.load import Case
 
 
 @click.command("list")
@@ -25,6 +26,9 @@ def command(
     paths: tuple[Path, ...], keyword: str | None, tags: tuple[str, ...], params: tuple[str, ...], form: str
 ) -> None:
     """List the cases of scenarios (default: the folder scenarios/), with their summaries and tags."""
+    from lab.runner.selection import Selection
+    from lab.site import load_site
+
     selection = Selection(paths or (Path("scenarios"),), keyword, tags, parse_params(params))
     cases = selection.cases(load_site().policy)
     say(as_json(cases) if form == "json" else as_text(cases), nl=False)

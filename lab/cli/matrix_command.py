@@ -6,19 +6,17 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from msgspec import Struct, structs
 
 from lab.cli.options import parse_params
 from lab.cli.say import say
-from lab.errors import UsageError
 from lab.harmless import json_text
-from lab.runner.selection import Selection
-from lab.scenario.load import Case
-from lab.scenario.tree import plain
-from lab.session.folder import file_name
-from lab.site import load_site
+
+if TYPE_CHECKING:
+    from lab.scenario.load import Case
 
 _GITHUB_LIMIT = 256  #: jobs in one matrix, from GitHub's documentation of jobs.<job_id>.strategy.matrix
 
@@ -52,6 +50,9 @@ def command(
     For GitHub it is one line, {"include": [...]}; as json it is the list alone. Each entry has `name` (unique
     and valid as a file name), `file`, `args` (the arguments of `lab run`) and `cases` (their number).
     """
+    from lab.runner.selection import Selection
+    from lab.site import load_site
+
     given = parse_params(params)
     cases = Selection(paths or (Path("scenarios"),), keyword, tags, given).cases(load_site().policy)
     entries = by_file(cases, given, keyword) if by == "file" else by_case(cases)
@@ -61,6 +62,8 @@ def command(
 def as_github(entries: Sequence[Entry]) -> str:
     """One line for `$GITHUB_OUTPUT`, read there with `fromJSON`; raises `UsageError` for too many jobs."""
     if len(entries) > _GITHUB_LIMIT:
+        from lab.errors import UsageError
+
         raise UsageError(
             f"{len(entries)} jobs: GitHub allows {_GITHUB_LIMIT} in one matrix",
             hint="use --by file, or select cases with -k and --tag",
@@ -112,6 +115,8 @@ def _one(case: Case) -> Iterator[str]:
 
 def _is_itself(text: str) -> bool:
     """Whether YAML reads a text as itself without quotes: `5ms` yes, "5" and "[a" no."""
+    from lab.scenario.tree import plain
+
     return text[:1] not in ("[", "{", '"', "'") and plain(text) == text
 
 
@@ -145,6 +150,8 @@ class _Names:
         self._taken: set[str] = set()
 
     def new(self, text: str) -> str:
+        from lab.session.folder import file_name
+
         base = name = file_name(text)
         number = 2
         while name in self._taken:

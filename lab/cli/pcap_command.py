@@ -8,10 +8,6 @@ import click
 
 from lab.cli.say import say
 from lab.cli.stored import run_folder
-from lab.errors import UsageError
-from lab.evidence.pcapng_write import merge
-from lab.evidence.store import load_evidence
-from lab.evidence.trace import Fate
 
 
 @click.command("pcap")
@@ -24,6 +20,11 @@ def command(run: Path, output: Path | None) -> None:
 
     A packet that did not arrive carries a comment that says why. Wireshark and tshark open the file.
     """
+    from lab.errors import UsageError
+    from lab.evidence.pcapng_write import merge
+    from lab.evidence.store import load_evidence
+    from lab.evidence.trace import Fate
+
     folder = run_folder(run)
     evidence = load_evidence(folder)
     target = output or folder / "merged.pcapng"

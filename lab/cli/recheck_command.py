@@ -9,8 +9,6 @@ import click
 from lab.cli.options import colour
 from lab.cli.say import say
 from lab.cli.stored import run_folder
-from lab.judging.recheck import recheck, recheck_file
-from lab.report import render
 
 
 @click.command("recheck")
@@ -28,6 +26,9 @@ def command(run: Path, scenario: Path | None, verbose: bool, color: bool) -> int
 
     The exit status is that of the new verdict, or 2 if FILE differs in more than expectations and checks.
     """
+    from lab.judging.recheck import recheck, recheck_file
+    from lab.report import render
+
     folder = run_folder(run)
     result = recheck(folder) if scenario is None else recheck_file(folder, scenario)
     say(render(result, colour=color, verbose=verbose, folder=folder), nl=False, colour=color)

@@ -6,14 +6,9 @@ from pathlib import Path
 
 import click
 
-from lab import report
 from lab.cli.options import colour
 from lab.cli.say import say
 from lab.cli.stored import run_folder
-from lab.errors import UsageError
-from lab.evidence.store import EVENTS_FILE, load_evidence
-from lab.files import is_file
-from lab.result import read_result
 
 
 @click.command("report")
@@ -32,6 +27,11 @@ def command(
 
     Without an option, print the terminal report and write report.html and junit.xml again.
     """
+    from lab import report
+    from lab.evidence.store import EVENTS_FILE, load_evidence
+    from lab.files import is_file
+    from lab.result import read_result
+
     folder = run_folder(run)
     result = read_result(folder)
     evidence = load_evidence(folder) if is_file(folder / EVENTS_FILE, folder) else None
@@ -44,6 +44,8 @@ def command(
         )
         return
     if evidence is None:
+        from lab.errors import UsageError
+
         raise UsageError(f"{folder}: it holds no evidence, so nothing can be drawn: {result.reason}")
     if diagram:
         drawn = report.diagram_text(evidence, width=width, colour=color, ascii=plain, result=result)

@@ -8,12 +8,8 @@ from pathlib import Path
 import click
 
 from lab.cli.options import colour, parse_params
-from lab.cli.progress import Progress
 from lab.cli.say import say, tell
 from lab.errors import EXIT_INTERRUPTED, UsageError
-from lab.runner.invocation import invoke
-from lab.runner.selection import Selection
-from lab.runner.suite import default_workers
 from lab.verdict import Verdict
 
 
@@ -49,6 +45,10 @@ def command(
     The report goes to stdout, progress to stderr. Exit status: 0 all passed, 1 a check failed, 2 bad usage or
     nothing to run, 3 the lab or its environment broke, 130 interrupted.
     """
+    from lab.cli.progress import Progress
+    from lab.runner.invocation import invoke
+    from lab.runner.selection import Selection
+
     workers = _workers(jobs)
     if keep and (workers > 1 or repeat > 1):
         raise UsageError("--keep works with one case at a time", hint="leave out -j and --repeat")
@@ -65,6 +65,8 @@ def command(
 
 
 def _workers(text: str) -> int:
+    from lab.runner.suite import default_workers
+
     if text == "auto":
         return default_workers()
     if not text.isdecimal() or int(text) < 1:

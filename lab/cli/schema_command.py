@@ -7,8 +7,6 @@ from pathlib import Path
 import click
 
 from lab.cli.say import say
-from lab.project import SCHEMA, write_schema
-from lab.scenario.schema import schema_text
 
 
 @click.command("schema")
@@ -23,10 +21,14 @@ def command(write: bool, path: Path | None) -> None:
     where it is: # yaml-language-server: $schema=../schema/scenario-v1.json
     """
     if write:
+        from lab.project import SCHEMA, write_schema
+
         target = path or SCHEMA
         write_schema(target)
         say(f"wrote {target}")
         return
     if path is not None:
         raise click.UsageError("PATH needs --write")
+    from lab.scenario.schema import schema_text
+
     say(schema_text(), nl=False)

@@ -10,10 +10,6 @@ import sys
 import click
 
 from lab.cli.say import tell
-from lab.engine.private import find_engine
-from lab.errors import UsageError
-from lab.runner.standing import choose
-from lab.site import load_site
 
 
 @click.command("sh", context_settings={"ignore_unknown_options": True})
@@ -27,6 +23,11 @@ def command(host: str, words: tuple[str, ...], run: str | None) -> int:
     Stdin is passed on unless it is a terminal: lab sh client wc -l < file. In a loop that reads a file,
     write lab sh … < /dev/null, as for ssh.
     """
+    from lab.engine.private import find_engine
+    from lab.errors import UsageError
+    from lab.runner.standing import choose
+    from lab.site import load_site
+
     engine = find_engine(tell, address=load_site().engine_address, start=False)
     lab = choose(engine, run)
     if host not in lab.hosts:

@@ -9,10 +9,6 @@ import click
 from lab.cli.options import parse_params
 from lab.cli.progress import Progress
 from lab.cli.say import say
-from lab.errors import UsageError
-from lab.runner.invocation import bring_up
-from lab.runner.selection import Selection
-from lab.site import load_site
 
 
 @click.command("up")
@@ -22,8 +18,14 @@ from lab.site import load_site
 @click.option("--wire", type=click.Choice(["auto", "kernel", "uml"]), help="Instead of lab.yml's.")
 def command(path: Path, keyword: str | None, params: tuple[str, ...], wire: str | None) -> None:
     """Bring up the hosts of a scenario with their links, and leave them running. Its steps are not run."""
+    from lab.runner.invocation import bring_up
+    from lab.runner.selection import Selection
+    from lab.site import load_site
+
     cases = Selection((path,), keyword, (), parse_params(params)).cases(load_site().policy)
     if len(cases) > 1:
+        from lab.errors import UsageError
+
         names = ", ".join(case.name for case in cases)
         raise UsageError(f"{path}: {len(cases)} cases: select one with -k or --param: {names}")
     progress = Progress()
