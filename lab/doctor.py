@@ -322,7 +322,7 @@ def _subnets(machine: Machine) -> Finding:
 def _runs(machine: Machine) -> list[Finding]:
     mends: dict[Owner, tuple[Level, str, str]] = {
         Owner.DEAD: ("warn", "left by a run that died", "the next lab run removes it, or lab clean"),
-        Owner.KEPT: ("ok", "left standing on purpose", ""),
+        Owner.KEPT: ("ok", "left running on purpose", ""),
         Owner.ALIVE: ("ok", "running now", ""),
         Owner.UNKNOWN: ("warn", "of another machine, or of an owner that cannot be seen", "lab clean --all"),
     }

@@ -35,7 +35,7 @@ class Owner(Enum):
 
     ALIVE = "alive"  #: it holds its lock
     DEAD = "dead"  #: its lock is free, or its machine has been started again since
-    KEPT = "kept"  #: it ended and left its lab standing on purpose (`--keep`, `lab up`)
+    KEPT = "kept"  #: it ended and left its lab running on purpose (`--keep`, `lab up`)
     UNKNOWN = "unknown"  #: another machine's, or its lock file cannot be seen from here
 
 
