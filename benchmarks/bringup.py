@@ -193,7 +193,7 @@ def main() -> None:
     print(f"whole run, plain    {spread(times['plain'])}   {plain / base:.2f} x Compose")
     print(f"whole run, uml      {spread(times['uml'])}   {uml / base:.2f} x Compose, {uml - plain:+.2f} s")
     for name, used in cpu.items():
-        print(f"Python's CPU, {name:5s} {spread(used)}")
+        print(f"{f'CPU, {name}':20s}{spread(used)}")
     for name, costs in phases.items():
         print(f"\nphases of {name} (median; they overlap)")
         for phase, values in costs.items():
