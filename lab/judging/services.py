@@ -47,7 +47,7 @@ def _advice(record: ServiceRecord) -> str:
         return ADVICE_OVER
     if record.exit_code == 0:
         return "if it is meant to end, say so: ready: {exit: 0}, or a check: {check: service, exit: 0}"
-    return "if it is meant to end so, say so: {check: service, exit: …}; otherwise its output says why"
+    return "if it is to end so, say it in a check: {check: service, exit: …}; otherwise its output says why"
 
 
 def _spoken_of(scenario: Scenario, record: ServiceRecord) -> bool:
