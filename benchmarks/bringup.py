@@ -3,9 +3,10 @@
     .venv/bin/python benchmarks/bringup.py [--rounds 5]
 
 Both floors, `handshake` without impairment and `handshake` through the `uml` wire take turns in one run, so
-that a busy machine slows all of them equally. Compose brings up and takes down three containers that only
-sleep, with the commands that a user would type. The output has medians with their spread (lowest to
-highest), ratios to the median of Compose, and the user and system CPU time of each run's Python.
+that a busy machine slows all of them equally. Compose brings up and takes down the containers of `handshake`
+as `lab compose` prints them, with the commands that a user would type and no health check to wait for. The
+output has medians with their spread (lowest to highest), ratios to the median of Compose, and the user and
+system CPU time of each run's Python.
 """
 
 from __future__ import annotations
@@ -24,9 +25,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import yaml
+
 from lab.engine.docker import DockerEngine
 from lab.engine.images import ensure_images
 from lab.engine.private import find_engine
+from lab.runner.compose import compose_text
+from lab.scenario.load import load_all
 
 ROOT = Path(__file__).resolve().parent.parent
 SUBNET = "198.19.255.0/24"
@@ -82,14 +87,14 @@ def floor(engine: DockerEngine, image: str) -> float:
     return time.perf_counter() - begin
 
 
-COMPOSE = """\
-networks:
-  lab: {internal: true, ipam: {config: [{subnet: SUBNET}]}}
-services:
-  client: &host {image: IMAGE, entrypoint: [sleep, "60"], networks: {lab: {ipv4_address: FIRST.10}}}
-  server: {<<: *host, networks: {lab: {ipv4_address: FIRST.11}}}
-  wire: {<<: *host, networks: {lab: {ipv4_address: FIRST.2}}}
-"""
+def compose_file(scenario: Path) -> str:
+    """The same containers for Compose, with their options, as `lab compose` prints them; nothing waits."""
+    printed = yaml.safe_load(compose_text(load_all([scenario])[0].scenario))
+    for service in printed["services"].values():
+        for key in ("depends_on", "healthcheck"):
+            service.pop(key, None)
+    text: str = yaml.safe_dump(printed)
+    return text
 
 
 def compose(engine: DockerEngine, file: Path) -> float:
@@ -156,10 +161,7 @@ def main() -> None:
         files["plain"].write_text(UNIMPAIRED)
         files["uml"].write_text(IMPAIRED)
         by_compose = out / "compose.yml"
-        first = SUBNET.rpartition(".")[0]
-        by_compose.write_text(
-            COMPOSE.replace("SUBNET", SUBNET).replace("FIRST", first).replace("IMAGE", image)
-        )
+        by_compose.write_text(compose_file(files["plain"]))
 
         def measure(name: str) -> float:
             seconds, used, costs = lab_run(files[name], out / "runs")
