@@ -35,7 +35,6 @@ from lab.scenario.load import load_all
 
 ROOT = Path(__file__).resolve().parent.parent
 SUBNET = "198.19.255.0/24"
-REST = 0.5  #: seconds between two: the engine cleans up behind its answer, which the next would pay for
 
 UNIMPAIRED = """\
 lab: 1
@@ -184,7 +183,6 @@ def main() -> None:
             used.clear()
         for number in range(rounds):
             for name, job in jobs.items():
-                time.sleep(REST)
                 times[name].append(job())
             print(f"round {number + 1} of {rounds}", file=sys.stderr)
     base = statistics.median(times["compose"])

@@ -63,7 +63,7 @@ def yaml_text(value: Any) -> str:
 def _dumped(value: Any, base: Any) -> str:
     import yaml  # as above
 
-    class Dumper(base):  # type: ignore[misc]  # one of two
+    class Dumper(base):  # type: ignore[misc]  # libyaml's or PyYAML's, as chosen above
         pass
 
     def text(dumper: Any, one: str) -> Any:
