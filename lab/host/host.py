@@ -96,11 +96,20 @@ class Host:
     # -- the network -------------------------------------------------------------------------------
 
     def set_up(self, setup: HostSetup, timeout: float = QUICK) -> HostReadback:
-        """Routes, ARP, MTU and offloads as asked, read back and compared; starts sampling socket states."""
+        """The capture, routes, ARP, MTU and offloads as asked, read back and compared; starts sampling socket
+        states. The requests go out together: the host joins the wire while tcpdump starts."""
         self._mac, self._open_files = setup.here.mac, setup.open_files
-        raw = self._ask(
+        interface = self._channel.submit(
             "set_up",
-            timeout=timeout,
+            address=str(setup.here.address),
+            mac=setup.here.mac,
+            wire_address=str(setup.wire.address),
+            wire_mac=setup.wire.mac,
+            mtu=setup.mtu,
+        )
+        capture = None if setup.snaplen is None else self._begin_capture(setup.snaplen)
+        join = self._channel.submit(
+            "join",
             subnet=str(setup.here.subnet),
             address=str(setup.here.address),
             mac=setup.here.mac,
@@ -112,6 +121,10 @@ class Host:
             open_files=setup.open_files,
             sysctls=list(setup.sysctls),
         )
+        self._channel.result(interface, "set_up", timeout)
+        if capture is not None:
+            self._captures(capture, timeout)
+        raw = self._channel.result(join, "join", timeout)
         with self._sensible():
             reply = Reply(raw)
             return HostReadback(
@@ -170,8 +183,16 @@ class Host:
 
     def start_capture(self, snaplen: int = 262144, path: str = CAPTURE_PATH, timeout: float = QUICK) -> None:
         """Returns when tcpdump captures. `path` is inside the container and not on a tmpfs."""
+        self._captures(self._begin_capture(snaplen, path), timeout)
+
+    def _begin_capture(self, snaplen: int, path: str = CAPTURE_PATH) -> Future[Any]:
+        return self._channel.submit("start_capture", mac=self._mac, path=path, snaplen=snaplen)
+
+    def _captures(self, begun: Future[Any], timeout: float) -> None:
+        """Returns when it captures."""
+        raw = self._channel.result(begun, "start_capture", timeout)
         with self._sensible():
-            reply = self._reply("start_capture", timeout=timeout, mac=self._mac, path=path, snaplen=snaplen)
+            reply = Reply(raw)
             self._capture = reply.text("path"), reply.text("interface")
 
     def stop_capture(self, boot: int = 1, timeout: float = QUICK) -> CaptureFacts:

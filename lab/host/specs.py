@@ -61,6 +61,7 @@ class HostSetup(Struct, frozen=True):
     mtu: int | None = None  #: None leaves it
     open_files: int | None = None  #: RLIMIT_NOFILE of the processes that make calls; None: the container's
     sysctls: Sequence[str] = SYSCTLS  #: to read, not to set
+    snaplen: int | None = None  #: bytes of each packet that the capture keeps; None: no capture
 
 
 class HostReadback(Struct, frozen=True):

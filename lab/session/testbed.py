@@ -137,9 +137,9 @@ class Testbed:
                 peers={other: self.attachments[to] for other, to in self.plan.names_at(name).items()},
                 arp=self.plan.arp,
                 open_files=spec.ulimits.get("nofile"),
+                snaplen=self.snaplen,
             )
             readback = host.set_up(setup)
-            host.start_capture(self.snaplen)
         self.boots.setdefault(name, []).append(Boot(container, host, setup, readback))
 
     def _programs(self, host: str, full_name: str, beside: str, running: threading.Event) -> Programs:

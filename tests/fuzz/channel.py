@@ -67,7 +67,8 @@ RUN: dict[str, Any] = {**STAMPS, "exit_code": 0, "stdout": "a", "stderr": "b", "
 MOMENT = {"wall_ns": 5, "mono_ns": 6}
 #: What an agent says to each operation when all goes well.
 REPLIES: Mapping[str, Any] = {
-    "set_up": {
+    "set_up": None,
+    "join": {
         "interface": "eth0",
         "mac": "02:c6:00:00:00:0a",
         "mtu": 1500,
@@ -172,7 +173,7 @@ def requests(host: Host) -> Iterator[Callable[[], Any]]:
         attach_at("w", "198.18.7.2", "x", Link()),
     )
     yield lambda: host.wait_ready(SOON)
-    yield lambda: host.set_up(HostSetup(here, wire, {"b": here}), SOON)
+    yield lambda: host.set_up(HostSetup(here, wire, {"b": here}, snaplen=100), SOON)
     yield lambda: host.reach(HostSetup(here, wire), 0.01)
     yield lambda: host.pin(1)
     yield lambda: host.start_capture()

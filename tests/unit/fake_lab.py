@@ -82,6 +82,8 @@ class FakeAgent:
         """As an agent answers to whom all goes well and nothing happens."""
         match request["op"]:
             case "set_up":
+                return None
+            case "join":
                 return {
                     "interface": "eth0",
                     "mac": request["mac"],

@@ -65,7 +65,7 @@ def test_a_case_that_impairs_nothing_only_routes(tmp_path: Path) -> None:
     assert result.environment.wire == "kernel"
 
 
-@pytest.mark.parametrize("op", ["set_up", "start_capture", "reach", "pin"])
+@pytest.mark.parametrize("op", ["set_up", "join", "start_capture", "reach", "pin"])
 def test_a_host_that_dies_half_started_is_an_error_that_names_it(op: str, tmp_path: Path) -> None:
     lab = FakeLab({op: at("server", dies)})
     result = run(lab, tmp_path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import errno
 import hashlib
 import os
@@ -299,7 +299,7 @@ class Call:
         }
         record.update(self.facts())
         if self.received is not None:
-            record["data"] = base64.b64encode(self.received.head).decode()
+            record["data"] = binascii.b2a_base64(self.received.head, newline=False).decode()
             record["length"] = self.received.length
             record["sha256"] = self.received.sha256
         elif self.sent_bytes is not None:

@@ -8,7 +8,7 @@ filter is a classifier without a queue (classic BPF at clsact), so no packet wai
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address
+import socket
 
 from .tools import ToolFailed, Tools
 
@@ -29,7 +29,7 @@ def bytecode(wire_mac: str, wire_address: str) -> str:
         (_LOAD_HALF, 0, 0, _TYPE),
         (_EQUAL, 0, 3, _ARP),
         (_LOAD_WORD, 0, 0, _ARP_TARGET),
-        (_EQUAL, 0, 1, int(IPv4Address(wire_address))),
+        (_EQUAL, 0, 1, int.from_bytes(socket.inet_aton(wire_address), "big")),
         (_RETURN, 0, 0, _PASS),
         (_RETURN, 0, 0, _DROP),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import os
 import time
 from typing import Any
@@ -22,7 +22,7 @@ from .tools import ToolFailed, Tools
 class Agent(Service):
     """The operations of a host. It starts none of a scenario's programs: `program_agent` does, elsewhere."""
 
-    answers = ((ToolFailed, "set_up"), (NotAsAsked, "set_up"), (OSError, "os"))
+    answers = ((ToolFailed, "network"), (NotAsAsked, "network"), (OSError, "os"))
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,9 +58,14 @@ class Agent(Service):
     # -- the host ----------------------------------------------------------------------------------
 
     def op_set_up(self, number: int, request: dict[str, Any]) -> Any:
+        self.network.set_up(request)
+        return None
+
+    def op_join(self, number: int, request: dict[str, Any]) -> Any:
+        """Join the wire, while a capture starts: the kernel lets tcpdump wait for most of its 20 ms."""
         self.peers = request["peers"]
         self.processes.limit(request["open_files"])
-        facts = self.network.set_up(request)
+        facts = self.network.join(request)
         self.op_watch(number, request)
         self.processes.get("main")
         return {
@@ -145,7 +150,7 @@ class Agent(Service):
         if os.stat(request["path"]).st_size > request["limit"]:
             return {"content": None}
         with open(request["path"], "rb") as file:
-            return {"content": base64.b64encode(file.read()).decode()}
+            return {"content": binascii.b2a_base64(file.read(), newline=False).decode()}
 
     # -- socket calls and processes ----------------------------------------------------------------
 

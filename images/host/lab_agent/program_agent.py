@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from .limits import read_hits
-from .network import NO_RESOLVER
+from .network import resolve_nothing
 from .pinning import Pinning
 from .privileges import close_to_others
 from .programs import Program
@@ -86,7 +86,6 @@ class ProgramAgent(Service):
 def main() -> None:
     prepare_environment()
     if os.getpid() == 1 and os.geteuid() == 0:  # in a container, whose name files are partly its own
-        for path, text in NO_RESOLVER.items():
-            path.write_text(text)
+        resolve_nothing()
     close_to_others()
     ProgramAgent().serve()
