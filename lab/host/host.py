@@ -371,7 +371,8 @@ class Host:
             return [state_sample(self.name, raw) for raw in self._list("final_states")]
 
     def quiet_ns(self) -> int:
-        """For how long none of the host's interfaces has seen a packet, to within 10 ms."""
+        """For how long none of the host's interfaces has seen a packet: never too much, too little by at most
+        10 ms."""
         return self._count("quiet")
 
     # -- inside ------------------------------------------------------------------------------------

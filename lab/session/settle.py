@@ -10,7 +10,7 @@ from lab.link import Link, round_trip
 
 _QUIET_AFTER_RTT = 0.05  #: seconds
 _LONGEST = 3.0  #: seconds
-_WAVERING = 0.01  #: seconds: how exactly a host knows for how long it has been quiet
+_LOOK = 0.01  #: seconds between two looks at the queues of the wire
 
 
 def quiet_time(links: Iterable[Link]) -> float:
@@ -37,7 +37,7 @@ def settle(
         if missing > 0:
             wait(min(missing, deadline.remaining()))
         elif in_flight() > 0:
-            wait(min(_WAVERING, deadline.remaining()))
+            wait(min(_LOOK, deadline.remaining()))
         else:
             return True
     return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -186,6 +187,17 @@ def test_states_counters_and_sysctls(caller: Caller) -> None:
     assert len(final) == 1
     assert final[0].final
     assert host.sysctls(["net.ipv4.tcp_syn_retries", "net.no.such"]).keys() == {"net.ipv4.tcp_syn_retries"}
+
+
+def test_a_packet_between_two_looks_is_not_taken_for_quiet(caller: Caller) -> None:
+    """The counters are read when they are asked for, not up to 10 ms before."""
+    caller.host.watch()
+    caller.ok("socket", kind="udp", as_="u")
+    for _ in range(5):
+        before = time.monotonic_ns()
+        caller.ok("sendto", on="u", to="127.0.0.1:9", data="x")
+        quiet = caller.host.quiet_ns()
+        assert 0 <= quiet <= time.monotonic_ns() - before
 
 
 def test_an_accept_queue_is_seen_to_grow(caller: Caller) -> None:

@@ -86,6 +86,10 @@ class Sampler:
         self.look()
 
     def _tick(self) -> None:
+        self._look_if_moved()
+        self._loop.after(WAITING_PERIOD if self._waits else PERIOD, self._tick)
+
+    def _look_if_moved(self) -> None:
         now = time.monotonic_ns()
         traffic = os.pread(self._traffic_fd, 16384, 0)
         counts = b"".join(os.pread(fd, 4096, 0) for fd in self._counts_fds)
@@ -94,10 +98,10 @@ class Sampler:
         if traffic != self._traffic or counts != self._counts or now - self._listed_ns >= AT_LEAST_NS:
             self._traffic, self._counts = traffic, counts
             self.look()
-        self._loop.after(WAITING_PERIOD if self._waits else PERIOD, self._tick)
 
     def quiet_ns(self) -> int:
-        """How long no interface has sent or received anything, to within one period."""
+        """How long no interface has sent or received anything: never too much, too little by one period."""
+        self._look_if_moved()
         return time.monotonic_ns() - self._traffic_ns
 
     def _list(self) -> list[Seen]:
