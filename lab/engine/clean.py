@@ -283,7 +283,9 @@ def remove_run(engine: Engine, run: str) -> Swept:
     )
 
 
-def _labelled(engine: Engine, run: str | None) -> tuple[list[ContainerState], list[NetworkState], list[VolumeState]]:
+def _labelled(
+    engine: Engine, run: str | None
+) -> tuple[list[ContainerState], list[NetworkState], list[VolumeState]]:
     """What carries the label of this run, or of any; asked for all at once, 2 ms each."""
     with ThreadPoolExecutor(2) as pool:
         networks = pool.submit(engine.networks)
