@@ -18,16 +18,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from lab.engine.base import (
-    LABEL_BOOT,
-    LABEL_LOCK,
-    LABEL_PID,
-    LABEL_RUN,
-    ContainerState,
-    Engine,
-    NetworkState,
-    VolumeState,
-)
+from lab.engine.base import LABEL_BOOT, LABEL_LOCK, LABEL_PID, LABEL_RUN, Engine
 from lab.engine.state import state_dir
 from lab.errors import EngineError, LabEnvironmentError
 from lab.files import Unfit, opened
@@ -193,17 +184,16 @@ def leftovers(engine: Engine) -> list[Leftover]:
     """Every run that has something on the engine, living ones too. What only looks like one is left out."""
     runs: dict[str, tuple[Mapping[str, str], dict[str, str], dict[str, str]]] = {}
     stored: dict[str, list[str]] = {}
-    containers, networks, volumes = _labelled(engine, None)
-    for container in containers:
+    for container in engine.containers({LABEL_RUN: None}):
         if not _is_ours(container.labels):
             continue
         entry = runs.setdefault(container.labels[LABEL_RUN], (container.labels, {}, {}))
         entry[1][container.id] = container.name
-    for network in networks:
+    for network in engine.networks():
         if _is_ours(network.labels):
             entry = runs.setdefault(network.labels[LABEL_RUN], (network.labels, {}, {}))
             entry[2][network.id] = network.name
-    for volume in volumes:
+    for volume in engine.volumes({LABEL_RUN: None}):
         if not _is_ours(volume.labels):
             continue
         runs.setdefault(volume.labels[LABEL_RUN], (volume.labels, {}, {}))
@@ -274,25 +264,12 @@ def remove_objects(
 
 def remove_run(engine: Engine, run: str) -> Swept:
     """Everything that carries the label of this run: its hosts, wire and services, networks and volumes."""
-    containers, networks, volumes = _labelled(engine, run)
     return remove_objects(
         engine,
-        {container.id: container.name for container in containers},
-        {network.id: network.name for network in networks},
-        [volume.name for volume in volumes],
+        {container.id: container.name for container in engine.containers({LABEL_RUN: run})},
+        {net.id: net.name for net in engine.networks() if net.labels.get(LABEL_RUN) == run},
+        [volume.name for volume in engine.volumes({LABEL_RUN: run})],
     )
-
-
-def _labelled(
-    engine: Engine, run: str | None
-) -> tuple[list[ContainerState], list[NetworkState], list[VolumeState]]:
-    """What carries the label of this run, or of any; asked for all at once, 2 ms each."""
-    with ThreadPoolExecutor(2) as pool:
-        networks = pool.submit(engine.networks)
-        volumes = pool.submit(engine.volumes, {LABEL_RUN: run})
-        containers = engine.containers({LABEL_RUN: run})
-        ours = [one for one in networks.result() if run is None or one.labels.get(LABEL_RUN) == run]
-        return containers, ours, volumes.result()
 
 
 @contextlib.contextmanager
