@@ -15,7 +15,7 @@ from lab.attachment import attach
 from lab.engine.base import Engine
 from lab.engine.images import Images
 from lab.evidence.model import CallRecord
-from lab.host import CallSpec, Host, HostSetup
+from lab.host import CallSpec, Host
 from lab.host.channel import AgentRefused
 from lab.units import Duration
 from tests.engine_compliance import contents
@@ -90,17 +90,14 @@ def test_a_host_reaches_others_through_the_wire_and_nothing_else(pair: Pair, eng
     assert facts.sysctls["net.ipv4.tcp_syn_retries"].isdigit()
 
 
-def with_mac(setup: HostSetup, **macs: str) -> HostSetup:
-    return replace(setup, **{whose: replace(getattr(setup, whose), mac=mac) for whose, mac in macs.items()})
-
-
 def test_a_set_up_that_did_not_take_is_refused(pair: Pair) -> None:
-    wrong = with_mac(pair.setups["client"], here="02:00:00:00:00:99")
-    with pytest.raises(AgentRefused, match=r"client: set_up: the MAC of eth0 is .*, not 02:00:00:00:00:99"):
+    setup = pair.setups["client"]
+    wrong = replace(setup, here=replace(setup.here, mac="02:00:00:00:00:99"))
+    with pytest.raises(AgentRefused, match=r"client: join: the MAC of eth0 is .*, not 02:00:00:00:00:99"):
         pair.client.set_up(wrong)
-    with pytest.raises(AgentRefused, match=r"ip -batch - with .* ended with"):
-        pair.client.set_up(with_mac(pair.setups["client"], wire="nonsense"))
-    pair.client.set_up(pair.setups["client"])
+    with pytest.raises(AgentRefused, match=r"client: set_up: ip link set dev eth0 up mtu 1 ended with"):
+        pair.client.set_up(replace(setup, mtu=1))
+    pair.client.set_up(setup)
 
 
 def test_a_handshake_is_captured_at_both_ends_and_connect_returns_after_the_syn_ack(
