@@ -189,7 +189,7 @@ def whole(folder: Path) -> None:
     resent = sum(1 for journey in trace.journeys if journey.is_retransmission)
     print(f"{'':>26}{len(trace.unexplained())} unexplained, {resent} retransmissions")
     flow = flows[0]
-    print(f"{'':>26}close {flow.close.how}, handshake {flow.handshake.complete}")
+    print(f"{'':>26}close {flow.close.how}, {len(flow.handshake.syn)} SYN")
     lap("flow")
     print(f"{'':>26}contradictions: {len(contradictions(prove(trace)))}")
     lap("proof")

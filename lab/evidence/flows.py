@@ -170,35 +170,19 @@ class Flow(Sequence[Journey]):
                 window = None if scales is None else capture.window[position] << scales[not from_client]
             yield Segment(self.all_journeys[number], from_client, seq, ack, window)
 
-    def _with_flags(self, wanted: int) -> list[tuple[int, Capture, int, bool]]:
-        return [item for item in self._seen if item[1].flags[item[2]] & wanted]
-
     @cached_property
     def handshake(self) -> Handshake:
         syn: list[Journey] = []
         syn_ack: list[Journey] = []
-        for number, capture, position, from_client in self._with_flags(SYN):
+        for number, capture, position, from_client in self._seen:
+            if not capture.flags[position] & SYN:
+                continue
             if capture.flags[position] & ACK:
                 if not from_client:
                     syn_ack.append(self.all_journeys[number])
             elif from_client:
                 syn.append(self.all_journeys[number])
-        return Handshake(tuple(syn), tuple(syn_ack), self._third(bool(syn_ack)))
-
-    def _third(self, answered: bool) -> Journey | None:
-        """The client's first ACK without SYN that acknowledges the SYN-ACK, by its number."""
-        server = self._isn[1]
-        if not answered or server is None:
-            return None
-        for number, capture, position, from_client in self._seen:
-            flags = capture.flags[position]
-            if (
-                from_client
-                and flags & (SYN | ACK | RST) == ACK
-                and 0 < (capture.ack[position] - server & _ALL) < _HALF
-            ):
-                return self.all_journeys[number]
-        return None
+        return Handshake(tuple(syn), tuple(syn_ack))
 
     @cached_property
     def close(self) -> Close:

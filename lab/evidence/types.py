@@ -121,25 +121,11 @@ class End(Struct, frozen=True):
 
 
 class Handshake(Struct, frozen=True):
-    """The three-way handshake. Each tuple holds every transmission, in order of time: `syn` of the client,
-    `syn_ack` of the server.
-
-    `ack` is the client's first segment with ACK and no SYN after a SYN-ACK (it may carry data).
-    """
+    """The first two parts of the three-way handshake. Each tuple holds every transmission, in order of time:
+    `syn` of the client, `syn_ack` of the server."""
 
     syn: tuple[Journey, ...]
     syn_ack: tuple[Journey, ...]
-    ack: Journey | None
-
-    @property
-    def complete(self) -> bool:
-        """Whether SYN, SYN-ACK and ACK each arrived."""
-        return (
-            any(j.received for j in self.syn)
-            and any(j.received for j in self.syn_ack)
-            and self.ack is not None
-            and self.ack.received is not None
-        )
 
 
 class Close(Struct, frozen=True):
