@@ -181,7 +181,7 @@ def whole(folder: Path) -> None:
     lap(f"read {sum(map(len, captures.values())):,}")
     end = max(capture.t_ns[-1] for capture in captures.values()) + 200 * _MS
     final = StateSample("client", end, "tcp", Endpoint("", 0), None, "GONE", 0, 0, final=True)
-    trace = Trace.build(captures, Records(hosts, None, states=(final,)))
+    trace = Trace(captures, Records(hosts, None, states=(final,)))
     print(f"{'':>26}{len(trace.marks)} captures marked, {len(trace.matching.paths)} paths")
     lap("mark and match")
     flows = trace.flows
@@ -198,8 +198,8 @@ def whole(folder: Path) -> None:
     lap("bytes at both ends")
     points = len(flow.rtt("client")) + len(flow.throughput("client", 100 * _MS))
     lap(f"{points:,} points")
-    count = sum(1 for journey in trace.select("client", "server") if journey.delay_ns is not None)
-    lap(f"{count:,} selected")
+    count = sum(1 for journey in trace.journeys if journey.delay_ns is not None)
+    lap(f"{count:,} seen at both ends")
     evidence = Evidence(trace.records, captures)
     evidence.__dict__["trace"] = trace
     context = Context.of(trace.records)

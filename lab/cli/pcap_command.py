@@ -23,14 +23,13 @@ def command(run: Path, output: Path | None) -> None:
     from lab.errors import UsageError
     from lab.evidence.pcapng_write import merge
     from lab.evidence.store import load_evidence
-    from lab.evidence.trace import Fate
 
     folder = run_folder(run)
     evidence = load_evidence(folder)
     target = output or folder / "merged.pcapng"
     comments = {
         (journey.sent.host, journey.sent.number): f"lost: {journey.cause.text}"
-        for journey in evidence.trace.select(fate=Fate.LOST)
+        for journey in evidence.trace.lost()
         if journey.sent is not None and journey.cause is not None
     }
     try:

@@ -48,7 +48,7 @@ class Evidence(Struct, frozen=True, dict=True):
 
     @cached_property
     def trace(self) -> Trace:
-        return Trace.build(self.captures, self.records)
+        return Trace(self.captures, self.records)
 
 
 class _Kind(Struct, frozen=True):

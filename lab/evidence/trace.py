@@ -13,46 +13,16 @@ from functools import cached_property
 from lab.evidence import journeys as columns
 from lab.evidence.conversations import find_flows
 from lab.evidence.discards import find_discards
-from lab.evidence.fits import fits
 from lab.evidence.flows import Flow
-from lab.evidence.journeys import FATES, Journeys
+from lab.evidence.journeys import Journeys
 from lab.evidence.losses import Losses
 from lab.evidence.marks import Marks, mark
-from lab.evidence.match import NOBODY, Matching, match
+from lab.evidence.match import Matching, match
 from lab.evidence.model import Records
 from lab.evidence.packets import Capture
-from lab.evidence.types import (
-    RETRANSMISSIONS,
-    WIRE,
-    ByteStream,
-    Cause,
-    Close,
-    End,
-    Fate,
-    Handshake,
-    Journey,
-    Mark,
-    Point,
-    Segment,
-)
-from lab.packet_words import PacketMatch
+from lab.evidence.types import RETRANSMISSIONS, WIRE, Close, End, Fate, Journey, Point
 
-__all__ = [
-    "RETRANSMISSIONS",
-    "WIRE",
-    "ByteStream",
-    "Cause",
-    "Close",
-    "End",
-    "Fate",
-    "Flow",
-    "Handshake",
-    "Journey",
-    "Mark",
-    "Point",
-    "Segment",
-    "Trace",
-]
+__all__ = ["RETRANSMISSIONS", "WIRE", "Close", "End", "Fate", "Flow", "Journey", "Point", "Trace"]
 
 
 @dataclass(eq=False)
@@ -61,11 +31,6 @@ class Trace:
 
     captures: Mapping[str, Capture]  #: by host name
     records: Records
-
-    @classmethod
-    def build(cls, captures: Mapping[str, Capture], records: Records) -> Trace:
-        """A trace; the work is done on first use."""
-        return cls(captures, records)
 
     @cached_property
     def end_ns(self) -> int:
@@ -107,54 +72,13 @@ class Trace:
         assert self.flows is not None  # makes them: a journey knows its flow
         return self._journeys
 
-    def select(
-        self,
-        source: str | None = None,
-        target: str | None = None,
-        match: PacketMatch = "any",
-        *,
-        fate: Fate | None = None,
-    ) -> Iterator[Journey]:
-        """The journeys that fit, by host names, in order of time. Filters on columns: cheap for few hits.
-
-        `match` as in a scenario. Frames that are not IP (ARP) are left out.
-        """
+    def lost(self) -> Iterator[Journey]:
+        """The lost IP packets, in order of time."""
         everything = self.journeys
-        from_, to = self._host(source), self._host(target)
-        wanted = None if fate is None else FATES.index(fate)
-        fitting = None if match == "any" else fits(match)
-        for i, (sender, receiver, sent, received, outcome) in enumerate(
-            zip(
-                everything.source,
-                everything.target,
-                everything.sent,
-                everything.received,
-                everything.fate,
-                strict=True,
-            )
-        ):
-            if (
-                (from_ is not None and sender != from_)
-                or (to is not None and receiver != to)
-                or (wanted is not None and outcome != wanted)
-            ):
-                continue
-            capture = everything.captures[sender if sent >= 0 else receiver]
-            position = sent if sent >= 0 else received
-            assert capture is not None
-            if capture.protocol[position] <= 255 and (fitting is None or fitting(capture, position)):
+        for i in sorted(everything.causes):
+            capture, position = everything.seen(i)
+            if capture.protocol[position] <= 255:
                 yield everything[i]
-
-    def _host(self, name: str | None) -> int | None:
-        """A host's number, None for any. Raises `ValueError` for an unknown host."""
-        if name is None:
-            return None
-        if name == WIRE:
-            return NOBODY
-        hosts = self._journeys.hosts
-        if name not in hosts:
-            raise ValueError(f"{name!r} is not a host: {', '.join(hosts) or 'there are none'}")
-        return hosts.index(name)
 
     def unexplained(self) -> list[Journey]:
         """Lost packets that the records do not explain: the wire, or a capture, was overloaded."""

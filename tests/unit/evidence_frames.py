@@ -157,7 +157,7 @@ class Net:
         for name, frames in self.frames.items():
             path = pcap(folder / f"{name}.pcap", sorted(frames, key=lambda item: item[0]))
             captures[name] = read_capture(path, name)
-        return Trace.build(captures, records or records_of())
+        return Trace(captures, records or records_of())
 
 
 def side(**keys: str | int) -> Impairment:

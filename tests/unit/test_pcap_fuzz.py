@@ -50,7 +50,7 @@ def read_everything(path: Path) -> int:
         seen = (packet.quoted, packet.icmp_type, packet.ttl, packet.ip_id, packet.fragment, packet.boot)
         assert len(seen) == 6
     assert len(mark(capture).truth) == len(capture)
-    trace = Trace.build({"client": capture, "server": capture}, records_of())
+    trace = Trace({"client": capture, "server": capture}, records_of())
     for flow in trace.flows[:20]:
         assert flow.close.how
         assert flow.handshake.syn is not None
