@@ -130,22 +130,7 @@ def refs(journeys: Iterable[Journey]) -> tuple[PacketRef, ...]:
     return tuple(found[:MAX_REFS])
 
 
-def passed(
-    item: HasPlace,
-    name: str,
-    expected: str,
-    actual: str,
-    *,
-    tolerance: str = "",
-    margin: str = "",
-    packets: tuple[PacketRef, ...] = (),
-) -> Finding:
-    return Finding(
-        name, item.id, item.place, Verdict.PASS, expected, actual, tolerance, margin, packets=packets
-    )
-
-
-def failed(
+def finding(
     item: HasPlace,
     name: str,
     expected: str,
@@ -156,9 +141,24 @@ def failed(
     margin: str = "",
     packets: tuple[PacketRef, ...] = (),
 ) -> Finding:
-    return Finding(
-        name, item.id, item.place, Verdict.FAIL, expected, actual, tolerance, margin, reason, packets
-    )
+    """FAIL for this reason; PASS where there is none ("")."""
+    verdict = Verdict.FAIL if reason else Verdict.PASS
+    return Finding(name, item.id, item.place, verdict, expected, actual, tolerance, margin, reason, packets)
+
+
+def passed(item: HasPlace, name: str, expected: str, actual: str) -> Finding:
+    return Finding(name, item.id, item.place, Verdict.PASS, expected, actual)
+
+
+def failed(
+    item: HasPlace,
+    name: str,
+    expected: str,
+    actual: str,
+    reason: str,
+    packets: tuple[PacketRef, ...] = (),
+) -> Finding:
+    return Finding(name, item.id, item.place, Verdict.FAIL, expected, actual, reason=reason, packets=packets)
 
 
 def found(

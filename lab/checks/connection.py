@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
-from lab.checks.common import Context, failed, found, hold_count, passed, refs
+from lab.checks.common import Context, failed, finding, found, hold_count, passed, refs
 from lab.checks.expect import hold_elapsed
 from lab.checks.flows import Pair
 from lab.checks.moments import Window
@@ -35,19 +35,15 @@ def _said(check: HandshakeCheck | CloseCheck, name: str, expected: str, judged: 
     them must hold."""
     if check.count is not None:
         return _counted(check, check.count, name, expected, judged)
-    bad = next((number for number, one in enumerate(judged) if one.reason), None)
-    one = judged[bad or 0]
+    one = next((one for one in judged if one.reason), judged[0])
     actual, reason = one.actual, one.reason
     if len(judged) > 1:
         holding = f"{_holding(judged)} of {len(judged)} connections hold"
         actual = f"{actual} ({one.flow.name}; {holding})"
-        reason = f"{holding}; the {ordinal((bad or 0) + 1)}, {one.flow.name}: {reason}"
+        if reason:
+            reason = f"{holding}; the {ordinal(judged.index(one) + 1)}, {one.flow.name}: {reason}"
     packets = refs(one.journeys)
-    if bad is None:
-        return passed(
-            check, name, expected, actual, tolerance=one.tolerance, margin=one.margin, packets=packets
-        )
-    return failed(
+    return finding(
         check, name, expected, actual, reason, tolerance=one.tolerance, margin=one.margin, packets=packets
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
-from lab.checks.common import HasPlace, Held, allowed, failed, found, hold_time, passed
+from lab.checks.common import HasPlace, Held, allowed, failed, finding, found, hold_time, passed
 from lab.checks.parting import first_difference, parting
 from lab.errors import UnitError
 from lab.evidence.model import CallRecord, RunRecord
@@ -157,9 +157,8 @@ def judge_result(step: HasPlace, record: CallRecord, wanted: object) -> Finding:
     else:
         same = bool(wanted == got)
     expected, actual = _json(wanted.model_dump() if isinstance(wanted, Model) else wanted), _json(got)
-    if same:
-        return passed(step, name, expected, actual)
-    return failed(step, name, expected, actual, f"{record.call}() returned {actual}, and not {expected}")
+    reason = "" if same else f"{record.call}() returned {actual}, and not {expected}"
+    return finding(step, name, expected, actual, reason)
 
 
 def _span(step: HasPlace, record: CallRecord, wanted: str, option: Option) -> Finding:
@@ -170,20 +169,17 @@ def _span(step: HasPlace, record: CallRecord, wanted: str, option: Option) -> Fi
         same = Duration.parse(wanted).ns == ns
     except UnitError:  # from an `await` or a `call` check, whose option `lab check` does not know
         same = False
-    if same:
-        return passed(step, name, wanted, actual)
-    return failed(step, name, str(wanted), actual, f"{record.call}() returned {actual}, and not {wanted}")
+    reason = "" if same else f"{record.call}() returned {actual}, and not {wanted}"
+    return finding(step, name, wanted, actual, reason)
 
 
 def _ready(step: Expecting, record: CallRecord, wanted: Mapping[str, Sequence[str]]) -> Finding:
     """Judge which sockets poll() found ready, and for what, exactly."""
     got = record.result if isinstance(record.result, Mapping) else {}
     expected, actual = _events(wanted), _events(got)
-    if {name: set(events) for name, events in wanted.items()} == {
-        n: set(events) for n, events in got.items()
-    }:
-        return passed(step, "poll.ready", expected, actual)
-    return failed(step, "poll.ready", expected, actual, f"poll() found {actual}, and not {expected}")
+    same = {n: set(events) for n, events in wanted.items()} == {n: set(events) for n, events in got.items()}
+    reason = "" if same else f"poll() found {actual}, and not {expected}"
+    return finding(step, "poll.ready", expected, actual, reason)
 
 
 def _events(ready: Mapping[str, Sequence[str]]) -> str:
@@ -201,9 +197,8 @@ def _fields(step: HasPlace, record: CallRecord, wanted: Mapping[str, Range]) -> 
         for field, limits in wanted.items()
         if field not in got or not limits.holds(int(got[field]))
     ]
-    if not wrong:
-        return passed(step, name, expected, actual)
-    return failed(step, name, expected, actual, f"{record.arguments.get('option')}: {'; '.join(wrong)}")
+    reason = f"{record.arguments.get('option')}: {'; '.join(wrong)}" if wrong else ""
+    return finding(step, name, expected, actual, reason)
 
 
 def _json(value: object) -> str:
@@ -213,12 +208,9 @@ def _json(value: object) -> str:
 def _data(
     step: Expecting, record: CallRecord, wanted: DataExpect, calls: Mapping[str, CallRecord]
 ) -> Finding:
-    name = f"{record.call}.data"
-    expected, actual = str(wanted), describe_data(record)
-    reason = _data_differs(record, wanted, calls)
-    if not reason:
-        return passed(step, name, expected, actual)
-    return failed(step, name, expected, actual, f"{record.call}(): {reason}")
+    differs = _data_differs(record, wanted, calls)
+    reason = f"{record.call}(): {differs}" if differs else ""
+    return finding(step, f"{record.call}.data", str(wanted), describe_data(record), reason)
 
 
 def _data_differs(record: CallRecord, wanted: DataExpect, calls: Mapping[str, CallRecord]) -> str:
@@ -300,20 +292,17 @@ def _peer(step: Expecting, record: CallRecord, wanted: Address, addresses: Mappi
     got = record.peer
     actual = str(got) + (f" ({names[got.address]})" if got.address in names else "")
     address = wanted.host if wanted.literal else addresses.get(wanted.host)
-    if got.address == address and wanted.port in (None, got.port):
-        return passed(step, name, str(wanted), actual)
-    return failed(step, name, str(wanted), actual, f"{record.call}(): the peer is {actual}, and not {wanted}")
+    same = got.address == address and wanted.port in (None, got.port)
+    reason = "" if same else f"{record.call}(): the peer is {actual}, and not {wanted}"
+    return finding(step, name, str(wanted), actual, reason)
 
 
 def _truncated(step: Expecting, record: CallRecord, wanted: bool) -> Finding:
-    name = f"{record.call}.truncated"
     words = {True: "truncated", False: "whole", None: "not told"}
     expected, actual = words[wanted], words[record.truncated]
-    if record.truncated == wanted:
-        return passed(step, name, expected, actual)
-    return failed(
-        step, name, expected, actual, f"{record.call}(): the datagram was {actual}, and not {expected}"
-    )
+    same = record.truncated == wanted
+    reason = "" if same else f"{record.call}(): the datagram was {actual}, and not {expected}"
+    return finding(step, f"{record.call}.truncated", expected, actual, reason)
 
 
 def judge_run(
@@ -360,18 +349,12 @@ def judge_run(
     ):
         if wanted is None:
             continue
-        actual = _output(output)
+        differs = "holds nothing that matches" if wanted.regex else "is not"
         try:
-            holds = wanted.holds(output)
+            reason = "" if wanted.holds(output) else f"{name} {differs} {wanted}"
         except PatternTooSlow as error:
-            findings.append(failed(step, f"run.{name}", str(wanted), actual, str(error)))
-            continue
-        if holds:
-            findings.append(passed(step, f"run.{name}", str(wanted), actual))
-        else:
-            differs = "holds nothing that matches" if wanted.regex else "is not"
-            reason = f"{name} {differs} {wanted}"
-            findings.append(failed(step, f"run.{name}", str(wanted), actual, reason))
+            reason = str(error)
+        findings.append(finding(step, f"run.{name}", str(wanted), _output(output), reason))
     return tuple(findings)
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from msgspec import Struct
 
 from lab.checks.columns import Packets
-from lab.checks.common import Context, failed, passed
+from lab.checks.common import Context, failed, finding
 from lab.checks.flows import Pair, no_packets
 from lab.evidence.model import CallRecord, RunRecord
 from lab.evidence.store import Evidence
@@ -67,13 +67,13 @@ def judge_order(check: OrderCheck, evidence: Evidence, context: Context) -> Find
     gaps = [(b.after(a), a, b) for a, b in pairwise(moments)]
     margin = duration(min(gap for gap, _, _ in gaps))
     wrong = next(((gap, a, b) for gap, a, b in gaps if gap <= 0), None)
-    if wrong is None:
-        return passed(check, "order", expected, actual, margin=margin, packets=packets)
-    gap, a, b = wrong
-    when = "at the same time as" if gap == 0 else f"{duration(-gap)} before"
-    verb = "was" if b.packets else "ended"
-    reason = f"{b.name} {verb} {when} {a.name}"
-    return failed(check, "order", expected, actual, reason, margin=margin, packets=packets)
+    reason = ""
+    if wrong is not None:
+        gap, a, b = wrong
+        when = "at the same time as" if gap == 0 else f"{duration(-gap)} before"
+        verb = "was" if b.packets else "ended"
+        reason = f"{b.name} {verb} {when} {a.name}"
+    return finding(check, "order", expected, actual, reason, margin=margin, packets=packets)
 
 
 def _ends(evidence: Evidence, context: Context) -> Mapping[str, _Moment]:

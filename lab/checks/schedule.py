@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from lab.checks.calls import connect_call, end_of_socket, set_option
 from lab.checks.columns import Packets
-from lab.checks.common import Context, allowed, failed, passed, refs
+from lab.checks.common import Context, allowed, failed, finding, refs
 from lab.checks.expect import tolerance_text
 from lab.checks.flows import Pair, no_packets
 from lab.checks.kernel import Backoff, SynSettings, backoff, syn_plan
@@ -206,11 +206,9 @@ def _judge(
         count = str(len(wanted)) if least == len(wanted) else f"{least} or {len(wanted)}"
         reason = f"{plural(len(gaps), 'gap')} ({plural(len(gaps) + 1, 'transmission')}), and not {count}"
     packets = refs(series.journeys)
-    if reason:
-        return failed(
-            check, "schedule", expected, actual, reason, tolerance=tolerance, margin=margin, packets=packets
-        )
-    return passed(check, "schedule", expected, actual, tolerance=tolerance, margin=margin, packets=packets)
+    return finding(
+        check, "schedule", expected, actual, reason, tolerance=tolerance, margin=margin, packets=packets
+    )
 
 
 def _gaps_text(gaps: Sequence[int]) -> str:
@@ -350,16 +348,15 @@ def _kernel_data(check: ScheduleCheck, series: _Series, evidence: Evidence, cont
     tolerance = f"{tolerance_text(context.tolerance)}; a late RTO makes its double early by as much"
     distances = [min(gap - low, high - gap) for gap, (low, high) in zip(gaps, seen.bounds_ns, strict=True)]
     margin = duration(min(distances))
+    reason = ""
     if seen.bad is None:
         probe = ", after a tail loss probe" if seen.first else ""
         actual = f"{actual} (RTO {duration(gaps[seen.first or 0])}{probe})"
-        return passed(
-            check, "schedule", expected, actual, tolerance=tolerance, margin=margin, packets=packets
-        )
-    low, high = seen.bounds_ns[seen.bad]
-    late = "longer" if gaps[seen.bad] > high else "shorter"
-    off = f"gap {seen.bad + 1} is {duration(gaps[seen.bad])}, {late}"
-    reason = f"{off} than back-off allows ({allowed(low, high)})"
-    return failed(
+    else:
+        low, high = seen.bounds_ns[seen.bad]
+        late = "longer" if gaps[seen.bad] > high else "shorter"
+        off = f"gap {seen.bad + 1} is {duration(gaps[seen.bad])}, {late}"
+        reason = f"{off} than back-off allows ({allowed(low, high)})"
+    return finding(
         check, "schedule", expected, actual, reason, tolerance=tolerance, margin=margin, packets=packets
     )

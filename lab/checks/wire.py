@@ -7,7 +7,7 @@ from statistics import median
 from msgspec import Struct
 
 from lab.checks.columns import Packets
-from lab.checks.common import Context, failed, found, hold_count, passed, refs
+from lab.checks.common import Context, failed, finding, found, hold_count, refs
 from lab.checks.expect import hold_elapsed
 from lab.checks.flows import Pair, no_packets
 from lab.checks.moments import Window
@@ -169,6 +169,7 @@ def judge_loss(check: LossCheck, evidence: Evidence, context: Context) -> Findin
     enough = enough_for(share)
     p = binomial_test(k, n, share)
     margin = f"p = {p:.3g}; 99.9 % interval {percentage(low)} to {percentage(high)}"
+    reason = ""
     if p < IMPOSSIBLE:
         more = "more" if k > n * share else "fewer"
         reason = f"{k:,} of {n:,} packets were lost, {more} than chance allows at {check.rate} (p = {p:.2g})"
@@ -177,11 +178,7 @@ def judge_loss(check: LossCheck, evidence: Evidence, context: Context) -> Findin
             f"too few packets: with {n:,} no loss at all could not be told from {check.rate}; "
             f"at least {enough:,} are needed"
         )
-    else:
-        return passed(
-            check, "loss", expected, actual, tolerance=tolerance, margin=margin, packets=lost.refs()
-        )
-    return failed(
+    return finding(
         check, "loss", expected, actual, reason, tolerance=tolerance, margin=margin, packets=lost.refs()
     )
 
