@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from lab.checks.common import MAX_REFS, Context, failed, found, hold_count
 from lab.checks.flows import Side, side
-from lab.checks.moments import Window, step_times
+from lab.checks.moments import Window, timed_records
 from lab.checks.states import proven_states
 from lab.evidence.model import Endpoint, StateSample
 from lab.evidence.store import Evidence
@@ -58,12 +58,12 @@ def judge_state(check: StateCheck, evidence: Evidence, context: Context) -> Find
         others = _states(check, [s for s in samples if not _fits(s, check) and window.holds(s.wall_ns)])
         known = bool(samples)
     else:
-        times = None if moment == "end" else step_times(evidence.records).get(moment)
+        times = None if moment == "end" else timed_records(evidence.records).get(moment)
         if moment != "end" and times is None:
             reason = f"step {moment} has no record: it never ended"
             return failed(check, "state", expected, "nothing", reason)
         if times is not None:
-            known_by_then, last = _when(moment, times.end_ns, samples, evidence)
+            known_by_then, last = _when(moment, times.end_wall_ns, samples, evidence)
         else:
             known_by_then, last = samples, [s for s in samples if s.final and s.state != _GONE]
         known = bool(known_by_then)

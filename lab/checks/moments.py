@@ -6,24 +6,17 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from lab.evidence.model import CallRecord, Records, RunRecord
+from lab.evidence.model import CallRecord, Records, RunRecord, StepRecord
 from lab.scenario.checks import TimedCheck
 
 
-class StepTimes(Struct, frozen=True):
-    """A step by the wall clock."""
-
-    begin_ns: int
-    end_ns: int
+Timed = StepRecord | RunRecord | CallRecord
 
 
-def step_times(records: Records) -> Mapping[str, StepTimes]:
-    """By the id of the step. The times of a call or a program take precedence over those of its step."""
-    times = {s.step: StepTimes(s.start_wall_ns, s.end_wall_ns) for s in records.steps}
-    own: tuple[CallRecord | RunRecord, ...] = (*records.runs, *records.calls)
-    for record in own:
-        times[record.step] = StepTimes(record.start_wall_ns, record.end_wall_ns)
-    return times
+def timed_records(records: Records) -> Mapping[str, Timed]:
+    """What tells when a step began and ended, by its id: its call or program, otherwise the step itself."""
+    every: tuple[Timed, ...] = (*records.steps, *records.runs, *records.calls)
+    return {record.step: record for record in every}
 
 
 class Window(Struct, frozen=True):
@@ -41,14 +34,14 @@ class Window(Struct, frozen=True):
     def of(cls, check: TimedCheck, records: Records) -> Window:
         if check.after is None and check.before is None:
             return cls()
-        times = step_times(records)
+        times = timed_records(records)
         named = [("after", check.after), ("before", check.before)]
         text = " " + " and ".join(f"{word} {step}" for word, step in named if step is not None)
         for _, step in named:
             if step is not None and step not in times:
                 return cls(text=text, missing=f"step {step} has no record: it never ended")
-        begin = None if check.after is None else times[check.after].end_ns
-        end = None if check.before is None else times[check.before].begin_ns
+        begin = None if check.after is None else times[check.after].end_wall_ns
+        end = None if check.before is None else times[check.before].start_wall_ns
         return cls(begin, end, text)
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import pairwise
 
 from msgspec import Struct
@@ -10,7 +9,8 @@ from msgspec import Struct
 from lab.checks.columns import Packets
 from lab.checks.common import Context, failed, finding
 from lab.checks.flows import Pair, no_packets
-from lab.evidence.model import CallRecord, RunRecord
+from lab.checks.moments import Timed, timed_records
+from lab.evidence.model import StepRecord
 from lab.evidence.store import Evidence
 from lab.quantities import duration, plural
 from lab.scenario.checks import OrderCheck, OrderedPacket
@@ -41,7 +41,7 @@ def judge_order(check: OrderCheck, evidence: Evidence, context: Context) -> Find
     """Judge whether the steps' calls (programs, actions) ended, and the packets were sent or received, in
     this order, by `_Moment.after`."""
     expected = " before ".join(map(str, check.of))
-    ends = _ends(evidence, context)
+    ends = timed_records(evidence.records)
     missing = [item for item in check.of if isinstance(item, str) and item not in ends]
     if missing:
         reason = f"step {missing[0]} has no record: it never ended"
@@ -50,7 +50,7 @@ def judge_order(check: OrderCheck, evidence: Evidence, context: Context) -> Find
         return failed(check, "order", expected, expected, "one step alone has no order: name at least two")
     moments: list[_Moment] = []
     for item in check.of:
-        moment = ends[item] if isinstance(item, str) else _packet(item, evidence, context)
+        moment = _end(ends[item], context) if isinstance(item, str) else _packet(item, evidence, context)
         if isinstance(moment, str):
             return failed(check, "order", expected, "a packet is missing", moment)
         moments.append(moment)
@@ -76,19 +76,9 @@ def judge_order(check: OrderCheck, evidence: Evidence, context: Context) -> Find
     return finding(check, "order", expected, actual, reason, margin=margin, packets=packets)
 
 
-def _ends(evidence: Evidence, context: Context) -> Mapping[str, _Moment]:
-    """By the id of a step. The time of a call or a program takes precedence over that of its step."""
-    ends = {s.step: _Moment(s.step, "", "", s.end_mono_ns, s.end_wall_ns) for s in evidence.records.steps}
-    own: tuple[CallRecord | RunRecord, ...] = (*evidence.records.runs, *evidence.records.calls)
-    for record in own:
-        ends[record.step] = _Moment(
-            record.step,
-            record.host,
-            _clock(record.host, context),
-            record.end_mono_ns,
-            record.end_wall_ns,
-        )
-    return ends
+def _end(record: Timed, context: Context) -> _Moment:
+    host = "" if isinstance(record, StepRecord) else record.host
+    return _Moment(record.step, host, _clock(host, context), record.end_mono_ns, record.end_wall_ns)
 
 
 def _clock(host: str, context: Context) -> str:
