@@ -93,5 +93,4 @@ def _is_end(endpoint: Endpoint | None, end: End) -> bool:
     """Compares the port, and the address if the socket is bound to one."""
     if endpoint is None or endpoint.port != end.port:
         return False
-    address = endpoint.address.removeprefix("::ffff:")
-    return address in (end.address, "0.0.0.0", "::")
+    return endpoint.plain in (end.address, "0.0.0.0", "::")

@@ -138,16 +138,12 @@ def _record(
 ) -> StreamRecord | None:
     """The next record of a stream with these ends; each is used once, as ports may be reused."""
     for index, stream in enumerate(streams):
-        have = (stream.local.address, stream.local.port, stream.remote.address, stream.remote.port)
-        if index not in used and stream.host == host and _plain(have) == ends:
+        local, remote = stream.local, stream.remote
+        have = (local.plain, local.port, remote.plain, remote.port)
+        if index not in used and stream.host == host and have == ends:
             used.add(index)
             return stream
     return None
-
-
-def _plain(ends: tuple[str, int, str, int]) -> tuple[str, int, str, int]:
-    """Without the `::ffff:` of an IPv4 address on an IPv6 socket."""
-    return ends[0].removeprefix("::ffff:"), ends[1], ends[2].removeprefix("::ffff:"), ends[3]
 
 
 def _by_agents(
@@ -355,10 +351,7 @@ def _goes_to(call: CallRecord, port: int) -> bool:
 def _comes_from(call: CallRecord, packet: Packet) -> bool:
     """Whether a datagram came from this packet's source."""
     peer = call.peer or call.remote
-    return peer is not None and (peer.address.removeprefix("::ffff:"), peer.port) == (
-        packet.source,
-        packet.sport,
-    )
+    return peer is not None and (peer.plain, peer.port) == (packet.source, packet.sport)
 
 
 def _told(calls: Sequence[CallRecord]) -> list[_Datagram]:

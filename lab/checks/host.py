@@ -136,18 +136,13 @@ def _is_at(party: Side, end: Endpoint | None, context: Context) -> bool:
     if end is None:
         return False
     address = party.address or context.addresses.get(party.host or "")
-    return _plain(end.address) == address and party.port in (None, end.port)
-
-
-def _plain(address: str) -> str:
-    """An IPv4 address that an IPv6 socket shows as `::ffff:198.18.0.10`."""
-    return address.removeprefix("::ffff:")
+    return end.plain == address and party.port in (None, end.port)
 
 
 def _key(local: Endpoint, remote: Endpoint | None) -> tuple[str, int, str, int]:
     """Which socket: the addresses and ports of both ends."""
-    far = ("", 0) if remote is None else (_plain(remote.address), remote.port)
-    return _plain(local.address), local.port, *far
+    far = ("", 0) if remote is None else (remote.plain, remote.port)
+    return local.plain, local.port, *far
 
 
 def _ever(

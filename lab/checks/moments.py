@@ -9,7 +9,6 @@ from msgspec import Struct
 from lab.evidence.model import CallRecord, Records, RunRecord, StepRecord
 from lab.scenario.checks import TimedCheck
 
-
 Timed = StepRecord | RunRecord | CallRecord
 
 

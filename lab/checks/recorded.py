@@ -94,13 +94,12 @@ def _ends(call: CallRecord) -> list[Endpoint]:
 
 
 def _is_at(end: Endpoint, party: Address, context: Context) -> bool:
-    name = end.address.removeprefix("::ffff:")
-    return (name == party.host or context.host_of(name) == party.host) and party.port in (None, end.port)
+    meant = party.host in (end.plain, context.host_of(end.plain))
+    return meant and party.port in (None, end.port)
 
 
 def _host(end: Endpoint, context: Context) -> str | None:
-    name = end.address.removeprefix("::ffff:")
-    return name if name in context.attachments else context.host_of(name)
+    return end.plain if end.plain in context.attachments else context.host_of(end.plain)
 
 
 def _ports(call: CallRecord, ends: Sequence[Endpoint]) -> set[object]:

@@ -57,6 +57,11 @@ class Endpoint(Struct, frozen=True):
     address: str
     port: int
 
+    @property
+    def plain(self) -> str:
+        """The address; of an IPv4 one that an IPv6 socket shows as `::ffff:198.18.0.10`, the IPv4 part."""
+        return self.address.removeprefix("::ffff:")
+
     def __str__(self) -> str:
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
 

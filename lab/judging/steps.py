@@ -94,7 +94,7 @@ class StepJudge(Struct, frozen=True):
         if isinstance(step, Connect | Sendto):
             return self.context.host_of(step.to.host) if step.to.literal else step.to.host
         for end in (call.peer, call.remote):
-            host = None if end is None else self.context.host_of(end.address.removeprefix("::ffff:"))
+            host = None if end is None else self.context.host_of(end.plain)
             if host is not None:
                 return host
         others = [name for name in self.context.addresses if name != call.host]
