@@ -19,15 +19,14 @@ from lab.evidence.model import CallRecord, Records, StreamRecord
 from lab.evidence.packets import Packet
 from lab.evidence.store import Evidence
 from lab.evidence.trace import Flow, Journey
+from lab.evidence.types import EMPTY_SHA256
 from lab.quantities import plural
 from lab.scenario.checks import BytesCheck
 from lab.verdict import Finding, PacketRef
 
-_EMPTY = hashlib.sha256(b"").hexdigest()
 
-
-class _Side(Struct, frozen=True):
-    """The bytes of one direction at one end."""
+class _Bytes(Struct, frozen=True):
+    """One datagram, or the bytes of one direction at one end."""
 
     length: int
     sha256: str
@@ -37,8 +36,8 @@ class _Transfer(Struct, frozen=True):
     """One direction of one conversation: what went in, what came out, and the source of both."""
 
     name: str
-    sent: _Side
-    received: _Side
+    sent: _Bytes
+    received: _Bytes
     how: str
     incomplete: str = ""  #: why part of it is unknown
     packets: tuple[PacketRef, ...] = ()
@@ -149,15 +148,15 @@ def _record(
 def _by_agents(
     name: str, sender: StreamRecord, receiver: StreamRecord, flow: Flow, records: Records
 ) -> _Transfer:
-    sent = _Side(sender.sent_bytes, sender.sent_sha256)
-    received = _Side(receiver.received_bytes, receiver.received_sha256)
+    sent = _Bytes(sender.sent_bytes, sender.sent_sha256)
+    received = _Bytes(receiver.received_bytes, receiver.received_sha256)
     parts = "" if sent == received else _parting(flow, sender.host, receiver.host, records, sent, received)
     return _Transfer(name, sent, received, "by what the sockets took and gave", parting=parts)
 
 
 def _carried(flow: Flow, source: str) -> bool:
     """Whether any data went this way, so there is something to reassemble."""
-    return any(j.source == source and j.packet.payload_len for j in flow.journeys())
+    return any(j.source == source and j.packet.payload_len for j in flow)
 
 
 def _own_program(host: str, evidence: Evidence) -> bool:
@@ -185,18 +184,18 @@ def _by_captures(
     sender, receiver = ends
     sides = []
     for host, known in (
-        (source, None if sender is None else _Side(sender.sent_bytes, sender.sent_sha256)),
-        (target, None if receiver is None else _Side(receiver.received_bytes, receiver.received_sha256)),
+        (source, None if sender is None else _Bytes(sender.sent_bytes, sender.sent_sha256)),
+        (target, None if receiver is None else _Bytes(receiver.received_bytes, receiver.received_sha256)),
     ):
         if known is not None:
             sides.append(known)
             continue
         if host == target and not own_program:
-            sides.append(_Side(0, _EMPTY))
+            sides.append(_Bytes(0, EMPTY_SHA256))
             incomplete = f"no socket of {host} received anything: it was never accepted, or its process died"
             continue
         stream = flow.stream(source, host)
-        sides.append(_Side(stream.length, stream.sha256))
+        sides.append(_Bytes(stream.length, stream.sha256))
         if not stream.complete:
             incomplete = f"the capture of {host} lacks bytes after the first {stream.length:,}"
     refs = tuple(j.packet.ref for j in _last_data(flow, source))
@@ -209,7 +208,7 @@ def _by_captures(
 _COMPARED = 1 << 20  #: bytes from the first that are compared one by one
 
 
-def _parting(flow: Flow, source: str, target: str, records: Records, sent: _Side, got: _Side) -> str:
+def _parting(flow: Flow, source: str, target: str, records: Records, sent: _Bytes, got: _Bytes) -> str:
     """Where the received bytes differ from the sent ones; "" if that is unknown.
 
     The sent bytes are in the sender's capture, the received ones in the records of the calls, as far as those
@@ -265,13 +264,6 @@ def _last_data(flow: Flow, source: str) -> list[Journey]:
 
 
 # --- datagrams --------------------------------------------------------------------------------------------
-
-
-class _Datagram(Struct, frozen=True):
-    """Its length, and the hash of its content."""
-
-    length: int
-    sha256: str
 
 
 def _datagrams(
@@ -354,27 +346,27 @@ def _comes_from(call: CallRecord, packet: Packet) -> bool:
     return peer is not None and (peer.plain, peer.port) == (packet.source, packet.sport)
 
 
-def _told(calls: Sequence[CallRecord]) -> list[_Datagram]:
+def _told(calls: Sequence[CallRecord]) -> list[_Bytes]:
     """The datagrams of calls, in the order in which the calls returned."""
     ended = sorted(calls, key=lambda call: call.end_mono_ns)
-    return [_Datagram(call.length or 0, call.sha256 or _EMPTY) for call in ended]
+    return [_Bytes(call.length or 0, call.sha256 or EMPTY_SHA256) for call in ended]
 
 
-def _seen(host: str, packets: Iterable[Packet]) -> tuple[list[_Datagram], str]:
+def _seen(host: str, packets: Iterable[Packet]) -> tuple[list[_Bytes], str]:
     """The datagrams in a capture, and why some are missing."""
-    found: list[_Datagram] = []
+    found: list[_Bytes] = []
     for packet in packets:
         if packet.fragment is not None:
             return found, f"a datagram is in fragments in the capture of {host}, and no call recorded it"
         payload = packet.payload()
-        found.append(_Datagram(len(payload), hashlib.sha256(payload).hexdigest()))
+        found.append(_Bytes(len(payload), hashlib.sha256(payload).hexdigest()))
     return found, ""
 
 
-def _side(datagrams: Sequence[_Datagram]) -> _Side:
+def _side(datagrams: Sequence[_Bytes]) -> _Bytes:
     """The hash of one datagram, or the hash of several hashes: the boundaries count too."""
     length = sum(datagram.length for datagram in datagrams)
     if len(datagrams) == 1:
-        return _Side(length, datagrams[0].sha256)
+        return _Bytes(length, datagrams[0].sha256)
     together = "".join(d.sha256 for d in datagrams).encode("utf-8", "surrogatepass")
-    return _Side(length, hashlib.sha256(together).hexdigest())
+    return _Bytes(length, hashlib.sha256(together).hexdigest())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
@@ -11,6 +10,7 @@ from lab.checks.common import HasPlace, Held, allowed, failed, finding, found, h
 from lab.checks.parting import first_difference, parting
 from lab.errors import UnitError
 from lab.evidence.model import CallRecord, RunRecord
+from lab.evidence.types import EMPTY_SHA256
 from lab.limits import REACHED
 from lab.patterns import PatternTooSlow
 from lab.quantities import duration
@@ -26,7 +26,6 @@ from lab.verdict import Finding
 
 NO_ADDRESSES: Mapping[str, str] = MappingProxyType({})
 _AROUND = 4096  #: bytes of the expected data after the received ones
-_EMPTY = hashlib.sha256(b"").hexdigest()
 
 
 class Expecting(HasPlace, Protocol):
@@ -217,7 +216,7 @@ def _data_differs(record: CallRecord, wanted: DataExpect, calls: Mapping[str, Ca
     """Why the data is not as expected; "" if it is."""
     if record.length is None:
         return "no data came"
-    sha256 = record.sha256 or (_EMPTY if record.length == 0 else "")
+    sha256 = record.sha256 or (EMPTY_SHA256 if record.length == 0 else "")
     if wanted.length is not None and not wanted.length.holds(record.length):
         return f"{record.length:,} bytes came, and not {wanted.length}"
     if wanted.data is not None and (
@@ -232,7 +231,7 @@ def _data_differs(record: CallRecord, wanted: DataExpect, calls: Mapping[str, Ca
             return f"step {wanted.same_as} handled no data to compare with"
         if other.length != record.length:
             return f"{record.length:,} bytes came, and {other.length:,} in step {wanted.same_as}"
-        if (other.sha256 or _EMPTY) != sha256:
+        if (other.sha256 or EMPTY_SHA256) != sha256:
             return (
                 f"{record.length:,} bytes came, as in step {wanted.same_as}, but they are not the same bytes"
             )

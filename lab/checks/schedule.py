@@ -144,7 +144,7 @@ def _within(journeys: Iterable[Journey], window: Window) -> tuple[Journey, ...]:
 def _sent(flow: Flow, match: str, pair: Pair) -> tuple[Journey, ...]:
     """The SYN-ACKs, FINs or probes that the pair's source sent in a connection."""
     if match == "probe":
-        return tuple(j for j in flow.journeys() if j.mark in _PROBES and _from(j, flow, pair))
+        return tuple(j for j in flow if j.mark in _PROBES and _from(j, flow, pair))
     if match == "fin":
         return tuple(j for j in (*flow.close.fin_client, *flow.close.fin_server) if _from(j, flow, pair))
     both = (flow.handshake, flow.turned.handshake) if flow.simultaneous else (flow.handshake,)

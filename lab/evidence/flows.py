@@ -13,7 +13,7 @@ from lab.evidence.journeys import CORRUPTED, Journeys
 from lab.evidence.match import NOBODY
 from lab.evidence.packets import ACK, FIN, RST, SYN, Capture, Packet, protocol_name
 from lab.evidence.streams import reassemble, stream_head
-from lab.evidence.types import ByteStream, Close, End, Handshake, Journey, Point, Segment
+from lab.evidence.types import EMPTY_SHA256, ByteStream, Close, End, Handshake, Journey, Point, Segment
 
 _ALL, _HALF = (1 << 32) - 1, 1 << 31
 _NS = 1_000_000_000
@@ -63,10 +63,6 @@ class Flow(Sequence[Journey]):
     @property
     def end_ns(self) -> int:
         return self.all_journeys.t_ns[self.numbers[-1]]
-
-    def journeys(self) -> Sequence[Journey]:
-        """All packets of the flow, both ways, in order of time (this very object)."""
-        return self
 
     def _from_client(self, capture: Capture, position: int) -> bool:
         return (
@@ -270,7 +266,7 @@ class Flow(Sequence[Journey]):
 
     def _stream(self, source: str, at: str) -> ByteStream:
         found = self._items(source, at)
-        return ByteStream(at, 0, _NOTHING, True) if found is None else reassemble(*found)
+        return ByteStream(at, 0, EMPTY_SHA256, True) if found is None else reassemble(*found)
 
     def _items(self, source: str, at: str) -> tuple[Capture, list[int], int] | None:
         """The capture of host `at`, the packets in it that `source` sent, and their first sequence number."""
@@ -333,6 +329,3 @@ class Flow(Sequence[Journey]):
             Point(self.start_ns + bucket * bucket_ns, counts.get(bucket, 0) * 8 * _NS / bucket_ns)
             for bucket in range(last + 1)
         ]
-
-
-_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  #: SHA-256 of no bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
@@ -10,6 +11,7 @@ from msgspec import Struct
 from lab.evidence.packets import Packet
 from lab.verdict import PacketRef
 
+EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 WIRE = "wire"  #: as a journey's source or target: the address is not a host's
 
 Mark = Literal[
