@@ -132,9 +132,10 @@ def _handshake(check: HandshakeCheck, flow: Flow, context: Context) -> _Judged:
     packets = (syn, syn_ack, third)
     if not (_crossed(syn, syn_ack, third) if flow.simultaneous else _in_order(syn, syn_ack, third)):
         return _Judged(flow, f"{said}, ACK", "the three packets were not seen in order", packets)
-    took_from, took_to = _times(shake.syn[0], third)
+    begin = shake.syn[0].packet.t_ns
+    took_from, took_to = _ns(third.sent) - begin, _ns(third.received) - begin
     if flow.simultaneous:  # connect() returns when the last of the two has come
-        took_from = max(took_from, _ns(syn_ack.received) - shake.syn[0].packet.t_ns)
+        took_from = max(took_from, _ns(syn_ack.received) - begin)
     actual = f"{said}, ACK; {duration(took_from)} at {client}, {duration(took_to)} at {server}"
     judged = _Judged(flow, actual, "", packets)
     if check.syn is not None and not check.syn.holds(syns):
@@ -142,7 +143,7 @@ def _handshake(check: HandshakeCheck, flow: Flow, context: Context) -> _Judged:
         return replace(judged, reason=reason, journeys=shake.syn)
     if check.elapsed is None:
         return judged
-    rtt = context.timeline.rtt(client, server, shake.syn[0].packet.t_ns)
+    rtt = context.timeline.rtt(client, server, begin)
     holds = [
         hold_elapsed(check.elapsed, took, rtt, context.tolerance, f"the handshake (at {host})")
         for host, took in ((client, took_from), (server, took_to))
@@ -180,12 +181,6 @@ def _crossed(syn: Journey, syn_ack: Journey, third: Journey) -> bool:
     at_server = _ns(syn.received) <= _ns(syn_ack.sent)
     at_client = _ns(syn.sent) <= min(_ns(syn_ack.received), _ns(third.sent))
     return at_server and at_client
-
-
-def _times(first_syn: Journey, third: Journey) -> tuple[int, int]:
-    """From the first SYN to the third packet: when it left, and when it arrived."""
-    begin = first_syn.packet.t_ns
-    return _ns(third.sent) - begin, _ns(third.received) - begin
 
 
 def _ns(packet: Packet | None) -> int:

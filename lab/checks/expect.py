@@ -127,11 +127,7 @@ def _error(step: Expecting, record: CallRecord, wanted: str | None, elsewhere: b
 
 def same_error(got: str, wanted: str) -> bool:
     """EAGAIN and EWOULDBLOCK are one error."""
-    return _canonical(got) == _canonical(wanted)
-
-
-def _canonical(error: str) -> str:
-    return ERROR_ALIASES.get(error, error)
+    return ERROR_ALIASES.get(got, got) == ERROR_ALIASES.get(wanted, wanted)
 
 
 def judge_result(step: HasPlace, record: CallRecord, wanted: object) -> Finding:

@@ -148,12 +148,11 @@ def _backoff_from(
             factor = 2 ** (index - first)
             low = tolerance.bounds(min(truly * factor, longest))[0]
             bounds.append((low, tolerance.bounds(min(rto * factor, longest))[1]))
-    bad = next(
-        (
-            i
-            for i, (gap, (low, high)) in enumerate(zip(gaps_ns, bounds, strict=True))
-            if not low <= gap <= high
-        ),
-        None,
-    )
+    bad = first_outside(gaps_ns, bounds)
     return Backoff(None if bad is not None else first, tuple(bounds), bad)
+
+
+def first_outside(gaps_ns: Sequence[int], bounds: Sequence[tuple[int, int]]) -> int | None:
+    """The index of the first gap outside its bounds, as far as there are both; None if all hold."""
+    pairs = enumerate(zip(gaps_ns, bounds, strict=False))
+    return next((i for i, (gap, (low, high)) in pairs if not low <= gap <= high), None)

@@ -17,7 +17,7 @@ from lab.checks.columns import Packets
 from lab.checks.common import Context, allowed, failed, finding, refs
 from lab.checks.expect import tolerance_text
 from lab.checks.flows import Pair, no_packets
-from lab.checks.kernel import Backoff, SynSettings, backoff, syn_plan
+from lab.checks.kernel import Backoff, SynSettings, backoff, first_outside, syn_plan
 from lab.checks.moments import Window
 from lab.checks.which import choose, ordinal, picks
 from lab.evidence.model import CallRecord
@@ -63,7 +63,9 @@ def judge_schedule(check: ScheduleCheck, evidence: Evidence, context: Context) -
     """
     pair = Pair.of(check.from_, check.to, context)
     window = Window.of(check, evidence.records)
-    expected = "as the kernel's timers say" if check.gaps == "kernel" else _listed(check)
+    expected = "as the kernel's timers say"
+    if check.gaps != "kernel":
+        expected = f"gaps {', '.join(map(str, check.gaps))}"
     expected += window.text
     if window.missing:
         return failed(check, "schedule", expected, "no packet", window.missing)
@@ -112,10 +114,6 @@ def _round_trips(series: _Series, pair: Pair, context: Context, count: int) -> l
     times = [journey.packet.t_ns for journey in series.journeys]
     begins = [times[min(i, len(times) - 1)] for i in range(count)]
     return [context.timeline.rtt(pair.source.host, pair.target.host, at_ns) for at_ns in begins]
-
-
-def _listed(check: ScheduleCheck) -> str:
-    return f"gaps {', '.join(str(gap) for gap in check.gaps)}"
 
 
 def _every(
@@ -195,7 +193,7 @@ def _judge(
     tolerance = tolerance_text(context.tolerance)
     reason, margin = "", ""
     pairs = list(zip(gaps, wanted, strict=False))
-    bad = next((i for i, (gap, (low, high)) in enumerate(pairs) if not low <= gap <= high), None)
+    bad = first_outside(gaps, wanted)
     if pairs:
         margin = duration(min(min(gap - low, high - gap) for gap, (low, high) in pairs))
     if bad is not None:

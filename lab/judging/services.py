@@ -25,6 +25,7 @@ def judge_services(scenario: Scenario, records: Records) -> Iterator[Finding]:
             continue
         spec = scenario.hosts[record.host].services[record.service]
         wanted = "it ends with exit status 0" if record.may_end else "it runs to the end"
+        lead = "" if record.limit else "no step ended it, but "
         tail = last_output(records, record)
         output = f"; its last output:\n{tail}" if tail else "; it wrote nothing"
         yield Finding(
@@ -34,12 +35,8 @@ def judge_services(scenario: Scenario, records: Records) -> Iterator[Finding]:
             Verdict.FAIL,
             wanted,
             how_it_ended(record),
-            reason=f"{label_of(record)}: {_lead(record)}{how_it_ended(record)}{output}\n{_advice(record)}",
+            reason=f"{label_of(record)}: {lead}{how_it_ended(record)}{output}\n{_advice(record)}",
         )
-
-
-def _lead(record: ServiceRecord) -> str:
-    return "" if record.limit else "no step ended it, but "
 
 
 def _advice(record: ServiceRecord) -> str:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from lab.evidence.model import Records, RunRecord
+from lab.evidence.model import Records
+from lab.evidence.services import label_of
 from lab.place import Place
 from lab.scenario.model import Scenario
 from lab.scenario.steps import Run, all_steps
@@ -28,8 +29,9 @@ def recorded(scenario: Scenario, records: Records) -> Recorded:
     runs = {run.step: run for run in records.runs}
     for step in all_steps(scenario.steps):
         if isinstance(step, Run) and step.record and step.id in runs:
-            told = _outputs(runs[step.id])
-            _keep(found, step.record, told, step.id, step.place, f"the output of {step.command[0]}")
+            run = runs[step.id]
+            outputs = [run.stdout, run.stderr]
+            _keep(found, step.record, outputs, step.id, step.place, f"the output of {step.command[0]}")
     for host in scenario.hosts.values():
         for spec in host.services.values():
             starts = [one for one in records.services if (one.host, one.service) == (host.name, spec.name)]
@@ -40,7 +42,7 @@ def recorded(scenario: Scenario, records: Records) -> Recorded:
                 "".join(f"{line.text}\n" for line in lines if line.stream == stream)
                 for stream in ("stdout", "stderr")
             ]
-            name = spec.name if spec.name == host.name else f"{host.name}/{spec.name}"
+            name = label_of(starts[0])
             if any(one.log_cut for one in starts):
                 reason = f"{name} wrote more than is kept, so its last output is unknown"
                 for value in spec.record:
@@ -48,10 +50,6 @@ def recorded(scenario: Scenario, records: Records) -> Recorded:
                 continue
             _keep(found, spec.record, texts, spec.path, spec.place, f"the log of {name}")
     return found
-
-
-def _outputs(run: RunRecord) -> list[str]:
-    return [run.stdout, run.stderr]
 
 
 def _keep(
