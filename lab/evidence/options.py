@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from msgspec import Struct
 
@@ -28,19 +28,10 @@ class TcpOptions(Struct, frozen=True):
         mss = scale = value = echo = None
         permitted = broken = False
         blocks: list[tuple[int, int]] = []
-        at, end = 0, len(raw)
-        while at < end:
-            kind = raw[at]
-            if kind == 0:
-                break
-            if kind == 1:
-                at += 1
-                continue
-            if at + 1 >= end or raw[at + 1] < 2 or at + raw[at + 1] > end:
+        for kind, body in _walk(raw):
+            if body is None:
                 broken = True
-                break
-            body = raw[at + 2 : at + raw[at + 1]]
-            if kind == 2 and len(body) == 2:
+            elif kind == 2 and len(body) == 2:
                 mss = int.from_bytes(body, "big")
             elif kind == 3 and len(body) == 1:
                 scale = body[0]
@@ -51,23 +42,23 @@ class TcpOptions(Struct, frozen=True):
                 blocks.extend(zip(edges[::2], edges[1::2], strict=True))
             elif kind == 8 and len(body) == 8:
                 value, echo = struct.unpack(">II", body)
-            at += raw[at + 1]
         return cls(mss, scale, permitted, tuple(blocks), value, echo, broken)
+
+
+def _walk(raw: bytes) -> Iterator[tuple[int, bytes | None]]:
+    """Kind and body of each option but padding; where the length does not fit, no body, and the end."""
+    at, end = 0, len(raw)
+    while at < end and raw[at] != 0:
+        if raw[at] == 1:
+            at += 1
+            continue
+        if at + 1 >= end or raw[at + 1] < 2 or at + raw[at + 1] > end:
+            yield raw[at], None
+            return
+        yield raw[at], raw[at + 2 : at + raw[at + 1]]
+        at += raw[at + 1]
 
 
 def has_kind(raw: bytes, kinds: Collection[int]) -> bool:
     """Whether the bytes between the fixed header and the payload hold an option of one of these kinds."""
-    at, end = 0, len(raw)
-    while at < end:
-        kind = raw[at]
-        if kind in kinds:
-            return True
-        if kind == 0:
-            return False
-        if kind == 1:
-            at += 1
-        elif at + 1 >= end or raw[at + 1] < 2:
-            return False
-        else:
-            at += raw[at + 1]
-    return False
+    return any(kind in kinds for kind, _ in _walk(raw))
