@@ -11,18 +11,17 @@ import math
 from array import array
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from lab.evidence.model import ProofVerdict
 from lab.evidence.timeline import longest_ns
 from lab.link import GilbertElliott, Impairment
 from lab.quantities import duration, percentage, rate
 from lab.stats import IMPOSSIBLE, at_least, at_most, interval, log_pmf, median, percentile
 from lab.tolerance import Tolerance
 from lab.units import Percent
-
-Verdict = Literal["ok", "too few", "contradiction", "changed"]
 
 _EARLY_NS = 1_000_000  #: earlier than configured by more than this (and a fifth) is too early
 _EARLY_P = 5e-4  #: how often that may happen by chance: two of two packets contradict, four of 1,000 do not
@@ -74,7 +73,7 @@ class Judged(Struct, frozen=True):
     measured: str
     spread: str
     samples: int
-    verdict: Verdict
+    verdict: ProofVerdict
     p: float | None = None
     detail: str = ""
 
@@ -175,21 +174,12 @@ def judge_loss(sample: Sample, up: Impairment, down: Impairment, tolerance: Tole
             for s, side in zip(shares, sides, strict=True)
         )
     )
-    count, lost = sample.sent, sample.lost
-    if not count:
-        return Judged(configured, "nothing", "", 0, "too few")
-    between = interval(lost, count)
-    spread = f"99.9 % interval {percentage(between[0])} … {percentage(between[1])}"
-    measured = f"{percentage(lost / count)} ({lost} of {count})"
-    if any(side.loss_correlation is not None and side.loss_correlation.percent for side in sides):
-        return Judged(configured, measured, spread, count, "ok", detail="correlated loss: not tested")
-    trials, hits = round(count * worth), round(lost * worth)
-    p = _outside(trials, hits, low, high)
-    if p < IMPOSSIBLE:
-        return Judged(configured, measured, spread, count, "contradiction", p)
-    if low and log_pmf(0, trials, low) > math.log(IMPOSSIBLE):
-        return Judged(configured, measured, spread, count, "too few", p, "no loss at all would look the same")
-    return Judged(configured, measured, spread, count, "ok", p)
+    few = "no loss at all would look the same"
+    judged = _judge_share(configured, sample.sent, sample.lost, low, high, worth=worth, few=few)
+    correlated = any(side.loss_correlation is not None and side.loss_correlation.percent for side in sides)
+    if correlated and sample.sent:
+        return replace(judged, verdict="ok", p=None, detail="correlated loss: not tested")
+    return judged
 
 
 def _outside(n: int, k: int, low: float, high: float) -> float:
@@ -243,17 +233,21 @@ def judge_reorder(sample: Sample, up: Impairment, down: Impairment, tolerance: T
     return _judge_share(configured, len(sample.delays), early, share, share)
 
 
-def _judge_share(configured: str, count: int, hits: int, low: float, high: float) -> Judged:
+def _judge_share(
+    configured: str, count: int, hits: int, low: float, high: float, *, worth: float = 1.0, few: str = ""
+) -> Judged:
+    """`worth`: how much one packet tells, less than 1 in bursts; `few`: what to say of too few packets."""
     if not count:
         return Judged(configured, "nothing", "", 0, "too few")
     between = interval(min(hits, count), count)
     measured = f"{percentage(hits / count)} ({hits} of {count})"
     spread = f"99.9 % interval {percentage(between[0])} … {percentage(between[1])}"
-    p = _outside(count, min(hits, count), low, high)
+    trials = round(count * worth)
+    p = _outside(trials, round(min(hits, count) * worth), low, high)
     if p < IMPOSSIBLE:
         return Judged(configured, measured, spread, count, "contradiction", p)
-    if low and log_pmf(0, count, low) > math.log(IMPOSSIBLE):
-        return Judged(configured, measured, spread, count, "too few", p)
+    if low and log_pmf(0, trials, low) > math.log(IMPOSSIBLE):
+        return Judged(configured, measured, spread, count, "too few", p, few)
     return Judged(configured, measured, spread, count, "ok", p)
 
 

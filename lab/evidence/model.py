@@ -299,6 +299,10 @@ class Records(Struct, frozen=True):
     captures: tuple[CaptureFacts, ...] = ()
 
 
+Quantity = Literal["delay", "loss", "rate", "duplicate", "corrupt", "reorder"]
+ProofVerdict = Literal["ok", "too few", "contradiction", "changed"]  #: changed: the link changed meanwhile
+
+
 class LinkProof(Struct, frozen=True):
     """Configured against measured, for one direction of one link or, if the directions cannot be separated,
     for the path from one host to another. Texts carry their units."""
@@ -306,11 +310,11 @@ class LinkProof(Struct, frozen=True):
     source: str  #: the host that sends
     target: str | None  #: the host that receives; None for one direction of `source`'s or `direction`'s link
     direction: Direction | None
-    quantity: Literal["delay", "loss", "rate", "duplicate", "corrupt", "reorder"]
+    quantity: Quantity
     configured: str
     measured: str
     spread: str  #: delay: "p5 … p95"; loss: "99.9 % interval"
     samples: int
-    verdict: Literal["ok", "too few", "contradiction", "changed"]  #: changed: the link changed meanwhile
+    verdict: ProofVerdict
     p: float | None = None
     detail: str = ""

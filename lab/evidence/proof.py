@@ -10,7 +10,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
 from lab.evidence.journeys import CORRUPTED, LOST, RECEIVED
 from lab.evidence.losses import SLACK_NS
@@ -24,7 +23,7 @@ from lab.evidence.measured import (
     judge_rate,
     judge_reorder,
 )
-from lab.evidence.model import LinkProof
+from lab.evidence.model import LinkProof, Quantity
 from lab.evidence.timeline import EVER, Timeline, longest_ns
 from lab.evidence.trace import Trace
 from lab.link import Direction, Impairment
@@ -32,8 +31,6 @@ from lab.tolerance import Tolerance
 
 _COUNTED = ("loss", "corrupt", "unexplained")  #: causes of losses that count against the configured rate
 
-
-Quantity = Literal["delay", "loss", "rate", "duplicate", "corrupt", "reorder"]
 Judge = Callable[[Sample, Impairment, Impairment, Tolerance], Judged]
 _Group = tuple[str, str | None, Direction | None, str | None, Impairment, Impairment]
 """Source, target, direction, the step that set it, up, down."""
@@ -195,6 +192,3 @@ def _measure(trace: Trace, timeline: Timeline) -> dict[tuple[str, str], list[_Ep
             sample.copies += len(journeys.copies[number])
     names = journeys.hosts
     return {(names[s], names[t]): epochs for (s, t), epochs in sorted(paths.items())}
-
-
-__all__ = ["contradictions", "describe", "prove"]
