@@ -56,7 +56,6 @@ class _Finder:
 
     journeys: Journeys
     flows: list[Flow] = field(default_factory=list)
-    members: list[array[int]] = field(default_factory=list)
     current: dict[_Ends, int] = field(default_factory=dict)
     by_numbers: list[dict[tuple[int, int, int, int, int], int]] = field(init=False)  #: by host: a quick cache
     earlier: dict[int, list[_Earlier]] = field(default_factory=dict)  #: flow → those before it, newest first
@@ -100,7 +99,7 @@ class _Finder:
         )
 
     def _packets(self, number: int) -> Iterator[Packet]:
-        for i in self.members[number]:
+        for i in self.flows[number].numbers:
             capture, position = self.journeys.seen(i)
             if capture.protocol[position] == TCP:
                 yield capture[position]
@@ -114,7 +113,6 @@ class _Finder:
             flow.previous = before
             self.earlier[number] = [self._used(before), *self.earlier.get(before, ())]
         self.flows.append(flow)
-        self.members.append(flow.numbers)
         protocol, source, target, sport, dport = ends
         self.current[ends] = self.current[protocol, target, source, dport, sport] = number
         for cache in self.by_numbers:
@@ -141,7 +139,7 @@ def find_flows(journeys: Journeys) -> list[Flow]:
     their sequence numbers.
     """
     finder = _Finder(journeys)
-    members = finder.members
+    flows = finder.flows
     whole: dict[tuple[int, int, int, int], int] = {}  # datagram of a fragment → flow
     late: list[int] = []
     column = journeys.flow
@@ -163,16 +161,15 @@ def find_flows(journeys: Journeys) -> list[Flow]:
             if capture.fragments[position][0]:  # only the first fragment has ports
                 column[i] = whole.get(piece, -1)
                 if column[i] >= 0:
-                    members[column[i]].append(i)
+                    flows[column[i]].numbers.append(i)
                 continue
         found = finder.find(i, capture, position, host)
         if piece is not None:
             whole[piece] = found
         column[i] = found
-        members[found].append(i)
-    flows, current = finder.flows, finder.current
+        flows[found].numbers.append(i)
     for i in late:
-        _place_icmp(i, journeys, flows, current)
+        _place_icmp(i, journeys, flows, finder.current)
     for flow in {column[i] for i in late if column[i] >= 0}:
         flows[flow].numbers = array("i", sorted(flows[flow].numbers))
     return flows

@@ -44,10 +44,6 @@ class Decoded:
     fragment: tuple[int, bool] | None = None
 
 
-def _mac(data: bytes) -> str:
-    return ":".join(f"{byte:02x}" for byte in data)
-
-
 def _network(frame: bytes, link: int) -> tuple[int, int]:
     """Ethertype (0: unknown) and offset of the network header."""
     if link == ETHERNET:
@@ -80,7 +76,7 @@ def decode(frame: bytes, link: int) -> Decoded:
         arp = frame[l3 : l3 + 28]
         row = _row(bytes(20), arp)
         return Decoded(ARP, inet_ntoa(arp[14:18]), inet_ntoa(arp[24:28]), l3, l3, row, hash(arp))
-    ends = (_mac(frame[6:12]), _mac(frame[0:6])) if link == ETHERNET and len(frame) >= 12 else ("", "")
+    ends = (frame[6:12].hex(":"), frame[0:6].hex(":")) if link == ETHERNET and len(frame) >= 12 else ("", "")
     rest = frame[l3:]
     return Decoded(max(kind, 256), *ends, l3, min(l3, len(frame)), _row(bytes(20), b""), hash((kind, rest)))
 
