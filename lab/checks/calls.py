@@ -25,10 +25,10 @@ def connect_call(flow: Flow, records: Records) -> CallRecord | None:
         and call.host == flow.client.host
         and call.start_wall_ns - _SLACK_NS <= flow.start_ns <= call.end_wall_ns + _SLACK_NS
     ]
-    by_port = [call for call in candidates if call.local is not None and call.local.port == flow.client.port]
+    by_port = [call for call in candidates if call.local_port == flow.client.port]
     if by_port:
         return by_port[0]
-    others = [call for call in candidates if call.local is None or call.local.port == 0]
+    others = [call for call in candidates if not call.local_port]
     return max(others, key=lambda call: call.start_wall_ns, default=None)
 
 

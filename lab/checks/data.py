@@ -225,9 +225,8 @@ def _parting(flow: Flow, source: str, target: str, records: Records, sent: _Byte
             if call.call in ("recv", "recv_exactly", "drain", "recvfrom")
             and call.host == target
             and call.kind == "tcp"
-            and call.local is not None
             and call.remote is not None
-            and (call.local.port, call.remote.port) == (own.port, other.port)
+            and (call.local_port, call.remote.port) == (own.port, other.port)
             and not {"MSG_OOB", "MSG_PEEK"} & set(call.arguments.get("flags") or ())
         ),
         key=lambda call: call.end_mono_ns,
@@ -328,8 +327,7 @@ def _conversation(pair: Pair, evidence: Evidence, journeys: list[Journey]) -> _T
 
 def _uses(call: CallRecord, host: str, port: int) -> bool:
     """Whether the call worked on the UDP socket of this host with this port."""
-    own = call.local is not None and call.local.port == port
-    return call.host == host and call.kind == "udp" and call.error is None and own
+    return call.host == host and call.kind == "udp" and call.error is None and call.local_port == port
 
 
 def _goes_to(call: CallRecord, port: int) -> bool:

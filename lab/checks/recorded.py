@@ -104,9 +104,8 @@ def _host(end: Endpoint, context: Context) -> str | None:
 
 def _ports(call: CallRecord, ends: Sequence[Endpoint]) -> set[object]:
     """The ports of both ends, and one that was requested in vain."""
-    own = () if call.local is None else (call.local.port,)
     asked = (call.arguments.get("port"), call.arguments.get("from_port"))
-    return {*own, *(one.port for one in ends), *asked}
+    return {call.local_port, *(one.port for one in ends), *asked}
 
 
 def _what(check: CallCheck) -> str:

@@ -60,12 +60,8 @@ def proven_states(flow: Flow, host: str, counters: CounterRecord | None = None) 
     return {
         state: proof
         for state, proof in _proven(flow, host).items()
-        if not any(_moved(counters, name) for name in _WITHOUT_SOCKET.get(state, ()))
+        if counters is None or not any(counters.delta(name) > 0 for name in _WITHOUT_SOCKET.get(state, ()))
     }
-
-
-def _moved(counters: CounterRecord | None, name: str) -> bool:
-    return counters is not None and counters.after.get(name, 0) > counters.before.get(name, 0)
 
 
 def _proven(flow: Flow, host: str) -> Mapping[str, Proof]:

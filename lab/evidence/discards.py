@@ -27,13 +27,12 @@ def find_discards(journeys: Journeys, flows: Sequence[Flow], records: Records) -
                 host = journeys.hosts[journeys.target[i]]
                 found[i] = Cause("checksum", f"its checksum is wrong: thrown away by {host}")
     for host, counters in records.counters.items():
-        moved = {name: counters.after[name] - counters.before.get(name, 0) for name in counters.after}
-        if moved.get("UdpNoPorts", 0) > 0:
-            found.update(_no_socket(flows, host, moved["UdpNoPorts"]))
-        if moved.get("TcpExtListenOverflows", 0) > 0:
-            found.update(_queue_full(flows, host, moved["TcpExtListenOverflows"]))
-        if moved.get("UdpRcvbufErrors", 0) > 0:
-            found.update(_buffer_full(flows, host, moved["UdpRcvbufErrors"], records.calls))
+        if (count := counters.delta("UdpNoPorts")) > 0:
+            found.update(_no_socket(flows, host, count))
+        if (count := counters.delta("TcpExtListenOverflows")) > 0:
+            found.update(_queue_full(flows, host, count))
+        if (count := counters.delta("UdpRcvbufErrors")) > 0:
+            found.update(_buffer_full(flows, host, count, records.calls))
     return found
 
 
@@ -129,21 +128,16 @@ def _buffer_full(
     skipped: list[Journey] = []
     rest: list[Journey] = []
     for port, journeys in by_port.items():
-        receiving = [c for c in calls if c.host == host and c.kind == "udp" and _is_port(c, port)]
+        receiving = [c for c in calls if c.host == host and c.kind == "udp" and c.local_port == port]
         taken = [c for c in receiving if c.call in ("recv", "recvfrom") and c.sha256 is not None]
         if receiving:
-            left = _align(journeys, sorted(taken, key=lambda c: c.end_mono_ns), skipped)
-            rest += left
+            rest += _align(journeys, sorted(taken, key=lambda c: c.end_mono_ns), skipped)
     thrown = skipped[:count]
     if count > len(thrown):
         rest.sort(key=lambda journey: journey.number)
         thrown += rest[-(count - len(thrown)) :]
     for journey in thrown:
         yield journey.number, Cause("receive buffer", f"the receive buffer of {host} is full: thrown away")
-
-
-def _is_port(call: CallRecord, port: int) -> bool:
-    return call.local is not None and call.local.port == port
 
 
 def _align(

@@ -97,6 +97,10 @@ class CallRecord(Struct, frozen=True):
     notes: tuple[str, ...] = ()  #: what a reader should know: close() while another thread was in recv …
 
     @property
+    def local_port(self) -> int | None:
+        return None if self.local is None else self.local.port
+
+    @property
     def elapsed_ns(self) -> int:
         return self.end_mono_ns - self.start_mono_ns
 
@@ -201,7 +205,8 @@ class CounterRecord(Struct, frozen=True):
     after: Mapping[str, int]
 
     def delta(self, name: str) -> int:
-        return self.after[name] - self.before[name]
+        """How much a counter rose; one that the kernel does not have stays 0."""
+        return self.after.get(name, 0) - self.before.get(name, 0)
 
 
 class WireEvent(Struct, frozen=True):
