@@ -55,21 +55,6 @@ class Marks:
 class _Direction:
     """What is known of one sender of a connection."""
 
-    __slots__ = (
-        "ack",
-        "ack_ns",
-        "base",
-        "contiguous",
-        "duplicates",
-        "last",
-        "next",
-        "next_ns",
-        "positions",
-        "starts",
-        "syns",
-        "window",
-    )
-
     def __init__(self) -> None:
         self.forget()
 
@@ -101,8 +86,6 @@ def _sacks_beyond(options: bytes, ack: int) -> bool:
 
 
 class _Connection:
-    __slots__ = ("rtt_ns", "syn_ns")
-
     def __init__(self) -> None:
         self.syn_ns = 0  #: of the last SYN
         self.rtt_ns = 0  #: from the last SYN to the first ACK after it
