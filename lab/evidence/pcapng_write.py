@@ -88,8 +88,17 @@ def _options(options: Iterable[tuple[int, bytes]]) -> bytes:
     return written + bytes(4)
 
 
-def _frames(capture: Capture, first: int) -> Iterator[tuple[int, int, int, bytes, int]]:
-    """(t_ns, interface, position, frame, length on the wire) of each packet.
+def _describe(writer: PcapngWriter, capture: Capture, name: str = "") -> int:
+    """Describe a capture's interfaces, all by this name or each by its own, and give the first's number."""
+    numbers = []
+    for one in capture.interfaces or (Interface("", 1, 262_144),):
+        own = one.name if one.name.startswith(capture.host) else capture.host
+        numbers.append(writer.interface(name or own, one.link_type, one.snap_length))
+    return numbers[0]
+
+
+def _frames(capture: Capture, first: int) -> Iterator[tuple[int, int, str, int, bytes, int, str]]:
+    """(t_ns, interface, host, position, frame, length on the wire, own comment) of each packet.
 
     `first` is the number of its interface 0.
     """
@@ -106,7 +115,8 @@ def _frames(capture: Capture, first: int) -> Iterator[tuple[int, int, int, bytes
                 )
             ):
                 file.seek(offset)
-                yield t_ns, first + interface, i, file.read(held), length
+                own = capture.comments.get(i, "")
+                yield t_ns, first + interface, capture.host, i, file.read(held), length, own
     except OSError as error:
         raise CaptureError(f"{capture.path}: cannot be read: {error.strerror or error}") from error
 
@@ -119,15 +129,11 @@ def convert(host: str, boots: Mapping[int, Path], target: Path) -> Capture:
     """
     with PcapngWriter(target) as writer:
         for boot, path in sorted(boots.items()):
-            _copy(read_capture(path, host), interface_name(host, boot), writer)
+            capture = read_capture(path, host)
+            first = _describe(writer, capture, interface_name(host, boot))
+            for t_ns, interface, _, _, frame, length, own in _frames(capture, first):
+                writer.packet(interface, t_ns, frame, length=length, comment=own)
     return read_capture(target, host)
-
-
-def _copy(capture: Capture, name: str, writer: PcapngWriter) -> None:
-    known = capture.interfaces or (Interface("", 1, 262_144),)
-    numbers = [writer.interface(name, interface.link_type, interface.snap_length) for interface in known]
-    for t_ns, interface, i, frame, length in _frames(capture, 0):
-        writer.packet(numbers[interface], t_ns, frame, length=length, comment=capture.comments.get(i, ""))
 
 
 def merge(
@@ -139,24 +145,7 @@ def merge(
     """
     said = comments or {}
     with PcapngWriter(target) as writer:
-        firsts: list[int] = []
-        for capture in captures:
-            known = capture.interfaces or (Interface("", 1, 262_144),)
-            numbers = [
-                writer.interface(
-                    interface.name if interface.name.startswith(capture.host) else capture.host,
-                    interface.link_type,
-                    interface.snap_length,
-                )
-                for interface in known
-            ]
-            firsts.append(numbers[0])
-        streams = [_with_host(capture, first) for capture, first in zip(captures, firsts, strict=True)]
+        streams = [_frames(capture, _describe(writer, capture)) for capture in captures]
         for t_ns, interface, host, i, frame, length, own in heapq.merge(*streams, key=lambda item: item[:2]):
             comment = "; ".join(filter(None, (own, said.get((host, i + 1), ""))))
             writer.packet(interface, t_ns, frame, length=length, comment=comment)
-
-
-def _with_host(capture: Capture, first: int) -> Iterator[tuple[int, int, str, int, bytes, int, str]]:
-    for t_ns, interface, i, frame, length in _frames(capture, first):
-        yield t_ns, interface, capture.host, i, frame, length, capture.comments.get(i, "")
