@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from lab.evidence.packets import ACK, PSH
+from lab.evidence.flags import ACK, PSH
 from lab.evidence.pcapng_write import PcapngWriter
 from lab.evidence.reader import read_capture
 

@@ -19,17 +19,11 @@ from msgspec import Struct
 from lab.errors import LabError
 from lab.evidence.decode import quoted
 from lab.evidence.flags import ACK as ACK
-from lab.evidence.flags import CWR as CWR
-from lab.evidence.flags import ECE as ECE
 from lab.evidence.flags import FIN as FIN
-from lab.evidence.flags import PSH as PSH
 from lab.evidence.flags import RST as RST
 from lab.evidence.flags import SYN as SYN
-from lab.evidence.flags import URG as URG
-from lab.evidence.flags import flag_bits as flag_bits
-from lab.evidence.flags import flag_names as flag_names
-from lab.evidence.options import TcpOptions as TcpOptions
-from lab.evidence.protocols import ARP as ARP
+from lab.evidence.flags import flag_names
+from lab.evidence.options import TcpOptions
 from lab.evidence.protocols import ICMP as ICMP
 from lab.evidence.protocols import ICMPV6 as ICMPV6
 from lab.evidence.protocols import PROTOCOL_NAMES, Quoted

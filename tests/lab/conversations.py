@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from lab.evidence.packets import ACK, FIN, PSH, RST, SYN
+from lab.evidence.flags import ACK, FIN, PSH, RST, SYN
 from tests.unit.evidence_frames import MS, T0, ethernet, ipv4, pcap, tcp
 
 _GAPS_MS = (0.05, 0.3, 1, 2.5, 4, 15, 25, 300)  # around every threshold there is

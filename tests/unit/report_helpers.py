@@ -11,6 +11,7 @@ from pathlib import Path
 from socket import inet_aton
 
 from lab.attachment import attach_at
+from lab.evidence.flags import ACK, FIN, PSH, RST, SYN
 from lab.evidence.model import (
     CallError,
     CallRecord,
@@ -29,7 +30,6 @@ from lab.evidence.model import (
     WireEvent,
     WireFacts,
 )
-from lab.evidence.packets import ACK, FIN, PSH, RST, SYN
 from lab.evidence.pcapng_write import PcapngWriter
 from lab.evidence.store import Evidence, load_evidence, write_records
 from lab.link import Impairment, Link
