@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Protocol
 
 from lab.checks.common import HasPlace, Held, allowed, failed, finding, found, hold_time, passed
@@ -24,7 +23,6 @@ from lab.tolerance import Tolerance
 from lab.units import Duration
 from lab.verdict import Finding
 
-NO_ADDRESSES: Mapping[str, str] = MappingProxyType({})
 _AROUND = 4096  #: bytes of the expected data after the received ones
 
 
@@ -42,7 +40,7 @@ def judge_call(
     rtt: Duration | None,
     tolerance: Tolerance,
     calls: Mapping[str, CallRecord],
-    addresses: Mapping[str, str] = NO_ADDRESSES,
+    addresses: Mapping[str, str],
     error_elsewhere: bool = False,
 ) -> tuple[Finding, ...]:
     """One finding for each key of `expect`, and one for an unexpected error.
@@ -304,7 +302,7 @@ def judge_run(
     step: Expecting,
     record: RunRecord,
     *,
-    tolerance: Tolerance | None = None,
+    tolerance: Tolerance,
     end_elsewhere: bool = False,
 ) -> tuple[Finding, ...]:
     """One finding for each key of `expect`, and one for a program that ended unexpectedly.
@@ -336,7 +334,7 @@ def judge_run(
             findings.append(_exit(step, record, Range(0, 0)))
     if expect.elapsed is not None:
         took = record.end_mono_ns - record.start_mono_ns
-        held = hold_elapsed(expect.elapsed, took, None, tolerance or Tolerance(), program)
+        held = hold_elapsed(expect.elapsed, took, None, tolerance, program)
         findings.append(found(step, "run.elapsed", held))
     for name, wanted, output in (
         ("stdout", expect.stdout, record.stdout),

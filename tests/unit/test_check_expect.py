@@ -265,7 +265,7 @@ def test_an_error_with_a_message_is_shown_whole() -> None:
 def ran(expect: dict[str, Any] | None, **record: Any) -> tuple[Finding, ...]:
     keys = {"do": "run", "at": "client", "command": ["tool"]} | ({"expect": expect} if expect else {})
     step: Any = parse_step(keys)
-    return judge_run(step, program("s", **record))
+    return judge_run(step, program("s", **record), tolerance=Tolerance())
 
 
 @pytest.mark.parametrize(
