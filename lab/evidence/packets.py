@@ -7,7 +7,7 @@ over a whole capture use the columns, everything else asks for `Packet`s. Payloa
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -87,11 +87,6 @@ class Packet(NamedTuple):
         return PacketRef(self.capture.host, self.position + 1)
 
     @property
-    def boot(self) -> int:
-        """The boot of the host in which it was captured, from 1."""
-        return self.capture.boot_of(self.position)
-
-    @property
     def flag_names(self) -> tuple[str, ...]:
         return flag_names(self.flags)
 
@@ -107,11 +102,6 @@ class Packet(NamedTuple):
     def urgent(self) -> int:
         """The urgent pointer of TCP: from `seq` to just after the urgent byte."""
         return self.capture.urgent(self.position)
-
-    @property
-    def captured(self) -> int:
-        """Bytes of the frame that the capture holds."""
-        return self.capture.captured[self.position]
 
     @property
     def length(self) -> int:
@@ -139,11 +129,6 @@ class Packet(NamedTuple):
     def fragment(self) -> tuple[int, bool] | None:
         """Offset in bytes and "more follow" of an IP fragment, None for a whole packet."""
         return self.capture.fragments.get(self.position)
-
-    @property
-    def comment(self) -> str | None:
-        """The packet comment of a pcapng file."""
-        return self.capture.comments.get(self.position)
 
     def frame(self) -> bytes:
         """The captured bytes of the frame, read from the file."""
@@ -222,7 +207,7 @@ class Capture(Sequence[Packet]):
     fragments: dict[int, tuple[int, bool]] = field(default_factory=dict, repr=False)
     l3: dict[int, int] = field(default_factory=dict, repr=False)  #: offset of the IP header where not 14
     l4: dict[int, int] = field(default_factory=dict, repr=False)  #: offset of the transport header, not 34
-    comments: dict[int, str] = field(default_factory=dict, repr=False)
+    comments: dict[int, str] = field(default_factory=dict, repr=False)  #: packet comments of a pcapng file
 
     def __len__(self) -> int:
         return len(self.t_ns)
@@ -239,24 +224,6 @@ class Capture(Sequence[Packet]):
         if not 0 <= index < len(self):
             raise IndexError(f"{self.host}: packet {index + 1} of {len(self)}")
         return self.packet(index)
-
-    def __iter__(self) -> Iterator[Packet]:
-        return map(
-            Packet,
-            [self] * len(self),
-            range(len(self)),
-            self.t_ns,
-            map(self._texts.__getitem__, self.source),
-            map(self._texts.__getitem__, self.target),
-            map(PROTOCOL_NAMES.__getitem__, self.protocol),
-            self.sport,
-            self.dport,
-            self.seq,
-            self.ack,
-            self.flags,
-            self.window,
-            self.payload_len,
-        )
 
     def packet(self, i: int) -> Packet:
         """`self[i]` without a range check, faster."""
@@ -292,13 +259,6 @@ class Capture(Sequence[Packet]):
     @cached_property
     def _numbers(self) -> Mapping[str, int]:
         return {self.address(number): number for number in {*self.source, *self.target}}
-
-    @cached_property
-    def _boots(self) -> tuple[int, ...]:
-        return tuple(boot_of_name(interface.name) for interface in self.interfaces)
-
-    def boot_of(self, index: int) -> int:
-        return self._boots[self.interface[index]]
 
     def ip_id(self, index: int) -> int:
         at = index * ROW + _IP + 4
@@ -378,9 +338,3 @@ class Capture(Sequence[Packet]):
 def interface_name(host: str, boot: int) -> str:
     """The name of a host's interface in the lab's pcapng files: `server`, `server (boot 2)`."""
     return host if boot == 1 else f"{host} (boot {boot})"
-
-
-def boot_of_name(name: str) -> int:
-    """The boot in an `interface_name`; 1 for any other name."""
-    head, _, tail = name.rpartition(" (boot ")
-    return int(tail[:-1]) if head and tail.endswith(")") and tail[:-1].isdecimal() else 1
