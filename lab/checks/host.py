@@ -52,7 +52,9 @@ def judge_state(check: StateCheck, evidence: Evidence, context: Context) -> Find
     )
     if window.missing:
         return failed(check, "state", expected, "nothing", window.missing)
-    samples = [s for s in evidence.records.states if s.host == check.at and _meant(check, s, context)]
+    samples = [
+        s for s in evidence.records.states if s.host == check.at and _meant(check, s.local, s.remote, context)
+    ]
     if moment == "ever":
         sockets = _ever(check, window, samples, evidence, context)
         others = _states(check, [s for s in samples if not _fits(s, check) and window.holds(s.wall_ns)])
@@ -125,11 +127,11 @@ def _fits(sample: StateSample, check: StateCheck) -> bool:
     return sample.timer == check.timer and in_time
 
 
-def _meant(check: StateCheck, sample: StateSample, context: Context) -> bool:
-    remote_port = None if sample.remote is None else sample.remote.port
-    if check.port is not None and check.port not in (sample.local.port, remote_port):
+def _meant(check: StateCheck, local: Endpoint, remote: Endpoint | None, context: Context) -> bool:
+    remote_port = None if remote is None else remote.port
+    if check.port is not None and check.port not in (local.port, remote_port):
         return False
-    return check.to is None or _is_at(side(check.to, context), sample.remote, context)
+    return check.to is None or _is_at(side(check.to, context), remote, context)
 
 
 def _is_at(party: Side, end: Endpoint | None, context: Context) -> bool:
@@ -160,12 +162,13 @@ def _ever(
             how = f"sampled {duration(sample.wall_ns - begin)} after the first sample"
             sockets.setdefault(_key(sample.local, sample.remote), _Socket(sample.local, sample.remote, how))
     counters = evidence.records.counters.get(check.at)
-    # packets prove a state, but no timer
-    for flow in evidence.trace.flows if check.timer is None else ():
+    # packets prove a state, but no timer; a listener has no other end
+    provable = check.timer is None and (check.state != "LISTEN" or check.to is None)
+    for flow in evidence.trace.flows if provable else ():
         if flow.protocol != "tcp" or check.at not in (flow.client.host, flow.server.host):
             continue
         local, remote = _ends(flow, check.at)
-        if not _flow_meant(check, local, remote, context):
+        if not _meant(check, local, remote, context):
             continue
         proof = proven_states(flow, check.at, counters).get(_SAME_STATE.get(check.state, check.state))
         if proof is None or not window.holds(proof.t_ns):
@@ -203,12 +206,6 @@ def _ends(flow: Flow, host: str) -> tuple[Endpoint, Endpoint]:
     client = Endpoint(flow.client.address, flow.client.port)
     server = Endpoint(flow.server.address, flow.server.port)
     return (client, server) if flow.client.host == host else (server, client)
-
-
-def _flow_meant(check: StateCheck, local: Endpoint, remote: Endpoint, context: Context) -> bool:
-    if check.port is not None and check.port not in (local.port, remote.port):
-        return False
-    return check.to is None or (check.state != "LISTEN" and _is_at(side(check.to, context), remote, context))
 
 
 def _states(check: StateCheck, samples: list[StateSample]) -> list[str]:
