@@ -12,7 +12,7 @@ from lab.evidence.model import CallRecord, RunRecord
 from lab.evidence.types import EMPTY_SHA256
 from lab.limits import REACHED
 from lab.patterns import PatternTooSlow
-from lab.quantities import duration
+from lab.quantities import duration, plural
 from lab.scenario.base import Model
 from lab.scenario.data import Data
 from lab.scenario.expects import Expect, HexValue, RunExpect
@@ -252,12 +252,12 @@ def describe_data(record: CallRecord) -> str:
         return "no data"
     if record.length == 0:
         return "0 bytes"
-    noun = "byte" if record.length == 1 else "bytes"
+    length = plural(record.length, "byte")
     if record.data is not None and len(record.data) == record.length <= 60:
-        return f"{_readable(record.data)} ({record.length} {noun})"
+        return f"{_readable(record.data)} ({length})"
     digest = f", sha256 {record.sha256[:16]}…" if record.sha256 else ""
     head = f"{_readable(record.data[:40])}…" if record.data else ""
-    return f"{head} ({record.length:,} {noun}{digest})".strip()
+    return f"{head} ({length}{digest})".strip()
 
 
 def _readable(data: bytes) -> str:

@@ -12,6 +12,7 @@ from lab.checks.expect import hold_elapsed, judge_result, same_error
 from lab.checks.moments import Window
 from lab.evidence.model import CallRecord, Endpoint
 from lab.evidence.store import Evidence
+from lab.quantities import plural
 from lab.scenario.checks import CallCheck
 from lab.scenario.option_values import option_bytes
 from lab.scenario.ranges import Range
@@ -133,5 +134,4 @@ def _told(calls: Sequence[CallRecord]) -> str:
     kinds = Counter(f"{call.call} {call.error.name}" if call.error else call.call for call in calls)
     listed = [f"{count:,} {kind}" for kind, count in kinds.most_common(_SHOWN)]
     more = ["…"] if len(kinds) > _SHOWN else []
-    noun = "call" if len(calls) == 1 else "calls"
-    return f"{len(calls):,} {noun}: {', '.join([*listed, *more])}"
+    return f"{plural(len(calls), 'call')}: {', '.join([*listed, *more])}"
