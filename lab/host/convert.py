@@ -13,7 +13,7 @@ from lab.host.reply import Nonsense, Reply
 from lab.host.specs import CallSpec, Moment, RunSpec
 from lab.limits import Limits
 from lab.socket_options import OPTIONS, decode, encode
-from lab.units import Duration, Size
+from lab.units import Duration
 
 PRINTED = (1 << 20) + 64  #: characters of each output of a program: what the agent keeps, plus its note
 SHOWN = 256  #: bytes of data that a record's arguments show whole
@@ -23,47 +23,23 @@ LIMITS = Limits.__struct_fields__  #: words of lab.yml
 KINDS: tuple[Kind, Kind] = ("tcp", "udp")
 
 
-def address(text: str) -> tuple[str, int]:
-    """`host:port` or `[v6]:port`."""
-    host, colon, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"{text!r} is not an address: host:port, like server:8001")
-    return host, int(port)
-
-
 def encode_arguments(arguments: Mapping[str, Json]) -> dict[str, Json]:
-    """As the agent takes them: durations in ns, sizes in bytes, addresses as [host, port]."""
-    encoded: dict[str, Json] = {}
-    if "option" in arguments:
-        encoded |= _option_arguments(str(arguments["option"]), arguments)
-    for key, value in arguments.items():
-        if "option" in arguments and key in ("option", "value"):
-            continue
-        if isinstance(value, Duration):
-            encoded[key] = value.ns
-        elif isinstance(value, Size):
-            encoded[key] = value.bytes
-        elif key == "to":
-            encoded[key] = list(address(value) if isinstance(value, str) else value)
-        else:
-            encoded[key] = value
-    return encoded
-
-
-def _option_arguments(name: str, arguments: Mapping[str, Json]) -> dict[str, Json]:
-    """An option as the agent takes it: level, number, and the bytes of its value, or how many to ask for."""
+    """As the agent takes them: an option is its level, number, and the bytes of its value, or how many to
+    ask for."""
+    if "option" not in arguments:
+        return dict(arguments)
+    name = arguments["option"]
     option = OPTIONS.get(name)
     if option is None:
         raise UsageError(f"{name!r} is not a socket option of Linux")
-    found: dict[str, Json] = {"level": option.level, "number": option.number}
+    encoded = {key: value for key, value in arguments.items() if key not in ("option", "value")}
+    encoded |= {"level": option.level, "number": option.number}
     if "value" not in arguments:
-        return found | {"size": option.size}
+        return encoded | {"size": option.size}
     value = arguments["value"]
     ns = value.ns if isinstance(value, Duration) else None
     try:
-        return found | {"raw": encode(option, None if ns is not None else value, ns=ns).hex()}
+        return encoded | {"raw": encode(option, None if ns is not None else value, ns=ns).hex()}
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -72,9 +48,9 @@ def shown_arguments(spec: CallSpec) -> dict[str, Json]:
     """As a reader wants them: units as text, long data as {length, sha256}."""
     shown: dict[str, Json] = {}
     for key, value in spec.arguments.items():
-        if isinstance(value, Duration | Size):
+        if isinstance(value, Duration):
             shown[key] = str(value)
-        elif key == "to" and not isinstance(value, str):
+        elif key == "to":
             shown[key] = str(Endpoint(*value))
         elif key == "data":
             shown[key] = _shown_data(value)

@@ -177,7 +177,7 @@ def requests(host: Host) -> Iterator[Callable[[], Any]]:
     yield lambda: host.reach(HostSetup(here, wire), 0.01)
     yield lambda: host.pin(1)
     yield lambda: host.start_capture()
-    yield lambda: host.call(CallSpec("s", "connect", {"to": "b:80", "as": "c"})).result(SOON)
+    yield lambda: host.call(CallSpec("s", "connect", {"to": ["b", 80], "as": "c"})).result(SOON)
     yield lambda: host.call(CallSpec("s", "getsockopt", {"on": "c", "option": "TCP_INFO"})).result(SOON)
     yield lambda: host.run(RunSpec("r", ("true",))).result(SOON)
     yield lambda: host.signal_run("r", "KILL")

@@ -25,7 +25,7 @@ def test_kill_ends_pending_calls_and_the_kernel_closes_the_sockets(caller: Calle
     port = caller.listen()
     far = Caller(caller.host)
     far.process = "victim"
-    far.ok("connect", to=f"127.0.0.1:{port}", as_="c")
+    far.ok("connect", to=["127.0.0.1", port], as_="c")
     caller.ok("accept", on="srv", as_="s")
     far.ok("sendall", on="c", data="all there is")
     _, pending = far.begin("recv", on="c", size=1)
@@ -49,7 +49,7 @@ def test_no_other_process_holds_the_sockets_of_a_killed_one(caller: Caller) -> N
     port = caller.listen()
     victim, bystander = Caller(caller.host), Caller(caller.host)
     victim.process, bystander.process = "victim", "bystander"
-    victim.ok("connect", to=f"127.0.0.1:{port}", as_="c")
+    victim.ok("connect", to=["127.0.0.1", port], as_="c")
     bystander.ok("socket", as_="any")
     caller.ok("accept", on="srv", as_="s")
     caller.host.signal("victim", "KILL")
@@ -195,7 +195,7 @@ def test_a_packet_between_two_looks_is_not_taken_for_quiet(caller: Caller) -> No
     caller.ok("socket", kind="udp", as_="u")
     for _ in range(5):
         before = time.monotonic_ns()
-        caller.ok("sendto", on="u", to="127.0.0.1:9", data="x")
+        caller.ok("sendto", on="u", to=["127.0.0.1", 9], data="x")
         quiet = caller.host.quiet_ns()
         assert 0 <= quiet <= time.monotonic_ns() - before
 
@@ -203,7 +203,7 @@ def test_a_packet_between_two_looks_is_not_taken_for_quiet(caller: Caller) -> No
 def test_an_accept_queue_is_seen_to_grow(caller: Caller) -> None:
     caller.host.watch()
     port = caller.listen()
-    caller.ok("connect", to=f"127.0.0.1:{port}", as_="c")
+    caller.ok("connect", to=["127.0.0.1", port], as_="c")
     queues = [s.recv_queue for s in caller.host.states() if s.local.port == port and s.state == "LISTEN"]
     assert queues == [0, 1]
 
