@@ -257,10 +257,6 @@ class Host:
         with self._sensible():
             return [stream_record(self.name, raw) for raw in self._list("streams")]
 
-    def fds(self, process: str = "main") -> int:
-        """Open descriptors of a process: 3 (stdin, stdout, stderr) and its sockets."""
-        return self._count("descriptors", process=process)
-
     def _count(self, op: str, **args: Any) -> int:
         """Sends an operation whose reply is a number."""
         with self._sensible():

@@ -97,7 +97,6 @@ REPLIES: Mapping[str, Any] = {
     "states": [STATE],
     "final_states": [STATE],
     "streams": [STREAM],
-    "descriptors": 3,
     "wait_for": MOMENT,
     "watch": None,
     "limit": None,
@@ -184,7 +183,6 @@ def requests(host: Host) -> Iterator[Callable[[], Any]]:
     yield lambda: host.begun("s", 0.01)
     yield lambda: host.cancel("s")
     yield lambda: host.signal("main", "STOP")
-    yield lambda: host.fds()
     yield lambda: host.limit_open_files(10)
     yield lambda: host.wait_for(0.01, listening=80)
     yield host.counters

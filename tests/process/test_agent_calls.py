@@ -126,7 +126,7 @@ def test_descriptors_begin_at_three_and_close_frees_them(caller: Caller) -> None
     assert caller.ok("socket", as_="b", kind="udp").fd == 4
     caller.ok("close", on="a")
     assert caller.ok("socket", as_="a").fd == 3
-    assert caller.host.fds() == 5
+    assert caller.ok("socket", as_="c").fd == 5
 
 
 def test_connect_refused(caller: Caller) -> None:
@@ -367,7 +367,6 @@ def test_descriptors_run_out_and_come_back(caller: Caller) -> None:
     record = caller.do("socket", as_="s", count=20)
     assert record.error is not None
     assert (record.error.name, record.result) == ("EMFILE", 7)  # 3 to 9
-    assert caller.host.fds() == 10
     assert caller.fails("listen", as_="t", port=0) == "EMFILE"
     caller.ok("close", on="s3")
     assert caller.ok("socket", as_="again").fd == 6

@@ -184,18 +184,6 @@ class Agent(Service):
             raise Refused("process", str(error)) from error
         return LATER
 
-    def op_descriptors(self, number: int, request: dict[str, Any]) -> Any:
-        try:
-            self.processes.descriptors(
-                request["process"],
-                number,
-                lambda count: self.reply(number, count),
-                lambda kind, message: self.refuse(number, kind, message),
-            )
-        except ProcessLookupError as error:
-            raise Refused("process", str(error)) from error
-        return LATER
-
     # -- socket states -----------------------------------------------------------------------------
 
     def op_wait_for(self, number: int, request: dict[str, Any]) -> Any:
