@@ -40,7 +40,7 @@ class ImpairingWire(Wire):
         self._route_mtu()
         self._confirm_links(self._ports.values(), None)
         for a, b in setup.apart:
-            self._blocks.apart(a, b)
+            self._blocks.between(a, b, "apart", on=True)
         if setup.apart:
             self._blocks.confirm(None)
             self._tell_apart(setup)
@@ -173,7 +173,7 @@ class ImpairingWire(Wire):
     def _between(self, a: str, b: str, action: Literal["partition", "heal"], step: str | None) -> None:
         with self._lock:
             self._known(a, b)
-            self._blocks.between(a, b, on=action == "partition")
+            self._blocks.between(a, b, "partition", on=action == "partition")
             wall_ns = self._blocks.confirm(step)
             self._tell(WireEvent(wall_ns=wall_ns, action=action, step=step, between=(a, b)))
 
