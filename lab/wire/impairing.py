@@ -31,10 +31,7 @@ class ImpairingWire(Wire):
         device = self.hello.device
         self._ports = {(port.host, port.direction): port for port in setup.ports()}
         self._blocks = Blocks(self._control, setup, self._ports)
-        lines = tc.interface_lines(device)
-        for port in self._ports.values():
-            lines += tc.link_lines(port, self._asked(port))
-            lines.append(tc.port_filter(device, port))
+        lines = tc.set_up_lines(device, {port: self.links[port.host] for port in self._ports.values()})
         self._control.run("ip", router.set_up_lines(device, setup, self._ports.values()))
         self._control.run("tc", lines)
         self._route_mtu()
@@ -151,11 +148,7 @@ class ImpairingWire(Wire):
         wanted = router.mtu_routes(self._known(), self.links)
         if not wanted:
             return
-        lines = []
-        for route in wanted:
-            lines += route.lines(self.hello.device, self._mtu_tables)
-            self._mtu_tables.add(route.table)
-        self._control.run("ip", lines)
+        self._control.run("ip", router.mtu_lines(wanted, self.hello.device, self._mtu_tables))
         tables = {
             table: self._control.ask("ip", f"route show table {table}").json() for table in self._mtu_tables
         }

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from lab.attachment import Address
 from lab.errors import WireError
-from lab.link import CERTAIN, FULL, HEADER, Direction, Impairment, burst_ns, on, problems
+from lab.link import CERTAIN, FULL, HEADER, Direction, Impairment, Link, burst_ns, on, problems
 from lab.units import Duration, Percent
 
 Json = Any
@@ -162,6 +162,14 @@ def interface_lines(device: str) -> list[str]:
         f"filter add dev {device} egress protocol ip prio {PRIO_REST} u32 match u32 0 0 action drop",
         f"filter add dev {device} ingress protocol ipv6 prio {PRIO_REST + 1} u32 match u32 0 0 action drop",
     ]
+
+
+def set_up_lines(device: str, links: Mapping[Port, Link]) -> list[str]:
+    """Lines for a new wire: its interface, and each port with the link that it is a side of."""
+    lines = interface_lines(device)
+    for port, link in links.items():
+        lines += [*link_lines(port, link.side(port.direction)), port_filter(device, port)]
+    return lines
 
 
 def port_filter(device: str, port: Port) -> str:
