@@ -131,10 +131,10 @@ class Host:
                 interface=reply.text("interface"),
                 mac=reply.text("mac"),
                 mtu=reply.integer("mtu"),
-                offloads=reply.flags_by_name("offloads"),
+                offloads=reply.by_name("offloads", Reply.flag),
                 routes=reply.texts("routes"),
-                neighbours=reply.texts_by_name("neighbours"),
-                sysctls=reply.texts_by_name("sysctls"),
+                neighbours=reply.by_name("neighbours", Reply.text),
+                sysctls=reply.by_name("sysctls", Reply.text),
                 kernel=reply.text("kernel"),
                 guarded=reply.flag("guarded"),
                 commands=reply.plain_objects("commands"),
@@ -176,7 +176,7 @@ class Host:
                 moment(raw),
                 tuple(stream_record(self.name, entry) for entry in reply.plain_objects("streams")),
                 tuple(state_sample(self.name, entry) for entry in reply.plain_objects("states")),
-                reply.integers_by_name("counters"),
+                reply.by_name("counters", Reply.integer),
             )
 
     # -- the capture -------------------------------------------------------------------------------
@@ -349,12 +349,12 @@ class Host:
     def counters(self) -> dict[str, int]:
         """By nstat's names: TcpExtListenOverflows, UdpNoPorts …"""
         with self._sensible():
-            return Reply({"counters": self._ask("counters")}).integers_by_name("counters")
+            return Reply({"counters": self._ask("counters")}).by_name("counters", Reply.integer)
 
     def sysctls(self, names: Sequence[str]) -> dict[str, str]:
         """Live values; names that the kernel does not have are left out."""
         with self._sensible():
-            return Reply({"sysctls": self._ask("sysctls", names=list(names))}).texts_by_name("sysctls")
+            return Reply({"sysctls": self._ask("sysctls", names=list(names))}).by_name("sysctls", Reply.text)
 
     def states(self) -> list[StateSample]:
         """Every change of a socket's state so far."""
