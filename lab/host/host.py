@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -350,11 +350,6 @@ class Host:
         """By nstat's names: TcpExtListenOverflows, UdpNoPorts …"""
         with self._sensible():
             return Reply({"counters": self._ask("counters")}).by_name("counters", Reply.integer)
-
-    def sysctls(self, names: Sequence[str]) -> dict[str, str]:
-        """Live values; names that the kernel does not have are left out."""
-        with self._sensible():
-            return Reply({"sysctls": self._ask("sysctls", names=list(names))}).by_name("sysctls", Reply.text)
 
     def states(self) -> list[StateSample]:
         """Every change of a socket's state so far."""

@@ -93,7 +93,6 @@ REPLIES: Mapping[str, Any] = {
     "quiet": 10**9,
     "power_off": {**MOMENT, "streams": [STREAM], "states": [STATE], "counters": {"TcpActiveOpens": 1}},
     "counters": {"TcpActiveOpens": 1},
-    "sysctls": {"a": "1"},
     "states": [STATE],
     "final_states": [STATE],
     "streams": [STREAM],
@@ -186,7 +185,6 @@ def requests(host: Host) -> Iterator[Callable[[], Any]]:
     yield lambda: host.limit_open_files(10)
     yield lambda: host.wait_for(0.01, listening=80)
     yield host.counters
-    yield lambda: host.sysctls(["a"])
     yield host.states
     yield host.final_states
     yield host.streams

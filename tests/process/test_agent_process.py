@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from images.host.lab_agent.counters import read_sysctls
 from lab.errors import AgentError, DeadlineExceeded
 from lab.host import CallSpec, Host, Identity, Programs, RunSpec
 from lab.host.channel import AgentRefused
@@ -185,7 +186,7 @@ def test_states_counters_and_sysctls(caller: Caller) -> None:
     final = [s for s in host.final_states() if s.local.port == port and s.state == "LISTEN"]
     assert len(final) == 1
     assert final[0].final
-    assert host.sysctls(["net.ipv4.tcp_syn_retries", "net.no.such"]).keys() == {"net.ipv4.tcp_syn_retries"}
+    assert read_sysctls(["net.ipv4.tcp_syn_retries", "net.no.such"]).keys() == {"net.ipv4.tcp_syn_retries"}
 
 
 def test_a_packet_between_two_looks_is_not_taken_for_quiet(caller: Caller) -> None:

@@ -117,9 +117,6 @@ class Agent(Service):
     def op_counters(self, number: int, request: dict[str, Any]) -> Any:
         return read_counters()
 
-    def op_sysctls(self, number: int, request: dict[str, Any]) -> Any:
-        return read_sysctls(request["names"])
-
     # -- capture -----------------------------------------------------------------------------------
 
     def op_start_capture(self, number: int, request: dict[str, Any]) -> Any:
