@@ -134,7 +134,7 @@ class Calls:
     def _end(self, pending: Pending, by: Step) -> CallRecord | RunRecord:
         """Waits for a call or a program and judges it; one that hangs is given up and recorded as such."""
         try:
-            record = self._result(pending.future, self.deadline.timeout())
+            record = pending.future.result(self.deadline.timeout())
         except FutureTimeout:
             self.events.emit(self._give_up(pending))
             text = f"{pending.step.do} at {pending.step.at} hangs: {self.deadline.what} are over"
@@ -166,18 +166,13 @@ class Calls:
         for finding in self.judge(step):
             self.events.emit(finding)
 
-    def _result(
-        self, future: Future[CallRecord] | Future[RunRecord], timeout: float | None
-    ) -> CallRecord | RunRecord:
-        return future.result(timeout)
-
     def _give_up(self, pending: Pending) -> CallRecord | RunRecord:
         if isinstance(pending.step, Call):
             self.bed.host(pending.step.at).cancel(pending.step.id)
         else:
             with suppress(AgentRefused):  # it has ended meanwhile
                 self.signal(pending, "KILL", "")
-        return self._with_its_end(pending, self._result(pending.future, _END_OF_CALL))
+        return self._with_its_end(pending, pending.future.result(_END_OF_CALL))
 
     def _of_dead_host(self, pending: Pending, error: AgentError) -> CallRecord | RunRecord:
         """What was under way on a host ends when its power goes; any other death is the lab's."""
@@ -242,11 +237,11 @@ class Calls:
         try:
             with suppress(AgentRefused):  # it has ended meanwhile
                 self.signal(pending, "TERM", "")
-            record = self._result(pending.future, _END_OF_PROGRAM)
+            record = pending.future.result(_END_OF_PROGRAM)
         except FutureTimeout:
             with suppress(AgentRefused):
                 self.signal(pending, "KILL", "")
-            record = self._result(pending.future, _END_OF_CALL)
+            record = pending.future.result(_END_OF_CALL)
         except AgentError as error:
             record = self._of_dead_host(pending, error)
         record = self._with_its_end(pending, record)
