@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from lab.errors import UsageError
@@ -19,6 +19,7 @@ PRINTED = (1 << 20) + 64  #: characters of each output of a program: what the ag
 SHOWN = 256  #: bytes of data that a record's arguments show whole
 
 Kind = Literal["tcp", "udp"]
+Times = tuple[int, int]  #: one moment: ns on the monotonic clock, and on the wall clock
 LIMITS = Limits.__struct_fields__  #: words of lab.yml
 KINDS: tuple[Kind, Kind] = ("tcp", "udp")
 
@@ -138,6 +139,15 @@ def run_record(host: str, spec: RunSpec, raw: Any, limit: str | None = None) -> 
         end_wall_ns=reply.integer("end_wall_ns"),
         error=error if limit is None else limit,
     )
+
+
+def unheard_record(
+    host: str, step: str, command: Sequence[str], began: Times, ended: Times, error: str, **more: Any
+) -> RunRecord:
+    """The record of a program of whose output and status nothing is known: it never ran, or ended with its
+    container. `more` are further fields."""
+    (mono, wall), (end_mono, end_wall) = began, ended
+    return RunRecord(step, host, tuple(command), None, "", "", mono, end_mono, wall, end_wall, error, **more)
 
 
 def limits_hit(raw: Any) -> tuple[str, ...]:
