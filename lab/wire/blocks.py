@@ -66,8 +66,7 @@ class Blocks:
     def confirm(self, step: str | None) -> int:
         """Reads back which filters drop; returns the moment of the reading, in ns of wall-clock time."""
         found = {hook: self._control.filters(hook) for hook in ("ingress", "egress")}
-        now = self._control.clock.wall_ns()
-        self._control.keep_readback(now, step, {"filters": found})
+        now = self._control.keep_readback(step, {"filters": found})
         indexes = {hook: tc.filter_indexes(filters) for hook, filters in found.items()}
         for block in self._blocks.values():
             there = indexes[block.hook].get(block.prio) == block.index

@@ -134,7 +134,7 @@ class ImpairingWire(Wire):
     def _read_back(self, ports: Iterable[tc.Port], step: str | None) -> int:
         """Compares the kernel's state with what was asked; keeps it; returns the moment of the reading."""
         qdiscs = self._control.qdiscs()
-        wall_ns = self._keep_readback(step, {"qdiscs": qdiscs})
+        wall_ns = self._control.keep_readback(step, {"qdiscs": qdiscs})
         as_asked(
             [
                 f"{port}: {difference}"

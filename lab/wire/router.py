@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import permutations
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import Struct
 
 from lab.attachment import Address, Attachment
+from lab.evidence.model import Json
 from lab.link import Link
 from lab.wire.tc import Port
-
-Json = Any
 
 #: Routing tables of senders whose path is narrower than the interface: this plus the attachment's number.
 _TABLE = 1_000

@@ -44,7 +44,7 @@ class RoutingWire(Wire):
 
     def _read_back(self) -> int:
         qdiscs = self._control.qdiscs()
-        wall_ns = self._keep_readback(None, {"qdiscs": qdiscs})
+        wall_ns = self._control.keep_readback(None, {"qdiscs": qdiscs})
         as_asked(tc.impairing(qdiscs))
         return wall_ns
 

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from msgspec import Struct
 
 from lab.attachment import Address
 from lab.errors import WireError
+from lab.evidence.model import Json
 from lab.link import CERTAIN, FULL, HEADER, Direction, Impairment, Link, burst_ns, on, problems
 from lab.units import Duration, Percent
-
-Json = Any
 
 #: Packets a queue holds unless the scenario says otherwise: netem's own 1,000 overflow at speed, and one TCP
 #: window of 32 MB (tcp_rmem's largest today) is 22,000 packets.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
 from lab.clock import SYSTEM_CLOCK, Clock, Deadline
 from lab.engine.base import Stream
@@ -19,7 +19,6 @@ from lab.wire.control import Control, Hello
 from lab.wire.router import WireSetup
 
 Both = Literal["up", "down", "both"]
-Json = Any
 
 
 class Wire(ABC):
@@ -162,12 +161,6 @@ class Wire(ABC):
                 raise WireError(f"{self._control.name}: no host {host!r}: the hosts are {known}")
         return self._setup
 
-    def _keep_readback(self, step: str | None, what: Mapping[str, Json]) -> int:
-        """Keeps what the kernel said for the result; returns the moment of the reading."""
-        wall_ns = self._control.clock.wall_ns()
-        self._control.keep_readback(wall_ns, step, what)
-        return wall_ns
-
     def _tell(self, event: WireEvent) -> None:
         self.events.append(event)
         self._on_event(event)
@@ -206,6 +199,5 @@ def greeted(stream: Stream, name: str, timeout: float, clock: Clock = SYSTEM_CLO
 
     Raises `WireError` with the reason if no kernel here can do what the container was told.
     """
-    control = Control(Console(stream, name, clock), name, clock)
-    control.greet(Deadline.after(timeout, f"{name}: {timeout:.0f} s to get ready", clock))
-    return control
+    ready = Deadline.after(timeout, f"{name}: {timeout:.0f} s to get ready", clock)
+    return Control(Console(stream, name, clock), name, clock, ready)
