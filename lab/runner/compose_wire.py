@@ -5,11 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from ipaddress import IPv4Network
-from itertools import combinations
 from typing import Any
 
 from lab.attachment import NETWORK, WIRE, Attachment, attach_all, attach_wire
-from lab.scenario.model import Scenario
+from lab.scenario.model import Scenario, apart
 from lab.wire import router, tc
 from lab.wire.container import CAPABILITIES, SYSCTLS, TMPFS
 from lab.wire.router import WireSetup
@@ -55,11 +54,8 @@ def wire_service(
         "configs": [{"source": WIRE, "target": _LINES}],
         "healthcheck": {"test": ["CMD", "test", "-e", "/run/lab/up"], **READY},
     }
-    return service, _lines(WireSetup(here, places, apart=_apart(scenario)))
-
-
-def _apart(scenario: Scenario) -> list[tuple[str, str]]:
-    return [(a, b) for a, b in combinations(scenario.used_hosts, 2) if not scenario.reach(a, b)]
+    hosts = {name: scenario.hosts[name] for name in scenario.used_hosts}
+    return service, _lines(WireSetup(here, places, apart=apart(hosts)))
 
 
 def _lines(setup: WireSetup) -> str:

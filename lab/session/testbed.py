@@ -9,7 +9,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Network
-from itertools import combinations
 
 from lab.attachment import Attachment, attach_all, attach_wire, prefix_length
 from lab.engine.base import ContainerSpec, Engine, NetworkSpec, Stream
@@ -21,6 +20,7 @@ from lab.evidence.model import CaptureFacts
 from lab.host import HOST_CAPABILITIES, Host, HostReadback, HostSetup, PowerOff, Programs, launcher
 from lab.limits import Limits
 from lab.policy import Policy
+from lab.scenario.model import apart, names_at
 from lab.session.events import Events
 from lab.session.host_files import fill_programs
 from lab.session.interrupt import Interrupt
@@ -134,7 +134,7 @@ class Testbed:
             setup = HostSetup(
                 here=here,
                 wire=self.wire_attachment,
-                peers={other: self.attachments[to] for other, to in self.plan.names_at(name).items()},
+                peers={other: self.attachments[to] for other, to in names_at(self.plan.hosts, name).items()},
                 arp=self.plan.arp,
                 open_files=spec.ulimits.get("nofile"),
                 snaplen=self.snaplen,
@@ -203,7 +203,7 @@ class Testbed:
                     self.attachments,
                     self.plan.arp,
                     self.plan.drops,
-                    [pair for pair in combinations(self.plan.hosts, 2) if not self.plan.reach(*pair)],
+                    apart(self.plan.hosts),
                 )
             )
 
