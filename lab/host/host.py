@@ -20,7 +20,7 @@ from lab.host.convert import (
     state_sample,
     stream_record,
 )
-from lab.host.programs import Programs
+from lab.host.programs import QUICK, Programs
 from lab.host.reply import Nonsense, Reply, sensible
 from lab.host.specs import (
     CAPTURE_PATH,
@@ -33,8 +33,6 @@ from lab.host.specs import (
 )
 
 REACH = 10.0  #: seconds for the way to the wire; the kernel notifies bridges of carriers once a second
-QUICK = 15.0  #: seconds for what takes milliseconds: only a broken or starved agent needs them
-
 _SMALL = 256 * 1024  #: bytes of a file that the agent sends itself
 
 T = TypeVar("T")
@@ -382,10 +380,8 @@ class Host:
                 begun.set()
 
 
-def _then(
-    source: Future[Any], convert: Callable[[Any], T], at_end: Callable[[], None] | None = None
-) -> Future[T]:
-    """A future of the converted value."""
+def _then(source: Future[Any], convert: Callable[[Any], T], at_end: Callable[[], None]) -> Future[T]:
+    """A future of the converted value; `at_end` is called once it is there."""
     target: Future[T] = Future()
     target.set_running_or_notify_cancel()
 
@@ -398,8 +394,7 @@ def _then(
                 target.set_result(convert(finished.result()))
         except Nonsense as nonsense:
             target.set_exception(AgentError(f"the agent's reply makes no sense: {nonsense}"))
-        if at_end is not None:
-            at_end()
+        at_end()
 
     source.add_done_callback(done)
     return target

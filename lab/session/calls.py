@@ -227,9 +227,7 @@ class Calls:
                 self.signal(pending, "TERM", "")
             record = pending.future.result(_END_OF_PROGRAM)
         except FutureTimeout:
-            with suppress(AgentRefused):
-                self.signal(pending, "KILL", "")
-            record = pending.future.result(_END_OF_CALL)
+            record = self._give_up(pending)
         except AgentError as error:
             record = self._of_dead_host(pending, error)
         record = self._with_its_end(pending, record)
