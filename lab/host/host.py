@@ -45,13 +45,12 @@ class Host:
     (`AgentRefused`); a socket call that fails is not an error but a record that says so.
     """
 
-    def __init__(self, stream: Stream, name: str, programs: Programs | None = None) -> None:
-        """`programs` are those of this boot, which end with it; without them, it has none."""
+    def __init__(self, stream: Stream, name: str, programs: Programs) -> None:
+        """`programs` are those of this boot, which end with it."""
         self.name = name
         self._open_files: int | None = None
         self._programs = programs
-        if programs is not None:
-            programs.heard = self._hear
+        programs.heard = self._hear
         self._mac = ""
         self._capture = ("", "")  #: path and interface of the last one
         self._lock = threading.Lock()
@@ -63,8 +62,7 @@ class Host:
 
     def close(self) -> None:
         """Ends the agent and all programs: it kills what it started and exits. May be called twice."""
-        if self._programs is not None:
-            self._programs.close()
+        self._programs.close()
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -160,8 +158,7 @@ class Host:
         The same number is the same CPU on every host of a machine, and for the wire. Packets that are sent
         from two CPUs can overtake each other on the way.
         """
-        if self._programs is not None:
-            self._programs.pin(number)
+        self._programs.pin(number)
         with self._sensible():
             return self._reply("pin", number=number).integer("cpu")
 
@@ -247,8 +244,7 @@ class Host:
 
     def cancel(self, step: str) -> int:
         """End the step's calls that wait (error `cancelled`) or its program; returns how many there were."""
-        programs = 0 if self._programs is None else self._programs.cancel(step)
-        return programs + self._count("cancel", step=step)
+        return self._programs.cancel(step) + self._count("cancel", step=step)
 
     def streams(self) -> list[StreamRecord]:
         """What each TCP socket carried so far, of closed sockets and dead processes too."""
@@ -275,34 +271,26 @@ class Host:
 
     def programs_ready(self) -> None:
         """Returns when everything prepared is up. Raises what went wrong."""
-        if self._programs is not None:
-            self._programs.wait_ready()
+        self._programs.wait_ready()
 
     def run(self, spec: RunSpec) -> Future[RunRecord]:
         """Start a program; the future is its end, `begun` returns when it runs."""
         begun = self._expect(spec.step)
-        future = self._place_of_programs().run(spec, self._open_files)
+        future = self._programs.run(spec, self._open_files)
         future.add_done_callback(lambda _: begun.set())
         return future
 
     def signal_run(self, step: str, signal: str) -> Moment:
         """Signal the program of a step and its children. Raises `AgentRefused` where it has ended."""
-        return self._place_of_programs().signal(step, signal)
-
-    def _place_of_programs(self) -> Programs:
-        if self._programs is None:
-            raise AgentError(f"{self.name}: this host was made without a place for programs")
-        return self._programs
+        return self._programs.signal(step, signal)
 
     def freeze_programs(self) -> None:
         """No program does anything from now on: its host is about to lose its power."""
-        if self._programs is not None:
-            self._programs.freeze()
+        self._programs.freeze()
 
     def kill_programs(self) -> None:
         """Ends all programs; returns when their records are there, with what they had printed."""
-        if self._programs is not None:
-            self._programs.kill_all()
+        self._programs.kill_all()
 
     # -- states and counters -----------------------------------------------------------------------
 

@@ -274,16 +274,6 @@ def test_programs_of_other_capabilities_have_another_container() -> None:
         one.release()
 
 
-def test_a_host_without_a_place_for_programs_says_so() -> None:
-    stream = PipeStream()
-    with (
-        Host(stream, "bare") as host,
-        pytest.raises(AgentError, match=r"^bare: .* without a place for programs"),
-    ):
-        host.run(RunSpec("program", ["true"]))
-    stream.release()
-
-
 FLOOD = ["sh", "-c", "head -c 70000000 /dev/zero; echo never"]
 
 
@@ -305,7 +295,7 @@ def test_a_dead_agent_is_an_error_with_its_last_words() -> None:
     ready = 'print(\'{"event":"ready"}\', flush=True)'
     code = f"import sys; {ready}; sys.stdin.readline(); raise SystemExit('ouch')"
     stream = PipeStream([sys.executable, "-S", "-E", "-c", code])
-    with Host(stream, "server") as host:
+    with Host(stream, "server", Programs("server", launcher([]))) as host:
         host.wait_ready()
         with pytest.raises(AgentError, match=r"(?s)^server: call: the agent is gone.*ouch"):
             host.call(CallSpec("a", "socket", {"as": "x"})).result(PATIENCE)
