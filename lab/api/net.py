@@ -108,7 +108,7 @@ class Lab:
     def _end(self, error: BaseException | None) -> Result:
         run, session = self._run, self._session
         assert run is not None
-        run.left.failures, run.left.passed = self._left_by(error)
+        run.failures, run.passed = self._left_by(error)
 
         def end() -> Result:
             try:
