@@ -335,10 +335,14 @@ def redirected(filters: Sequence[Mapping[str, Json]]) -> dict[str, int]:
 
 
 def counted(actions: Sequence[Mapping[str, Json]]) -> dict[int, int]:
-    """Packets dropped by each drop action, by its index."""
+    """Packets dropped by each drop action, by its index.
+
+    `tc -j actions list` gives [{"total acts": n}, {"actions": […]}].
+    """
     return {
         int(action["index"]): int((action.get("stats") or {}).get("drops", 0))
-        for action in _flat(actions)
+        for entry in actions
+        for action in entry.get("actions", [])
         if "index" in action
     }
 
@@ -355,8 +359,3 @@ def filter_indexes(filters: Sequence[Mapping[str, Json]]) -> dict[int, int]:
 
 def _actions(filters: Sequence[Mapping[str, Json]]) -> list[Mapping[str, Json]]:
     return [action for entry in filters for action in (entry.get("options") or {}).get("actions", [])]
-
-
-def _flat(actions: Sequence[Mapping[str, Json]]) -> list[Mapping[str, Json]]:
-    """All actions: `tc -j actions list` gives [{"total acts": n}, {"actions": […]}]."""
-    return [action for entry in actions for action in entry.get("actions", [])]
