@@ -93,12 +93,9 @@ class CaseRunner:
                 self.engine,
                 self.images,
                 plan,
-                self.site.pool,
-                self.site.snaplen,
+                self.site,
                 events,
                 self.interrupt,
-                self.site.limits,
-                self.site.policy,
                 lambda: standing,
                 lambda: None,
             ) as bed:

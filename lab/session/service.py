@@ -16,7 +16,7 @@ from lab.errors import CannotBeDone, DeadlineExceeded, EngineError, LabError
 from lab.evidence.model import LogRecord, ServiceRecord
 from lab.evidence.services import how_it_ended
 from lab.host import Host, RunSpec
-from lab.limits import DEFAULT, Limits
+from lab.limits import Limits
 from lab.scenario.services import Condition, Ready, ServiceSpec
 from lab.session.inside import Inside, Signaller
 from lab.session.interrupt import Interrupt
@@ -70,7 +70,7 @@ class Service:
     make: Callable[[int], ContainerSpec]
     fill: Callable[[str, str | None], None]  #: puts files into a new container; the one before it, if any
     signaller: Signaller
-    limits: Limits = DEFAULT
+    limits: Limits
     starts: list[_Started] = field(default_factory=list)
     begun: threading.Event = field(default_factory=threading.Event)
     ready: threading.Event = field(default_factory=threading.Event)
