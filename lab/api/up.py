@@ -105,7 +105,6 @@ def case_runner(
         engine=on.engine,
         store=on.store,
         images=on.images,
-        info=on.info,
         site=site,
         wire=cast(WireChoice, wire or site.wire),
         keep="failed" if keep else False,
