@@ -10,6 +10,7 @@ from functools import partial
 
 from lab.clock import Deadline
 from lab.engine.base import ContainerSpec, Engine, Limits
+from lab.engine.context import pack
 from lab.engine.service import fill_volume
 from lab.errors import UsageError
 from lab.evidence.model import LogRecord, ServiceRecord
@@ -22,7 +23,7 @@ from lab.session.inside import Signaller
 from lab.session.interrupt import Interrupt
 from lab.session.plan import Plan
 from lab.session.service import NotReady, Service
-from lab.session.service_words import health_of, ulimits_of
+from lab.session.service_words import health_of
 from lab.verdict import Finding, Verdict
 
 Key = tuple[str, str]  #: host and service
@@ -87,7 +88,7 @@ class Services:
                 self.engine.create_volume(folder.volume, labels)
                 self._volumes.add(folder.volume)
                 if folder.source is not None:
-                    with service_files.packed_folder(folder.source) as archive:
+                    with pack(folder.source, what=str(folder.source)).archive as archive:
                         fill_volume(self.engine, folder.volume, archive, image=service.image, labels=labels)
 
     def of(self, host: str, name: str | None = None) -> Service:
@@ -184,7 +185,7 @@ class Services:
             groups=spec.groups,
             mounts=tuple(folder.mount for folder in service_files.volumes_of(self.plan.run, host, spec)),
             tmpfs=service_files.tmpfs_of(spec),
-            ulimits=ulimits_of(spec),
+            ulimits={name: (limit.soft, limit.hard) for name, limit in spec.ulimits.items()},
             init=spec.init,
             stop_signal=spec.stop_signal,
             healthcheck=health_of(spec),
