@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 
 from lab.engine.base import Stream
 from lab.errors import AgentError, DeadlineExceeded
-from lab.evidence.model import CallRecord, CaptureFacts, RunRecord, StateSample, StreamRecord
+from lab.evidence.model import CallRecord, CaptureFacts, Json, RunRecord, StateSample, StreamRecord
 from lab.host.channel import AgentRefused, Channel, Event
 from lab.host.convert import (
     call_record,
@@ -95,25 +95,21 @@ class Host:
         """The capture, routes, ARP, MTU and offloads as asked, read back and compared; starts sampling socket
         states. The requests go out together: the host joins the wire while tcpdump starts."""
         self._mac, self._open_files = setup.here.mac, setup.open_files
-        interface = self._channel.submit(
-            "set_up",
-            address=str(setup.here.address),
-            mac=setup.here.mac,
-            wire_address=str(setup.wire.address),
-            wire_mac=setup.wire.mac,
-            mtu=setup.mtu,
-        )
+        places: dict[str, Json] = {
+            "address": str(setup.here.address),
+            "mac": setup.here.mac,
+            "wire_address": str(setup.wire.address),
+            "wire_mac": setup.wire.mac,
+            "mtu": setup.mtu,
+        }
+        interface = self._channel.submit("set_up", **places)
         capture = None if setup.snaplen is None else self._begin_capture(setup.snaplen)
         join = self._channel.submit(
             "join",
+            **places,
             subnet=str(setup.here.subnet),
-            address=str(setup.here.address),
-            mac=setup.here.mac,
-            wire_address=str(setup.wire.address),
-            wire_mac=setup.wire.mac,
             peers={name: str(place.address) for name, place in setup.peers.items()},
             arp=setup.arp,
-            mtu=setup.mtu,
             open_files=setup.open_files,
             sysctls=list(setup.sysctls),
         )
