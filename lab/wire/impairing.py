@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from lab.evidence.model import DropCount, QueueCount, WireEvent
-from lab.link import Direction, Impairment, Link
+from lab.link import DIRECTIONS, Direction, Impairment, Link
 from lab.packet_words import PacketMatch
 from lab.wire import counting, router, tc
 from lab.wire.blocks import Blocks, Reason
@@ -52,10 +52,7 @@ class ImpairingWire(Wire):
         with self._lock:
             self._known(host)
             before = self.links[host]
-            sides: list[tuple[Direction, Impairment, Impairment]] = [
-                ("up", before.up, link.up),
-                ("down", before.down, link.down),
-            ]
+            sides = ((side, before.side(side), link.side(side)) for side in DIRECTIONS)
             changed = [(self._ports[host, side], old, new) for side, old, new in sides if old != new]
             self.links[host] = link
             lines = [line for port, old, new in changed for line in tc.link_lines(port, new, before=old)]
@@ -155,7 +152,7 @@ class ImpairingWire(Wire):
         as_asked(router.mtu_differences(wanted, tables))
 
     def _cable(self, host: str, direction: Both, action: Action, step: str | None) -> None:
-        directions: tuple[Direction, ...] = ("up", "down") if direction == "both" else (direction,)
+        directions = DIRECTIONS if direction == "both" else (direction,)
         reason: Reason = "cut" if action in ("cut", "restore") else "power"
         with self._lock:
             self._known(host)

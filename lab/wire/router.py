@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from lab.attachment import Address, Attachment
 from lab.evidence.model import Json
-from lab.link import Link
+from lab.link import DIRECTIONS, Link
 from lab.wire.tc import Port
 
 #: Routing tables of senders whose path is narrower than the interface: this plus the attachment's number.
@@ -31,7 +31,7 @@ class WireSetup(Struct, frozen=True):
         return [
             Port(host, at.address, direction, f"{direction}{at.number}")
             for host, at in self.hosts.items()
-            for direction in ("up", "down")
+            for direction in DIRECTIONS
         ]
 
 
