@@ -7,14 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
-from lab.clock import SYSTEM_CLOCK, Clock, Deadline
-from lab.engine.base import Stream
 from lab.errors import WireError
 from lab.evidence.model import DropCount, QueueCount, WireEvent, WireFacts
 from lab.link import Direction, Link
 from lab.packet_words import PacketMatch
 from lab.wire import counting
-from lab.wire.console import Console
 from lab.wire.control import Control, Hello
 from lab.wire.router import WireSetup
 
@@ -192,12 +189,3 @@ def as_asked(differences: Sequence[str]) -> None:
             "the link is not as asked: " + "; ".join(differences),
             hint="the kernel that impairs (see the result's `wire`) does something else with this option",
         )
-
-
-def greeted(stream: Stream, name: str, timeout: float, clock: Clock = SYSTEM_CLOCK) -> Control:
-    """The control of a wire, once its kernel is up and its tools listen.
-
-    Raises `WireError` with the reason if no kernel here can do what the container was told.
-    """
-    ready = Deadline.after(timeout, f"{name}: {timeout:.0f} s to get ready", clock)
-    return Control(Console(stream, name, clock), name, clock, ready)
