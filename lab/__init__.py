@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lab.errors import LabError
     from lab.result import Result
     from lab.scenario.load import Case
-    from lab.scenario.problems import ScenarioError as ScenarioError
+    from lab.scenario.problems import ScenarioError
     from lab.verdict import Finding, Verdict
 
 __all__ = [
@@ -50,7 +50,7 @@ __all__ = [
     "up",
 ]
 
-#: Where each public name is, and under what other name.
+#: Where each public name is.
 _HOMES = {
     **dict.fromkeys(("CheckFailed", "ProcessKilled"), "lab.api.errors"),
     **dict.fromkeys(("Host", "Process"), "lab.api.host"),
@@ -62,7 +62,7 @@ _HOMES = {
     "LabError": "lab.errors",
     "Ran": "lab.api.ran",
     "Result": "lab.result",
-    "ScenarioError": "lab.scenario.problems:ScenarioError",
+    "ScenarioError": "lab.scenario.problems",
     "Service": "lab.api.service",
     "Socket": "lab.api.sock",
     "up": "lab.api.up",
@@ -73,9 +73,7 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'lab' has no attribute {name!r}")
-    module, _, other = home.partition(":")
-    value = getattr(importlib.import_module(module), other or name)
-    globals()[name] = value
+    value = globals()[name] = getattr(importlib.import_module(home), name)
     return value
 
 

@@ -13,11 +13,13 @@ import textwrap
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from lab.attachment import attach_wire
 from lab.clock import SYSTEM_CLOCK, Clock
@@ -100,18 +102,11 @@ def examine(site: Site, progress: Progress = lambda line: None) -> Machine:
     progress("measuring this machine's timers (3 s)")
     late = [measure_lateness(way) for way in WAYS]
     disks = [Disk("this folder", str(Path.cwd()), shutil.disk_usage(Path.cwd()).free)]
+    machine = Machine(platform.machine(), site.wire, site.pool, late, disks)
     try:
         engine = find_engine(progress, address=site.engine_address, start=False)
     except LabError as error:
-        return Machine(
-            platform.machine(),
-            site.wire,
-            site.pool,
-            late,
-            disks,
-            engine_error=str(error),
-            engine_hint=error.hint,
-        )
+        return replace(machine, engine_error=str(error), engine_hint=error.hint)
     try:
         root, driver = engine.storage()
         if engine.info().address.startswith("unix:") and Path(root).exists():
@@ -121,18 +116,15 @@ def examine(site: Site, progress: Progress = lambda line: None) -> Machine:
         if all(identity is not None for _, identity in images):
             progress("starting one wire")
             wire = try_wire(engine, images[2][0], site)
-        free = sum(1 for _ in free_subnets(site.pool, engine.networks()))
-        return Machine(
-            _architecture(engine.info()),
-            site.wire,
-            site.pool,
-            late,
-            disks,
+        return replace(
+            machine,
+            architecture=_architecture(engine.info()),
+            disks=disks,
             engine=engine.info(),
             storage_driver=driver,
             images=images,
             wire=wire,
-            free_subnets=free,
+            free_subnets=sum(1 for _ in free_subnets(site.pool, engine.networks())),
             runs=leftovers(engine),
         )
     finally:
@@ -144,23 +136,11 @@ def _architecture(info: EngineInfo) -> str:
     return info.operating_system.rpartition("/")[2] if "/" in info.operating_system else platform.machine()
 
 
-def _nanosleep() -> Callable[[float], object]:
-    return time.sleep
-
-
-def _epoll() -> Callable[[float], object]:
-    poller = select.epoll()
-    return lambda seconds: poller.poll(seconds)
-
-
-def _select() -> Callable[[float], object]:
-    return lambda seconds: select.select([], [], [], seconds)
-
-
+#: Ways to wait for so many seconds, each made when it is measured.
 WAYS: dict[str, Callable[[], Callable[[float], object]]] = {
-    "nanosleep": _nanosleep,
-    "epoll": _epoll,
-    "select": _select,
+    "nanosleep": lambda: time.sleep,
+    "epoll": lambda: select.epoll().poll,
+    "select": lambda: partial(select.select, [], [], []),
 }
 
 
@@ -344,25 +324,12 @@ def render(findings: Sequence[Finding], *, width: int = 80) -> str:
     """Plain text, no line longer than `width` where words allow it; ends with a newline."""
     lines: list[str] = []
     indent = " " * 16
+    wrap = partial(textwrap.wrap, width=width, break_long_words=False, break_on_hyphens=False)
     for finding in findings:
         head = f"{finding.level:<5}{finding.name:<11}"
-        lines += textwrap.wrap(
-            finding.what,
-            width,
-            initial_indent=head,
-            subsequent_indent=indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-        ) or [head.rstrip()]
+        lines += wrap(finding.what, initial_indent=head, subsequent_indent=indent) or [head.rstrip()]
         if finding.mend:
-            lines += textwrap.wrap(
-                f"mend: {finding.mend}",
-                width,
-                initial_indent=indent,
-                subsequent_indent=indent + "      ",
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
+            lines += wrap(f"mend: {finding.mend}", initial_indent=indent, subsequent_indent=f"{indent}      ")
     bad = sum(finding.level == "bad" for finding in findings)
     warn = sum(finding.level == "warn" for finding in findings)
     summary = "the lab can run here" if not bad else f"the lab cannot run here: {bad} to mend"

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from lab.units import Duration, Percent, Rate, Size
 
 Direction = Literal["up", "down"]  #: up: host → network; down: network → host
+DIRECTIONS: tuple[Direction, ...] = ("up", "down")
 Distribution = Literal["uniform", "normal", "pareto", "paretonormal"]
 
 #: ns of the clock of tc.

@@ -42,8 +42,8 @@ _BYTES = 256  #: bytes to request where the size is unknown
 #: Where the kernel wants no more than what it has to give: an address, a struct sockaddr_in.
 _SIZES = {"SO_PEERNAME": 16}
 
-TIMES = ("timeval", "seconds", "milliseconds", "microseconds")  #: kinds that take a duration
 _UNITS = {"seconds": 1_000_000_000, "milliseconds": 1_000_000, "microseconds": 1_000}
+TIMES = ("timeval", *_UNITS)  #: kinds that take a duration
 
 
 class Option(Struct, frozen=True):
@@ -306,9 +306,7 @@ def takes(option: Option) -> str:
     words = {
         "int": "a whole number",
         "bool": "true or false, or a number",
-        "seconds": "a whole number of seconds, or a duration",
-        "milliseconds": "a whole number of milliseconds, or a duration",
-        "microseconds": "a whole number of microseconds, or a duration",
+        **{unit: f"a whole number of {unit}, or a duration" for unit in _UNITS},
         "timeval": "a duration with its unit, like 1.5s",
         "linger": "{onoff: 0 or 1, seconds: n}",
         "text": "a text",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from lab.engine.base import Engine, EngineInfo
+from lab.engine.base import Engine
 from lab.engine.images import Images, ImageStore, ensure_images
 from lab.errors import LabEnvironmentError, LabError
 from lab.site import Site
@@ -28,7 +28,6 @@ class Opened(Struct, frozen=True):
     engine: Engine
     store: ImageStore
     images: Images
-    info: EngineInfo
     close: Callable[[], None]
 
 
@@ -53,7 +52,7 @@ def opened(site: Site) -> Opened:
                 raise NoEngine(str(error), hint=error.hint) from error
             try:
                 images = ensure_images(engine, log.info)
-                _opened[key] = Opened(engine, engine, images, engine.info(), engine.close)
+                _opened[key] = Opened(engine, engine, images, engine.close)
             except BaseException:
                 engine.close()
                 raise

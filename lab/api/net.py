@@ -79,8 +79,7 @@ class Lab:
                     lambda: self._stack.enter_context(run.standing()), run.lab.interrupt.set
                 )
                 self._session.read_states_after(self._named)
-                if run.record.failed:
-                    raise CheckFailed([one for one in run.record.findings if one.verdict in _BAD])
+                _must_hold(run.record.findings)
             except BaseException as error:
                 if isinstance(error, LabError):
                     run.broke(error)
@@ -109,7 +108,7 @@ class Lab:
     def _end(self, error: BaseException | None) -> Result:
         run, session = self._run, self._session
         assert run is not None
-        run.left.failures, run.left.passed = self._left_by(error)
+        run.failures, run.passed = self._left_by(error)
 
         def end() -> Result:
             try:
@@ -347,19 +346,10 @@ class Lab:
         """
         typed = check_of(check, keys, caller(), f"net.check[{len(self._judged)}]")
         self._known(typed.hosts(), typed.place)
-        return self._judge((typed,))[0]
-
-    def _judge(self, checks: Sequence[Any]) -> list[Finding]:
-        evidence = self.evidence()
-        findings = list(self.session.judge(checks, evidence)) if self._result is None else self._again(checks)
-        self._judged += findings
-        bad = [one for one in findings if one.verdict in _BAD]
-        if bad:
-            raise CheckFailed(bad)
-        return findings
-
-    def _again(self, checks: Sequence[Any]) -> list[Finding]:
-        return list(judge_checks(checks, self.evidence()))
+        (finding,) = judge_checks((typed,), self.evidence())
+        self._judged.append(finding)
+        _must_hold([finding])
+        return finding
 
     def play(self) -> list[Finding]:
         """Runs the steps of the scenario file and then its checks. Returns their findings.
@@ -391,14 +381,18 @@ class Lab:
             found = session.judge(scenario.checks, self.evidence())
             made += [replace(one, source=f"play: {one.source}") for one in found]
         self._judged += made
-        bad = [one for one in made if one.verdict in _BAD]
-        if bad:
-            raise CheckFailed(bad)
+        _must_hold(made)
         return made
 
     def __repr__(self) -> str:
         state = "down" if self._result is not None else "up" if self._session is not None else "not started"
         return f"<Lab {self.name}: {state}>"
+
+
+def _must_hold(findings: Sequence[Finding]) -> None:
+    bad = [one for one in findings if one.verdict in _BAD]
+    if bad:
+        raise CheckFailed(bad)
 
 
 def _two(do: str, hosts: Sequence[str], between: Sequence[str]) -> list[str]:

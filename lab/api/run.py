@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -17,20 +16,13 @@ from lab.session.session import Session
 from lab.verdict import Finding
 
 
-@dataclass
-class Left:
-    """How the program left its lab."""
-
-    failures: list[Finding] = field(default_factory=list)  #: why it was left: an exception, a failed check
-    passed: list[Finding] = field(default_factory=list)  #: the checks that held
-
-
 class LabRun(CaseRun):
     """All hosts are started, and any of them may be impaired at any time. Nothing but how the program left
     the block, its services and the calls that it forgot decides the verdict."""
 
-    left: Left
     ended: Callable[[], None]  #: called when all that is in its folder is written
+    failures: Sequence[Finding] = ()  #: why the program left its lab: an exception, a failed check
+    passed: Sequence[Finding] = ()  #: the checks that held
 
     def _plan(self, lock: RunLock, images: Mapping[tuple[str, str], str]) -> Plan:
         return replace(super()._plan(lock, images), hosts=self.scenario.hosts, only_routes=False)
@@ -38,7 +30,7 @@ class LabRun(CaseRun):
     def end(self, session: Session) -> None:
         """Ends what goes on in the background, at once where the program failed."""
         session.deadline = Deadline.after(self.timeout.seconds, f"{self.timeout} behind the block")
-        for finding in self.left.failures:
+        for finding in self.failures:
             self.events.emit(finding)
         session.finish()
 
@@ -48,5 +40,5 @@ class LabRun(CaseRun):
         return result
 
     def _judge(self, evidence: Evidence) -> None:
-        self.record.findings[:0] = self.left.passed
+        self.record.findings[:0] = self.passed
         super()._judge(evidence)

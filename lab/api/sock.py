@@ -287,7 +287,7 @@ class Socket:
         return value
 
     def _ended(self, convert: Callable[[CallRecord], T]) -> Callable[[CallRecord], T]:
-        """Keeps the record as the last one, and raises what the call raised."""
+        """Keeps the record as the last one, and raises what Python's own socket would."""
 
         def end(record: CallRecord) -> T:
             before, self._last = self._last, record
@@ -299,17 +299,12 @@ class Socket:
                 # It existed, so the process that answers is another one, started since.
                 text = f"the process {record.process} of {record.host}, which had {self.name}, has ended"
                 raise ProcessKilled(text, record)
-            return outcome(record, convert)
+            error = raised(record)
+            if error is not None:
+                raise error
+            return convert(record)
 
         return end
-
-
-def outcome(record: CallRecord, convert: Callable[[CallRecord], T]) -> T:
-    """The value of a call that ended well. Raises what Python's own socket would."""
-    error = raised(record)
-    if error is not None:
-        raise error
-    return convert(record)
 
 
 def _pair(end: Endpoint | None) -> Address | None:

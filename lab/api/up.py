@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from lab.api.engine import opened
 from lab.api.net import Lab
-from lab.api.run import LabRun, Left
+from lab.api.run import LabRun
 from lab.runner.case import CaseRun, CaseRunner
 from lab.runner.suite import finish_folder
 from lab.scenario import tree
@@ -85,7 +85,6 @@ def make(
         folder = make_case_folder(make_folder(out or site.runs, folder_name or case.name, run))
         made = LabRun(runner, case, run, folder, os.getpid() + int(run[:2], 16))
         made.scenario = replace(case.scenario, steps=(), checks=())  # it is the program that plays them
-        made.left = Left()
         made.keep_sources()
         made.ended = lambda: finish_folder(folder.path)
         return made
@@ -106,7 +105,6 @@ def case_runner(
         engine=on.engine,
         store=on.store,
         images=on.images,
-        info=on.info,
         site=site,
         wire=cast(WireChoice, wire or site.wire),
         keep="failed" if keep else False,
@@ -125,11 +123,9 @@ def _case(
 ) -> Case:
     keys = {key: value for key, value in given.items() if value is not None}
     known = Given({}, base)
-    problems = [
-        Problem(known.place, key, f"{key} {_LATER}")
-        for key in ("gateways",)
-        if keys.pop(key, None) is not None
-    ]
+    problems: list[Problem] = []
+    if keys.pop("gateways", None) is not None:
+        problems.append(Problem(known.place, "gateways", f"gateways {_LATER}"))
     ip = keys.pop("ip", None)
     if ip not in (None, 4):
         text = f"IPv6 {_LATER}; allowed: 4" if ip == 6 else f"{ip!r} is no version of IP; allowed: 4"
@@ -137,19 +133,17 @@ def _case(
     if wire is not None and wire not in get_args(WireChoice):
         allowed = ", ".join(get_args(WireChoice))
         problems.append(Problem(known.place, "wire", f"{wire!r} is not a wire; allowed: {allowed}"))
-    params = keys.pop("params", {})
-    chosen = {
-        key: _text(value) for key, value in dict(params).items() if not isinstance(value, (list, tuple))
-    }
-    swept = {key: value for key, value in dict(params).items() if key not in chosen}
+    params = dict(keys.pop("params", {}))
+    chosen = {key: _text(value) for key, value in params.items() if not isinstance(value, (list, tuple))}
+    swept = {key: value for key, value in params.items() if key not in chosen}
     path = None if source is None else base / Path(source)
     compose = path is not None and _is_compose(path)
     if name is not None:
         keys["name"] = name
     if path is None or compose:
-        keys.setdefault("name", path.stem if path is not None else "lab")
+        keys.setdefault("name", "lab" if path is None else path.stem)
         keys["lab"] = 1
-        swept = {**swept, **{key: [value] for key, value in dict(params).items() if key in chosen}}
+        swept |= {key: [params[key]] for key in chosen}
         chosen = {}
     if compose and path is not None:
         keys["topology"] = os.path.relpath(path, base)

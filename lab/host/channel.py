@@ -12,8 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from lab.engine.base import Stream
 from lab.errors import AgentError, EngineError
@@ -99,14 +98,6 @@ class Channel:
         self._stream.close()
         if threading.current_thread() is not self._reader:
             self._reader.join(timeout=5)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _read(self) -> None:
         reason = "its output ended"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from lab.errors import UsageError
@@ -13,57 +13,34 @@ from lab.host.reply import Nonsense, Reply
 from lab.host.specs import CallSpec, Moment, RunSpec
 from lab.limits import Limits
 from lab.socket_options import OPTIONS, decode, encode
-from lab.units import Duration, Size
+from lab.units import Duration
 
 PRINTED = (1 << 20) + 64  #: characters of each output of a program: what the agent keeps, plus its note
 SHOWN = 256  #: bytes of data that a record's arguments show whole
 
 Kind = Literal["tcp", "udp"]
+Times = tuple[int, int]  #: one moment: ns on the monotonic clock, and on the wall clock
 LIMITS = Limits.__struct_fields__  #: words of lab.yml
 KINDS: tuple[Kind, Kind] = ("tcp", "udp")
 
 
-def address(text: str) -> tuple[str, int]:
-    """`host:port` or `[v6]:port`."""
-    host, colon, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise UsageError(f"{text!r} is not an address: host:port, like server:8001")
-    return host, int(port)
-
-
 def encode_arguments(arguments: Mapping[str, Json]) -> dict[str, Json]:
-    """As the agent takes them: durations in ns, sizes in bytes, addresses as [host, port]."""
-    encoded: dict[str, Json] = {}
-    if "option" in arguments:
-        encoded |= _option_arguments(str(arguments["option"]), arguments)
-    for key, value in arguments.items():
-        if "option" in arguments and key in ("option", "value"):
-            continue
-        if isinstance(value, Duration):
-            encoded[key] = value.ns
-        elif isinstance(value, Size):
-            encoded[key] = value.bytes
-        elif key == "to":
-            encoded[key] = list(address(value) if isinstance(value, str) else value)
-        else:
-            encoded[key] = value
-    return encoded
-
-
-def _option_arguments(name: str, arguments: Mapping[str, Json]) -> dict[str, Json]:
-    """An option as the agent takes it: level, number, and the bytes of its value, or how many to ask for."""
+    """As the agent takes them: an option is its level, number, and the bytes of its value, or how many to
+    ask for."""
+    if "option" not in arguments:
+        return dict(arguments)
+    name = arguments["option"]
     option = OPTIONS.get(name)
     if option is None:
         raise UsageError(f"{name!r} is not a socket option of Linux")
-    found: dict[str, Json] = {"level": option.level, "number": option.number}
+    encoded = {key: value for key, value in arguments.items() if key not in ("option", "value")}
+    encoded |= {"level": option.level, "number": option.number}
     if "value" not in arguments:
-        return found | {"size": option.size}
+        return encoded | {"size": option.size}
     value = arguments["value"]
     ns = value.ns if isinstance(value, Duration) else None
     try:
-        return found | {"raw": encode(option, None if ns is not None else value, ns=ns).hex()}
+        return encoded | {"raw": encode(option, None if ns is not None else value, ns=ns).hex()}
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -72,9 +49,9 @@ def shown_arguments(spec: CallSpec) -> dict[str, Json]:
     """As a reader wants them: units as text, long data as {length, sha256}."""
     shown: dict[str, Json] = {}
     for key, value in spec.arguments.items():
-        if isinstance(value, Duration | Size):
+        if isinstance(value, Duration):
             shown[key] = str(value)
-        elif key == "to" and not isinstance(value, str):
+        elif key == "to":
             shown[key] = str(Endpoint(*value))
         elif key == "data":
             shown[key] = _shown_data(value)
@@ -162,6 +139,15 @@ def run_record(host: str, spec: RunSpec, raw: Any, limit: str | None = None) -> 
         end_wall_ns=reply.integer("end_wall_ns"),
         error=error if limit is None else limit,
     )
+
+
+def unheard_record(
+    host: str, step: str, command: Sequence[str], began: Times, ended: Times, error: str, **more: Any
+) -> RunRecord:
+    """The record of a program of whose output and status nothing is known: it never ran, or ended with its
+    container. `more` are further fields."""
+    (mono, wall), (end_mono, end_wall) = began, ended
+    return RunRecord(step, host, tuple(command), None, "", "", mono, end_mono, wall, end_wall, error, **more)
 
 
 def limits_hit(raw: Any) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 
 from lab.engine.base import Stream
 from lab.errors import AgentError, DeadlineExceeded
-from lab.evidence.model import CallRecord, CaptureFacts, RunRecord, StateSample, StreamRecord
+from lab.evidence.model import CallRecord, CaptureFacts, Json, RunRecord, StateSample, StreamRecord
 from lab.host.channel import AgentRefused, Channel, Event
 from lab.host.convert import (
     call_record,
@@ -20,7 +20,7 @@ from lab.host.convert import (
     state_sample,
     stream_record,
 )
-from lab.host.programs import Programs
+from lab.host.programs import QUICK, Programs
 from lab.host.reply import Nonsense, Reply, sensible
 from lab.host.specs import (
     CAPTURE_PATH,
@@ -33,8 +33,6 @@ from lab.host.specs import (
 )
 
 REACH = 10.0  #: seconds for the way to the wire; the kernel notifies bridges of carriers once a second
-QUICK = 15.0  #: seconds for what takes milliseconds: only a broken or starved agent needs them
-
 _SMALL = 256 * 1024  #: bytes of a file that the agent sends itself
 
 T = TypeVar("T")
@@ -47,13 +45,12 @@ class Host:
     (`AgentRefused`); a socket call that fails is not an error but a record that says so.
     """
 
-    def __init__(self, stream: Stream, name: str, programs: Programs | None = None) -> None:
-        """`programs` are those of this boot, which end with it; without them, it has none."""
+    def __init__(self, stream: Stream, name: str, programs: Programs) -> None:
+        """`programs` are those of this boot, which end with it."""
         self.name = name
         self._open_files: int | None = None
         self._programs = programs
-        if programs is not None:
-            programs.heard = self._hear
+        programs.heard = self._hear
         self._mac = ""
         self._capture = ("", "")  #: path and interface of the last one
         self._lock = threading.Lock()
@@ -65,8 +62,7 @@ class Host:
 
     def close(self) -> None:
         """Ends the agent and all programs: it kills what it started and exits. May be called twice."""
-        if self._programs is not None:
-            self._programs.close()
+        self._programs.close()
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -99,25 +95,21 @@ class Host:
         """The capture, routes, ARP, MTU and offloads as asked, read back and compared; starts sampling socket
         states. The requests go out together: the host joins the wire while tcpdump starts."""
         self._mac, self._open_files = setup.here.mac, setup.open_files
-        interface = self._channel.submit(
-            "set_up",
-            address=str(setup.here.address),
-            mac=setup.here.mac,
-            wire_address=str(setup.wire.address),
-            wire_mac=setup.wire.mac,
-            mtu=setup.mtu,
-        )
+        places: dict[str, Json] = {
+            "address": str(setup.here.address),
+            "mac": setup.here.mac,
+            "wire_address": str(setup.wire.address),
+            "wire_mac": setup.wire.mac,
+            "mtu": setup.mtu,
+        }
+        interface = self._channel.submit("set_up", **places)
         capture = None if setup.snaplen is None else self._begin_capture(setup.snaplen)
         join = self._channel.submit(
             "join",
+            **places,
             subnet=str(setup.here.subnet),
-            address=str(setup.here.address),
-            mac=setup.here.mac,
-            wire_address=str(setup.wire.address),
-            wire_mac=setup.wire.mac,
             peers={name: str(place.address) for name, place in setup.peers.items()},
             arp=setup.arp,
-            mtu=setup.mtu,
             open_files=setup.open_files,
             sysctls=list(setup.sysctls),
         )
@@ -131,10 +123,10 @@ class Host:
                 interface=reply.text("interface"),
                 mac=reply.text("mac"),
                 mtu=reply.integer("mtu"),
-                offloads=reply.flags_by_name("offloads"),
+                offloads=reply.by_name("offloads", Reply.flag),
                 routes=reply.texts("routes"),
-                neighbours=reply.texts_by_name("neighbours"),
-                sysctls=reply.texts_by_name("sysctls"),
+                neighbours=reply.by_name("neighbours", Reply.text),
+                sysctls=reply.by_name("sysctls", Reply.text),
                 kernel=reply.text("kernel"),
                 guarded=reply.flag("guarded"),
                 commands=reply.plain_objects("commands"),
@@ -162,8 +154,7 @@ class Host:
         The same number is the same CPU on every host of a machine, and for the wire. Packets that are sent
         from two CPUs can overtake each other on the way.
         """
-        if self._programs is not None:
-            self._programs.pin(number)
+        self._programs.pin(number)
         with self._sensible():
             return self._reply("pin", number=number).integer("cpu")
 
@@ -176,7 +167,7 @@ class Host:
                 moment(raw),
                 tuple(stream_record(self.name, entry) for entry in reply.plain_objects("streams")),
                 tuple(state_sample(self.name, entry) for entry in reply.plain_objects("states")),
-                reply.integers_by_name("counters"),
+                reply.by_name("counters", Reply.integer),
             )
 
     # -- the capture -------------------------------------------------------------------------------
@@ -249,17 +240,12 @@ class Host:
 
     def cancel(self, step: str) -> int:
         """End the step's calls that wait (error `cancelled`) or its program; returns how many there were."""
-        programs = 0 if self._programs is None else self._programs.cancel(step)
-        return programs + self._count("cancel", step=step)
+        return self._programs.cancel(step) + self._count("cancel", step=step)
 
     def streams(self) -> list[StreamRecord]:
         """What each TCP socket carried so far, of closed sockets and dead processes too."""
         with self._sensible():
             return [stream_record(self.name, raw) for raw in self._list("streams")]
-
-    def fds(self, process: str = "main") -> int:
-        """Open descriptors of a process: 3 (stdin, stdout, stderr) and its sockets."""
-        return self._count("descriptors", process=process)
 
     def _count(self, op: str, **args: Any) -> int:
         """Sends an operation whose reply is a number."""
@@ -281,34 +267,26 @@ class Host:
 
     def programs_ready(self) -> None:
         """Returns when everything prepared is up. Raises what went wrong."""
-        if self._programs is not None:
-            self._programs.wait_ready()
+        self._programs.wait_ready()
 
     def run(self, spec: RunSpec) -> Future[RunRecord]:
         """Start a program; the future is its end, `begun` returns when it runs."""
         begun = self._expect(spec.step)
-        future = self._place_of_programs().run(spec, self._open_files)
+        future = self._programs.run(spec, self._open_files)
         future.add_done_callback(lambda _: begun.set())
         return future
 
     def signal_run(self, step: str, signal: str) -> Moment:
         """Signal the program of a step and its children. Raises `AgentRefused` where it has ended."""
-        return self._place_of_programs().signal(step, signal)
-
-    def _place_of_programs(self) -> Programs:
-        if self._programs is None:
-            raise AgentError(f"{self.name}: this host was made without a place for programs")
-        return self._programs
+        return self._programs.signal(step, signal)
 
     def freeze_programs(self) -> None:
         """No program does anything from now on: its host is about to lose its power."""
-        if self._programs is not None:
-            self._programs.freeze()
+        self._programs.freeze()
 
     def kill_programs(self) -> None:
         """Ends all programs; returns when their records are there, with what they had printed."""
-        if self._programs is not None:
-            self._programs.kill_all()
+        self._programs.kill_all()
 
     # -- states and counters -----------------------------------------------------------------------
 
@@ -353,12 +331,7 @@ class Host:
     def counters(self) -> dict[str, int]:
         """By nstat's names: TcpExtListenOverflows, UdpNoPorts …"""
         with self._sensible():
-            return Reply({"counters": self._ask("counters")}).integers_by_name("counters")
-
-    def sysctls(self, names: Sequence[str]) -> dict[str, str]:
-        """Live values; names that the kernel does not have are left out."""
-        with self._sensible():
-            return Reply({"sysctls": self._ask("sysctls", names=list(names))}).texts_by_name("sysctls")
+            return Reply({"counters": self._ask("counters")}).by_name("counters", Reply.integer)
 
     def states(self) -> list[StateSample]:
         """Every change of a socket's state so far."""
@@ -391,10 +364,8 @@ class Host:
                 begun.set()
 
 
-def _then(
-    source: Future[Any], convert: Callable[[Any], T], at_end: Callable[[], None] | None = None
-) -> Future[T]:
-    """A future of the converted value."""
+def _then(source: Future[Any], convert: Callable[[Any], T], at_end: Callable[[], None]) -> Future[T]:
+    """A future of the converted value; `at_end` is called once it is there."""
     target: Future[T] = Future()
     target.set_running_or_notify_cancel()
 
@@ -407,8 +378,7 @@ def _then(
                 target.set_result(convert(finished.result()))
         except Nonsense as nonsense:
             target.set_exception(AgentError(f"the agent's reply makes no sense: {nonsense}"))
-        if at_end is not None:
-            at_end()
+        at_end()
 
     source.add_done_callback(done)
     return target

@@ -22,7 +22,7 @@ from lab.engine.base import Limits as ContainerLimits
 from lab.errors import AgentError, EngineError, LabError, UsageError
 from lab.evidence.model import RunRecord
 from lab.host.channel import AgentRefused, Channel, Event
-from lab.host.convert import limits_hit, moment, run_record
+from lab.host.convert import limits_hit, moment, run_record, unheard_record
 from lab.host.reply import Nonsense, Reply, sensible
 from lab.host.specs import Identity, Moment, RunSpec
 from lab.limits import DEFAULT, Limits
@@ -275,7 +275,8 @@ class _Room:
                 if self._full is None:
                     target.set_exception(error)
                     return
-                record = _ended(self._host, spec, began, self._full)
+                ended = time.monotonic_ns(), time.time_ns()
+                record = unheard_record(self._host, spec.step, spec.argv, began, ended, self._full)
             except Nonsense as nonsense:
                 target.set_exception(
                     AgentError(f"programs of {self._host}: the reply makes no sense: {nonsense}")
@@ -347,20 +348,3 @@ class _Room:
                 self._started.kill()
         except EngineError:
             return  # the container has ended, and says so itself
-
-
-def _ended(host: str, spec: RunSpec, began: tuple[int, int], error: str) -> RunRecord:
-    """The record of a program that ended with its container: what it printed is gone too."""
-    return RunRecord(
-        step=spec.step,
-        host=host,
-        command=tuple(spec.argv),
-        exit_code=None,
-        stdout="",
-        stderr="",
-        start_mono_ns=began[0],
-        end_mono_ns=time.monotonic_ns(),
-        start_wall_ns=began[1],
-        end_wall_ns=time.time_ns(),
-        error=error,
-    )

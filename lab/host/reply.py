@@ -96,27 +96,17 @@ class Reply:
     def object(self, key: str) -> Reply:
         return Reply(self._raw.get(key), key)
 
-    def objects(self, key: str) -> list[Reply]:
-        return [Reply(one, key) for one in self._list(key)]
-
     def texts(self, key: str) -> tuple[str, ...]:
         """Empty where it is not there."""
         return tuple(Reply({key: one}, self._what).text(key) for one in self._list(key, ()))
 
-    def texts_by_name(self, key: str) -> dict[str, str]:
+    def by_name(self, key: str, read: Callable[[Reply, str], T]) -> dict[str, T]:
+        """An object whose values are all of one kind: `by_name("offloads", Reply.flag)`."""
         inner = self.object(key)
-        return {str(name): inner.text(name) for name in inner._raw}
-
-    def flags_by_name(self, key: str) -> dict[str, bool]:
-        inner = self.object(key)
-        return {str(name): inner.flag(name) for name in inner._raw}
-
-    def integers_by_name(self, key: str) -> dict[str, int]:
-        inner = self.object(key)
-        return {str(name): inner.integer(name) for name in inner._raw}
+        return {str(name): read(inner, name) for name in inner._raw}
 
     def plain_objects(self, key: str) -> tuple[Mapping[str, Any], ...]:
-        return tuple(one._raw for one in self.objects(key))
+        return tuple(Reply(one, key)._raw for one in self._list(key))
 
     def _list(self, key: str, default: Any = None) -> Any:
         value = self._raw.get(key, default)

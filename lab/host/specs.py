@@ -82,10 +82,10 @@ class HostReadback(Struct, frozen=True):
 class CallSpec(Struct, frozen=True):
     """One socket call of a step.
 
-    `arguments` are the YAML keys of the step (on, as, to, port, size, data, option, value, …). `Duration` and
-    `Size` may be given unchanged; `to` is "host:port" or (host, port); `data` is a text or the recipe of one:
-    {text}, {hex}, {repeat, times}, {random: bytes, seed}. `value` of settimeout is a `Duration` or None.
-    `timeout` None is the socket's own. `socket` may have `count`: that many, named as0, as1, …
+    `arguments` are the YAML keys of the step (on, as, to, port, size, data, option, value, …), with sizes in
+    bytes and times in ns; `to` is [host, port]; `data` is a text or the recipe of one: {text}, {hex},
+    {repeat, times}, {random: bytes, seed}. `value` of setsockopt may be a `Duration`. `timeout` None is the
+    socket's own. `socket` may have `count`: that many, named as0, as1, …
     """
 
     step: str

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lab import __version__
 from lab.clock import Deadline
-from lab.engine.base import Engine, EngineInfo
+from lab.engine.base import Engine
 from lab.engine.clean import RunLock
 from lab.engine.images import Images, ImageStore
 from lab.errors import LabError, NothingImpairs, SysctlRefused
@@ -64,7 +64,6 @@ class CaseRunner:
     engine: Engine
     store: ImageStore  #: the same engine, for images
     images: Images
-    info: EngineInfo
     site: Site
     wire: WireChoice
     keep: bool | Literal["failed"]  #: which labs stay up
@@ -93,12 +92,9 @@ class CaseRunner:
                 self.engine,
                 self.images,
                 plan,
-                self.site.pool,
-                self.site.snaplen,
+                self.site,
                 events,
                 self.interrupt,
-                self.site.limits,
-                self.site.policy,
                 lambda: standing,
                 lambda: None,
             ) as bed:
@@ -364,7 +360,7 @@ class CaseRun:
 
     def environment(self) -> Environment:
         """Where the case runs; the facts of the wire are known only once there is evidence."""
-        info, images = self.lab.info, self.lab.images
+        info, images = self.lab.engine.info(), self.lab.images
         wire = self.evidence.records.wire if self.evidence is not None else None
         return Environment(
             lab=__version__,

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lab.attachment import WIRE
+from lab.attachment import NETWORK, WIRE
 from lab.engine.images import sources
 from lab.harmless import clean, yaml_text
-from lab.runner.compose_wire import NETWORK, SUBNET, host_keys, places_of, wire_service
+from lab.runner.compose_wire import SUBNET, host_keys, places_of, wire_service
 from lab.scenario.model import Scenario
 from lab.scenario.services import Build, Healthcheck, Mount, ServiceSpec
 

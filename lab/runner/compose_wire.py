@@ -5,17 +5,15 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from ipaddress import IPv4Network
-from itertools import combinations
 from typing import Any
 
-from lab.attachment import WIRE, Attachment, attach_all, attach_wire
-from lab.scenario.model import Scenario
+from lab.attachment import NETWORK, WIRE, Attachment, attach_all, attach_wire
+from lab.scenario.model import Scenario, apart
 from lab.wire import router, tc
-from lab.wire.container import CAPABILITIES, SYSCTLS
+from lab.wire.container import CAPABILITIES, SYSCTLS, TMPFS
 from lab.wire.router import WireSetup
 
 SUBNET = IPv4Network("198.19.255.0/24")  #: of a Compose file's hosts: the last in the lab's own pool
-NETWORK = "lab"
 READY = {"interval": "1s", "timeout": "5s", "retries": 60}  #: the healthcheck of the wire and of each host
 _DEVICE = "eth0"  #: the one interface of a container on one network, and of user-mode Linux
 _LINES = "/etc/lab/wire.lines"
@@ -52,40 +50,27 @@ def wire_service(
         "cap_drop": ["ALL"],
         "cap_add": list(CAPABILITIES),
         "sysctls": dict(SYSCTLS),
-        "tmpfs": ["/run/lab:exec,mode=0700,size=1g"],
+        "tmpfs": [f"{path}:{options}" for path, options in TMPFS.items()],
         "configs": [{"source": WIRE, "target": _LINES}],
         "healthcheck": {"test": ["CMD", "test", "-e", "/run/lab/up"], **READY},
     }
-    return service, _lines(WireSetup(here, places, apart=_apart(scenario)))
-
-
-def _apart(scenario: Scenario) -> list[tuple[str, str]]:
-    return [(a, b) for a, b in combinations(scenario.used_hosts, 2) if not scenario.reach(a, b)]
+    hosts = {name: scenario.hosts[name] for name in scenario.used_hosts}
+    return service, _lines(WireSetup(here, places, apart=apart(hosts)))
 
 
 def _lines(setup: WireSetup) -> str:
     """One line for the shell of the wire that runs its tools one after another."""
     ports = setup.ports()
     ip = router.set_up_lines(_DEVICE, setup, ports)
-    traffic = tc.interface_lines(_DEVICE)
-    for port in ports:
-        link = setup.hosts[port.host].link
-        traffic += tc.link_lines(port, link.up if port.direction == "up" else link.down)
-        traffic.append(tc.port_filter(_DEVICE, port))
+    traffic = tc.set_up_lines(_DEVICE, {port: setup.hosts[port.host].link for port in ports})
     for a, b in setup.apart:
         one, other = setup.hosts[a].address, setup.hosts[b].address
         ip += [f"rule add from {one} to {other} blackhole", f"rule add from {other} to {one} blackhole"]
-    known: set[int] = set()
-    for route in router.mtu_routes(setup, {name: at.link for name, at in setup.hosts.items()}):
-        ip += route.lines(_DEVICE, known)
-        known.add(route.table)
+    routes = router.mtu_routes(setup, {name: at.link for name, at in setup.hosts.items()})
+    ip += router.mtu_lines(routes, _DEVICE, set())
     batches = (("ip", ip), ("tc", traffic))
-    made = " && ".join(f"printf '%s\\n' {_quoted(lines)} | {tool} -batch -" for tool, lines in batches)
+    made = " && ".join(f"printf '%s\\n' {shlex.join(lines)} | {tool} -batch -" for tool, lines in batches)
     return f"sh if {made}; then echo wire is set up; else echo wire is not set up; fi\n"
-
-
-def _quoted(lines: list[str]) -> str:
-    return " ".join(shlex.quote(line) for line in lines)
 
 
 def host_keys(scenario: Scenario, name: str, places: Mapping[str, Attachment]) -> dict[str, Any]:

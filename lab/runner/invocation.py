@@ -123,7 +123,6 @@ def _runner(
             engine=engine,
             store=engine,
             images=images,
-            info=engine.info(),
             site=site,
             wire=cast(WireChoice, wire or site.wire),
             keep=keep,

@@ -123,6 +123,3 @@ def finish_folder(folder: Path) -> None:
     link_latest(folder)
     give_to_caller(folder)
     give_to_caller(folder.parent / "latest")
-
-
-__all__ = ["Job", "Outcome", "default_workers", "finish_folder", "plan_jobs", "run_jobs"]

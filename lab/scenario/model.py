@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Struct
@@ -126,6 +127,12 @@ class HostSpec(Struct, frozen=True):
     names: Mapping[str, tuple[str, ...]] = {}  #: other names, by network
 
 
+def apart(hosts: Mapping[str, HostSpec]) -> list[tuple[str, str]]:
+    """The pairs of hosts that share no network."""
+    networks = {name: frozenset(host.networks) for name, host in hosts.items()}
+    return [(a, b) for a, b in combinations(hosts, 2) if networks[a].isdisjoint(networks[b])]
+
+
 def names_at(hosts: Mapping[str, HostSpec], host: str) -> dict[str, str]:
     """The names that resolve at a host, including its own, each with its host. Raises `KeyError`."""
     own = hosts[host].networks
@@ -167,10 +174,6 @@ class Scenario(Struct, frozen=True):
         """The hosts that a step or a check names or that have a service, in the order of `hosts`."""
         named = {host for part in (*self.steps, *self.checks) for host in part.hosts()}
         return tuple(name for name, host in self.hosts.items() if name in named or host.services)
-
-    def reach(self, a: str, b: str) -> bool:
-        """Whether two hosts share a network. Raises `KeyError`."""
-        return bool(set(self.hosts[a].networks) & set(self.hosts[b].networks))
 
     def names_at(self, host: str) -> dict[str, str]:
         """The names that resolve at a host, including its own, each with its host. Raises `KeyError`."""

@@ -16,6 +16,7 @@ from lab.errors import AgentError, DeadlineExceeded
 from lab.evidence.model import KEPT_DATA, CallError, CallRecord, RunRecord
 from lab.host import CallSpec, RunSpec
 from lab.host.channel import AgentRefused
+from lab.host.convert import unheard_record
 from lab.scenario.steps import Await, Call, Run, Step
 from lab.session.arguments import arguments
 from lab.session.events import Events
@@ -104,11 +105,9 @@ class Calls:
 
     def _not_running(self, step: Run, service: Service) -> RunRecord:
         """The record of a program whose service does not run."""
-        wall, mono = time.time_ns(), time.monotonic_ns()
+        now = time.monotonic_ns(), time.time_ns()
         error = f"{step.command[0]} could not be started in {service.name}: {service.status()}"
-        record = RunRecord(
-            step.id, step.at, tuple(step.command), None, "", "", mono, mono, wall, wall, error, service.name
-        )
+        record = unheard_record(step.at, step.id, step.command, now, now, error, service=service.name)
         self.events.emit(record)
         self._judge(step)
         return record
@@ -134,7 +133,7 @@ class Calls:
     def _end(self, pending: Pending, by: Step) -> CallRecord | RunRecord:
         """Waits for a call or a program and judges it; one that hangs is given up and recorded as such."""
         try:
-            record = self._result(pending.future, self.deadline.timeout())
+            record = pending.future.result(self.deadline.timeout())
         except FutureTimeout:
             self.events.emit(self._give_up(pending))
             text = f"{pending.step.do} at {pending.step.at} hangs: {self.deadline.what} are over"
@@ -166,18 +165,13 @@ class Calls:
         for finding in self.judge(step):
             self.events.emit(finding)
 
-    def _result(
-        self, future: Future[CallRecord] | Future[RunRecord], timeout: float | None
-    ) -> CallRecord | RunRecord:
-        return future.result(timeout)
-
     def _give_up(self, pending: Pending) -> CallRecord | RunRecord:
         if isinstance(pending.step, Call):
             self.bed.host(pending.step.at).cancel(pending.step.id)
         else:
             with suppress(AgentRefused):  # it has ended meanwhile
                 self.signal(pending, "KILL", "")
-        return self._with_its_end(pending, self._result(pending.future, _END_OF_CALL))
+        return self._with_its_end(pending, pending.future.result(_END_OF_CALL))
 
     def _of_dead_host(self, pending: Pending, error: AgentError) -> CallRecord | RunRecord:
         """What was under way on a host ends when its power goes; any other death is the lab's."""
@@ -186,22 +180,11 @@ class Calls:
         if power_off is None:
             raise error
         started = pending.started
-        end = tuple(map(max, started, (power_off.moment.mono_ns, power_off.moment.wall_ns)))
+        off = power_off.moment
+        end = max(started[0], off.mono_ns), max(started[1], off.wall_ns)
         if isinstance(step, Run):
-            return RunRecord(
-                step=step.id,
-                host=step.at,
-                command=tuple(step.command),
-                exit_code=None,
-                stdout="",
-                stderr="",
-                start_mono_ns=started[0],
-                end_mono_ns=end[0],
-                start_wall_ns=started[1],
-                end_wall_ns=end[1],
-                error="killed",
-                ended_by=pending.boot.off_by,
-            )
+            by = pending.boot.off_by
+            return unheard_record(step.at, step.id, step.command, started, end, "killed", ended_by=by)
         return CallRecord(
             step=step.id,
             host=step.at,
@@ -242,11 +225,9 @@ class Calls:
         try:
             with suppress(AgentRefused):  # it has ended meanwhile
                 self.signal(pending, "TERM", "")
-            record = self._result(pending.future, _END_OF_PROGRAM)
+            record = pending.future.result(_END_OF_PROGRAM)
         except FutureTimeout:
-            with suppress(AgentRefused):
-                self.signal(pending, "KILL", "")
-            record = self._result(pending.future, _END_OF_CALL)
+            record = self._give_up(pending)
         except AgentError as error:
             record = self._of_dead_host(pending, error)
         record = self._with_its_end(pending, record)

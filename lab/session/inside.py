@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Self
 
 from msgspec import Struct
 
@@ -76,11 +77,11 @@ class Inside:
     _more: int = 0
     _late: bool = False
 
-    def start(self) -> Future[RunRecord]:
+    def start(self) -> Self:
         """Its record comes when it has ended; until then it may be signalled."""
         self.future.set_running_or_notify_cancel()
         threading.Thread(target=self._run, name=f"run-{self.spec.step}", daemon=True).start()
-        return self.future
+        return self
 
     def signal(self, name: str) -> None:
         self.signaller.send(self.container, self.spec.step, signals.Signals[f"SIG{name}"])

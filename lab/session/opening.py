@@ -46,8 +46,7 @@ def open_session(
         importlib.import_module("lab.session.session")
         meanwhile()
 
-    settings = (site.pool, site.snaplen, events, interrupt, site.limits, site.policy)
-    with testbed(engine, images, plan, *settings, keep, load) as bed:
+    with testbed(engine, images, plan, site, events, interrupt, keep, load) as bed:
         from lab.session.session import Session  # loaded by now
 
         yield Session(bed, events, record, site.tolerance, steps)

@@ -11,7 +11,7 @@ from lab.engine.base import LABEL_HOST, LABEL_ROLE
 from lab.host import Identity
 from lab.link import PLAIN, Link
 from lab.scenario.calls import Send, Sendall, Sendto
-from lab.scenario.model import HostSpec, Scenario, names_at
+from lab.scenario.model import HostSpec, Scenario
 from lab.scenario.steps import WIRE_STEPS, Drop, Run, Step, all_steps
 from lab.site import WireChoice
 from lab.wire.container import Kind
@@ -50,14 +50,6 @@ class Plan(Struct, frozen=True):
     @property
     def links(self) -> dict[str, Link]:
         return {name: host.link for name, host in self.hosts.items()}
-
-    def reach(self, a: str, b: str) -> bool:
-        """Whether two hosts share a network."""
-        return not frozenset(self.hosts[a].networks).isdisjoint(self.hosts[b].networks)
-
-    def names_at(self, host: str) -> dict[str, str]:
-        """The names that resolve at a host, its own too, each with its host."""
-        return names_at(self.hosts, host)
 
     def labels_of(self, role: str, host: str = "") -> dict[str, str]:
         return {**self.labels, LABEL_ROLE: role, **({LABEL_HOST: host} if host else {})}

@@ -6,18 +6,17 @@ import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 from msgspec.structs import replace
 
 from lab.clock import SYSTEM_CLOCK, Deadline
-from lab.engine.base import ContainerSpec, ContainerStatus, Engine, LogStream, OutputMeter
+from lab.engine.base import ContainerSpec, ContainerStatus, Engine, OutputMeter
 from lab.engine.service import stop
 from lab.errors import CannotBeDone, DeadlineExceeded, EngineError, LabError
 from lab.evidence.model import LogRecord, ServiceRecord
 from lab.evidence.services import how_it_ended
 from lab.host import Host, RunSpec
-from lab.limits import DEFAULT, Limits
+from lab.limits import Limits
 from lab.scenario.services import Condition, Ready, ServiceSpec
 from lab.session.inside import Inside, Signaller
 from lab.session.interrupt import Interrupt
@@ -71,7 +70,7 @@ class Service:
     make: Callable[[int], ContainerSpec]
     fill: Callable[[str, str | None], None]  #: puts files into a new container; the one before it, if any
     signaller: Signaller
-    limits: Limits = DEFAULT
+    limits: Limits
     starts: list[_Started] = field(default_factory=list)
     begun: threading.Event = field(default_factory=threading.Event)
     ready: threading.Event = field(default_factory=threading.Event)
@@ -130,7 +129,7 @@ class Service:
             self.spec.name,
             number,
             self.engine.logs(container, follow=True),
-            partial(self._log, container),
+            lambda last: self.engine.logs(container, last=last),
         )
         started.record = replace(started.record, started_wall_ns=self.engine.inspect(container).started_ns)
         name = f"{self.host}-{self.spec.name}"
@@ -306,7 +305,7 @@ class Service:
         if not self.running:
             return
         started = self.starts[-1]
-        self._ends_by(started, step)
+        started.record = replace(started.record, ended_by=step)
         stop(self.engine, started.container, self.spec.stop_signal, self.spec.stop_grace_period.seconds)
         started.ended.wait(5.0)
 
@@ -314,7 +313,7 @@ class Service:
         """Sends a signal to all its processes. After KILL it waits for the end, for at most 5 s."""
         started, container = self.starts[-1], self.container
         if name in ENDING or name == self._stop_signal(container):
-            self._ends_by(started, step)
+            started.record = replace(started.record, ended_by=step)
         else:
             started.told[name] = step
         self.engine.kill(container, name)
@@ -351,8 +350,7 @@ class Service:
             self.signaller,
             lambda: started.record.ended_by,
         )
-        inside.start()
-        return inside
+        return inside.start()
 
     def _over(self, started: _Started, word: str) -> None:
         """It has reached a limit: it ends, where it has not ended by itself, and its record says which."""
@@ -376,9 +374,6 @@ class Service:
         except EngineError:
             return  # it has ended, and says so itself
 
-    def _ends_by(self, started: _Started, step: str) -> None:
-        started.record = replace(started.record, ended_by=step)
-
     # --- evidence ---
 
     def records(self) -> tuple[ServiceRecord, ...]:
@@ -399,9 +394,6 @@ class Service:
             health = status.health if status is not None else started.record.health
             found.append(replace(started.record, log_cut=cut, health=health))
         return tuple(found)
-
-    def _log(self, container: str, last: int | None) -> LogStream:
-        return self.engine.logs(container, last=last)
 
     def lines(self) -> tuple[LogRecord, ...]:
         return tuple(

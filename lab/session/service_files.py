@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from lab.engine.base import Engine, Mount
-from lab.engine.context import BOUNDS, pack, read_bounded
+from lab.engine.context import read_bounded
 from lab.errors import EngineError, UsageError
 from lab.scenario import services
 
@@ -104,8 +104,3 @@ def archive_of(files: Iterable[File]) -> BinaryIO:
             archive.addfile(entry, io.BytesIO(file.content))
     buffer.seek(0)
     return buffer
-
-
-def packed_folder(source: Path) -> BinaryIO:
-    """A bounded copy of a folder of the project as a tar. Links are kept as links."""
-    return pack(source, what=str(source), bounds=BOUNDS).archive

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from lab.engine.base import Healthcheck
 from lab.evidence.services import ADVICE_OVER
 from lab.host import Host
@@ -70,7 +68,3 @@ def health_of(spec: ServiceSpec) -> Healthcheck | None:
         check.start_period.seconds,
         check.retries,
     )
-
-
-def ulimits_of(spec: ServiceSpec) -> Mapping[str, tuple[int, int]]:
-    return {name: (limit.soft, limit.hard) for name, limit in spec.ulimits.items()}

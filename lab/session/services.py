@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
 from lab.clock import Deadline
-from lab.engine.base import LABEL_HOST, LABEL_ROLE, ContainerSpec, Engine, Limits
+from lab.engine.base import ContainerSpec, Engine, Limits
+from lab.engine.context import pack
 from lab.engine.service import fill_volume
 from lab.errors import UsageError
 from lab.evidence.model import LogRecord, ServiceRecord
 from lab.host import Host
 from lab.limits import Limits as SiteLimits
 from lab.place import Place
-from lab.scenario.model import HostSpec
 from lab.scenario.services import ServiceSpec
 from lab.session import service_files
 from lab.session.inside import Signaller
 from lab.session.interrupt import Interrupt
+from lab.session.plan import Plan
 from lab.session.service import NotReady, Service
-from lab.session.service_words import health_of, ulimits_of
+from lab.session.service_words import health_of
 from lab.verdict import Finding, Verdict
 
 Key = tuple[str, str]  #: host and service
@@ -47,16 +48,11 @@ def not_ready(error: NotReady, source: str, place: Place) -> Finding:
 class Services:
     """The programs beside the agents. `beside` gives the container of a host's agent and the agent itself."""
 
-    run: str
-    hosts: Mapping[str, HostSpec]
-    order: Sequence[Key]  #: each behind those that it needs
-    images: Mapping[Key, str]
+    plan: Plan
     host_image: str
-    labels: Mapping[str, str]
     engine: Engine
     interrupt: Interrupt
     site_limits: SiteLimits
-    jobs: frozenset[Key]  #: those that are to end by themselves
     all: dict[Key, Service] = field(default_factory=dict)
     _volumes: set[str] = field(default_factory=set)
     _closed: threading.Event = field(default_factory=threading.Event)
@@ -64,18 +60,18 @@ class Services:
     _beside: dict[str, tuple[str, Host, int]] = field(default_factory=dict)  #: agent's container, agent, CPU
 
     def __post_init__(self) -> None:
-        labels = {**self.labels, LABEL_ROLE: "signal"}
-        signaller = Signaller(self.engine, self.host_image, f"lab-{self.run}-signal", labels)
-        for key in self.order:
-            host, name = key
-            spec = self.hosts[host].services[name]
+        name, labels = f"lab-{self.plan.run}-signal", self.plan.labels_of("signal")
+        signaller = Signaller(self.engine, self.host_image, name, labels)
+        for key in self.plan.start_order:
+            host, service = key
+            spec = self.plan.hosts[host].services[service]
             self.all[key] = Service(
                 host,
                 spec,
-                self.images[key],
+                self.plan.service_images[key],
                 self.engine,
                 self.interrupt,
-                key in self.jobs,
+                key in self.plan.jobs,
                 partial(self._container, key),
                 partial(self._put_files, spec),
                 signaller,
@@ -84,15 +80,15 @@ class Services:
 
     def prepare(self) -> None:
         """Makes and fills the volumes, before any service starts."""
-        for (host, name), service in self.all.items():
-            for folder in service_files.volumes_of(self.run, host, self.hosts[host].services[name]):
+        for service in self.all.values():
+            for folder in service_files.volumes_of(self.plan.run, service.host, service.spec):
                 if folder.volume in self._volumes:
                     continue
-                labels = {**self.labels, LABEL_ROLE: "volume", LABEL_HOST: host}
+                labels = self.plan.labels_of("volume", service.host)
                 self.engine.create_volume(folder.volume, labels)
                 self._volumes.add(folder.volume)
                 if folder.source is not None:
-                    with service_files.packed_folder(folder.source) as archive:
+                    with pack(folder.source, what=str(folder.source)).archive as archive:
                         fill_volume(self.engine, folder.volume, archive, image=service.image, labels=labels)
 
     def of(self, host: str, name: str | None = None) -> Service:
@@ -117,7 +113,7 @@ class Services:
 
         What did not get ready is returned; what breaks the lab is raised.
         """
-        wanted = [key for key in self.order if key in set(keys)]
+        wanted = [key for key in self.plan.start_order if key in set(keys)]
         if not wanted:
             return []
         if self._watcher is None:
@@ -147,7 +143,7 @@ class Services:
 
     def first(self) -> list[Key]:
         """Those that are started before the first step."""
-        return [key for key in self.order if self.hosts[key[0]].services[key[1]].autostart]
+        return [key for key, service in self.all.items() if service.spec.autostart]
 
     def _start(self, service: Service, deadline: Deadline) -> None:
         for need in service.spec.depends_on:
@@ -173,13 +169,13 @@ class Services:
 
     def _container(self, key: Key, number: int) -> ContainerSpec:
         host, name = key
-        spec: ServiceSpec = self.hosts[host].services[name]
+        spec = self.all[key].spec
         beside, _, cpu = self._beside[host]
         part = "" if name == host else f"-{name}"
         return ContainerSpec(
-            name=f"lab-{self.run}-{host}-service{part}-{number}",
-            image=self.images[key],
-            labels={**self.labels, LABEL_ROLE: "service", LABEL_HOST: host, LABEL_SERVICE: name},
+            name=f"lab-{self.plan.run}-{host}-service{part}-{number}",
+            image=self.all[key].image,
+            labels={**self.plan.labels_of("service", host), LABEL_SERVICE: name},
             command=spec.command,
             entrypoint=spec.entrypoint,
             join=beside,
@@ -187,9 +183,9 @@ class Services:
             working_dir=spec.working_dir,
             user=spec.user,
             groups=spec.groups,
-            mounts=tuple(folder.mount for folder in service_files.volumes_of(self.run, host, spec)),
+            mounts=tuple(folder.mount for folder in service_files.volumes_of(self.plan.run, host, spec)),
             tmpfs=service_files.tmpfs_of(spec),
-            ulimits=ulimits_of(spec),
+            ulimits={name: (limit.soft, limit.hard) for name, limit in spec.ulimits.items()},
             init=spec.init,
             stop_signal=spec.stop_signal,
             healthcheck=health_of(spec),

@@ -8,8 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from ipaddress import IPv4Network
-from itertools import combinations
 
 from lab.attachment import Attachment, attach_all, attach_wire, prefix_length
 from lab.engine.base import ContainerSpec, Engine, NetworkSpec, Stream
@@ -19,13 +17,13 @@ from lab.engine.subnets import create_in_free_subnet
 from lab.errors import EngineError, SysctlRefused
 from lab.evidence.model import CaptureFacts
 from lab.host import HOST_CAPABILITIES, Host, HostReadback, HostSetup, PowerOff, Programs, launcher
-from lab.limits import Limits
-from lab.policy import Policy
+from lab.scenario.model import apart, names_at
 from lab.session.events import Events
 from lab.session.host_files import fill_programs
 from lab.session.interrupt import Interrupt
 from lab.session.plan import Plan
 from lab.session.services import Services
+from lab.site import Site
 from lab.wire import Wire, WireSetup, open_wire
 from lab.wire.container import wire_container
 
@@ -57,11 +55,9 @@ class Testbed:
     network: str
     attachments: dict[str, Attachment]
     wire_attachment: Attachment
-    snaplen: int
+    site: Site
     events: Events
     interrupt: Interrupt
-    limits: Limits  #: of each host's programs
-    policy: Policy
     services: Services
     wire: Wire = field(init=False)
     boots: dict[str, list[Boot]] = field(default_factory=dict)
@@ -134,10 +130,10 @@ class Testbed:
             setup = HostSetup(
                 here=here,
                 wire=self.wire_attachment,
-                peers={other: self.attachments[to] for other, to in self.plan.names_at(name).items()},
+                peers={other: self.attachments[to] for other, to in names_at(self.plan.hosts, name).items()},
                 arp=self.plan.arp,
                 open_files=spec.ulimits.get("nofile"),
-                snaplen=self.snaplen,
+                snaplen=self.site.snaplen,
             )
             readback = host.set_up(setup)
         self.boots.setdefault(name, []).append(Boot(container, host, setup, readback))
@@ -151,15 +147,15 @@ class Testbed:
             image=self.images.host.tag,
             name=full_name,
             labels=self.plan.labels_of("programs"),
-            limits=self.limits,
-            policy=self.policy,
+            limits=self.site.limits,
+            policy=self.site.policy,
             outlives_lab=self.plan.keep,
             opened=self._streams.append,
             fill=lambda container, identity: fill_programs(
                 self.engine, container, identity, self.plan.hosts[host].files
             ),
         )
-        programs = Programs(host, launch, self.limits)
+        programs = Programs(host, launch, self.site.limits)
         self._of_programs.append(programs)
         programs.prepare(self.plan.programs.get(host, ()))
         return programs
@@ -203,7 +199,7 @@ class Testbed:
                     self.attachments,
                     self.plan.arp,
                     self.plan.drops,
-                    [pair for pair in combinations(self.plan.hosts, 2) if not self.plan.reach(*pair)],
+                    apart(self.plan.hosts),
                 )
             )
 
@@ -238,12 +234,9 @@ def testbed(
     engine: Engine,
     images: Images,
     plan: Plan,
-    pool: IPv4Network,
-    snaplen: int,
+    site: Site,
     events: Events,
     interrupt: Interrupt,
-    limits: Limits,
-    policy: Policy,
     keep: Callable[[], bool],
     meanwhile: Callable[[], None],
 ) -> Iterator[Testbed]:
@@ -262,23 +255,12 @@ def testbed(
         with events.phase("network"):
             network, subnet = create_in_free_subnet(
                 engine,
-                pool,
+                site.pool,
                 lambda free: NetworkSpec(f"lab-{plan.run}", free, plan.labels_of("network")),
                 new_prefix=prefix_length(len(plan.hosts)),
             )
         interrupt.check()
-        services = Services(
-            plan.run,
-            plan.hosts,
-            plan.start_order,
-            plan.service_images,
-            images.host.tag,
-            plan.labels,
-            engine,
-            interrupt,
-            limits,
-            plan.jobs,
-        )
+        services = Services(plan, images.host.tag, engine, interrupt, site.limits)
         bed = Testbed(
             engine,
             plan,
@@ -286,11 +268,9 @@ def testbed(
             network,
             attach_all(subnet, plan.links),
             attach_wire(subnet),
-            snaplen,
+            site,
             events,
             interrupt,
-            limits,
-            policy,
             services,
         )
         stack.callback(bed.leave_programs)

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 
-from lab.clock import SYSTEM_CLOCK, Clock
+from lab.clock import SYSTEM_CLOCK, Clock, Deadline
 from lab.engine.base import Stream
 from lab.evidence.model import WireEvent
-from lab.wire.control import Hello
+from lab.wire.console import Console
+from lab.wire.control import Control, Hello
 from lab.wire.impairing import ImpairingWire
 from lab.wire.router import WireSetup
 from lab.wire.routing import RoutingWire
-from lab.wire.wire import Wire, greeted
+from lab.wire.wire import Wire
 
 __all__ = ["Hello", "ImpairingWire", "RoutingWire", "Wire", "WireSetup", "open_wire"]
 
@@ -27,5 +28,6 @@ def open_wire(
     `on_event` gets each `WireEvent` once it is in effect. Raises `WireError` with the reason if no kernel
     here can do what the container was told.
     """
-    control = greeted(stream, name, timeout, clock)
+    ready = Deadline.after(timeout, f"{name}: {timeout:.0f} s to get ready", clock)
+    control = Control(Console(stream, name, clock), name, clock, ready)
     return (RoutingWire if control.hello.router else ImpairingWire)(control, on_event)

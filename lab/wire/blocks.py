@@ -56,24 +56,17 @@ class Blocks:
         for block, port in fresh:  # only once the filters are on: nothing comes in any more
             block.flushed += self._flush(port)
 
-    def between(self, a: str, b: str, *, on: bool) -> None:
+    def between(self, a: str, b: str, reason: Literal["partition", "apart"], *, on: bool) -> None:
+        """Stops what passes between two hosts; `apart` is for good, whatever partitions come and go."""
         for source, target in ((a, b), (b, a)):
             match = tc.between(self._addresses[source], self._addresses[target])
-            block = self._block(f"partition:{source}:{target}", "egress", tc.PRIO_PARTITION, match)
-            self._switch(block, "partition", on=on)
-
-    def apart(self, a: str, b: str) -> None:
-        """Keeps two hosts that share no network apart for good, whatever partitions come and go."""
-        for source, target in ((a, b), (b, a)):
-            match = tc.between(self._addresses[source], self._addresses[target])
-            block = self._block(f"apart:{source}:{target}", "egress", tc.PRIO_PARTITION, match)
-            self._switch(block, "apart", on=True)
+            block = self._block(f"{reason}:{source}:{target}", "egress", tc.PRIO_PARTITION, match)
+            self._switch(block, reason, on=on)
 
     def confirm(self, step: str | None) -> int:
         """Reads back which filters drop; returns the moment of the reading, in ns of wall-clock time."""
         found = {hook: self._control.filters(hook) for hook in ("ingress", "egress")}
-        now = self._control.clock.wall_ns()
-        self._control.keep_readback(now, step, {"filters": found})
+        now = self._control.keep_readback(step, {"filters": found})
         indexes = {hook: tc.filter_indexes(filters) for hook, filters in found.items()}
         for block in self._blocks.values():
             there = indexes[block.hook].get(block.prio) == block.index

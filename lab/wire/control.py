@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import Struct
 
 from lab.clock import Clock, Deadline
 from lab.errors import WireError
+from lab.evidence.model import Json
 from lab.wire.console import Console, Reply, Tool
-
-Json = Any
 
 #: Seconds for one request. The slowest, iptables inside a busy user-mode Linux, takes 0.5 s.
 _PATIENCE = 20.0
@@ -35,22 +34,22 @@ class Hello(Struct, frozen=True):
 class Control:
     """Requests to the wire. `run` and `ask` raise `WireError` if a line is refused."""
 
-    def __init__(self, console: Console, name: str, clock: Clock) -> None:
+    def __init__(self, console: Console, name: str, clock: Clock, ready: Deadline) -> None:
+        """Returns when the wire has said what it is and that it listens."""
         self.console = console
         self.name = name
         self.clock = clock
         self.commands: list[Mapping[str, Json]] = []
         self.readback: list[Mapping[str, Json]] = []
-        self._hello: Hello | None = None
+        self.hello = self._greeted(ready)
 
-    def greet(self, deadline: Deadline) -> Hello:
-        """Waits until the wire has said what it is and that it listens."""
+    def _greeted(self, deadline: Deadline) -> Hello:
         said = fields(self.console.announced("hello", deadline))
         kernel = fields(self.console.announced("ready", deadline)).get("kernel", "?")
         kind = said.get("kind")
         if kind not in ("kernel", "uml"):
             raise WireError(f"{self.name}: said hello with no known kind: {said}")
-        self._hello = Hello(
+        return Hello(
             kind="kernel" if kind == "kernel" else "uml",
             reason=said.get("reason", ""),
             router=said.get("router", ""),
@@ -60,13 +59,6 @@ class Control:
             machine=said.get("machine", "?"),
             kernel=kernel,
         )
-        return self._hello
-
-    @property
-    def hello(self) -> Hello:
-        if self._hello is None:
-            raise WireError(f"{self.name}: not ready yet", hint="call wait_ready first")
-        return self._hello
 
     def run(self, tool: Tool, lines: Sequence[str]) -> Reply:
         """Sends lines that change something; keeps them for the result."""
@@ -94,8 +86,11 @@ class Control:
     def filters(self, hook: str) -> list[Mapping[str, Json]]:
         return self.ask("tc", f"filter show dev {self.hello.device} {hook}").json()
 
-    def keep_readback(self, wall_ns: int, step: str | None, what: Mapping[str, Json]) -> None:
+    def keep_readback(self, step: str | None, what: Mapping[str, Json]) -> int:
+        """Keeps what the kernel said for the result; returns the moment of the reading."""
+        wall_ns = self.clock.wall_ns()
         self.readback.append({"wall_ns": wall_ns, "step": step, **what})
+        return wall_ns
 
     def _record(self, reply: Reply) -> None:
         self.commands.append(

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from lab.errors import WireError
-from lab.evidence.model import QueueCount
+from lab.evidence.model import Json, QueueCount
 from lab.wire import router, tc
 from lab.wire.control import Control
-
-Json = Any
 
 #: Two take 10 ms and are enough if nothing moves; a network that settled has at most a stray packet.
 _READINGS = 20

@@ -37,9 +37,8 @@ class Drops:
         return rule
 
     def _write(self, rule: DropRule, text: Sequence[str]) -> None:
-        quoted = " ".join(shlex.quote(line) for line in text)
         file = f"/run/lab/{rule.id}"  # a long rule does not fit through user-mode Linux's console
-        self._control.run("out", [f"printf '%s\\n' {quoted} >{file}"])
+        self._control.run("out", [f"printf '%s\\n' {shlex.join(text)} >{file}"])
         self._control.run("sh", [f"{self._iptables}-restore --noflush <{file}"])
 
     def prepare(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from lab.evidence.model import DropCount, QueueCount, WireEvent
-from lab.link import Direction, Impairment, Link
+from lab.link import DIRECTIONS, Direction, Impairment, Link
 from lab.packet_words import PacketMatch
 from lab.wire import counting, router, tc
 from lab.wire.blocks import Blocks, Reason
@@ -31,16 +31,13 @@ class ImpairingWire(Wire):
         device = self.hello.device
         self._ports = {(port.host, port.direction): port for port in setup.ports()}
         self._blocks = Blocks(self._control, setup, self._ports)
-        lines = tc.interface_lines(device)
-        for port in self._ports.values():
-            lines += tc.link_lines(port, self._asked(port))
-            lines.append(tc.port_filter(device, port))
+        lines = tc.set_up_lines(device, {port: self.links[port.host] for port in self._ports.values()})
         self._control.run("ip", router.set_up_lines(device, setup, self._ports.values()))
         self._control.run("tc", lines)
         self._route_mtu()
         self._confirm_links(self._ports.values(), None)
         for a, b in setup.apart:
-            self._blocks.apart(a, b)
+            self._blocks.between(a, b, "apart", on=True)
         if setup.apart:
             self._blocks.confirm(None)
             self._tell_apart(setup)
@@ -55,10 +52,7 @@ class ImpairingWire(Wire):
         with self._lock:
             self._known(host)
             before = self.links[host]
-            sides: list[tuple[Direction, Impairment, Impairment]] = [
-                ("up", before.up, link.up),
-                ("down", before.down, link.down),
-            ]
+            sides = ((side, before.side(side), link.side(side)) for side in DIRECTIONS)
             changed = [(self._ports[host, side], old, new) for side, old, new in sides if old != new]
             self.links[host] = link
             lines = [line for port, old, new in changed for line in tc.link_lines(port, new, before=old)]
@@ -137,7 +131,7 @@ class ImpairingWire(Wire):
     def _read_back(self, ports: Iterable[tc.Port], step: str | None) -> int:
         """Compares the kernel's state with what was asked; keeps it; returns the moment of the reading."""
         qdiscs = self._control.qdiscs()
-        wall_ns = self._keep_readback(step, {"qdiscs": qdiscs})
+        wall_ns = self._control.keep_readback(step, {"qdiscs": qdiscs})
         as_asked(
             [
                 f"{port}: {difference}"
@@ -151,18 +145,14 @@ class ImpairingWire(Wire):
         wanted = router.mtu_routes(self._known(), self.links)
         if not wanted:
             return
-        lines = []
-        for route in wanted:
-            lines += route.lines(self.hello.device, self._mtu_tables)
-            self._mtu_tables.add(route.table)
-        self._control.run("ip", lines)
+        self._control.run("ip", router.mtu_lines(wanted, self.hello.device, self._mtu_tables))
         tables = {
             table: self._control.ask("ip", f"route show table {table}").json() for table in self._mtu_tables
         }
         as_asked(router.mtu_differences(wanted, tables))
 
     def _cable(self, host: str, direction: Both, action: Action, step: str | None) -> None:
-        directions: tuple[Direction, ...] = ("up", "down") if direction == "both" else (direction,)
+        directions = DIRECTIONS if direction == "both" else (direction,)
         reason: Reason = "cut" if action in ("cut", "restore") else "power"
         with self._lock:
             self._known(host)
@@ -173,7 +163,7 @@ class ImpairingWire(Wire):
     def _between(self, a: str, b: str, action: Literal["partition", "heal"], step: str | None) -> None:
         with self._lock:
             self._known(a, b)
-            self._blocks.between(a, b, on=action == "partition")
+            self._blocks.between(a, b, "partition", on=action == "partition")
             wall_ns = self._blocks.confirm(step)
             self._tell(WireEvent(wall_ns=wall_ns, action=action, step=step, between=(a, b)))
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import permutations
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import Struct
 
 from lab.attachment import Address, Attachment
-from lab.link import Link
+from lab.evidence.model import Json
+from lab.link import DIRECTIONS, Link
 from lab.wire.tc import Port
-
-Json = Any
 
 #: Routing tables of senders whose path is narrower than the interface: this plus the attachment's number.
 _TABLE = 1_000
@@ -32,7 +31,7 @@ class WireSetup(Struct, frozen=True):
         return [
             Port(host, at.address, direction, f"{direction}{at.number}")
             for host, at in self.hosts.items()
-            for direction in ("up", "down")
+            for direction in DIRECTIONS
         ]
 
 
@@ -87,14 +86,6 @@ class MtuRoute(Struct, frozen=True):
     target: Address
     mtu: int
 
-    def lines(self, device: str, known: Iterable[int]) -> list[str]:
-        """Lines for ip; `known` are the tables that already have their rule."""
-        rule = [] if self.table in known else [f"rule add from {self.source}/32 lookup {self.table}"]
-        return [
-            f"route replace {self.target}/32 dev {device} table {self.table} mtu lock {self.mtu}",
-            *rule,
-        ]
-
 
 def mtu_routes(setup: WireSetup, links: Mapping[str, Link]) -> list[MtuRoute]:
     """One route for every ordered pair of hosts with a narrow path between them."""
@@ -103,6 +94,17 @@ def mtu_routes(setup: WireSetup, links: Mapping[str, Link]) -> list[MtuRoute]:
         for source, target in permutations(setup.hosts.values(), 2)
         if (mtu := narrowest(links[source.host], links[target.host])) is not None
     ]
+
+
+def mtu_lines(routes: Iterable[MtuRoute], device: str, known: set[int]) -> list[str]:
+    """Lines for ip; `known` are the tables that have their rule, these included at the end."""
+    lines = []
+    for route in routes:
+        lines.append(f"route replace {route.target}/32 dev {device} table {route.table} mtu lock {route.mtu}")
+        if route.table not in known:
+            lines.append(f"rule add from {route.source}/32 lookup {route.table}")
+        known.add(route.table)
+    return lines
 
 
 def mtu_differences(

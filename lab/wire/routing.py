@@ -24,7 +24,7 @@ class RoutingWire(Wire):
         if setup.drops or any(link != PLAIN for link in self.links.values()):
             self._refuse()
         self._control.run("ip", router.set_up_lines(self.hello.device, setup, ()))
-        text = " ".join(shlex.quote(line) for line in router.forward_lines(setup))
+        text = shlex.join(router.forward_lines(setup))
         self._control.run("out", [f"printf '%s\\n' {text} | {self.hello.router}-restore --noflush 2>&1"])
         self._confirm_apart(setup)
         sides = [(port.host, port.direction) for port in setup.ports()]
@@ -44,7 +44,7 @@ class RoutingWire(Wire):
 
     def _read_back(self) -> int:
         qdiscs = self._control.qdiscs()
-        wall_ns = self._keep_readback(None, {"qdiscs": qdiscs})
+        wall_ns = self._control.keep_readback(None, {"qdiscs": qdiscs})
         as_asked(tc.impairing(qdiscs))
         return wall_ns
 

@@ -181,8 +181,9 @@ def _header(code: _Assembler, match: HeaderMatch) -> None:
         code.do(_LD_B, 1)
         _within(code, match.tos)
     if match.ttl is not None:  # the router has decremented it before a packet comes here
+        limits = (match.ttl.min, match.ttl.max)
         code.do(_LD_B, 8)
-        _within(code, Bounds(*(None if limit is None else max(0, limit - 1) for limit in _limits(match.ttl))))
+        _within(code, Bounds(*(None if limit is None else max(0, limit - 1) for limit in limits)))
     if match.of_tcp:
         _first_piece(code)
         code.do(_LD_B, 9)
@@ -194,10 +195,6 @@ def _header(code: _Assembler, match: HeaderMatch) -> None:
         if match.flags is not None:
             code.do(_LD_B_IND, 13)
             code.jump(_JEQ, sum(FLAGS[flag] for flag in match.flags), false="no")
-
-
-def _limits(bounds: Bounds) -> tuple[int | None, int | None]:
-    return bounds.min, bounds.max
 
 
 def _within(code: _Assembler, bounds: Bounds) -> None:

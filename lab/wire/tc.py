@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from msgspec import Struct
 
 from lab.attachment import Address
 from lab.errors import WireError
-from lab.link import CERTAIN, FULL, HEADER, Direction, Impairment, burst_ns, on, problems
+from lab.evidence.model import Json
+from lab.link import CERTAIN, FULL, HEADER, Direction, Impairment, Link, burst_ns, on, problems
 from lab.units import Duration, Percent
-
-Json = Any
 
 #: Packets a queue holds unless the scenario says otherwise: netem's own 1,000 overflow at speed, and one TCP
 #: window of 32 MB (tcp_rmem's largest today) is 22,000 packets.
@@ -164,6 +162,14 @@ def interface_lines(device: str) -> list[str]:
     ]
 
 
+def set_up_lines(device: str, links: Mapping[Port, Link]) -> list[str]:
+    """Lines for a new wire: its interface, and each port with the link that it is a side of."""
+    lines = interface_lines(device)
+    for port, link in links.items():
+        lines += [*link_lines(port, link.side(port.direction)), port_filter(device, port)]
+    return lines
+
+
 def port_filter(device: str, port: Port) -> str:
     """A filter that sends the packets of one direction through its device."""
     return (
@@ -211,10 +217,6 @@ def qdisc(qdiscs: Sequence[Mapping[str, Json]], device: str, kind: str) -> Mappi
     return None
 
 
-def _close(got: float, asked: float, step: float = 0.0) -> bool:
-    return math.isclose(got, asked, rel_tol=_PRINTED, abs_tol=step)
-
-
 def differences(port: Port, asked: Impairment, qdiscs: Sequence[Mapping[str, Json]]) -> list[str]:
     """Differences between the kernel's account of a link and what was asked: `what: asked …, got …`.
 
@@ -226,10 +228,10 @@ def differences(port: Port, asked: Impairment, qdiscs: Sequence[Mapping[str, Jso
         return [f"netem: asked on {port.device}, got none"]
     found = _Options(root.get("options") or {})
     wrong = _Comparison()
-    wrong.exact("limit", asked.limit or DEFAULT_LIMIT, found.number("limit"))
+    wrong.number("limit", asked.limit or DEFAULT_LIMIT, found.number("limit"))
     delay, jitter = _seconds(asked.delay), _seconds(asked.jitter)
-    wrong.near("delay", delay, found.number("delay", "delay"), _TIME, "s")
-    wrong.near("jitter", jitter, found.number("delay", "jitter"), _TIME, "s")
+    wrong.number("delay", delay, found.number("delay", "delay"), "s", _TIME)
+    wrong.number("jitter", jitter, found.number("delay", "jitter"), "s", _TIME)
     if jitter:
         wrong.share("correlation", asked.correlation, found.number("delay", "correlation"))
     _compare_loss(wrong, asked, found)
@@ -239,15 +241,15 @@ def differences(port: Port, asked: Impairment, qdiscs: Sequence[Mapping[str, Jso
     wrong.share("reorder", asked.reorder, found.number("reorder", "reorder") if reordering else 0.0)
     if on(asked.reorder):
         wrong.share("reorder_correlation", asked.reorder_correlation, found.number("reorder", "correlation"))
-        wrong.exact("gap", asked.gap or 1, found.number("gap"))
+        wrong.number("gap", asked.gap or 1, found.number("gap"))
     rate = asked.rate.bits_per_second // 8 if asked.rate is not None else 0
-    wrong.exact("rate", 0 if asked.burst is not None else rate, found.number("rate", "rate"), " B/s")
+    wrong.number("rate", 0 if asked.burst is not None else rate, found.number("rate", "rate"), " B/s")
     shaper = qdisc(qdiscs, port.device, "tbf")
     if asked.burst is not None:
         options = _Options((shaper or {}).get("options") or {})
-        wrong.exact("rate", rate, options.number("rate"), " B/s")
+        wrong.number("rate", rate, options.number("rate"), " B/s")
         # The kernel keeps it in ticks; tc shows whole microseconds, truncated.
-        wrong.near("burst", _burst(asked), options.number("burst"), 1 + rate * _TIME, "B")
+        wrong.number("burst", _burst(asked), options.number("burst"), "B", 1 + rate * _TIME)
     elif shaper is not None:
         wrong.found.append("burst: asked none, got a tbf")
     return wrong.found
@@ -291,21 +293,15 @@ class _Comparison:
     def __init__(self) -> None:
         self.found: list[str] = []
 
-    def _differs(self, what: str, asked: str, got: str) -> None:
-        self.found.append(f"{what}: asked {asked}, got {got}")
-
-    def exact(self, what: str, asked: float, got: float, unit: str = "") -> None:
-        if not _close(got, asked):
-            self._differs(what, f"{asked:.10g}{unit}", f"{got:.10g}{unit}")
-
-    def near(self, what: str, asked: float, got: float, step: float, unit: str) -> None:
-        if not _close(got, asked, step):
-            self._differs(what, f"{asked:.10g}{unit}", f"{got:.10g}{unit}")
+    def number(self, what: str, asked: float, got: float, unit: str = "", step: float = 0.0) -> None:
+        """`step` is how far apart the two may be, beyond what tc's printing rounds off."""
+        if not math.isclose(got, asked, rel_tol=_PRINTED, abs_tol=step):
+            self.found.append(f"{what}: asked {asked:.10g}{unit}, got {got:.10g}{unit}")
 
     def share(self, what: str, asked: Percent | None, got: float) -> None:
         want = asked.fraction if asked is not None else 0.0
-        if not _close(got, want, _PROBABILITY):
-            self._differs(what, _percent(asked), f"{got * 100:.10g}%")
+        if not math.isclose(got, want, rel_tol=_PRINTED, abs_tol=_PROBABILITY):
+            self.found.append(f"{what}: asked {_percent(asked)}, got {got * 100:.10g}%")
 
 
 class Queued(Struct, frozen=True):
@@ -339,10 +335,14 @@ def redirected(filters: Sequence[Mapping[str, Json]]) -> dict[str, int]:
 
 
 def counted(actions: Sequence[Mapping[str, Json]]) -> dict[int, int]:
-    """Packets dropped by each drop action, by its index."""
+    """Packets dropped by each drop action, by its index.
+
+    `tc -j actions list` gives [{"total acts": n}, {"actions": […]}].
+    """
     return {
         int(action["index"]): int((action.get("stats") or {}).get("drops", 0))
-        for action in _flat(actions)
+        for entry in actions
+        for action in entry.get("actions", [])
         if "index" in action
     }
 
@@ -359,8 +359,3 @@ def filter_indexes(filters: Sequence[Mapping[str, Json]]) -> dict[int, int]:
 
 def _actions(filters: Sequence[Mapping[str, Json]]) -> list[Mapping[str, Json]]:
     return [action for entry in filters for action in (entry.get("options") or {}).get("actions", [])]
-
-
-def _flat(actions: Sequence[Mapping[str, Json]]) -> list[Mapping[str, Json]]:
-    """All actions: `tc -j actions list` gives [{"total acts": n}, {"actions": […]}]."""
-    return [action for entry in actions for action in entry.get("actions", [])]

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
 
-from lab.clock import SYSTEM_CLOCK, Clock, Deadline
-from lab.engine.base import Stream
 from lab.errors import WireError
 from lab.evidence.model import DropCount, QueueCount, WireEvent, WireFacts
 from lab.link import Direction, Link
 from lab.packet_words import PacketMatch
 from lab.wire import counting
-from lab.wire.console import Console
 from lab.wire.control import Control, Hello
 from lab.wire.router import WireSetup
 
 Both = Literal["up", "down", "both"]
-Json = Any
 
 
 class Wire(ABC):
@@ -162,12 +158,6 @@ class Wire(ABC):
                 raise WireError(f"{self._control.name}: no host {host!r}: the hosts are {known}")
         return self._setup
 
-    def _keep_readback(self, step: str | None, what: Mapping[str, Json]) -> int:
-        """Keeps what the kernel said for the result; returns the moment of the reading."""
-        wall_ns = self._control.clock.wall_ns()
-        self._control.keep_readback(wall_ns, step, what)
-        return wall_ns
-
     def _tell(self, event: WireEvent) -> None:
         self.events.append(event)
         self._on_event(event)
@@ -199,13 +189,3 @@ def as_asked(differences: Sequence[str]) -> None:
             "the link is not as asked: " + "; ".join(differences),
             hint="the kernel that impairs (see the result's `wire`) does something else with this option",
         )
-
-
-def greeted(stream: Stream, name: str, timeout: float, clock: Clock = SYSTEM_CLOCK) -> Control:
-    """The control of a wire, once its kernel is up and its tools listen.
-
-    Raises `WireError` with the reason if no kernel here can do what the container was told.
-    """
-    control = Control(Console(stream, name, clock), name, clock)
-    control.greet(Deadline.after(timeout, f"{name}: {timeout:.0f} s to get ready", clock))
-    return control

@@ -11,7 +11,8 @@ from ipaddress import IPv4Network
 from lab.attachment import attach_all, attach_wire
 from lab.engine.base import LABEL_RUN, ContainerSpec, Engine, NetworkSpec
 from lab.errors import SubnetTaken
-from lab.host import HOST_CAPABILITIES, Host, HostReadback, HostSetup
+from lab.host import HOST_CAPABILITIES, Host, HostReadback, HostSetup, Identity, Programs
+from lab.host.programs import Started
 from lab.link import PLAIN
 
 
@@ -24,6 +25,11 @@ class Pair:
     ids: dict[str, str]
     setups: dict[str, HostSetup]
     facts: dict[str, HostReadback]
+
+
+def no_programs(identity: Identity) -> Started:
+    """Where a host's programs would be started."""
+    raise AssertionError(f"a program was asked for, {identity}")
 
 
 def _network(engine: Engine, stack: ExitStack, labels: dict[str, str], name: str) -> tuple[str, IPv4Network]:
@@ -65,7 +71,7 @@ def agent_pair(engine: Engine, image: str, *, open_files: int | None = None) -> 
             ids[who] = engine.create(spec)
             stack.callback(engine.remove, ids[who])
             stream = engine.attach(ids[who])
-            hosts[who] = stack.enter_context(Host(stream, who))
+            hosts[who] = stack.enter_context(Host(stream, who, Programs(who, no_programs)))
             engine.start(ids[who])
         setups, facts = {}, {}
         for who in ("client", "server"):

@@ -108,7 +108,7 @@ def test_a_handshake_is_captured_at_both_ends_and_connect_returns_after_the_syn_
     with pytest.raises(AgentRefused, match="a capture is running already"):
         pair.client.start_capture()
     ok(pair.server, "listen", port=8001, as_="hs")
-    connect = ok(pair.client, "connect", to="server:8001", as_="hc")
+    connect = ok(pair.client, "connect", to=["server", 8001], as_="hc")
     accept = ok(pair.server, "accept", on="hs", as_="ha")
     facts = {"client": pair.client.stop_capture(), "server": pair.server.stop_capture()}
     assert connect.local is not None
@@ -131,7 +131,7 @@ def test_a_handshake_is_captured_at_both_ends_and_connect_returns_after_the_syn_
 
 def test_bulk_data_arrives_whole_and_no_packet_escapes_the_capture(pair: Pair) -> None:
     ok(pair.server, "listen", port=8002, as_="bs")
-    ok(pair.client, "connect", to="server:8002", as_="bc")
+    ok(pair.client, "connect", to=["server", 8002], as_="bc")
     ok(pair.server, "accept", on="bs", as_="ba")
     pair.client.start_capture()
     drain = start(pair.server, "drain", on="ba")
@@ -157,7 +157,7 @@ def test_bulk_data_arrives_whole_and_no_packet_escapes_the_capture(pair: Pair) -
 def test_a_killed_process_leaves_what_the_kernel_sends(pair: Pair, unread: bool) -> None:
     port = 8003 + unread
     ok(pair.server, "listen", port=port, as_="ks", process="victim")
-    ok(pair.client, "connect", to=f"server:{port}", as_=f"kc{port}")
+    ok(pair.client, "connect", to=["server", port], as_=f"kc{port}")
     ok(pair.server, "accept", on="ks", as_="ka", process="victim")
     if unread:
         ok(pair.client, "sendall", on=f"kc{port}", data="unread")
@@ -204,7 +204,7 @@ def error_of(record: CallRecord) -> str | None:
 def test_a_host_without_power_is_silent(own_pair: Pair, engine: Engine) -> None:
     client, server = own_pair.client, own_pair.server
     ok(server, "listen", port=8001, as_="s")
-    ok(client, "connect", to="server:8001", as_="c")
+    ok(client, "connect", to=["server", 8001], as_="c")
     ok(server, "accept", on="s", as_="a")
     client.start_capture()
     server.start_capture()
@@ -232,7 +232,7 @@ def test_descriptors_run_out_and_the_container_ends_with_its_stdin(own_pair: Pai
     assert record.error is not None
     assert (record.error.name, record.result) == ("EMFILE", 29)
     ok(own_pair.client, "close", on="s7")
-    ok(own_pair.client, "connect", to="server:9", as_="c", kind="udp")
+    ok(own_pair.client, "connect", to=["server", 9], as_="c", kind="udp")
     own_pair.client.start_capture()
     own_pair.client.close()
     assert engine.wait(own_pair.ids["client"], 10) == 0

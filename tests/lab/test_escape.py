@@ -22,10 +22,11 @@ from lab.engine.subnets import free_subnets
 from lab.evidence.model import RunRecord
 from lab.evidence.packets import ROW
 from lab.evidence.store import Evidence, load_evidence
-from lab.host import HOST_CAPABILITIES, CallSpec, Host
+from lab.host import HOST_CAPABILITIES, CallSpec, Host, Programs
 from lab.result import Result
 from lab.units import Duration
 from lab.verdict import Verdict
+from tests.lab.agent_pair import no_programs
 from tests.lab.commands import lab, results
 
 pytestmark = pytest.mark.docker
@@ -96,7 +97,7 @@ def other_lab(engine: DockerEngine, images: Images) -> Iterator[tuple[str, Host]
         )
         container = engine.create(spec)
         stack.callback(engine.remove, container)
-        host = stack.enter_context(Host(engine.attach(container), "other"))
+        host = stack.enter_context(Host(engine.attach(container), "other", Programs("other", no_programs)))
         engine.start(container)
         host.wait_ready()
         bind = CallSpec("b", "bind", {"as": "u", "kind": "udp", "port": PORT, "address": "0.0.0.0"})

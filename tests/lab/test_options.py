@@ -136,7 +136,7 @@ def fresh(pair: Pair, option: Option, kind: str) -> str:
     """The name of a new socket of the client, connected where the option needs that."""
     name = f"{option.name}-{kind}-{next(_SERIAL)}"
     if option.needs == "a connection":
-        do(pair.client, "connect", to="server:8001", as_=name, kind=kind)
+        do(pair.client, "connect", to=["server", 8001], as_=name, kind=kind)
     else:
         do(pair.client, "socket", kind=kind, as_=name)
     return name

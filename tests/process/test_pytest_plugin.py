@@ -41,7 +41,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeLab]:
     monkeypatch.setenv("LAB_STATE", str(tmp_path / "state"))
     lab.testing.items._site.cache_clear()
     made = FakeLab({})
-    on = Opened(made.engine, made.engine, IMAGES, made.engine.info(), lambda: None)
+    on = Opened(made.engine, made.engine, IMAGES, lambda: None)
     monkeypatch.setattr("lab.api.up.opened", lambda site: on)
     yield made
     assert made.left() == []

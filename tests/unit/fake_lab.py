@@ -194,7 +194,6 @@ class FakeLab:
             engine=self.engine,
             store=self.engine,
             images=IMAGES,
-            info=self.engine.info(),
             site=self.site,
             wire="auto",
             keep=False,

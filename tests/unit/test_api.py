@@ -26,7 +26,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeLab]:
     """An engine in memory under `lab.up`; at the end nothing may be left on it."""
     monkeypatch.chdir(tmp_path)
     made = FakeLab({})
-    on = Opened(made.engine, made.engine, IMAGES, made.engine.info(), lambda: None)
+    on = Opened(made.engine, made.engine, IMAGES, lambda: None)
     monkeypatch.setattr(api_engine, "opened", lambda site: on)
     monkeypatch.setattr("lab.api.up.opened", lambda site: on)
     yield made

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -43,7 +44,7 @@ class ScriptedStream:
 
 def test_replies_find_their_requests_in_any_order() -> None:
     stream = ScriptedStream()
-    with Channel(stream, "client") as channel:
+    with closing(Channel(stream, "client")) as channel:
         first, second = channel.submit("counters"), channel.submit("sysctls", names=["a"])
         assert stream.written == [{"id": 1, "op": "counters"}, {"id": 2, "op": "sysctls", "names": ["a"]}]
         stream.say({"id": 2, "ok": "two"})
@@ -54,7 +55,7 @@ def test_replies_find_their_requests_in_any_order() -> None:
 def test_ready_and_other_events_are_told() -> None:
     events: list[Mapping[str, Any]] = []
     stream = ScriptedStream()
-    with Channel(stream, "client", on_event=events.append) as channel:
+    with closing(Channel(stream, "client", on_event=events.append)) as channel:
         stream.say({"event": "ready", "kernel": "6.1"})
         assert channel.wait_ready(1)["kernel"] == "6.1"
         stream.say({"event": "begun", "step": "a"})
@@ -66,7 +67,7 @@ def test_ready_and_other_events_are_told() -> None:
 
 def test_a_refusal_says_who_what_and_why() -> None:
     stream = ScriptedStream()
-    with Channel(stream, "client") as channel:
+    with closing(Channel(stream, "client")) as channel:
         future = channel.submit("call")
         stream.say({"id": 1, "error": {"kind": "name", "message": "no socket 'x'"}})
         with pytest.raises(AgentRefused, match=r"^client: call: no socket 'x'$") as refused:
@@ -91,13 +92,16 @@ def test_death_fails_what_is_pending_and_what_comes_later_with_the_last_words() 
 def test_a_write_to_a_dead_container_is_an_agent_error() -> None:
     stream = ScriptedStream()
     stream.broken = True
-    with Channel(stream, "server") as channel, pytest.raises(AgentError, match="the container is gone"):
+    with (
+        closing(Channel(stream, "server")) as channel,
+        pytest.raises(AgentError, match="the container is gone"),
+    ):
         channel.request("counters", timeout=1)
 
 
 def test_no_reply_in_time() -> None:
     with (
-        Channel(ScriptedStream("slow"), "server") as channel,
+        closing(Channel(ScriptedStream("slow"), "server")) as channel,
         pytest.raises(AgentError, match=r"(?s)server: no reply to counters within 0.01 s.*slow"),
     ):
         channel.request("counters", timeout=0.01)
@@ -106,7 +110,7 @@ def test_no_reply_in_time() -> None:
 @pytest.mark.parametrize("line", [b"hello", b"[1]", b'{"id": 99, "ok": 1}'])
 def test_nonsense_ends_the_channel(line: bytes) -> None:
     stream = ScriptedStream()
-    with Channel(stream, "server") as channel:
+    with closing(Channel(stream, "server")) as channel:
         future = channel.submit("counters")
         stream.lines.put(line)
         with pytest.raises(AgentError, match="server: counters: the agent is gone: it "):

@@ -334,11 +334,11 @@ def test_mtu_is_the_narrowest_of_the_way() -> None:
     links = {"client": Link(up=Impairment(mtu=1400)), "server": Link(down=Impairment(mtu=1000))}
     routes = mtu_routes(setup(links), links)
     assert [(str(r.source), str(r.target), r.mtu) for r in routes] == [("198.18.7.10", "198.18.7.11", 1000)]
-    assert routes[0].lines("eth0", ()) == [
+    assert router.mtu_lines(routes[:1], "eth0", set()) == [
         "route replace 198.18.7.11/32 dev eth0 table 1010 mtu lock 1000",
         "rule add from 198.18.7.10/32 lookup 1010",
     ]
-    assert len(routes[0].lines("eth0", (1010,))) == 1
+    assert len(router.mtu_lines(routes[:1], "eth0", {1010})) == 1
     got = {1010: [{"dst": "198.18.7.11", "metrics": [{"mtu": 1500}]}]}
     assert mtu_differences(routes, got) == ["mtu from 198.18.7.10 to 198.18.7.11: asked 1000, got 1500"]
     assert mtu_differences(routes, {}) == ["mtu from 198.18.7.10 to 198.18.7.11: asked 1000, got none"]

@@ -15,8 +15,6 @@ _ENTRY = struct.Struct("=QQ32s32s")
 _SLOT = 8 + 2 * _ENTRY.size
 SLOTS = 65536  # pages exist only once touched
 
-EMPTY = hashlib.sha256().digest()
-
 
 class Entry(NamedTuple):
     sent: int

@@ -117,9 +117,6 @@ class Agent(Service):
     def op_counters(self, number: int, request: dict[str, Any]) -> Any:
         return read_counters()
 
-    def op_sysctls(self, number: int, request: dict[str, Any]) -> Any:
-        return read_sysctls(request["names"])
-
     # -- capture -----------------------------------------------------------------------------------
 
     def op_start_capture(self, number: int, request: dict[str, Any]) -> Any:
@@ -179,18 +176,6 @@ class Agent(Service):
         try:
             self.processes.send_signal(
                 request["process"], signal_of(request["signal"]), lambda sent: self.reply(number, sent)
-            )
-        except ProcessLookupError as error:
-            raise Refused("process", str(error)) from error
-        return LATER
-
-    def op_descriptors(self, number: int, request: dict[str, Any]) -> Any:
-        try:
-            self.processes.descriptors(
-                request["process"],
-                number,
-                lambda count: self.reply(number, count),
-                lambda kind, message: self.refuse(number, kind, message),
             )
         except ProcessLookupError as error:
             raise Refused("process", str(error)) from error

@@ -222,14 +222,6 @@ class Processes:
         _, status = os.waitpid(process.pid, 0)
         self._loop.ended(process.pid, status)
 
-    def descriptors(self, name: str, number: int, reply: Reply, refuse: Refuse) -> None:
-        """The process's open descriptors, counted as for an ordinary program: with stdin, stdout and stderr,
-        without the agent's channel to it. It counts them itself: its /proc is closed to others."""
-        process = self._living(name)
-        process.pending[number] = Pending("", reply, refuse)
-        assert process.outbox is not None
-        process.outbox.send(encode({"count": number}))
-
     def streams(self) -> list[dict[str, Any]]:
         """What every TCP stream carried, including those of dead processes."""
         return [

@@ -78,18 +78,6 @@ def _keep_only(control: int, open_files: int | None) -> int:
     return high
 
 
-def _descriptors(control: int) -> int:
-    """How many are open besides `control`. Listing /proc/self/fd would take one, perhaps one too many."""
-    count = 0
-    for fd in range(resource.getrlimit(resource.RLIMIT_NOFILE)[0]):
-        try:
-            fcntl.fcntl(fd, fcntl.F_GETFD)
-        except OSError:
-            continue
-        count += fd != control
-    return count
-
-
 class Worker:
     """Reads requests, starts a thread for each, and writes their replies."""
 
@@ -105,8 +93,6 @@ class Worker:
                 message = json.loads(line)
                 if "cancel" in message:
                     self._cancel(message["cancel"])
-                elif "count" in message:
-                    self._tell({"id": message["count"], "record": _descriptors(self._control)})
                 else:
                     self._start(message)
 
