@@ -148,6 +148,16 @@ def owner(labels: Mapping[str, str]) -> Owner:
         return Owner.UNKNOWN
     if labels.get(LABEL_BOOT) != boot_id():
         return Owner.DEAD
+    return _holder(path)
+
+
+def some_run_died() -> bool:
+    """Whether a run on this machine ended without removing its lock: it may have left something."""
+    return any(_holder(path) is Owner.DEAD for path in locks_dir().glob("*.lock"))
+
+
+def _holder(path: Path) -> Owner:
+    """What a lock file says of the run that made it."""
     try:
         descriptor = _open_lock(path)
     except OSError:
@@ -157,25 +167,6 @@ def owner(labels: Mapping[str, str]) -> Owner:
         return Owner.KEPT if os.pread(descriptor, len(_KEPT), 0) == _KEPT else Owner.DEAD
     except BlockingIOError:
         return Owner.ALIVE
-    finally:
-        os.close(descriptor)
-
-
-def some_run_died() -> bool:
-    """Whether a run on this machine ended without removing its lock: it may have left something."""
-    return any(_is_free(path) for path in locks_dir().glob("*.lock"))
-
-
-def _is_free(path: Path) -> bool:
-    try:
-        descriptor = _open_lock(path)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return os.pread(descriptor, len(_KEPT), 0) != _KEPT
-    except BlockingIOError:
-        return False
     finally:
         os.close(descriptor)
 
