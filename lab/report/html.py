@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from lab.evidence.store import Evidence
 from lab.harmless import document
+from lab.place import Place
 from lab.quantities import moment, plural, seconds
 from lab.report import page
 from lab.report.diagram import legend, svg
@@ -33,8 +34,6 @@ from lab.result import Result, time_taken
 from lab.verdict import Verdict
 
 _PLOTTED_FLOWS = 6
-
-
 _PAGE = "report.html.j2"
 
 
@@ -49,6 +48,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["moment"] = moment
+    environment.globals["css"] = _css()
+    environment.globals["js"] = Markup(_read("report.js"))
+    environment.globals["marks"] = {verdict.value: mark for verdict, mark in MARKS.items()}
     return environment
 
 
@@ -107,9 +109,6 @@ def render_html(
     """The page of one case. `source` is the scenario's text, `files_of_run` are paths relative to the
     page."""
     context: dict[str, Any] = {
-        "css": _css(),
-        "js": Markup(_read("report.js")),
-        "marks": {verdict.value: mark for verdict, mark in MARKS.items()},
         "result": result,
         "took": seconds(result.seconds),
         "started": _date(result.started),
@@ -120,8 +119,8 @@ def render_html(
         "files": [_file(name, result) for name in files_of_run],
     }
     context |= _evidence_context(result, evidence)
-    first = context["first"] = result.first_failure
-    place = first.place if first is not None else result.error.place if result.error is not None else None
+    context["first"] = result.first_failure
+    place = _place(result)
     context["excerpt"] = page.excerpt(source, place.line) if place is not None and source else None
     context["sections"] = _sections(result, context)
     return document(_environment().get_template(_PAGE).render(context))
@@ -202,6 +201,12 @@ def _view(name: str, layout: Layout) -> dict[str, Any]:
     }
 
 
+def _place(result: Result) -> Place | None:
+    """Where a case first went wrong."""
+    first = result.first_failure
+    return first.place if first is not None else result.error.place if result.error is not None else None
+
+
 def _sections(result: Result, context: Mapping[str, Any]) -> list[tuple[str, str]]:
     known = [
         ("why", "Verdict", True),
@@ -253,9 +258,6 @@ def render_index(results: Sequence[Result], *, folders: Sequence[str] = ()) -> s
     cases = [_case(result, folder) for result, folder in zip(results, where, strict=True)]
     total = Verdict.of(r.verdict for r in results)
     context = {
-        "css": _css(),
-        "js": Markup(_read("report.js")),
-        "marks": {verdict.value: mark for verdict, mark in MARKS.items()},
         "total": total.value,
         "tally": tally(r.verdict for r in results),
         "took": seconds(time_taken(results)),
@@ -269,8 +271,7 @@ def render_index(results: Sequence[Result], *, folders: Sequence[str] = ()) -> s
 
 
 def _case(result: Result, folder: str) -> dict[str, Any]:
-    first = result.first_failure
-    place = first.place if first else result.error.place if result.error else None
+    place = _place(result)
     return {
         "name": result.name,
         "verdict": result.verdict.value,
