@@ -287,7 +287,7 @@ def test_svg_escapes_what_scenarios_and_packets_bring() -> None:
             hosts=(Host(C, evil, (evil,)), Host(S)),
             calls=(Call("1", C, evil, evil, 0, MS, step=evil),),
             states=(State(C, evil, evil, 0, MS),),
-            bands=(Band("cut", evil, 0, MS),),
+            bands=(Band(evil, 0, MS),),
             end_ns=MS,
         )
     )

@@ -53,7 +53,6 @@ def packet_of(trace: Trace, journey: Journey, zero: int, decisive: set[tuple[str
         copies_ns=tuple(copy.t_ns - zero for copy in journey.copies),
         payload=preview,
         decisive=any((ref.host, ref.number) in decisive for ref in journey.refs),
-        length=packet.payload_len,
         fields=_fields(journey, flow, relative, zero, preview),
     )
 

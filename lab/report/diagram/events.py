@@ -66,7 +66,6 @@ class Silence(Struct, frozen=True):
     """A gap too long to be shown row by row. `text` describes it."""
 
     t_ns: int
-    ns: int
     text: str
 
 
@@ -106,7 +105,7 @@ def events(diagram: Diagram) -> Iterator[Event]:
 
 def _silence(diagram: Diagram, start_ns: int, end_ns: int) -> Silence:
     took = duration(end_ns - start_ns)
-    return Silence(start_ns, end_ns - start_ns, sentence(took, told(diagram, start_ns, end_ns)))
+    return Silence(start_ns, sentence(took, told(diagram, start_ns, end_ns)))
 
 
 def _all(diagram: Diagram) -> Iterator[Event]:

@@ -77,7 +77,7 @@ def _lines(diagram: Diagram) -> Iterator[str]:
                     yield f"Note over {ids[moment_.host]}: {at} {_text(moment_.text)}"
             case Done(_, band):
                 yield f"Note over {over}: {at} {_text(band.text)}"
-            case Silence(_, _, told):
+            case Silence(_, told):
                 yield f"Note over {over}: … {_text(told)} …"
     for flow in diagram.flows:
         if flow.tag:

@@ -39,7 +39,6 @@ class Call(Struct, frozen=True):
     outcome: str  #: "= 5 B", "ETIMEDOUT"
     start_ns: int
     end_ns: int | None
-    process: str = "main"
     is_error: bool = False  #: the call returned an error, expected or not
     failed: bool = False  #: judged FAIL
     step: str = ""
@@ -78,7 +77,6 @@ class Packet(Struct, frozen=True):
     copies_ns: tuple[int, ...] = ()  #: arrivals of duplicates that the network made
     payload: str = ""  #: short preview of printable data
     decisive: bool = False  #: a failed check points at it
-    length: int = 0  #: payload bytes
     fields: Mapping[str, str] = {}  #: everything about it, for the details
 
     @property
@@ -143,12 +141,9 @@ class Bundle(Struct, frozen=True):
 class Band(Struct, frozen=True):
     """Something done to the wire. `end_ns` is None for a moment, otherwise the end of its effect."""
 
-    kind: Literal["link", "cut", "partition", "drop", "power"]
     text: str
     start_ns: int
     end_ns: int | None = None
-    hosts: tuple[str, ...] = ()
-    step: str = ""
 
 
 class Moment(Struct, frozen=True):
@@ -159,7 +154,6 @@ class Moment(Struct, frozen=True):
     text: str  #: "db: ready", "db: “listening on port 5432”"
     kind: Literal["service", "log", "signal"]
     is_error: bool = False
-    step: str = ""
 
 
 class Diagram(Struct, frozen=True):

@@ -156,7 +156,7 @@ class _Picture(Grid):
                 self._moment(t, moment)
             case Done(t, band):
                 self._across(t, f" {band.text} ", "╌", ("yellow", "bold"))
-            case Silence(_, _, told):
+            case Silence(_, told):
                 row = self._row(None)
                 for column in self.lines.values():
                     row.cells[column] = "⋮"
