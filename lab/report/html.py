@@ -24,7 +24,8 @@ from lab.place import Place
 from lab.quantities import moment, plural, seconds
 from lab.report import page
 from lab.report.diagram import legend, svg
-from lab.report.diagram.layout import NARROW, Layout, lay_out
+from lab.report.diagram.layout import lay_out
+from lab.report.diagram.shapes import NARROW, Layout
 from lab.report.diagram.source import diagram_of, zero_ns
 from lab.report.plots import Plot, flow_plots
 from lab.report.services import services

@@ -11,7 +11,7 @@ from lab.evidence.store import Evidence
 from lab.harmless import clean
 from lab.quantities import duration, moment, plural, seconds, size
 from lab.report.diagram import words
-from lab.report.diagram.model import Bundle, Call, Diagram, Packet
+from lab.report.diagram.model import Bundle, Call, Diagram, Packet, spoken_name
 from lab.result import Result
 
 _CALLS = 1_000
@@ -47,7 +47,7 @@ def packet_rows(diagram: Diagram, frames: Mapping[int, str]) -> list[dict[str, A
 
     def way(shape: Packet | Bundle) -> str:
         tag = f"{letters}: " if (letters := diagram.tag(shape.flow)) else ""
-        return f"{tag}{_name(shape.source)} → {_name(shape.target)}"
+        return f"{tag}{spoken_name(shape.source)} → {spoken_name(shape.target)}"
 
     for p in diagram.packets:
         rows.append(
@@ -87,16 +87,12 @@ def packet_rows(diagram: Diagram, frames: Mapping[int, str]) -> list[dict[str, A
     return [row for _, row in rows]
 
 
-def _name(host: str) -> str:
-    return "the wire" if host == "wire" else host
-
-
 def fate_text(p: Packet) -> str:
     parts = []
     if p.outcome:
         parts.append(p.outcome)
-    elif p.sent_ns is not None and p.received_ns is not None:
-        parts.append(f"arrived after {duration(p.received_ns - p.sent_ns)}")
+    elif p.delay_ns is not None:
+        parts.append(f"arrived after {duration(p.delay_ns)}")
     if p.note:
         parts.append(p.note)
     return ", ".join(parts)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from lab.report.diagram import mermaid, svg, text
 from lab.report.diagram.bundling import Budget
 from lab.report.diagram.lanes import spread
-from lab.report.diagram.layout import Arrow, lay_out
+from lab.report.diagram.layout import lay_out
 from lab.report.diagram.model import Band, Bundle, Call, Diagram, Host, Packet, State
+from lab.report.diagram.shapes import Arrow
 from lab.report.diagram.source import diagram_of
 from lab.report.diagram.timemap import Mark, Scale, build
 from lab.report.text import cells

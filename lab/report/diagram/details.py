@@ -6,7 +6,7 @@ from lab.evidence.packets import ACK, CaptureError
 from lab.evidence.trace import Flow, Journey, Trace
 from lab.quantities import clock, duration
 from lab.report.diagram import words
-from lab.report.diagram.model import Packet
+from lab.report.diagram.model import Packet, spoken_name
 
 _ALL = (1 << 32) - 1
 
@@ -176,5 +176,5 @@ def _fields(
 
 
 def _end(address: str, port: int, host: str) -> str:
-    name = "the wire" if host == "wire" else host
+    name = spoken_name(host)
     return f"{name} ({address}:{port})" if port else f"{name} ({address})"

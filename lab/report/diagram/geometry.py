@@ -220,7 +220,7 @@ class Geometry(Struct, frozen=True):
         x = block.call_x[column]
         y1, y2 = self.times.y(call.start_ns), self.times.y(end_of(call.end_ns, self.diagram))
         room = int(block.call_width / self.m.char)
-        text_x = x - 6 if block.call_anchor == "end" else x + 15
+        text_x = x - 6 if block.anchor == "end" else x + 15
         whole = one_line(call)
         if self.m.narrow:
             return CallShape(call, x, y1, max(y2, y1 + 3), text_x, "middle", ())
@@ -236,15 +236,15 @@ class Geometry(Struct, frozen=True):
                 # The axis shows how long it took: the result must not be cut for that.
                 outcome = call.outcome if len(call.outcome) <= room else call.outcome.rpartition(" · ")[0]
                 lines.append((outcome_y, cut(outcome or call.outcome, room), True))
-        return CallShape(call, x, y1, max(y2, y1 + 3), text_x, block.call_anchor, tuple(lines))
+        return CallShape(call, x, y1, max(y2, y1 + 3), text_x, block.anchor, tuple(lines))
 
     def moment(self, moment: Moment) -> MomentShape:
         block = self.blocks[self.index[moment.host]]
         x, y = block.call_x[0], self.times.y(moment.t_ns)
         if self.m.narrow:
             return MomentShape(moment, x, y, x, "middle", ())
-        text_x = x - 6 if block.call_anchor == "end" else x + 15
-        return MomentShape(moment, x, y, text_x, block.call_anchor, moment_lines(moment, block, self.m))
+        text_x = x - 6 if block.anchor == "end" else x + 15
+        return MomentShape(moment, x, y, text_x, block.anchor, moment_lines(moment, block, self.m))
 
     def spoken(self, host: str, t_ns: int, lines: Sequence[str], cls: str) -> Spoken:
         """Words in the gap beside a host's edge, in a narrow drawing."""
@@ -260,5 +260,5 @@ class Geometry(Struct, frozen=True):
         label = state.label
         if tag := self.diagram.tag(state.flow):
             label = f"{tag} {label}"
-        text_x = x - 4 if block.state_anchor == "end" else x + 10
-        return StateShape(state, x, y1, y2, text_x, block.state_anchor, self.m.narrow, label)
+        text_x = x - 4 if block.anchor == "end" else x + 10
+        return StateShape(state, x, y1, y2, text_x, block.anchor, self.m.narrow, label)

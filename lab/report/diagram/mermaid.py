@@ -103,9 +103,7 @@ def _message(packet: Packet, ids: dict[str, str], at: str, tag: str) -> Iterator
         yield f"{source}-x{target}: {at} {_text(f'{text} ({packet.outcome})')}"
         return
     arrow = "-->>" if packet.kind == "ack" else "->>"
-    took = ""
-    if packet.sent_ns is not None and packet.received_ns is not None:
-        took = f" (+{duration(packet.received_ns - packet.sent_ns)})"
+    took = "" if packet.delay_ns is None else f" (+{duration(packet.delay_ns)})"
     why = f" ({packet.outcome})" if packet.discarded else ""
     yield f"{source}{arrow}{target}: {at} {_text(text + why)}{took}"
 

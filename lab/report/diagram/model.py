@@ -16,6 +16,11 @@ Fate = Literal["received", "corrupted", "lost", "in flight", "unknown"]
 WIRE = "wire"  #: source or target of a packet that the wire itself made or consumed
 
 
+def spoken_name(host: str) -> str:
+    """A packet's source or target in a sentence."""
+    return "the wire" if host == WIRE else host
+
+
 class Host(Struct, frozen=True):
     name: str
     address: str = ""
@@ -82,6 +87,13 @@ class Packet(Struct, frozen=True):
     @property
     def start_ns(self) -> int:
         return self.sent_ns if self.sent_ns is not None else self.received_ns or 0
+
+    @property
+    def delay_ns(self) -> int | None:
+        """From end to end, where both are known."""
+        if self.sent_ns is None or self.received_ns is None:
+            return None
+        return self.received_ns - self.sent_ns
 
     @property
     def outcome(self) -> str:

@@ -14,9 +14,9 @@ from msgspec.structs import replace
 
 from lab.harmless import document
 from lab.quantities import duration
-from lab.report.diagram.layout import Anchor, Arrow, Block, BundleShape, Layout, lay_out
-from lab.report.diagram.model import WIRE, Diagram, Packet
-from lab.report.diagram.shapes import MomentShape, Words
+from lab.report.diagram.layout import lay_out
+from lab.report.diagram.model import Diagram, Packet, spoken_name
+from lab.report.diagram.shapes import Anchor, Arrow, Block, BundleShape, Layout, MomentShape, Words
 from lab.report.diagram.silences import sentence
 from lab.report.text import cut
 
@@ -94,13 +94,13 @@ def _narrow_head(layout: Layout) -> Iterator[str]:
 
 
 def _captions(block: Block, y: float) -> Iterator[str]:
-    end = block.call_anchor == "end"
+    end = block.anchor == "end"
     if block.call_x:
         x = block.call_x[0] + (9 if end else 0)
-        yield _text(x, y, "calls", "caption", block.call_anchor)
+        yield _text(x, y, "calls", "caption", block.anchor)
     if block.state_x:
         x = block.state_x[0] + (6 if end else 0)
-        yield _text(x, y, "states", "caption", block.state_anchor)
+        yield _text(x, y, "states", "caption", block.anchor)
 
 
 def body(layout: Layout) -> Iterator[str]:
@@ -199,14 +199,14 @@ def _classes(packet: Packet) -> str:
 
 def describe(packet: Packet) -> str:
     """One sentence for a reader who cannot see the arrow."""
-    source, target = (("the wire" if name == WIRE else name) for name in (packet.source, packet.target))
-    text = f"{duration(packet.start_ns)}: {source} to {target}, {packet.label}"
+    way = f"{spoken_name(packet.source)} to {spoken_name(packet.target)}"
+    text = f"{duration(packet.start_ns)}: {way}, {packet.label}"
     if packet.note:
         text += f", {packet.note}"
     if packet.outcome:
         text += f", {packet.outcome}"
-    elif packet.sent_ns is not None and packet.received_ns is not None:
-        text += f", arrived after {duration(packet.received_ns - packet.sent_ns)}"
+    elif packet.delay_ns is not None:
+        text += f", arrived after {duration(packet.delay_ns)}"
     return text
 
 

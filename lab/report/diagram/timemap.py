@@ -63,12 +63,12 @@ class Scale(Struct, frozen=True):
         return ns >= self.fold_ns and ns * self.px_per_ns > self.fold_height
 
 
-def scale_for(delays_ns: Iterable[int]) -> Scale:
+def scale_for(delays_ns: Iterable[int | None]) -> Scale:
     """A scale at which the median one-way delay is `_RISE` high, within limits.
 
     A gap too long to be drawn to scale is folded: no gap looks shorter than it is without a sign.
     """
-    known = [delay for delay in delays_ns if delay > 0]
+    known = [delay for delay in delays_ns if delay is not None and delay > 0]
     typical = max(median(known), 100_000) if known else 1_000_000
     px_per_ns = _RISE / typical
     return Scale(px_per_ns, fold_ns=max(100_000_000, round(_LINEAR / px_per_ns)))
