@@ -98,7 +98,6 @@ class Geometry(Struct, frozen=True):
 
     def arrow(self, packet: Packet) -> Arrow:
         i, j = ends(packet, self.index)
-        half = HALF
         from_wire = packet.source not in self.index or packet.sent_ns is None
         to_wire = packet.target not in self.index or packet.received_ns is None or packet.stops_at_wire
         x1 = self._wire(j, i) if from_wire else self._x(i, j)
@@ -111,9 +110,9 @@ class Geometry(Struct, frozen=True):
                 y2 = self.times.y(packet.received_ns)
         else:
             y2 = self.times.y(packet.start_ns)
-            y1 = y2 - half
+            y1 = y2 - HALF
         if from_wire and packet.sent_ns is not None and not to_wire:
-            y1 = max(y1, y2 - half)
+            y1 = max(y1, y2 - HALF)
         tag = self.diagram.tag(packet.flow)
         inset = 12.0 + (16.0 if tag else 0.0)
         label_x, label_y, anchor, angle = self._label(x1, y1, x2, y2, inset)
@@ -136,7 +135,7 @@ class Geometry(Struct, frozen=True):
         elif self.m.narrow:
             under_y = y2 + self.m.line
         copies = tuple(
-            (self._wire(j, i), self.times.y(t) - half, self._x(j, i), self.times.y(t))
+            (self._wire(j, i), self.times.y(t) - HALF, self._x(j, i), self.times.y(t))
             for t in packet.copies_ns
         )
         return Arrow(

@@ -137,9 +137,8 @@ def body(layout: Layout) -> Iterator[str]:
         yield (
             f"<g><title>{escape(state.state.label)}: {escape(state.state.socket)}, {span}</title>"
             + _rect(state.x, state.y1, 6, max(2.5, state.y2 - state.y1), cls, 1.5)
-            + (_along(state.x - 3.5, state.y1, state.label) if state.along else "")
             + (
-                ""
+                _text(state.x - 3.5, state.y1 + 2, state.label, "st-text halo", "end", -90.0)
                 if state.along
                 else _text(state.text_x, state.y1 + 9.5, state.label, "st-text", state.anchor)
             )
@@ -174,13 +173,6 @@ def _moment(shape: MomentShape) -> Iterator[str]:
     for n, text in enumerate(shape.lines):
         yield _text(shape.text_x, y + 4 + 13 * n, text, "halo", shape.anchor)
     yield "</g>"
-
-
-def _along(x: float, top: float, text: str) -> str:
-    """Words that run up along a bar to its upper end."""
-    if not text:
-        return ""
-    return _text(x, top + 2, text, "st-text halo", "end", -90.0)
 
 
 def _flow(flow: int | None) -> str:
@@ -304,8 +296,6 @@ def _bundle(shape: BundleShape, *, ids: bool) -> Iterator[str]:
 
 
 def _bands(layout: Layout) -> Iterator[str]:
-    if not layout.bands:
-        return
     middle = layout.wires[0] if layout.wires else layout.width / 2
     space = layout.width - layout.metrics.axis if layout.metrics.narrow else layout.metrics.gap
     room = int((space - 40) / layout.metrics.char)
