@@ -291,9 +291,7 @@ class DockerEngine(DockerImages):
 
     def processes(self, container_id: str) -> int:
         with calling(f"count the processes of container {container_id[:12]}"):
-            url = self._api._url("/containers/{0}/stats", container_id)
-            params = {"stream": False, "one-shot": True}
-            answer = self._api._result(self._api._get(url, params=params), json=True)
+            answer: dict[str, Any] = self._api.stats(container_id, stream=False, one_shot=True)
         return int((answer.get("pids_stats") or {}).get("current") or 0)
 
     def exec_attached(
