@@ -132,12 +132,9 @@ def sockets(diagram: Diagram) -> tuple[list[dict[str, Any]], str]:
     for state in diagram.states:
         path = paths.setdefault((state.host, state.socket), [])
         path.append((state.label, moment(state.start_ns)))
-    for state in diagram.states:
-        if state.end_ns is not None and paths[state.host, state.socket][-1] == (
-            state.label,
-            moment(state.start_ns),
-        ):
-            paths[state.host, state.socket].append(("gone", moment(state.end_ns)))
+    for key, last in {(state.host, state.socket): state for state in diagram.states}.items():
+        if last.end_ns is not None:
+            paths[key].append(("gone", moment(last.end_ns)))
     rows = [{"host": host, "socket": socket, "path": path} for (host, socket), path in paths.items()]
     rest = len(rows) - _SOCKETS
     return rows[:_SOCKETS], f"{plural(rest, 'socket')} more: see events.jsonl." if rest > 0 else ""
