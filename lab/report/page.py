@@ -142,20 +142,18 @@ def sockets(diagram: Diagram) -> tuple[list[dict[str, Any]], str]:
 
 def counters(evidence: Evidence) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """Names of the hosts, and each counter that changed anywhere, with its change on each host."""
-    hosts = [host for host in evidence.records.hosts if host in evidence.records.counters]
-    names: set[str] = set()
-    for host in hosts:
-        record = evidence.records.counters[host]
-        names |= {n for n, after in record.after.items() if record.before.get(n, 0) != after}
-    rows = []
-    for name in sorted(names):
-        deltas = []
-        for host in hosts:
-            record = evidence.records.counters[host]
-            delta = record.after.get(name, 0) - record.before.get(name, 0)
-            deltas.append(f"{delta:+,}" if delta else "")
-        rows.append((name, deltas))
-    return hosts, rows
+    known = evidence.records.counters
+    records = {host: known[host] for host in evidence.records.hosts if host in known}
+
+    def change(host: str, name: str) -> int:
+        return records[host].after.get(name, 0) - records[host].before.get(name, 0)
+
+    names = {name for host, record in records.items() for name in record.after if change(host, name)}
+    rows = [
+        (name, [f"{delta:+,}" if (delta := change(host, name)) else "" for host in records])
+        for name in sorted(names)
+    ]
+    return list(records), rows
 
 
 def streams(result: Result, evidence: Evidence | None) -> Sequence[StreamRecord]:

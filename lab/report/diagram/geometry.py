@@ -56,14 +56,10 @@ def one_line(call: Call) -> str:
     return f"{call.title} {call.outcome}".strip()
 
 
-def gap_room(m: Metrics, *, many: bool) -> int:
-    """Characters between two hosts."""
-    return int(((m.gap_many if many else m.gap) - 30) / m.char)
-
-
 def reason(packet: Packet, m: Metrics, *, many: bool) -> tuple[str, ...]:
     """Why a packet was lost or thrown away, in as many lines as needed: it is never cut."""
-    return tuple(wrap(f"× {packet.cause}", gap_room(m, many=many)))
+    room = int(((m.gap_many if many else m.gap) - 30) / m.char)  # between two hosts
+    return tuple(wrap(f"× {packet.cause}", room))
 
 
 def moment_lines(moment: Moment, block: Block, m: Metrics) -> tuple[str, ...]:
