@@ -70,9 +70,6 @@ class BuildPolicy(Struct, frozen=True):
     parallel: int = 2
 
 
-_BRIDGE = BuildPolicy()
-
-
 def bases_of(images: Images) -> dict[str, str]:
     """What `lab-base` and `lab-host` mean in a FROM."""
     return {"lab-base": images.base.tag, "lab-host": images.host.tag}
@@ -83,7 +80,7 @@ def build_images(
     builds: Sequence[Build],
     *,
     bases: Mapping[str, str],
-    policy: BuildPolicy = _BRIDGE,
+    policy: BuildPolicy,
     progress: Progress,
 ) -> dict[str, Image]:
     """The image of each build by its name, built where nothing on the engine has the same content.
@@ -110,16 +107,14 @@ def build_images(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def ensure_image(
-    store: ImageStore, reference: str, progress: Progress, *, patience: float = PULL_PATIENCE
-) -> str:
+def ensure_image(store: ImageStore, reference: str, progress: Progress) -> str:
     """The id of an image that is on the engine, or that a registry gives. Raises `EngineError`."""
     identity = store.image_id(reference)
     if identity is not None:
         return identity
     progress(f"image {reference}: pulling it")
     try:
-        store.pull(reference, patience=patience)
+        store.pull(reference, patience=PULL_PATIENCE)
         identity = store.image_id(reference)
     except EngineError as error:
         raise EngineError(
