@@ -272,7 +272,7 @@ class DockerEngine(DockerImages):
 
         source = (stdin,) if stdin else None
         status = self._run(
-            deadline, container_id, argv, source, each or keep, limit=f" (limit {timeout:g} s)", **more
+            deadline, container_id, argv, source, each or keep, note=f" (limit {timeout:g} s)", **more
         )
         return ExecResult(status, bytes(output["stdout"]), bytes(output["stderr"]))
 
@@ -318,10 +318,10 @@ class DockerEngine(DockerImages):
         source: Iterable[bytes] | None,
         write: Callable[[StreamName, bytes], object],
         *,
-        limit: str = "",
+        note: str = "",
         **more: Any,
     ) -> int:
-        """Runs a command with `source` as its stdin; its exit status. Errors say the `limit`."""
+        """Runs a command with `source` as its stdin; its exit status. Errors of reading end with `note`."""
         streams = {"AttachStdin": source is not None, "AttachStdout": True, "AttachStderr": True}
         body = {**streams, "Cmd": list(argv), **more}
         identity = str(self._post(deadline.what, f"/containers/{container_id}/exec", body)["Id"])
@@ -334,7 +334,7 @@ class DockerEngine(DockerImages):
             try:
                 return connection.recv(size)
             except OSError as error:
-                raise EngineError(f"{deadline.what}: {error}{limit}") from error
+                raise EngineError(f"{deadline.what}: {error}{note}") from error
 
         with connection:
             if source is not None:
