@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,7 @@ def command(only_tags: bool, prune: bool, paths: tuple[str, ...]) -> None:
     images = ensure_images(engine, tell)
     for image in (images.base, images.host, images.wire):
         say(f"{image.tag}  {image.id}")
-    needed = _of_services(engine, images, paths, tell) if paths else []
+    needed = _of_services(engine, images, paths) if paths else []
     if prune:
         gone = prune_images(engine)
         if paths:  # without PATH, nothing says which of them a scenario needs
@@ -54,9 +54,7 @@ def command(only_tags: bool, prune: bool, paths: tuple[str, ...]) -> None:
             say(f"removed {tag}")
 
 
-def _of_services(
-    engine: ImageStore, images: Images, paths: Sequence[str], say: Callable[[str], None]
-) -> list[str]:
+def _of_services(engine: ImageStore, images: Images, paths: Sequence[str]) -> list[str]:
     """The tags of the images of these scenarios' services, each once; a missing image is built."""
     from lab.scenario.load import load_all
     from lab.session.service_images import ensure_service_images
@@ -65,8 +63,8 @@ def _of_services(
     said: dict[str, None] = {}
     for case in load_all([Path(path) for path in paths], policy=load_site().policy):
         scenario = case.scenario
-        found = ensure_service_images(engine, images, scenario.hosts, scenario.start_order, say)
+        found = ensure_service_images(engine, images, scenario.hosts, scenario.start_order, tell)
         said |= dict.fromkeys(found.values())
     for tag in said:
-        say(f"{tag}  {engine.image_id(tag)}")
+        tell(f"{tag}  {engine.image_id(tag)}")
     return list(said)

@@ -50,7 +50,7 @@ def _piped() -> int | None:
     return sys.stdin.fileno()
 
 
-def _write(stream: int, data: bytes) -> None:
-    out = sys.stdout.buffer if stream == 1 else sys.stderr.buffer
+def _write(stream: str, data: bytes) -> None:
+    out = sys.stdout.buffer if stream == "stdout" else sys.stderr.buffer
     out.write(data)
     out.flush()

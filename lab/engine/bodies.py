@@ -12,10 +12,10 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from lab.clock import NS
 from lab.engine.base import ContainerSpec, ContainerStatus, Health, Healthcheck, Mount
 from lab.errors import EngineError
 
-_NS = 1_000_000_000
 _LOG_FILES = 2  # the engine drops the older one, so between half of the limit and all of it is kept
 
 
@@ -36,28 +36,28 @@ def container_body(spec: ContainerSpec, network: str | None, *, limit_layer: boo
         "StdinOnce": spec.stdin and not spec.outlives_lab,
         "Tty": False,
         "HostConfig": host,
-    }
-    if spec.stop_signal is not None:
         # Otherwise an engine that ends or restarts waits ten seconds for an agent, which has nothing to save.
-        body["StopSignal"] = spec.stop_signal
-    if spec.command is not None:
-        body["Cmd"] = list(spec.command)
-    if spec.entrypoint is not None:
+        "StopSignal": spec.stop_signal,
+        "Cmd": None if spec.command is None else list(spec.command),
         # An empty list keeps the image's; one empty word takes it away.
-        body["Entrypoint"] = list(spec.entrypoint) or [""]
-    if spec.working_dir is not None:
-        body["WorkingDir"] = spec.working_dir
-    if spec.user is not None:
-        body["User"] = spec.user
-    if spec.healthcheck is not None:
-        body["Healthcheck"] = _healthcheck(spec.healthcheck)
+        "Entrypoint": None if spec.entrypoint is None else list(spec.entrypoint) or [""],
+        "WorkingDir": spec.working_dir,
+        "User": spec.user,
+        "Healthcheck": None if spec.healthcheck is None else _healthcheck(spec.healthcheck),
+        "Hostname": spec.hostname,
+    }
     _networking(spec, network, body, host)
-    return body
+    return _given(body)
+
+
+def _given(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is None: the engine or the image decides that."""
+    return {name: value for name, value in body.items() if value is not None}
 
 
 def _host_config(spec: ContainerSpec) -> dict[str, Any]:
     limits = spec.limits
-    host: dict[str, Any] = {
+    host = {
         "CapDrop": ["ALL"],
         "CapAdd": list(spec.capabilities),
         "Sysctls": dict(spec.sysctls),
@@ -72,21 +72,16 @@ def _host_config(spec: ContainerSpec) -> dict[str, Any]:
         "Init": spec.init,
         "SecurityOpt": ["no-new-privileges"] if spec.no_new_privileges else [],
         "LogConfig": _log_config(spec),
-    }
-    if spec.sees is not None:
-        host["PidMode"] = f"container:{spec.sees}"
-    if spec.groups:
-        host["GroupAdd"] = list(spec.groups)
-    if spec.cpu is not None:
-        host["CpusetCpus"] = str(spec.cpu)
-    if limits.memory is not None:
+        "PidMode": None if spec.sees is None else f"container:{spec.sees}",
+        "GroupAdd": list(spec.groups) or None,
+        "CpusetCpus": None if spec.cpu is None else str(spec.cpu),
         # The same number for both: no swap. An engine without swap accounting warns of it and goes on.
-        host["Memory"] = host["MemorySwap"] = limits.memory
-    if limits.pids is not None:
-        host["PidsLimit"] = limits.pids
-    if spec.hosts:
-        host["ExtraHosts"] = [f"{name}:{address}" for name, address in spec.hosts.items()]
-    return host
+        "Memory": limits.memory,
+        "MemorySwap": limits.memory,
+        "PidsLimit": limits.pids,
+        "ExtraHosts": [f"{name}:{address}" for name, address in spec.hosts.items()] or None,
+    }
+    return _given(host)
 
 
 def _mount(mount: Mount) -> str:
@@ -120,16 +115,11 @@ def _log_config(spec: ContainerSpec) -> dict[str, Any]:
 
 def _healthcheck(check: Healthcheck) -> dict[str, Any]:
     times = {"Interval": check.interval, "Timeout": check.timeout, "StartPeriod": check.start_period}
-    body: dict[str, Any] = {"Test": list(check.test)}
-    body |= {name: int(seconds * _NS) for name, seconds in times.items() if seconds is not None}
-    if check.retries is not None:
-        body["Retries"] = check.retries
-    return body
+    body = {name: None if seconds is None else int(seconds * NS) for name, seconds in times.items()}
+    return _given({"Test": list(check.test), **body, "Retries": check.retries})
 
 
 def _networking(spec: ContainerSpec, network: str | None, body: dict[str, Any], host: dict[str, Any]) -> None:
-    if spec.hostname is not None:
-        body["Hostname"] = spec.hostname
     if spec.join is not None:
         host["NetworkMode"] = f"container:{spec.join}"
         return
@@ -203,7 +193,7 @@ def stamp_ns(text: str) -> int | None:
         return None
     seconds, _, fraction = text.removesuffix("Z").partition(".")
     try:
-        return _whole(seconds) * _NS + int(fraction.ljust(9, "0")[:9] or "0")
+        return _whole(seconds) * NS + int(fraction.ljust(9, "0")[:9] or "0")
     except ValueError as error:
         raise EngineError(f"the engine gives a time that is none: {text!r}") from error
 

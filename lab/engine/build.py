@@ -70,9 +70,6 @@ class BuildPolicy(Struct, frozen=True):
     parallel: int = 2
 
 
-_BRIDGE = BuildPolicy()
-
-
 def bases_of(images: Images) -> dict[str, str]:
     """What `lab-base` and `lab-host` mean in a FROM."""
     return {"lab-base": images.base.tag, "lab-host": images.host.tag}
@@ -83,7 +80,7 @@ def build_images(
     builds: Sequence[Build],
     *,
     bases: Mapping[str, str],
-    policy: BuildPolicy = _BRIDGE,
+    policy: BuildPolicy,
     progress: Progress,
 ) -> dict[str, Image]:
     """The image of each build by its name, built where nothing on the engine has the same content.
@@ -110,16 +107,14 @@ def build_images(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def ensure_image(
-    store: ImageStore, reference: str, progress: Progress, *, patience: float = PULL_PATIENCE
-) -> str:
+def ensure_image(store: ImageStore, reference: str, progress: Progress) -> str:
     """The id of an image that is on the engine, or that a registry gives. Raises `EngineError`."""
     identity = store.image_id(reference)
     if identity is not None:
         return identity
     progress(f"image {reference}: pulling it")
     try:
-        store.pull(reference, patience=patience)
+        store.pull(reference, patience=PULL_PATIENCE)
         identity = store.image_id(reference)
     except EngineError as error:
         raise EngineError(
@@ -151,109 +146,104 @@ def _lock(digest: str) -> Path:
     return state_dir() / f"build-{digest[0]}.lock"
 
 
-class _Job:
+class _Job(Struct, frozen=True):
     """One build, from the folder to the image."""
 
-    def __init__(
-        self,
-        store: ImageStore,
-        build: Build,
-        bases: Mapping[str, str],
-        policy: BuildPolicy,
-        progress: Progress,
-        stop: threading.Event,
-    ) -> None:
-        self._store = store
-        self._build = build
-        self._bases = bases
-        self._policy = policy
-        self._progress = progress
-        self._stop = stop
-        self._what = f"build of {build.name}"
-        self._where = (
-            f"{self._what}: dockerfile_inline"
-            if build.inline is not None
-            else f"{self._what}: {(build.context or Path()) / build.dockerfile}"
-        )
+    store: ImageStore
+    build: Build
+    bases: Mapping[str, str]
+    policy: BuildPolicy
+    progress: Progress
+    stop: threading.Event
+
+    @property
+    def what(self) -> str:
+        return f"build of {self.build.name}"
+
+    @property
+    def where(self) -> str:
+        if self.build.inline is not None:
+            return f"{self.what}: dockerfile_inline"
+        return f"{self.what}: {(self.build.context or Path()) / self.build.dockerfile}"
 
     def run(self) -> Image:
         dockerfile = self.dockerfile()
         for image, line in dockerfile.images:
             try:
-                ensure_image(self._store, image, self._progress)
+                ensure_image(self.store, image, self.progress)
             except EngineError as error:
-                raise EngineError(f"{self._where}:{line}: {error}", hint=error.hint) from error
+                raise EngineError(f"{self.where}:{line}: {error}", hint=error.hint) from error
         with self.packed(dockerfile) as packed:
             tag, digest = self.tag(dockerfile, packed)
-            identity = self._store.image_id(tag)
+            identity = self.store.image_id(tag)
             if identity is None:
-                with _held(_lock(digest), self._stop):
-                    identity = self._store.image_id(tag)  # another run may just have built it
+                with _held(_lock(digest), self.stop):
+                    identity = self.store.image_id(tag)  # another run may just have built it
                     if identity is None:
                         identity = self._build_it(dockerfile, packed, tag, digest)
-        return Image(self._build.name, tag, identity)
+        return Image(self.build.name, tag, identity)
 
     def dockerfile(self) -> Dockerfile:
-        text = self._build.inline
+        text = self.build.inline
         if text is None:
-            content = self._read(self._build.dockerfile)
+            content = self._read(self.build.dockerfile)
             text = content.decode("utf-8", "replace")
         return prepared(
             text,
-            where=self._where,
-            bases=self._bases,
-            arguments=self._build.arguments,
+            where=self.where,
+            bases=self.bases,
+            arguments=self.build.arguments,
             label=f"{LABEL_IMAGE}=stage",
         )
 
     def packed(self, dockerfile: Dockerfile) -> Packed:
         more = [(_DOCKERFILE, dockerfile.text.encode())]
-        folder = self._build.context
+        folder = self.build.context
         if folder is None:
             return packed_files(more)
-        what = f"{self._what}: context {folder}"
-        ignore = ignore_of(folder, self._build.dockerfile, what)
-        return pack(folder, what=what, bounds=self._policy.bounds, ignore=ignore, more=more)
+        what = f"{self.what}: context {folder}"
+        ignore = ignore_of(folder, self.build.dockerfile, what)
+        return pack(folder, what=what, bounds=self.policy.bounds, ignore=ignore, more=more)
 
     def tag(self, dockerfile: Dockerfile, packed: Packed) -> tuple[str, str]:
         """The tag and the hash of all that goes in. Images below count by their id: they may be renewed."""
-        below = [self._store.image_id(image) for image, _ in dockerfile.images]
-        parts = [dockerfile.text, dict(self._build.arguments), self._build.target, packed.digest, below]
+        below = [self.store.image_id(image) for image, _ in dockerfile.images]
+        parts = [dockerfile.text, dict(self.build.arguments), self.build.target, packed.digest, below]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         return f"{REPOSITORY}:{digest[:16]}", digest
 
     def _read(self, name: str) -> bytes:
-        folder = self._build.context
+        folder = self.build.context
         if folder is None:
-            raise UsageError(f"{self._what}: neither a context nor dockerfile_inline is given")
-        content = read_bounded(folder, name, _DOCKERFILE_LIMIT, self._what)
+            raise UsageError(f"{self.what}: neither a context nor dockerfile_inline is given")
+        content = read_bounded(folder, name, _DOCKERFILE_LIMIT, self.what)
         if content is None:
             raise UsageError(
-                f"{self._where}: it is not there", hint="`context` is a folder, `dockerfile` a file in it"
+                f"{self.where}: it is not there", hint="`context` is a folder, `dockerfile` a file in it"
             )
         return content
 
     def _build_it(self, dockerfile: Dockerfile, packed: Packed, tag: str, digest: str) -> str:
-        self._progress(f"{self._what}: building image {tag}")
+        self.progress(f"{self.what}: building image {tag}")
         request = BuildRequest(
             packed.archive,
             packed.size,
             tag,
             dockerfile=_DOCKERFILE,
-            arguments=self._build.arguments,
+            arguments=self.build.arguments,
             labels={LABEL_IMAGE: digest},
-            target=self._build.target,
-            network=self._policy.network,
-            memory=self._policy.memory,
-            timeout=self._policy.timeout,
+            target=self.build.target,
+            network=self.policy.network,
+            memory=self.policy.memory,
+            timeout=self.policy.timeout,
         )
         try:
-            self._store.build(request, lambda line: self._progress(f"{self._what}: {line}"), stop=self._stop)
+            self.store.build(request, lambda line: self.progress(f"{self.what}: {line}"), stop=self.stop)
         except BuildFailed as error:
-            raise explained(error, dockerfile, self._where) from error
-        identity = self._store.image_id(tag)
+            raise explained(error, dockerfile, self.where) from error
+        identity = self.store.image_id(tag)
         if identity is None:
-            raise EngineError(f"{self._what}: it was built, but the engine does not list {tag}")
+            raise EngineError(f"{self.what}: it was built, but the engine does not list {tag}")
         return identity
 
 

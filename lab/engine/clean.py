@@ -148,6 +148,16 @@ def owner(labels: Mapping[str, str]) -> Owner:
         return Owner.UNKNOWN
     if labels.get(LABEL_BOOT) != boot_id():
         return Owner.DEAD
+    return _holder(path)
+
+
+def some_run_died() -> bool:
+    """Whether a run on this machine ended without removing its lock: it may have left something."""
+    return any(_holder(path) is Owner.DEAD for path in locks_dir().glob("*.lock"))
+
+
+def _holder(path: Path) -> Owner:
+    """What a lock file says of the run that made it."""
     try:
         descriptor = _open_lock(path)
     except OSError:
@@ -161,46 +171,22 @@ def owner(labels: Mapping[str, str]) -> Owner:
         os.close(descriptor)
 
 
-def some_run_died() -> bool:
-    """Whether a run on this machine ended without removing its lock: it may have left something."""
-    return any(_is_free(path) for path in locks_dir().glob("*.lock"))
-
-
-def _is_free(path: Path) -> bool:
-    try:
-        descriptor = _open_lock(path)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return os.pread(descriptor, len(_KEPT), 0) != _KEPT
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(descriptor)
-
-
 def leftovers(engine: Engine) -> list[Leftover]:
     """Every run that has something on the engine, living ones too. What only looks like one is left out."""
-    runs: dict[str, tuple[Mapping[str, str], dict[str, str], dict[str, str]]] = {}
-    stored: dict[str, list[str]] = {}
-    for container in engine.containers({LABEL_RUN: None}):
-        if not _is_ours(container.labels):
-            continue
-        entry = runs.setdefault(container.labels[LABEL_RUN], (container.labels, {}, {}))
-        entry[1][container.id] = container.name
-    for network in engine.networks():
-        if _is_ours(network.labels):
-            entry = runs.setdefault(network.labels[LABEL_RUN], (network.labels, {}, {}))
-            entry[2][network.id] = network.name
-    for volume in engine.volumes({LABEL_RUN: None}):
-        if not _is_ours(volume.labels):
-            continue
-        runs.setdefault(volume.labels[LABEL_RUN], (volume.labels, {}, {}))
-        stored.setdefault(volume.labels[LABEL_RUN], []).append(volume.name)
+    kinds = (
+        [(c.labels, c.id, c.name) for c in engine.containers({LABEL_RUN: None})],
+        [(n.labels, n.id, n.name) for n in engine.networks()],
+        [(v.labels, v.name, v.name) for v in engine.volumes({LABEL_RUN: None})],
+    )
+    runs: dict[str, tuple[Mapping[str, str], tuple[dict[str, str], ...]]] = {}
+    for kind, objects in enumerate(kinds):
+        for labels, identity, name in objects:
+            if _is_ours(labels):
+                _, own = runs.setdefault(labels[LABEL_RUN], (labels, tuple({} for _ in kinds)))
+                own[kind][identity] = name
     return [
-        Leftover(run, owner(labels), containers, networks, _lock_of(labels), tuple(stored.get(run, ())))
-        for run, (labels, containers, networks) in sorted(runs.items())
+        Leftover(run, owner(labels), containers, networks, _lock_of(labels), tuple(volumes))
+        for run, (labels, (containers, networks, volumes)) in sorted(runs.items())
     ]
 
 

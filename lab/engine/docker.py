@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import shutil
-import socket
 import tarfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from ipaddress import AddressValueError, IPv4Network, NetmaskValueError
 from typing import Any, BinaryIO
 
@@ -32,7 +34,7 @@ from lab.engine.bodies import container_body, exit_code, status_of
 from lab.engine.endpoint import Endpoint
 from lab.engine.logs import DockerLogs
 from lab.engine.store import DockerImages, calling
-from lab.engine.stream import STDERR, STDOUT, DockerMeter, DockerStream, Frames, feed, feed_all, hijack
+from lab.engine.stream import STDERR, DockerMeter, DockerStream, Frames, feed, hijack
 from lab.errors import EngineError, SubnetTaken, SysctlRefused
 from lab.files import Unfit
 
@@ -40,12 +42,23 @@ from lab.files import Unfit
 API_VERSION = "1.41"
 #: A local engine answers /version in 1 to 5 ms; one that takes longer than this is stuck.
 ANSWER_PATIENCE = 10.0
+_CHUNK = 64 * 1024  # bytes
 
 #: What runc and crun say about a sysctl that the kernel does not accept.
 _SYSCTL = re.compile(
     r"(?P<verb>open|write(?: to)?) [`'\"]?/proc/sys/(?P<path>net/[^:`'\"\s]+)[`'\"]?: (?P<why>[^:]+)"
 )
 _NO_SYSCTL = "the kernel has no such sysctl"
+
+
+@contextmanager
+def _fine_if(words: str) -> Iterator[None]:
+    """Takes the engine's refusal with these words for success: what was asked for is so already."""
+    try:
+        yield
+    except APIError as error:
+        if words not in str(error).lower():
+            raise
 
 
 def _copy_member(archive: tarfile.TarFile, target: BinaryIO, limit: int) -> None:
@@ -175,11 +188,8 @@ class DockerEngine(DockerImages):
         return identity
 
     def remove_network(self, network_id: str) -> None:
-        with calling(f"remove network {network_id[:12]}"):
-            try:
-                self._api.remove_network(network_id)
-            except NotFound:
-                return
+        with calling(f"remove network {network_id[:12]}"), suppress(NotFound):
+            self._api.remove_network(network_id)
 
     def create(self, spec: ContainerSpec) -> str:
         what = f"create container {spec.name}"
@@ -212,26 +222,16 @@ class DockerEngine(DockerImages):
             raise
 
     def kill(self, container_id: str, signal: str = "KILL") -> None:
-        with calling(f"kill container {container_id[:12]}"):
-            try:
-                self._api.kill(container_id, signal)
-            except NotFound:
-                return
-            except APIError as error:
-                if "not running" not in str(error).lower():
-                    raise
+        with calling(f"kill container {container_id[:12]}"), suppress(NotFound), _fine_if("not running"):
+            self._api.kill(container_id, signal)
 
     def pause(self, container_id: str) -> None:
         with calling(f"pause container {container_id[:12]}"):
             self._api.pause(container_id)
 
     def unpause(self, container_id: str) -> None:
-        with calling(f"unpause container {container_id[:12]}"):
-            try:
-                self._api.unpause(container_id)
-            except APIError as error:
-                if "not paused" not in str(error).lower():
-                    raise
+        with calling(f"unpause container {container_id[:12]}"), _fine_if("not paused"):
+            self._api.unpause(container_id)
 
     def wait(self, container_id: str, timeout: float) -> int:
         with calling(f"wait for container {container_id[:12]} to stop ({timeout:g} s)"):
@@ -239,15 +239,13 @@ class DockerEngine(DockerImages):
         return int(answer["StatusCode"])
 
     def remove(self, container_id: str) -> None:
-        with calling(f"remove container {container_id[:12]}"):
+        with calling(f"remove container {container_id[:12]}"), suppress(NotFound):
             try:
                 self._api.remove_container(container_id, force=True, v=True)
-            except NotFound:
-                return
             except APIError as error:
                 if "already in progress" not in str(error).lower():
                     raise
-                self._gone(container_id)
+                self._api.wait(container_id, timeout=10, condition="removed")  # someone else began it
 
     def exec(
         self,
@@ -267,33 +265,16 @@ class DockerEngine(DockerImages):
             more["User"] = user
         if environment:
             more["Env"] = [f"{name}={value}" for name, value in environment.items()]
-        identity, connection, rest = self._start_exec(
-            deadline.what, container_id, argv, stdin=bool(stdin), **more
+        output: dict[StreamName, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
+
+        def keep(stream: StreamName, data: bytes) -> None:
+            output[stream] += data[: limit - len(output[stream])]
+
+        source = (stdin,) if stdin else None
+        status = self._run(
+            deadline, container_id, argv, source, each or keep, note=f" (limit {timeout:g} s)", **more
         )
-        output = {STDOUT: bytearray(), STDERR: bytearray()}
-
-        def recv(size: int) -> bytes:
-            connection.settimeout(max(0.001, deadline.remaining()))
-            return connection.recv(size)
-
-        with connection:
-            if stdin:
-                threading.Thread(target=feed_all, args=(stdin, connection), daemon=True).start()
-            frames = Frames(recv, rest)
-            while True:
-                try:
-                    frame = frames.read()
-                except OSError as error:
-                    raise EngineError(f"{deadline.what}: {error} (limit {timeout:g} s)") from error
-                if frame is None:
-                    break
-                kind = STDERR if frame[0] == STDERR else STDOUT
-                if each is not None:
-                    each("stderr" if kind == STDERR else "stdout", frame[1])
-                    continue
-                output[kind] += frame[1][: limit - len(output[kind])]
-        status = self._exec_status(identity, deadline)
-        return ExecResult(status, bytes(output[STDOUT]), bytes(output[STDERR]))
+        return ExecResult(status, bytes(output["stdout"]), bytes(output["stderr"]))
 
     def logs(self, container_id: str, *, follow: bool = False, last: int | None = None) -> DockerLogs:
         return DockerLogs(self.endpoint, self.api_version, container_id, follow=follow, last=last)
@@ -310,9 +291,7 @@ class DockerEngine(DockerImages):
 
     def processes(self, container_id: str) -> int:
         with calling(f"count the processes of container {container_id[:12]}"):
-            url = self._api._url("/containers/{0}/stats", container_id)
-            params = {"stream": False, "one-shot": True}
-            answer = self._api._result(self._api._get(url, params=params), json=True)
+            answer: dict[str, Any] = self._api.stats(container_id, stream=False, one_shot=True)
         return int((answer.get("pids_stats") or {}).get("current") or 0)
 
     def exec_attached(
@@ -320,39 +299,53 @@ class DockerEngine(DockerImages):
         container_id: str,
         argv: Sequence[str],
         stdin: int | None,
-        write: Callable[[int, bytes], object],
+        write: Callable[[StreamName, bytes], object],
     ) -> int:
         """Runs a command as a shell would, for as long as it takes; its exit status.
 
         `stdin` is a descriptor that is read to its end for the command's stdin (None: the command has none).
-        Output goes to `write(1 or 2, data)` as it comes.
+        Output goes to `write` as it comes.
         """
-        what = f"run {' '.join(argv)} in container {container_id[:12]}"
-        identity, connection, rest = self._start_exec(what, container_id, argv, stdin=stdin is not None)
+        source = None if stdin is None else iter(partial(os.read, stdin, _CHUNK), b"")
+        forever = Deadline(f"run {' '.join(argv)} in container {container_id[:12]}", None)
+        return self._run(forever, container_id, argv, source, write)
+
+    def _run(
+        self,
+        deadline: Deadline,
+        container_id: str,
+        argv: Sequence[str],
+        source: Iterable[bytes] | None,
+        write: Callable[[StreamName, bytes], object],
+        *,
+        note: str = "",
+        **more: Any,
+    ) -> int:
+        """Runs a command with `source` as its stdin; its exit status. Errors of reading end with `note`."""
+        streams = {"AttachStdin": source is not None, "AttachStdout": True, "AttachStderr": True}
+        body = {**streams, "Cmd": list(argv), **more}
+        identity = str(self._post(deadline.what, f"/containers/{container_id}/exec", body)["Id"])
+        start = f"/v{self.api_version}/exec/{identity}/start"
+        connection, rest = hijack(self.endpoint, start, {"Detach": False, "Tty": False})
 
         def recv(size: int) -> bytes:
+            left = deadline.timeout()
+            connection.settimeout(None if left is None else max(0.001, left))
             try:
                 return connection.recv(size)
             except OSError as error:
-                raise EngineError(f"{what}: {error}") from error
+                raise EngineError(f"{deadline.what}: {error}{note}") from error
 
         with connection:
-            if stdin is not None:
+            if source is not None:
                 # A daemon: its read may outlast the command, and must not keep the lab from ending.
-                threading.Thread(target=feed, args=(stdin, connection), daemon=True).start()
+                threading.Thread(target=feed, args=(source, connection), daemon=True).start()
             frames = Frames(recv, rest)
             while (frame := frames.read()) is not None:
-                write(STDERR if frame[0] == STDERR else STDOUT, frame[1])
-        return self._exec_status(identity, Deadline.after(ANSWER_PATIENCE, what))
-
-    def _start_exec(
-        self, what: str, container_id: str, argv: Sequence[str], *, stdin: bool = False, **more: Any
-    ) -> tuple[str, socket.socket, bytes]:
-        """Its id, the connection to it, and the output that has already come."""
-        body = {"AttachStdin": stdin, "AttachStdout": True, "AttachStderr": True, "Cmd": list(argv), **more}
-        identity = str(self._post(what, f"/containers/{container_id}/exec", body)["Id"])
-        start = f"/v{self.api_version}/exec/{identity}/start"
-        return identity, *hijack(self.endpoint, start, {"Detach": False, "Tty": False})
+                write("stderr" if frame[0] == STDERR else "stdout", frame[1])
+        if deadline.at_ns is None:
+            deadline = Deadline.after(ANSWER_PATIENCE, deadline.what)
+        return self._exec_status(identity, deadline)
 
     def copy_out(self, container_id: str, path: str, target: BinaryIO, limit: int) -> None:
         what = f"read {path} of container {container_id[:12]}"
@@ -408,11 +401,8 @@ class DockerEngine(DockerImages):
         raise EngineError(f"create volume {name}: the name is already in use")
 
     def remove_volume(self, name: str) -> None:
-        with calling(f"remove volume {name}"):
-            try:
-                self._api.remove_volume(name)
-            except NotFound:
-                return
+        with calling(f"remove volume {name}"), suppress(NotFound):
+            self._api.remove_volume(name)
 
     def _network_name(self, identity: str) -> str:
         """20.10 gives a container its MAC only where it is told the network by name, not by id."""
@@ -422,13 +412,6 @@ class DockerEngine(DockerImages):
                 name = str(self._api.inspect_network(identity)["Name"])
             self._network_names[identity] = name
         return name
-
-    def _gone(self, container_id: str) -> None:
-        """Waits for the end of a removal that someone else began."""
-        try:
-            self._api.wait(container_id, timeout=10, condition="removed")
-        except NotFound:
-            return
 
     def _exec_status(self, identity: str, deadline: Deadline) -> int:
         """The output ends a moment before the engine knows the exit status; no call waits for it."""

@@ -14,13 +14,11 @@ _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::([-+])([^{}]*))?\})")
 _DIRECTIVE = re.compile(r"#\s*(\w+)\s*=\s*(\S+)\s*")
 _FROM_OTHER = re.compile(r"(?<=--from=)(\S+)")
 #: What only BuildKit knows; every engine from 20.10 on has the classic builder.
-_BUILDKIT = (
-    ("RUN", re.compile(r"--(mount|network|security)=")),
-    ("COPY", re.compile(r"--(link|chmod|parents|exclude)\b")),
-    ("ADD", re.compile(r"--(link|chmod|checksum|keep-git-dir|exclude)\b")),
-    ("RUN", re.compile(r".*<<-?[\"']?\w+")),
-    ("COPY", re.compile(r".*<<-?[\"']?\w+")),
-)
+_BUILDKIT = {
+    "RUN": re.compile(r"--(mount|network|security)=|.*<<-?[\"']?\w+"),
+    "COPY": re.compile(r"--(link|chmod|parents|exclude)\b|.*<<-?[\"']?\w+"),
+    "ADD": re.compile(r"--(link|chmod|checksum|keep-git-dir|exclude)\b"),
+}
 _PLATFORMS = re.compile(r"--platform=[\"']?\$\{?(BUILD|TARGET)PLATFORM\}?[\"']?$")
 
 
@@ -30,9 +28,8 @@ class Dockerfile(Struct, frozen=True):
     text: str
     lines: tuple[int, ...]  #: the author's line of each line of `text`
     steps: tuple[int, ...]  #: the author's line of each step that the builder counts
-    images: tuple[
-        tuple[str, int], ...
-    ]  #: images that must be on the engine first, with the line that names them
+    #: Images that must be on the engine first, each with the line that names it.
+    images: tuple[tuple[str, int], ...]
 
 
 class _Instruction(Struct, frozen=True):
@@ -118,13 +115,12 @@ class _Writer:
         self._lines.append(number)
 
     def add(self, one: _Instruction) -> None:
-        for word, pattern in _BUILDKIT:
-            if one.word == word and pattern.match(one.rest):
-                raise UsageError(
-                    f"{self._where}:{one.first}: {one.word} {one.rest[:60]}: only BuildKit can build this",
-                    hint="build it yourself (`docker build -t NAME …`) and name it as `image: NAME`, "
-                    "or write it without that option",
-                )
+        if (pattern := _BUILDKIT.get(one.word)) is not None and pattern.match(one.rest):
+            raise UsageError(
+                f"{self._where}:{one.first}: {one.word} {one.rest[:60]}: only BuildKit can build this",
+                hint="build it yourself (`docker build -t NAME …`) and name it as `image: NAME`, "
+                "or write it without that option",
+            )
         raw = list(one.raw)
         if one.word == "ARG" and not self._in_stage:
             self._argument(one.rest)

@@ -135,15 +135,9 @@ def _tls_of_environment(environ: Mapping[str, str], config: Path) -> TlsFiles | 
 
 
 def _tls_of_folder(folder: Path, *, verify: bool) -> TlsFiles | None:
-    ca, certificate, key = (folder / f"{stem}.pem" for stem in ("ca", "cert", "key"))
-    if not any(file.exists() for file in (ca, certificate, key)):
-        return None
-    return TlsFiles(
-        ca if ca.exists() else None,
-        certificate if certificate.exists() else None,
-        key if key.exists() else None,
-        verify,
-    )
+    files = (folder / f"{stem}.pem" for stem in ("ca", "cert", "key"))
+    ca, certificate, key = (file if file.exists() else None for file in files)
+    return TlsFiles(ca, certificate, key, verify) if ca or certificate or key else None
 
 
 def _current_context(config: Path) -> str:

@@ -214,11 +214,9 @@ def prune_images(store: ImageStore, *, project: Path | None = None) -> list[str]
     """Removes the lab's images of other source states where nothing uses them. Returns their tags."""
     wanted = {source.tag for source in sources(project)}
     names = {f"lab-{source.name}" for source in sources(project)}
+    old = [tag for tag in store.image_tags() if tag.partition(":")[0] in names and tag not in wanted]
     # Hosts and wires before the bases that they are built on.
-    old = sorted(
-        t for t in store.image_tags() if t.partition(":")[0] in names - {"lab-base"} and t not in wanted
-    )
-    old += sorted(t for t in store.image_tags() if t.partition(":")[0] == "lab-base" and t not in wanted)
+    old.sort(key=lambda tag: (tag.startswith("lab-base:"), tag))
     with locked(state_dir() / "images.lock"):
         return [tag for tag in old if store.remove_image(tag)]
 

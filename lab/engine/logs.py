@@ -7,13 +7,13 @@ import threading
 from collections import deque
 from dataclasses import dataclass, field
 
+from lab.clock import NS
 from lab.engine.base import LINE_LIMIT, LogLine, StreamName
 from lab.engine.bodies import stamp_ns
 from lab.engine.endpoint import Endpoint
 from lab.engine.stream import STDERR, Frames, Refused, hang_up, hijack
 from lab.errors import EngineError
 
-_NS = 1_000_000_000
 _OVERLAP = 1  # s: stamps of stdout and stderr are not quite in the order in which the engine writes them
 
 
@@ -122,7 +122,7 @@ class DockerLogs:
         since = 0
         if self._last is not None:
             stamp = stamp_ns(self._last[1].partition(b" ")[0].decode("ascii", "replace")) or 0
-            since = max(0, stamp // _NS - _OVERLAP)
+            since = max(0, stamp // NS - _OVERLAP)
         try:
             self._connection, rest = self._asked(f"&follow=0&since={since}")
         except Refused:

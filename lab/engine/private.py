@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -19,10 +19,9 @@ from msgspec import Struct
 from lab.clock import SYSTEM_CLOCK, Clock, Deadline
 from lab.engine.docker import DockerEngine, connect
 from lab.engine.endpoint import Endpoint, configured
+from lab.engine.images import Progress
 from lab.engine.state import locked, state_dir
 from lab.errors import EngineError, LabEnvironmentError
-
-Progress = Callable[[str], None]
 
 #: A cold start takes 1 to 3 s, on a Linux in user mode 12 s.
 START_PATIENCE = 60.0

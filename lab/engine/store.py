@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import requests
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException, NotFound
 from docker.utils import parse_repository_tag
 
 from lab.clock import Deadline
@@ -67,7 +67,7 @@ class DockerImages:
         with calling(f"look up image {image}"):
             try:
                 return str(self._api.inspect_image(image)["Id"])
-            except (ImageNotFound, NotFound):
+            except NotFound:
                 return None
 
     def image_tags(self) -> list[str]:
@@ -101,7 +101,7 @@ class DockerImages:
                 for progress in client.pull(name, tag=version or "latest", stream=True, decode=True):
                     _raise_error(f"pull {reference}", progress)
                 if tag is not None:
-                    self._tag(client.inspect_image(reference)["Id"], tag)
+                    self._api.tag(client.inspect_image(reference)["Id"], *parse_repository_tag(tag))
         finally:
             client.close()
 
@@ -169,10 +169,6 @@ class DockerImages:
         if request.memory is not None:
             query["memory"] = query["memswap"] = str(request.memory)
         return query
-
-    def _tag(self, image: str, tag: str) -> None:
-        repository, version = parse_repository_tag(tag)
-        self._api.tag(image, repository, version)
 
 
 def _lines(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
 from msgspec import Struct
@@ -16,7 +15,7 @@ from msgspec import Struct
 from lab.engine.endpoint import Endpoint
 from lab.errors import EngineError
 
-STDOUT, STDERR = 1, 2
+STDERR = 2  #: the number of this stream in a frame; stdout has 1
 _STDERR_TAIL = 8 * 1024
 _CHUNK = 64 * 1024
 LONGEST_LINE = 160 << 20  #: bytes: 64 MB of a call, in hex
@@ -116,22 +115,15 @@ def _text(data: bytes) -> str:
     return data.decode(errors="replace").strip()
 
 
-def feed(source: int, connection: socket.socket) -> None:
-    """Writes a descriptor to a connection up to its end, then says that no more comes.
+def feed(source: Iterable[bytes], connection: socket.socket) -> None:
+    """Writes all of the source to a connection, then says that no more comes.
 
     A far end that is gone needs no more. `shutdown` is the plain socket's: that of a TLS socket ends the
     decryption of what still comes.
     """
     with contextlib.suppress(OSError):
-        while data := os.read(source, _CHUNK):
+        for data in source:
             connection.sendall(data)
-        socket.socket.shutdown(connection, socket.SHUT_WR)
-
-
-def feed_all(data: bytes, connection: socket.socket) -> None:
-    """Writes all of `data` to a connection, then says that no more comes; see `feed`."""
-    with contextlib.suppress(OSError):
-        connection.sendall(data)
         socket.socket.shutdown(connection, socket.SHUT_WR)
 
 

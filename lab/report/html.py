@@ -20,12 +20,14 @@ from markupsafe import Markup
 
 from lab.evidence.store import Evidence
 from lab.harmless import document
-from lab.quantities import plural, seconds
+from lab.place import Place
+from lab.quantities import moment, plural, seconds
 from lab.report import page
-from lab.report.diagram import legend, svg, words
-from lab.report.diagram.layout import NARROW, Layout, lay_out
+from lab.report.diagram import legend, svg
+from lab.report.diagram.layout import lay_out
+from lab.report.diagram.shapes import NARROW, Layout
 from lab.report.diagram.source import diagram_of, zero_ns
-from lab.report.plots import flow_plots
+from lab.report.plots import Plot, flow_plots
 from lab.report.services import services
 from lab.report.text import MARKS, tally
 from lab.report.values import tables_of
@@ -33,14 +35,12 @@ from lab.result import Result, time_taken
 from lab.verdict import Verdict
 
 _PLOTTED_FLOWS = 6
-
-
 _PAGE = "report.html.j2"
 
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("lab.report"),
         bytecode_cache=_bytecode_cache(),
         autoescape=True,
@@ -48,6 +48,11 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["moment"] = moment
+    environment.globals["css"] = _css()
+    environment.globals["js"] = Markup(_read("report.js"))
+    environment.globals["marks"] = {verdict.value: mark for verdict, mark in MARKS.items()}
+    return environment
 
 
 def _bytecode_cache() -> FileSystemBytecodeCache | None:
@@ -105,49 +110,28 @@ def render_html(
     """The page of one case. `source` is the scenario's text, `files_of_run` are paths relative to the
     page."""
     context: dict[str, Any] = {
-        "css": _css(),
-        "js": Markup(_read("report.js")),
-        "marks": {verdict.value: mark for verdict, mark in MARKS.items()},
         "result": result,
         "took": seconds(result.seconds),
         "started": _date(result.started),
         "held": page.held(result),
         "tally": tally(f.verdict for f in result.findings),
-        "links": page.links(result),
         "phases": page.phases(result),
         "environment": page.environment(result, evidence),
         "files": [_file(name, result) for name in files_of_run],
     }
     context |= _evidence_context(result, evidence)
-    anchors = context["anchors"]
-    first = result.first_failure
-    context["findings"] = page.findings(result, anchors)
-    context["first"] = page.finding(first, anchors) if first is not None else None
-    place = first.place if first is not None else result.error.place if result.error is not None else None
+    context["first"] = result.first_failure
+    place = _place(result)
     context["excerpt"] = page.excerpt(source, place.line) if place is not None and source else None
-    context["sections"] = _sections(context)
+    context["sections"] = _sections(result, context)
     return document(_environment().get_template(_PAGE).render(context))
 
 
 def _evidence_context(result: Result, evidence: Evidence | None) -> dict[str, Any]:
     """What the evidence adds to the page; empty without evidence."""
-    empty: dict[str, Any] = dict.fromkeys(
-        ("diagram", "packet_json", "more_flows", "more_calls", "more_sockets"), ""
-    )
-    empty |= {
-        name: []
-        for name in (
-            "packets",
-            "plots",
-            "calls",
-            "sockets",
-            "counters",
-            "counter_hosts",
-            "programs",
-            "services",
-            "wire_log",
-        )
-    }
+    names = "diagram packets packet_json plots more_flows calls more_calls sockets more_sockets"
+    names += " counters counter_hosts programs services wire_log"
+    empty: dict[str, Any] = dict.fromkeys(names.split(), "")
     empty |= {"anchors": {}, "streams": page.streams(result, evidence)}
     if evidence is None:
         return empty
@@ -161,21 +145,13 @@ def _evidence_context(result: Result, evidence: Evidence | None) -> dict[str, An
         refs = journeys[packet.key].refs
         frames[packet.key] = ", ".join(f"{ref.host} #{ref.number}" for ref in refs)
         anchors |= {(ref.host, ref.number): f"p{packet.key}" for ref in refs}
-    plots: list[dict[str, Any]] = []
+    plots: list[tuple[str, list[Plot]]] = []
     unplotted = 0
     for flow in evidence.trace.flows:
         if len(plots) == _PLOTTED_FLOWS:
             unplotted += 1
         elif drawn := flow_plots(flow, zero):
-            plots.append(
-                {
-                    "name": flow.name,
-                    "plots": [
-                        {"title": p.title, "note": p.note, "wide": p.wide, "svg": Markup(p.svg)}
-                        for p in drawn
-                    ],
-                }
-            )
+            plots.append((flow.name, drawn))
     calls, more_calls = page.calls(diagram)
     sockets, more_sockets = page.sockets(diagram)
     hosts, counters = page.counters(evidence)
@@ -190,7 +166,7 @@ def _evidence_context(result: Result, evidence: Evidence | None) -> dict[str, An
             "omitted": diagram.omitted,
             "total": diagram.total_packets,
         },
-        "packets": page.packet_rows(diagram, lambda key: frames[key]),
+        "packets": page.packet_rows(diagram, frames),
         "packet_json": Markup(page.packet_data(diagram)),
         "plots": plots,
         "more_flows": f"{unplotted} more flows are not plotted." if unplotted else "",
@@ -200,7 +176,7 @@ def _evidence_context(result: Result, evidence: Evidence | None) -> dict[str, An
         "more_sockets": more_sockets,
         "counters": counters,
         "counter_hosts": hosts,
-        "programs": page.programs(evidence.records.runs, words.run_outcome),
+        "programs": page.programs(evidence.records.runs),
         "services": services(evidence.records, result.findings, zero),
         "wire_log": page.wire_log(evidence, zero),
     }
@@ -226,14 +202,20 @@ def _view(name: str, layout: Layout) -> dict[str, Any]:
     }
 
 
-def _sections(context: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _place(result: Result) -> Place | None:
+    """Where a case first went wrong."""
+    first = result.first_failure
+    return first.place if first is not None else result.error.place if result.error is not None else None
+
+
+def _sections(result: Result, context: Mapping[str, Any]) -> list[tuple[str, str]]:
     known = [
         ("why", "Verdict", True),
-        ("judged", "Steps and checks", context["findings"]),
+        ("judged", "Steps and checks", result.findings),
         ("diagram", "Diagram", context["diagram"]),
         ("packets", "Packets", context["diagram"]),
         ("plots", "Over time", context["plots"]),
-        ("links", "Links", context["links"]),
+        ("links", "Links", result.links),
         ("services", "Services", context["services"]),
         ("calls", "Calls", context["calls"]),
         ("states", "States", context["sockets"]),
@@ -277,9 +259,6 @@ def render_index(results: Sequence[Result], *, folders: Sequence[str] = ()) -> s
     cases = [_case(result, folder) for result, folder in zip(results, where, strict=True)]
     total = Verdict.of(r.verdict for r in results)
     context = {
-        "css": _css(),
-        "js": Markup(_read("report.js")),
-        "marks": {verdict.value: mark for verdict, mark in MARKS.items()},
         "total": total.value,
         "tally": tally(r.verdict for r in results),
         "took": seconds(time_taken(results)),
@@ -293,8 +272,7 @@ def render_index(results: Sequence[Result], *, folders: Sequence[str] = ()) -> s
 
 
 def _case(result: Result, folder: str) -> dict[str, Any]:
-    first = result.first_failure
-    place = first.place if first else result.error.place if result.error else None
+    place = _place(result)
     return {
         "name": result.name,
         "verdict": result.verdict.value,

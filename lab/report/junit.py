@@ -24,7 +24,7 @@ def render_junit(results: Iterable[Result]) -> str:
     for result in cases:
         suite.add_testcase(_case(result))
     if cases:
-        suite.timestamp = _xml(min(result.started for result in cases))
+        suite.timestamp = document(min(result.started for result in cases))
     xml = _junit.JUnitXml("lab")
     xml.add_testsuite(suite)
     xml.update_statistics()
@@ -34,27 +34,21 @@ def render_junit(results: Iterable[Result]) -> str:
 
 def _case(result: Result) -> Any:
     classname = PurePath(result.scenario).with_suffix("").as_posix().strip("/").replace("/", ".")
-    case = _junit.TestCase(_xml(result.name), _xml(classname), round(result.seconds, 3))
+    case = _junit.TestCase(document(result.name), document(classname), round(result.seconds, 3))
     properties = _junit.Properties()
     for name, value in _properties(result):
-        properties.append(_junit.Property(_xml(name), _xml(value)))
+        properties.append(_junit.Property(document(name), document(value)))
     case.append(properties)
-    match result.verdict:
-        case Verdict.FAIL:
-            outcome = _junit.Failure(
-                _xml(result.reason), _xml(result.first_failure.name) if result.first_failure else "FAIL"
-            )
-            outcome.text = _details(result)
-            case.result = [outcome]
-        case Verdict.ERROR:
-            error = _junit.Error(_xml(result.reason), _xml(result.error.kind) if result.error else "ERROR")
-            error.text = _details(result)
-            case.result = [error]
-        case Verdict.SKIP:
-            case.result = [_junit.Skipped(_xml(result.reason), "SKIP")]
-        case Verdict.PASS:
-            pass
-    case.system_out = _xml(
+    if result.verdict is Verdict.SKIP:
+        case.result = [_junit.Skipped(document(result.reason), "SKIP")]
+    elif result.verdict is not Verdict.PASS:
+        kind, what = _junit.Error, result.error.kind if result.error else "ERROR"
+        if result.verdict is Verdict.FAIL:
+            kind, what = _junit.Failure, result.first_failure.name if result.first_failure else "FAIL"
+        outcome = kind(document(result.reason), document(what))
+        outcome.text = _details(result)
+        case.result = [outcome]
+    case.system_out = document(
         "\n".join(
             f"{f.verdict.value:<5} {f.place}: {f.name}: {f.actual or f.reason}" for f in result.findings
         )
@@ -85,9 +79,4 @@ def _details(result: Result) -> str:
     for finding in result.findings:
         if finding.verdict in (Verdict.FAIL, Verdict.ERROR):
             lines += finding_lines(finding, Paint(False), indent="")
-    return _xml("\n".join(lines))
-
-
-def _xml(text: str) -> str:
-    """A text that is safe in the document: some characters cannot be written in XML at all."""
-    return document(text)
+    return document("\n".join(lines))

@@ -3,53 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lab.evidence.model import RunRecord
+from lab.evidence.model import RunRecord, StreamRecord
 from lab.evidence.store import Evidence
 from lab.harmless import clean
 from lab.quantities import duration, moment, plural, seconds, size
-from lab.report.diagram.model import Diagram, Packet
+from lab.report.diagram import words
+from lab.report.diagram.model import Bundle, Call, Diagram, Packet, spoken_name
 from lab.result import Result
-from lab.verdict import Finding, PacketRef, Verdict
 
 _CALLS = 1_000
 _SOCKETS = 200
 _OUTPUT = 20_000  #: characters of a program's output shown
 _READBACKS = 60
-
-Anchors = Mapping[tuple[str, int], str]
-
-
-def findings(result: Result, anchors: Anchors) -> list[dict[str, Any]]:
-    return [finding(f, anchors) for f in result.findings]
-
-
-def finding(found: Finding, anchors: Anchors) -> dict[str, Any]:
-    return {
-        "verdict": found.verdict.value,
-        "bad": found.verdict in (Verdict.FAIL, Verdict.ERROR),
-        "name": found.name,
-        "source": found.source,
-        "place": str(found.place),
-        "line": found.place.line,
-        "expected": found.expected,
-        "actual": found.actual,
-        # "none" says nothing about an exact expectation
-        "tolerance": "" if found.tolerance.startswith("none") else found.tolerance,
-        "margin": found.margin,
-        "reason": found.reason,
-        "refs": references(found.packets, anchors),
-    }
-
-
-def references(refs: Iterable[PacketRef], anchors: Anchors) -> list[dict[str, str]]:
-    """Frames by host and number; those of one packet at both ends lead to the same arrow."""
-    return [
-        {"text": f"{ref.host} #{ref.number}", "anchor": anchors.get((ref.host, ref.number), "")}
-        for ref in refs
-    ]
 
 
 def held(result: Result) -> str:
@@ -73,12 +41,13 @@ def excerpt(source: str, line: int, around: int = 3) -> dict[str, Any] | None:
     return {"line": line, "lines": [(n, lines[n - 1]) for n in range(low, high + 1)]}
 
 
-def packet_rows(diagram: Diagram, frames: Callable[[int], str]) -> list[dict[str, Any]]:
+def packet_rows(diagram: Diagram, frames: Mapping[int, str]) -> list[dict[str, Any]]:
     """The diagram's text alternative: its packets and bundles in order of time."""
     rows: list[tuple[int, dict[str, Any]]] = []
 
-    def tag(flow: int | None) -> str:
-        return f"{letters}: " if (letters := diagram.tag(flow)) else ""
+    def way(shape: Packet | Bundle) -> str:
+        tag = f"{letters}: " if (letters := diagram.tag(shape.flow)) else ""
+        return f"{tag}{spoken_name(shape.source)} → {spoken_name(shape.target)}"
 
     for p in diagram.packets:
         rows.append(
@@ -89,16 +58,15 @@ def packet_rows(diagram: Diagram, frames: Callable[[int], str]) -> list[dict[str
                     "bad": p.decisive,
                     "sent": "" if p.sent_ns is None else moment(p.sent_ns),
                     "received": "" if p.received_ns is None else moment(p.received_ns),
-                    "way": f"{tag(p.flow)}{_name(p.source)} → {_name(p.target)}",
+                    "way": way(p),
                     "label": " ".join(x for x in (p.label, p.payload) if x),
                     "anchor": f"p{p.key}",
                     "fate": fate_text(p),
-                    "frames": frames(p.key),
+                    "frames": frames[p.key],
                 },
             )
         )
     for b in diagram.bundles:
-        way = f"{tag(b.flow)}{_name(b.source)} → {_name(b.target)}"
         rows.append(
             (
                 b.first_sent_ns,
@@ -107,7 +75,7 @@ def packet_rows(diagram: Diagram, frames: Callable[[int], str]) -> list[dict[str
                     "bad": False,
                     "sent": f"{moment(b.first_sent_ns)} …",
                     "received": "" if b.first_received_ns is None else f"{moment(b.first_received_ns)} …",
-                    "way": way,
+                    "way": way(b),
                     "label": b.label,
                     "anchor": f"b{b.key}",
                     "fate": b.detail,
@@ -119,19 +87,15 @@ def packet_rows(diagram: Diagram, frames: Callable[[int], str]) -> list[dict[str
     return [row for _, row in rows]
 
 
-def _name(host: str) -> str:
-    return "the wire" if host == "wire" else host
-
-
 def fate_text(p: Packet) -> str:
-    words = []
+    parts = []
     if p.outcome:
-        words.append(p.outcome)
-    elif p.sent_ns is not None and p.received_ns is not None:
-        words.append(f"arrived after {duration(p.received_ns - p.sent_ns)}")
+        parts.append(p.outcome)
+    elif p.delay_ns is not None:
+        parts.append(f"arrived after {duration(p.delay_ns)}")
     if p.note:
-        words.append(p.note)
-    return ", ".join(words)
+        parts.append(p.note)
+    return ", ".join(parts)
 
 
 def packet_data(diagram: Diagram) -> str:
@@ -157,39 +121,9 @@ def script_json(value: object) -> str:
     return text
 
 
-def links(result: Result) -> list[dict[str, Any]]:
-    return [
-        {
-            "path": f"{p.source} → {p.target}" if p.target else f"{p.source} {p.direction or ''}",
-            "quantity": p.quantity,
-            "configured": p.configured,
-            "measured": p.measured,
-            "spread": p.spread,
-            "samples": f"{p.samples:,}",
-            "verdict": p.verdict,
-            "bad": p.verdict == "contradiction",
-            "p": "" if p.p is None else f"p = {p.p:.2g}",
-            "detail": p.detail,
-        }
-        for p in result.links
-    ]
-
-
-def calls(diagram: Diagram) -> tuple[list[dict[str, Any]], str]:
-    rows = [
-        {
-            "at": moment(c.start_ns),
-            "host": c.host,
-            "title": c.title,
-            "outcome": c.outcome,
-            "failed": c.failed,
-            "step": c.step,
-            "notes": c.notes,
-        }
-        for c in diagram.calls
-    ]
-    rest = len(rows) - _CALLS
-    return rows[:_CALLS], f"{plural(rest, 'call')} more: see events.jsonl." if rest > 0 else ""
+def calls(diagram: Diagram) -> tuple[Sequence[Call], str]:
+    rest = len(diagram.calls) - _CALLS
+    return diagram.calls[:_CALLS], f"{plural(rest, 'call')} more: see events.jsonl." if rest > 0 else ""
 
 
 def sockets(diagram: Diagram) -> tuple[list[dict[str, Any]], str]:
@@ -198,12 +132,9 @@ def sockets(diagram: Diagram) -> tuple[list[dict[str, Any]], str]:
     for state in diagram.states:
         path = paths.setdefault((state.host, state.socket), [])
         path.append((state.label, moment(state.start_ns)))
-    for state in diagram.states:
-        if state.end_ns is not None and paths[state.host, state.socket][-1] == (
-            state.label,
-            moment(state.start_ns),
-        ):
-            paths[state.host, state.socket].append(("gone", moment(state.end_ns)))
+    for key, last in {(state.host, state.socket): state for state in diagram.states}.items():
+        if last.end_ns is not None:
+            paths[key].append(("gone", moment(last.end_ns)))
     rows = [{"host": host, "socket": socket, "path": path} for (host, socket), path in paths.items()]
     rest = len(rows) - _SOCKETS
     return rows[:_SOCKETS], f"{plural(rest, 'socket')} more: see events.jsonl." if rest > 0 else ""
@@ -211,43 +142,30 @@ def sockets(diagram: Diagram) -> tuple[list[dict[str, Any]], str]:
 
 def counters(evidence: Evidence) -> tuple[list[str], list[tuple[str, list[str]]]]:
     """Names of the hosts, and each counter that changed anywhere, with its change on each host."""
-    hosts = [host for host in evidence.records.hosts if host in evidence.records.counters]
-    names: set[str] = set()
-    for host in hosts:
-        record = evidence.records.counters[host]
-        names |= {n for n, after in record.after.items() if record.before.get(n, 0) != after}
-    rows = []
-    for name in sorted(names):
-        deltas = []
-        for host in hosts:
-            record = evidence.records.counters[host]
-            delta = record.after.get(name, 0) - record.before.get(name, 0)
-            deltas.append(f"{delta:+,}" if delta else "")
-        rows.append((name, deltas))
-    return hosts, rows
+    known = evidence.records.counters
+    records = {host: known[host] for host in evidence.records.hosts if host in known}
 
+    def change(host: str, name: str) -> int:
+        return records[host].after.get(name, 0) - records[host].before.get(name, 0)
 
-def streams(result: Result, evidence: Evidence | None) -> list[dict[str, str]]:
-    found = result.streams or (evidence.records.streams if evidence is not None else ())
-    return [
-        {
-            "host": s.host,
-            "socket": f"{s.socket} {s.local} → {s.remote}",
-            "sent": f"{s.sent_bytes:,}",
-            "received": f"{s.received_bytes:,}",
-            "sent_hash": f"sha256 {s.sent_sha256}",
-            "received_hash": f"sha256 {s.received_sha256}",
-        }
-        for s in found[:_SOCKETS]
+    names = {name for host, record in records.items() for name in record.after if change(host, name)}
+    rows = [
+        (name, [f"{delta:+,}" if (delta := change(host, name)) else "" for host in records])
+        for name in sorted(names)
     ]
+    return list(records), rows
 
 
-def programs(runs: Sequence[RunRecord], outcome: Callable[[RunRecord], str]) -> list[dict[str, Any]]:
+def streams(result: Result, evidence: Evidence | None) -> Sequence[StreamRecord]:
+    return (result.streams or (evidence.records.streams if evidence is not None else ()))[:_SOCKETS]
+
+
+def programs(runs: Sequence[RunRecord]) -> list[dict[str, Any]]:
     return [
         {
             "host": run.host,
             "title": " ".join(run.command),
-            "outcome": outcome(run),
+            "outcome": words.run_outcome(run),
             "step": run.step,
             "stdout": _output(run.stdout),
             "stderr": _output(run.stderr),

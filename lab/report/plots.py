@@ -232,14 +232,13 @@ def _round_trips(flow: Flow, zero: int, start: int, end: int) -> list[Plot]:
 def _throughput(flow: Flow, zero: int, start: int, end: int, sides: dict[bool, _Side]) -> list[Plot]:
     bucket = max(10_000_000, (end - start) // 100)
     series = [
-        (cls, host, flow.throughput(host, bucket))
+        (cls, host, points)
         for cls, host, carries in (
             ("a", flow.client.host, sides[True].bytes),
             ("b", flow.server.host, sides[False].bytes),
         )
-        if carries
+        if carries and (points := flow.throughput(host, bucket))
     ]
-    series = [(cls, host, points) for cls, host, points in series if points]
     if not series:
         return []
     top = max(point.value for _, _, points in series for point in points) or 1.0

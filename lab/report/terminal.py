@@ -158,8 +158,8 @@ def _table(findings: Sequence[Finding], width: int, paint: Paint, verbose: bool)
         good = finding.verdict is Verdict.PASS
         if good:
             text = clean(finding.actual or finding.expected)
-            if finding.margin:
-                text = f"{text}  (margin {clean(finding.margin)})" if verbose else text
+            if finding.margin and verbose:
+                text = f"{text}  (margin {clean(finding.margin)})"
         else:
             text = clean(finding.reason or f"{finding.actual}, not {finding.expected}")
         lines.append(

@@ -19,7 +19,6 @@ _STYLES = {
     "blue": "34",
     "magenta": "35",
     "cyan": "36",
-    "invert": "7",
 }
 _VERDICT_STYLE = {
     Verdict.PASS: "green",

@@ -13,22 +13,20 @@ from lab.result import Result
 
 
 class Table(Struct, frozen=True):
-    """One scenario's values, a row for each case. `numbers` are the positions of the cases."""
+    """One scenario's values, a row for each case."""
 
     scenario: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    numbers: tuple[int, ...]
     params: int  #: how many of the columns are parameters
 
 
 def tables_of(results: Sequence[Result]) -> Iterator[Table]:
     """One table for each scenario in which a case recorded something."""
-    scenarios: dict[str, list[int]] = {}
-    for number, result in enumerate(results):
-        scenarios.setdefault(result.scenario, []).append(number)
-    for scenario, numbers in scenarios.items():
-        own = [results[number] for number in numbers]
+    scenarios: dict[str, list[Result]] = {}
+    for result in results:
+        scenarios.setdefault(result.scenario, []).append(result)
+    for scenario, own in scenarios.items():
         names = list(dict.fromkeys(name for result in own for name in result.values))
         if not names:
             continue
@@ -43,7 +41,7 @@ def tables_of(results: Sequence[Result]) -> Iterator[Table]:
             for result in own
         )
         head = (*first, *names, "verdict")
-        yield Table(PurePath(scenario).stem, head, rows, tuple(numbers), len(first))
+        yield Table(PurePath(scenario).stem, head, rows, len(first))
 
 
 def value_tables(results: Sequence[Result], width: int) -> Iterator[str]:

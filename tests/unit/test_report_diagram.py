@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from lab.report.diagram import mermaid, svg, text
 from lab.report.diagram.bundling import Budget
 from lab.report.diagram.lanes import spread
-from lab.report.diagram.layout import Arrow, lay_out
+from lab.report.diagram.layout import lay_out
 from lab.report.diagram.model import Band, Bundle, Call, Diagram, Host, Packet, State
+from lab.report.diagram.shapes import Arrow
 from lab.report.diagram.source import diagram_of
 from lab.report.diagram.timemap import Mark, Scale, build
 from lab.report.text import cells
@@ -287,7 +288,7 @@ def test_svg_escapes_what_scenarios_and_packets_bring() -> None:
             hosts=(Host(C, evil, (evil,)), Host(S)),
             calls=(Call("1", C, evil, evil, 0, MS, step=evil),),
             states=(State(C, evil, evil, 0, MS),),
-            bands=(Band("cut", evil, 0, MS),),
+            bands=(Band(evil, 0, MS),),
             end_ns=MS,
         )
     )

@@ -22,9 +22,10 @@ from lab.place import Place
 from lab.report.diagram import legend, mermaid, svg, text
 from lab.report.diagram.events import Left, Silence, events
 from lab.report.diagram.labels import fitting
-from lab.report.diagram.layout import NARROW, Layout, lay_out
+from lab.report.diagram.layout import lay_out
 from lab.report.diagram.model import Bundle, Call, Diagram, Flow, Host, Moment, Packet, State
 from lab.report.diagram.moments import moments_of
+from lab.report.diagram.shapes import NARROW, Layout
 from lab.report.diagram.source import diagram_of
 from lab.report.text import cells, folded
 from lab.verdict import LogRef, Verdict

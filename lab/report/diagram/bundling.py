@@ -6,9 +6,9 @@ points at. Not worth one: the n-th segment of a bulk transfer.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
 from dataclasses import dataclass, field
+from itertools import islice
 
 from msgspec import Struct
 
@@ -191,22 +191,9 @@ def _is_special(journey: Journey) -> bool:
 
 def _specials(trace: Trace, budget: Budget) -> set[int]:
     """Numbers of the special journeys to draw: the first ones and the last ones."""
-    first: list[int] = []
-    last: list[int] = []
-    for number in _special_numbers(trace.journeys):
-        if len(first) < budget.special - budget.ends:
-            first.append(number)
-        else:
-            last.append(number)
-            if len(last) > 4 * budget.ends:
-                del last[: -budget.ends]
-    return {*first, *last[-budget.ends :]}
-
-
-def _special_numbers(journeys: Iterable[Journey]) -> Iterator[int]:
-    for journey in journeys:
-        if _is_special(journey) and not is_housekeeping(journey):
-            yield journey.number
+    numbers = (j.number for j in trace.journeys if _is_special(j) and not is_housekeeping(j))
+    first = set(islice(numbers, budget.special - budget.ends))
+    return first | set(deque(numbers, maxlen=budget.ends))
 
 
 def _thin(runs: list[_Run], limit: int) -> list[_Run]:

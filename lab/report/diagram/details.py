@@ -6,7 +6,7 @@ from lab.evidence.packets import ACK, CaptureError
 from lab.evidence.trace import Flow, Journey, Trace
 from lab.quantities import clock, duration
 from lab.report.diagram import words
-from lab.report.diagram.model import Packet
+from lab.report.diagram.model import Packet, spoken_name
 
 _ALL = (1 << 32) - 1
 
@@ -53,7 +53,6 @@ def packet_of(trace: Trace, journey: Journey, zero: int, decisive: set[tuple[str
         copies_ns=tuple(copy.t_ns - zero for copy in journey.copies),
         payload=preview,
         decisive=any((ref.host, ref.number) in decisive for ref in journey.refs),
-        length=packet.payload_len,
         fields=_fields(journey, flow, relative, zero, preview),
     )
 
@@ -177,5 +176,5 @@ def _fields(
 
 
 def _end(address: str, port: int, host: str) -> str:
-    name = "the wire" if host == "wire" else host
+    name = spoken_name(host)
     return f"{name} ({address}:{port})" if port else f"{name} ({address})"

@@ -66,7 +66,6 @@ class Silence(Struct, frozen=True):
     """A gap too long to be shown row by row. `text` describes it."""
 
     t_ns: int
-    ns: int
     text: str
 
 
@@ -89,11 +88,7 @@ _ORDER: dict[type[Event], int] = {
 def events(diagram: Diagram) -> Iterator[Event]:
     """All events, with a `Silence` wherever nothing happens for long."""
     found = sorted(_all(diagram), key=lambda event: (event.t_ns, _ORDER[type(event)]))
-    scale = scale_for(
-        p.received_ns - p.sent_ns
-        for p in diagram.packets
-        if p.sent_ns is not None and p.received_ns is not None
-    )
+    scale = scale_for(packet.delay_ns for packet in diagram.packets)
     before: int | None = None
     for event in found:
         if before is not None and event.t_ns - before >= scale.fold_ns:
@@ -106,7 +101,7 @@ def events(diagram: Diagram) -> Iterator[Event]:
 
 def _silence(diagram: Diagram, start_ns: int, end_ns: int) -> Silence:
     took = duration(end_ns - start_ns)
-    return Silence(start_ns, end_ns - start_ns, sentence(took, told(diagram, start_ns, end_ns)))
+    return Silence(start_ns, sentence(took, told(diagram, start_ns, end_ns)))
 
 
 def _all(diagram: Diagram) -> Iterator[Event]:

@@ -56,14 +56,10 @@ def one_line(call: Call) -> str:
     return f"{call.title} {call.outcome}".strip()
 
 
-def gap_room(m: Metrics, *, many: bool) -> int:
-    """Characters between two hosts."""
-    return int(((m.gap_many if many else m.gap) - 30) / m.char)
-
-
 def reason(packet: Packet, m: Metrics, *, many: bool) -> tuple[str, ...]:
     """Why a packet was lost or thrown away, in as many lines as needed: it is never cut."""
-    return tuple(wrap(f"× {packet.cause}", gap_room(m, many=many)))
+    room = int(((m.gap_many if many else m.gap) - 30) / m.char)  # between two hosts
+    return tuple(wrap(f"× {packet.cause}", room))
 
 
 def moment_lines(moment: Moment, block: Block, m: Metrics) -> tuple[str, ...]:
@@ -98,7 +94,6 @@ class Geometry(Struct, frozen=True):
 
     def arrow(self, packet: Packet) -> Arrow:
         i, j = ends(packet, self.index)
-        half = HALF
         from_wire = packet.source not in self.index or packet.sent_ns is None
         to_wire = packet.target not in self.index or packet.received_ns is None or packet.stops_at_wire
         x1 = self._wire(j, i) if from_wire else self._x(i, j)
@@ -111,9 +106,9 @@ class Geometry(Struct, frozen=True):
                 y2 = self.times.y(packet.received_ns)
         else:
             y2 = self.times.y(packet.start_ns)
-            y1 = y2 - half
+            y1 = y2 - HALF
         if from_wire and packet.sent_ns is not None and not to_wire:
-            y1 = max(y1, y2 - half)
+            y1 = max(y1, y2 - HALF)
         tag = self.diagram.tag(packet.flow)
         inset = 12.0 + (16.0 if tag else 0.0)
         label_x, label_y, anchor, angle = self._label(x1, y1, x2, y2, inset)
@@ -136,7 +131,7 @@ class Geometry(Struct, frozen=True):
         elif self.m.narrow:
             under_y = y2 + self.m.line
         copies = tuple(
-            (self._wire(j, i), self.times.y(t) - half, self._x(j, i), self.times.y(t))
+            (self._wire(j, i), self.times.y(t) - HALF, self._x(j, i), self.times.y(t))
             for t in packet.copies_ns
         )
         return Arrow(
@@ -220,7 +215,7 @@ class Geometry(Struct, frozen=True):
         x = block.call_x[column]
         y1, y2 = self.times.y(call.start_ns), self.times.y(end_of(call.end_ns, self.diagram))
         room = int(block.call_width / self.m.char)
-        text_x = x - 6 if block.call_anchor == "end" else x + 15
+        text_x = x - 6 if block.anchor == "end" else x + 15
         whole = one_line(call)
         if self.m.narrow:
             return CallShape(call, x, y1, max(y2, y1 + 3), text_x, "middle", ())
@@ -236,15 +231,15 @@ class Geometry(Struct, frozen=True):
                 # The axis shows how long it took: the result must not be cut for that.
                 outcome = call.outcome if len(call.outcome) <= room else call.outcome.rpartition(" · ")[0]
                 lines.append((outcome_y, cut(outcome or call.outcome, room), True))
-        return CallShape(call, x, y1, max(y2, y1 + 3), text_x, block.call_anchor, tuple(lines))
+        return CallShape(call, x, y1, max(y2, y1 + 3), text_x, block.anchor, tuple(lines))
 
     def moment(self, moment: Moment) -> MomentShape:
         block = self.blocks[self.index[moment.host]]
         x, y = block.call_x[0], self.times.y(moment.t_ns)
         if self.m.narrow:
             return MomentShape(moment, x, y, x, "middle", ())
-        text_x = x - 6 if block.call_anchor == "end" else x + 15
-        return MomentShape(moment, x, y, text_x, block.call_anchor, moment_lines(moment, block, self.m))
+        text_x = x - 6 if block.anchor == "end" else x + 15
+        return MomentShape(moment, x, y, text_x, block.anchor, moment_lines(moment, block, self.m))
 
     def spoken(self, host: str, t_ns: int, lines: Sequence[str], cls: str) -> Spoken:
         """Words in the gap beside a host's edge, in a narrow drawing."""
@@ -260,5 +255,5 @@ class Geometry(Struct, frozen=True):
         label = state.label
         if tag := self.diagram.tag(state.flow):
             label = f"{tag} {label}"
-        text_x = x - 4 if block.state_anchor == "end" else x + 10
-        return StateShape(state, x, y1, y2, text_x, block.state_anchor, self.m.narrow, label)
+        text_x = x - 4 if block.anchor == "end" else x + 10
+        return StateShape(state, x, y1, y2, text_x, block.anchor, self.m.narrow, label)

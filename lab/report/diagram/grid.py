@@ -8,30 +8,23 @@ from lab.report.text import Paint, cells
 
 _ASCII = str.maketrans(
     {
-        **dict.fromkeys("─╌═", "-"),
+        **dict.fromkeys("─╌═·–−", "-"),
         **dict.fromkeys("│├┤╎", "|"),
         **dict.fromkeys("╮╭", "."),
         **dict.fromkeys("╰╯", "'"),
         **dict.fromkeys("“”", '"'),
         **dict.fromkeys("▶▷→", ">"),
         **dict.fromkeys("◀◁←", "<"),
+        **dict.fromkeys("…±⏎␍␉", "~"),
         "┃": "#",
         "┼": "+",
         "╳": "X",
         "×": "x",
         "µ": "u",
-        "·": "-",
-        "–": "-",
-        "−": "-",
         "⋮": ":",
-        "…": "~",
         "●": "o",
         "◆": "*",
         "↻": "@",
-        "±": "~",
-        "⏎": "~",
-        "␍": "~",
-        "␉": "~",
     }
 )
 

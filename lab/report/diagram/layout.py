@@ -30,12 +30,9 @@ from lab.report.diagram.lanes import spread
 from lab.report.diagram.model import Diagram
 from lab.report.diagram.saying import Said, saying
 from lab.report.diagram.shapes import (
-    NARROW,
     Anchor,
-    Arrow,
     BandShape,
     Block,
-    BundleShape,
     FoldShape,
     Layout,
     Metrics,
@@ -44,8 +41,6 @@ from lab.report.diagram.shapes import (
 from lab.report.diagram.silences import told
 from lab.report.diagram.timemap import Mark, TimeMap, build, scale_for
 from lab.report.text import folded
-
-__all__ = ["NARROW", "Anchor", "Arrow", "Block", "BundleShape", "Layout", "Metrics", "lay_out"]
 
 
 class _Columns(Struct, frozen=True):
@@ -64,11 +59,7 @@ def lay_out(diagram: Diagram, metrics: Metrics | None = None) -> Layout:
     columns = _columns(diagram, metrics)
     blocks, wires, width = _blocks(diagram, metrics, columns)
     index = {block.host.name: i for i, block in enumerate(blocks)}
-    scale = scale_for(
-        p.received_ns - p.sent_ns
-        for p in diagram.packets
-        if p.sent_ns is not None and p.received_ns is not None
-    )
+    scale = scale_for(packet.delay_ns for packet in diagram.packets)
     said = tuple(saying(diagram, metrics)) if metrics.narrow else ()
     times = build(_marks(diagram, metrics, columns, index, blocks, said), scale, top=metrics.top)
     geometry = Geometry(diagram, metrics, blocks, wires, index, times, _typical_delays(diagram))
@@ -108,9 +99,9 @@ def _typical_delays(diagram: Diagram) -> dict[tuple[str, str], int]:
     """Median one-way delays by sender and receiver; ("", "") is over all."""
     known: dict[tuple[str, str], list[int]] = {}
     for p in diagram.packets:
-        if p.sent_ns is not None and p.received_ns is not None:
+        if p.delay_ns is not None:
             for way in ((p.source, p.target), ("", "")):
-                known.setdefault(way, []).append(p.received_ns - p.sent_ns)
+                known.setdefault(way, []).append(p.delay_ns)
     return {way: round(median(delays)) for way, delays in known.items()}
 
 
@@ -187,10 +178,9 @@ def _blocks(
                 edge_left=None if first else left,
                 edge_right=None if last else right,
                 call_x=call_x,
-                call_anchor=anchor,
                 call_width=call_width - 20,
                 state_x=state_x,
-                state_anchor=anchor,
+                anchor=anchor,
             )
         )
         x = right

@@ -61,20 +61,11 @@ def samples(diagram: Diagram) -> Iterator[tuple[str, str]]:
             "decided a failed check",
         )
     if diagram.calls:
-        yield (
-            '<g class="c-ok"><rect class="call" x="16" y="1" width="9" height="12" rx="2.5"/></g>',
-            "a call, entry to return",
-        )
+        yield _call("ok"), "a call, entry to return"
     if any(c.is_error for c in diagram.calls):
-        yield (
-            '<g class="c-error"><rect class="call" x="16" y="1" width="9" height="12" rx="2.5"/></g>',
-            "a call that returned an error",
-        )
+        yield _call("error"), "a call that returned an error"
     if any(c.failed for c in diagram.calls):
-        yield (
-            '<g class="c-failed"><rect class="call" x="16" y="1" width="9" height="12" rx="2.5"/></g>',
-            "a call that FAILED",
-        )
+        yield _call("failed"), "a call that FAILED"
     if diagram.moments:
         yield (
             '<g class="m"><path class="mark" d="M22 1.5l5.5 5.5l-5.5 5.5l-5.5 -5.5Z"/></g>',
@@ -83,6 +74,9 @@ def samples(diagram: Diagram) -> Iterator[tuple[str, str]]:
     for flow in diagram.flows:
         if flow.tag:
             yield f'<g class="p">{svg.tag(22, 7, flow.tag)}</g>', f"{flow.name} ({flow.protocol})"
-    for cls, text in (("band-line", "the wire was changed"),):
-        if diagram.bands:
-            yield f'<line class="{cls}" x1="2" y1="7" x2="42" y2="7"/>', text
+    if diagram.bands:
+        yield '<line class="band-line" x1="2" y1="7" x2="42" y2="7"/>', "the wire was changed"
+
+
+def _call(outcome: str) -> str:
+    return f'<g class="c-{outcome}"><rect class="call" x="16" y="1" width="9" height="12" rx="2.5"/></g>'

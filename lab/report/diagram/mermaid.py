@@ -77,7 +77,7 @@ def _lines(diagram: Diagram) -> Iterator[str]:
                     yield f"Note over {ids[moment_.host]}: {at} {_text(moment_.text)}"
             case Done(_, band):
                 yield f"Note over {over}: {at} {_text(band.text)}"
-            case Silence(_, _, told):
+            case Silence(_, told):
                 yield f"Note over {over}: … {_text(told)} …"
     for flow in diagram.flows:
         if flow.tag:
@@ -103,9 +103,7 @@ def _message(packet: Packet, ids: dict[str, str], at: str, tag: str) -> Iterator
         yield f"{source}-x{target}: {at} {_text(f'{text} ({packet.outcome})')}"
         return
     arrow = "-->>" if packet.kind == "ack" else "->>"
-    took = ""
-    if packet.sent_ns is not None and packet.received_ns is not None:
-        took = f" (+{duration(packet.received_ns - packet.sent_ns)})"
+    took = "" if packet.delay_ns is None else f" (+{duration(packet.delay_ns)})"
     why = f" ({packet.outcome})" if packet.discarded else ""
     yield f"{source}{arrow}{target}: {at} {_text(text + why)}{took}"
 

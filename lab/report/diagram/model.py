@@ -16,6 +16,11 @@ Fate = Literal["received", "corrupted", "lost", "in flight", "unknown"]
 WIRE = "wire"  #: source or target of a packet that the wire itself made or consumed
 
 
+def spoken_name(host: str) -> str:
+    """A packet's source or target in a sentence."""
+    return "the wire" if host == WIRE else host
+
+
 class Host(Struct, frozen=True):
     name: str
     address: str = ""
@@ -39,7 +44,6 @@ class Call(Struct, frozen=True):
     outcome: str  #: "= 5 B", "ETIMEDOUT"
     start_ns: int
     end_ns: int | None
-    process: str = "main"
     is_error: bool = False  #: the call returned an error, expected or not
     failed: bool = False  #: judged FAIL
     step: str = ""
@@ -78,12 +82,18 @@ class Packet(Struct, frozen=True):
     copies_ns: tuple[int, ...] = ()  #: arrivals of duplicates that the network made
     payload: str = ""  #: short preview of printable data
     decisive: bool = False  #: a failed check points at it
-    length: int = 0  #: payload bytes
     fields: Mapping[str, str] = {}  #: everything about it, for the details
 
     @property
     def start_ns(self) -> int:
         return self.sent_ns if self.sent_ns is not None else self.received_ns or 0
+
+    @property
+    def delay_ns(self) -> int | None:
+        """From end to end, where both are known."""
+        if self.sent_ns is None or self.received_ns is None:
+            return None
+        return self.received_ns - self.sent_ns
 
     @property
     def outcome(self) -> str:
@@ -143,12 +153,9 @@ class Bundle(Struct, frozen=True):
 class Band(Struct, frozen=True):
     """Something done to the wire. `end_ns` is None for a moment, otherwise the end of its effect."""
 
-    kind: Literal["link", "cut", "partition", "drop", "power"]
     text: str
     start_ns: int
     end_ns: int | None = None
-    hosts: tuple[str, ...] = ()
-    step: str = ""
 
 
 class Moment(Struct, frozen=True):
@@ -159,7 +166,6 @@ class Moment(Struct, frozen=True):
     text: str  #: "db: ready", "db: “listening on port 5432”"
     kind: Literal["service", "log", "signal"]
     is_error: bool = False
-    step: str = ""
 
 
 class Diagram(Struct, frozen=True):

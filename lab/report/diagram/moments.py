@@ -35,16 +35,15 @@ def _life(record: ServiceRecord, zero: int, findings: Sequence[Finding]) -> Iter
     """The moments of a service: started, ready, ended; with the number of any start after the first."""
     name = record.service if record.start == 1 else f"{record.service} (start {record.start})"
 
-    def moment(wall_ns: int, text: str, *, bad: bool = False, step: str = "") -> Moment:
-        return Moment(record.host, wall_ns - zero, clean(f"{name}: {text}"), "service", bad, step)
+    def moment(wall_ns: int, text: str, *, bad: bool = False) -> Moment:
+        return Moment(record.host, wall_ns - zero, clean(f"{name}: {text}"), "service", bad)
 
     if record.started_wall_ns is not None:
         yield moment(record.started_wall_ns, "started")
     if record.ready_wall_ns is not None:
         yield moment(record.ready_wall_ns, "ready")
     if record.ended_wall_ns is not None:
-        bad = went_wrong(record, findings)
-        yield moment(record.ended_wall_ns, _end(record), bad=bad, step=record.ended_by or "")
+        yield moment(record.ended_wall_ns, _end(record), bad=went_wrong(record, findings))
 
 
 def _end(record: ServiceRecord) -> str:
@@ -84,7 +83,4 @@ def _signal(step: StepRecord, zero: int) -> Iterator[Moment]:
         # A program may handle the signal and go on.
         what = f"{_DONE[step.do]} {step.signal or ''}".strip() if step.do == "kill" else _DONE[step.do]
         text = f"{step.target}: {what} ({step.step})" if step.target else f"{what} ({step.step})"
-        yield Moment(step.at, step.end_wall_ns - zero, clean(text), "signal", step=step.step)
-
-
-__all__ = ["moments_of"]
+        yield Moment(step.at, step.end_wall_ns - zero, clean(text), "signal")

@@ -54,10 +54,9 @@ class Block(Struct, frozen=True):
     edge_left: float | None
     edge_right: float | None
     call_x: tuple[float, ...]  #: left side of each column's bar
-    call_anchor: Anchor  #: "end": texts are left of the bar
     call_width: float  #: of a column's texts
     state_x: tuple[float, ...]
-    state_anchor: Anchor
+    anchor: Anchor  #: of the texts: "end" if they are left of the bars
 
     @property
     def middle(self) -> float:

@@ -18,7 +18,7 @@ from lab.quantities import plural
 from lab.report.diagram import words
 from lab.report.diagram.bundling import Budget, gather
 from lab.report.diagram.lanes import spread
-from lab.report.diagram.model import WIRE, Band, Bundle, Call, Diagram, Flow, Host, Packet, State
+from lab.report.diagram.model import Band, Bundle, Call, Diagram, Flow, Host, Packet, State
 from lab.report.diagram.moments import moments_of
 from lab.verdict import Finding, Verdict
 
@@ -155,7 +155,6 @@ def _call(i: int, call: CallRecord, zero: int, failed: set[str], names: Mapping[
         outcome=words.call_outcome(call, names),
         start_ns=start,
         end_ns=start + call.elapsed_ns,
-        process=call.process,
         is_error=call.error is not None,
         failed=call.step in failed,
         step=call.step,
@@ -247,13 +246,6 @@ def _socket(sample: StateSample, names: Mapping[str, str]) -> str:
 
 
 _ENDS = {"restore": "cut", "heal": "partition", "power_on": "power_off"}
-_BAND_KIND = {
-    "cut": "cut",
-    "partition": "partition",
-    "power_off": "power",
-    "power_on": "power",
-    "drop": "drop",
-}
 
 
 def _bands(events: Iterable[WireEvent], zero: int, until_ns: int) -> list[Band]:
@@ -275,17 +267,5 @@ def _bands(events: Iterable[WireEvent], zero: int, until_ns: int) -> list[Band]:
         end = ended.get(i)
         if end is None and event.action in open_until_the_end:
             end = max(until_ns, event.wall_ns - zero)
-        bands.append(
-            Band(
-                kind=_BAND_KIND.get(event.action, "link"),  # type: ignore[arg-type]
-                text=words.wire_event(event),
-                start_ns=event.wall_ns - zero,
-                end_ns=end,
-                hosts=tuple(h for h in (event.host, *(event.between or ())) if h),
-                step=event.step or "",
-            )
-        )
+        bands.append(Band(words.wire_event(event), event.wall_ns - zero, end))
     return bands
-
-
-__all__ = ["WIRE", "Budget", "diagram_of", "zero_ns"]

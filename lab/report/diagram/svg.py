@@ -14,9 +14,9 @@ from msgspec.structs import replace
 
 from lab.harmless import document
 from lab.quantities import duration
-from lab.report.diagram.layout import Anchor, Arrow, Block, BundleShape, Layout, lay_out
-from lab.report.diagram.model import WIRE, Diagram, Packet
-from lab.report.diagram.shapes import MomentShape, Words
+from lab.report.diagram.layout import lay_out
+from lab.report.diagram.model import Diagram, Packet, spoken_name
+from lab.report.diagram.shapes import Anchor, Arrow, Block, BundleShape, Layout, MomentShape, Words
 from lab.report.diagram.silences import sentence
 from lab.report.text import cut
 
@@ -94,13 +94,13 @@ def _narrow_head(layout: Layout) -> Iterator[str]:
 
 
 def _captions(block: Block, y: float) -> Iterator[str]:
-    end = block.call_anchor == "end"
+    end = block.anchor == "end"
     if block.call_x:
         x = block.call_x[0] + (9 if end else 0)
-        yield _text(x, y, "calls", "caption", block.call_anchor)
+        yield _text(x, y, "calls", "caption", block.anchor)
     if block.state_x:
         x = block.state_x[0] + (6 if end else 0)
-        yield _text(x, y, "states", "caption", block.state_anchor)
+        yield _text(x, y, "states", "caption", block.anchor)
 
 
 def body(layout: Layout) -> Iterator[str]:
@@ -137,9 +137,8 @@ def body(layout: Layout) -> Iterator[str]:
         yield (
             f"<g><title>{escape(state.state.label)}: {escape(state.state.socket)}, {span}</title>"
             + _rect(state.x, state.y1, 6, max(2.5, state.y2 - state.y1), cls, 1.5)
-            + (_along(state.x - 3.5, state.y1, state.label) if state.along else "")
             + (
-                ""
+                _text(state.x - 3.5, state.y1 + 2, state.label, "st-text halo", "end", -90.0)
                 if state.along
                 else _text(state.text_x, state.y1 + 9.5, state.label, "st-text", state.anchor)
             )
@@ -176,13 +175,6 @@ def _moment(shape: MomentShape) -> Iterator[str]:
     yield "</g>"
 
 
-def _along(x: float, top: float, text: str) -> str:
-    """Words that run up along a bar to its upper end."""
-    if not text:
-        return ""
-    return _text(x, top + 2, text, "st-text halo", "end", -90.0)
-
-
 def _flow(flow: int | None) -> str:
     return "" if flow is None else str(flow)
 
@@ -199,14 +191,14 @@ def _classes(packet: Packet) -> str:
 
 def describe(packet: Packet) -> str:
     """One sentence for a reader who cannot see the arrow."""
-    source, target = (("the wire" if name == WIRE else name) for name in (packet.source, packet.target))
-    text = f"{duration(packet.start_ns)}: {source} to {target}, {packet.label}"
+    way = f"{spoken_name(packet.source)} to {spoken_name(packet.target)}"
+    text = f"{duration(packet.start_ns)}: {way}, {packet.label}"
     if packet.note:
         text += f", {packet.note}"
     if packet.outcome:
         text += f", {packet.outcome}"
-    elif packet.sent_ns is not None and packet.received_ns is not None:
-        text += f", arrived after {duration(packet.received_ns - packet.sent_ns)}"
+    elif packet.delay_ns is not None:
+        text += f", arrived after {duration(packet.delay_ns)}"
     return text
 
 
@@ -304,8 +296,6 @@ def _bundle(shape: BundleShape, *, ids: bool) -> Iterator[str]:
 
 
 def _bands(layout: Layout) -> Iterator[str]:
-    if not layout.bands:
-        return
     middle = layout.wires[0] if layout.wires else layout.width / 2
     space = layout.width - layout.metrics.axis if layout.metrics.narrow else layout.metrics.gap
     room = int((space - 40) / layout.metrics.char)

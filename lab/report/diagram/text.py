@@ -156,7 +156,7 @@ class _Picture(Grid):
                 self._moment(t, moment)
             case Done(t, band):
                 self._across(t, f" {band.text} ", "╌", ("yellow", "bold"))
-            case Silence(_, _, told):
+            case Silence(_, told):
                 row = self._row(None)
                 for column in self.lines.values():
                     row.cells[column] = "⋮"
@@ -269,16 +269,18 @@ class _Picture(Grid):
             self.flying[packet.key] = -2
             return
         row = self._row(t)
-        if right:
-            self.dash(row, a + 1, column, "─", styles)
-            self.put(row, a + 3, cut(label, column - a - 4), styles)
-            self.put(row, column, "╮", styles)
-        else:
-            label = cut(label, a - column - 4)
-            self.dash(row, column + 1, a, "─", styles)
-            self.put(row, a - 2 - cells(label), label, styles)
-            self.put(row, column, "╭", styles)
+        self._between(row, a, column, "─", styles)
+        self._beside(row, a, right, cut(label, abs(column - a) - 4), styles)
+        self.put(row, column, "╮" if right else "╭", styles)
         self.flying[packet.key] = column
+
+    def _between(self, row: Row, a: int, b: int, stroke: str, styles: tuple[str, ...]) -> None:
+        """Strokes over all cells between two columns."""
+        self.dash(row, min(a, b) + 1, max(a, b), stroke, styles)
+
+    def _beside(self, row: Row, column: int, right: bool, text: str, styles: tuple[str, ...]) -> None:
+        """Words along an arrow that begins at a column and goes right or left."""
+        self.put(row, column + 3 if right else column - 2 - cells(text), text, styles)
 
     def _free(self, a: int, b: int, label: int) -> int | None:
         """A free column for a packet in flight, after its label."""
@@ -307,14 +309,10 @@ class _Picture(Grid):
                 self._thrown_away(packet, a, b, styles)
             return
         row = self._row(t)
-        if b > a:
-            self.put(row, column, "╰", styles)
-            self.dash(row, column + 1, b - 1, "─", styles)
-            self.put(row, b - 1, "▶", styles)
-        else:
-            self.put(row, column, "╯", styles)
-            self.dash(row, b + 2, column, "─", styles)
-            self.put(row, b + 1, "◀", styles)
+        head = b - 1 if b > a else b + 1
+        self.put(row, column, "╰" if b > a else "╯", styles)
+        self._between(row, column, head, "─", styles)
+        self.put(row, head, "▶" if b > a else "◀", styles)
         self._thrown_away(packet, a, b, styles)
 
     def _thrown_away(self, packet: Packet, a: int, b: int, styles: tuple[str, ...]) -> None:
@@ -328,11 +326,8 @@ class _Picture(Grid):
     def _whole(self, t: int, a: int, b: int, label: str, styles: tuple[str, ...], stroke: str = "─") -> None:
         """An arrow in one row: it takes hardly any time, or too much is in flight to show how it leans."""
         row = self._row(t)
-        low, high = min(a, b), max(a, b)
-        self.dash(row, low + 1, high, stroke, styles)
-        label = cut(label, high - low - 8)
-        start = a + 3 if b > a else a - 2 - cells(label)
-        self.put(row, start, label, styles)
+        self._between(row, a, b, stroke, styles)
+        self._beside(row, a, b > a, cut(label, abs(b - a) - 8), styles)
         heads = ("▶", "◀") if stroke == "─" else ("▷", "◁")
         self.put(row, b - 1 if b > a else b + 1, heads[0] if b > a else heads[1], styles)
 
@@ -353,24 +348,16 @@ class _Picture(Grid):
         mark = "╳" if packet.fate == "lost" else "╌"
         label = self._label(packet, abs(wall - a) - 8)
         reach = max(abs(wire - a), min(cells(label) + 5, abs(wall - a) - 3))
-        if right:
-            end = a + reach
-            self.dash(row, a + 1, end, "╌", styles)
-            self.put(row, a + 3, cut(label, reach - 4), styles)
-            self.put(row, end, mark, styles)
-            space = wall - end - 3
-        else:
-            end = a - reach
-            self.dash(row, end + 1, a, "╌", styles)
-            label = cut(label, reach - 4)
-            self.put(row, a - 2 - cells(label), label, styles)
-            self.put(row, end, mark, styles)
-            space = end - wall - 3
+        end = a + reach if right else a - reach
+        self._between(row, a, end, "╌", styles)
+        self._beside(row, a, right, cut(label, reach - 4), styles)
+        self.put(row, end, mark, styles)
+        space = abs(wall - end) - 3
         if cells(why) <= space:
             self.put(row, end + 2 if right else end - 1 - cells(why), why, styles)
             return
         for line in textwrap.wrap(why, abs(wall - a) - 6):
-            self.put(self._row(t), a + 3 if right else a - 2 - cells(line), line, styles)
+            self._beside(self._row(t), a, right, line, styles)
 
     def _many(self, t: int, bundle: Bundle) -> None:
         a, b = self._columns(bundle.source, bundle.target)

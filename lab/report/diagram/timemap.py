@@ -40,6 +40,7 @@ class Fold(Struct, frozen=True):
 
 
 _LINEAR = 96.0
+_RISE = 44.0  #: px of the median one-way delay
 _ABOVE = 12.0  #: how far a label is above its moment
 FOLD_ROOM = 50.0  #: between what is above a fold and the moment below it
 
@@ -62,14 +63,14 @@ class Scale(Struct, frozen=True):
         return ns >= self.fold_ns and ns * self.px_per_ns > self.fold_height
 
 
-def scale_for(delays_ns: Iterable[int], *, rise: float = 44.0) -> Scale:
-    """A scale at which the median one-way delay is `rise` high, within limits.
+def scale_for(delays_ns: Iterable[int | None]) -> Scale:
+    """A scale at which the median one-way delay is `_RISE` high, within limits.
 
     A gap too long to be drawn to scale is folded: no gap looks shorter than it is without a sign.
     """
-    known = [delay for delay in delays_ns if delay > 0]
+    known = [delay for delay in delays_ns if delay is not None and delay > 0]
     typical = max(median(known), 100_000) if known else 1_000_000
-    px_per_ns = rise / typical
+    px_per_ns = _RISE / typical
     return Scale(px_per_ns, fold_ns=max(100_000_000, round(_LINEAR / px_per_ns)))
 
 

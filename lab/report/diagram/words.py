@@ -79,10 +79,8 @@ def wire_event(event: WireEvent) -> str:
                 "" if event.count is None else "the next " if event.count == 1 else f"the next {event.count} "
             )
             return f"drop {many}{what} {event.source or 'any'} → {event.target or 'any'}"
-        case "power_off":
-            return f"{event.host}: power off"
-        case "power_on":
-            return f"{event.host}: power on"
+        case "power_off" | "power_on":
+            return f"{event.host}: {event.action.replace('_', ' ')}"
         case "apart":
             return "no network in common: " + " | ".join(event.between or ())
 
