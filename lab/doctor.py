@@ -29,7 +29,7 @@ from lab.engine.images import present_images
 from lab.engine.private import find_engine
 from lab.engine.subnets import create_in_free_subnet, free_subnets
 from lab.errors import LabError
-from lab.quantities import duration, size
+from lab.quantities import duration, plural, size
 from lab.site import Site
 from lab.wire import open_wire
 from lab.wire.container import wire_container
@@ -333,5 +333,5 @@ def render(findings: Sequence[Finding], *, width: int = 80) -> str:
     bad = sum(finding.level == "bad" for finding in findings)
     warn = sum(finding.level == "warn" for finding in findings)
     summary = "the lab can run here" if not bad else f"the lab cannot run here: {bad} to mend"
-    lines.append(f"{summary}{f' ({warn} remarks)' if warn else ''}")
+    lines.append(f"{summary} ({plural(warn, 'remark')})" if warn else summary)
     return "\n".join(lines) + "\n"

@@ -93,7 +93,7 @@ class Result(Struct, frozen=True):
     @property
     def first_failure(self) -> Finding | None:
         """Where it first went wrong."""
-        return next((f for f in self.findings if f.verdict in (Verdict.FAIL, Verdict.ERROR)), None)
+        return next((f for f in self.findings if f.verdict.bad), None)
 
 
 def time_taken(results: Iterable[Result]) -> float:

@@ -29,6 +29,11 @@ class Verdict(StrEnum):
         return Verdict.PASS
 
     @property
+    def bad(self) -> bool:
+        """FAIL or ERROR."""
+        return self in (Verdict.FAIL, Verdict.ERROR)
+
+    @property
     def exit_code(self) -> int:
         return {Verdict.ERROR: EXIT_ENVIRONMENT, Verdict.FAIL: EXIT_FAIL}.get(self, EXIT_OK)
 

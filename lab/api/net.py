@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 __tracebackhide__ = True  #: a failed test shows its own lines, not these
 
 T = TypeVar("T")
-_BAD = (Verdict.FAIL, Verdict.ERROR)
 
 
 class Lab:
@@ -103,7 +102,7 @@ class Lab:
         if self._run.cause is not None:
             raise self._run.cause
         if result.verdict is Verdict.FAIL:
-            raise CheckFailed([one for one in result.findings if one.verdict in _BAD])
+            raise CheckFailed([one for one in result.findings if one.verdict.bad])
 
     def _end(self, error: BaseException | None) -> Result:
         run, session = self._run, self._session
@@ -131,7 +130,7 @@ class Lab:
     def _left_by(self, error: BaseException | None) -> tuple[list[Finding], list[Finding]]:
         """The findings of how the program left its lab, and the checks that held. A failure that it caught
         decides nothing."""
-        held = [one for one in self._judged if one.verdict not in _BAD]
+        held = [one for one in self._judged if not one.verdict.bad]
         if error is None or (isinstance(error, LabError) and self._run and self._run.cause is error):
             return [], held
         if isinstance(error, CheckFailed):
@@ -312,7 +311,7 @@ class Lab:
         assert run is not None
         before = len(run.record.findings)
         self._lab_breaks_at(act)
-        made = [one for one in run.record.findings[before:] if one.verdict in _BAD]
+        made = [one for one in run.record.findings[before:] if one.verdict.bad]
         for one in made:
             run.record.findings.remove(one)
         self._judged += made
@@ -367,7 +366,7 @@ class Lab:
             try:
                 for step in scenario.steps:
                     session.act(step)
-                    if any(one.verdict in _BAD for one in run.record.findings[before:]):
+                    if any(one.verdict.bad for one in run.record.findings[before:]):
                         return
                 session.finish()
             finally:
@@ -377,7 +376,7 @@ class Lab:
         made = run.record.findings[before:]
         del run.record.findings[before:]
         made = [replace(one, source=f"play: {one.source}") for one in made]
-        if not any(one.verdict in _BAD for one in made) and scenario.checks:
+        if not any(one.verdict.bad for one in made) and scenario.checks:
             found = session.judge(scenario.checks, self.evidence())
             made += [replace(one, source=f"play: {one.source}") for one in found]
         self._judged += made
@@ -390,7 +389,7 @@ class Lab:
 
 
 def _must_hold(findings: Sequence[Finding]) -> None:
-    bad = [one for one in findings if one.verdict in _BAD]
+    bad = [one for one in findings if one.verdict.bad]
     if bad:
         raise CheckFailed(bad)
 

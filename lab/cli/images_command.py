@@ -66,5 +66,5 @@ def _of_services(engine: ImageStore, images: Images, paths: Sequence[str]) -> li
         found = ensure_service_images(engine, images, scenario.hosts, scenario.start_order, tell)
         said |= dict.fromkeys(found.values())
     for tag in said:
-        tell(f"{tag}  {engine.image_id(tag)}")
+        say(f"{tag}  {engine.image_id(tag)}")
     return list(said)

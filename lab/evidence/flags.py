@@ -24,7 +24,7 @@ def flag_bits(names: Iterable[str]) -> int:
 
 
 def flags_match(protocol: str, flags: int, payload_len: int, match: str | Sequence[str]) -> bool:
-    """`matches` for callers with only the fields."""
+    """Whether a packet with these fields is one of those that `match` names."""
     if match == "any":
         return True
     if match == "data":

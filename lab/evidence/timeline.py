@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 
 from lab.evidence.model import Records, WireEvent
-from lab.link import UNIMPAIRED, Direction, Impairment, Link, one_way_delay, round_trip
+from lab.link import DIRECTIONS, UNIMPAIRED, Direction, Impairment, Link, one_way_delay, round_trip
 from lab.units import Duration
 
 EVER = (1 << 63) - 1
@@ -83,7 +83,7 @@ class Timeline:
         """A host's link that was certainly in force at a time; None if it is not a host with a link."""
         if (host, "up") not in self._holds:
             return None
-        ways = (self._holds.get((host, way), ()) for way in ("up", "down"))
+        ways = (self._holds.get((host, way), ()) for way in DIRECTIONS)
         up, down = ([hold for hold in holds if hold.sure_ns <= at_ns] for holds in ways)
         return Link(up[-1].impairment, down[-1].impairment) if up and down else None
 
@@ -148,7 +148,7 @@ class Timeline:
 def _directions(direction: str | None) -> tuple[Direction, ...]:
     if direction == "up":
         return ("up",)
-    return ("down",) if direction == "down" else ("up", "down")
+    return ("down",) if direction == "down" else DIRECTIONS
 
 
 def _switch(bands: list[Band], event: WireEvent, begin: int, *, on: bool) -> None:

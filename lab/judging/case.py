@@ -22,8 +22,6 @@ from lab.scenario.model import Scenario
 from lab.scenario.steps import Await, Call, Parallel, Run, Step, all_steps
 from lab.verdict import Finding, Verdict
 
-_BAD = (Verdict.FAIL, Verdict.ERROR)
-
 
 def judge_case(
     scenario: Scenario, evidence: Evidence, live: Sequence[Finding] = (), *, broken: bool = False
@@ -89,7 +87,7 @@ class _Walk:
 
     @property
     def failed(self) -> bool:
-        return any(finding.verdict in _BAD for finding in self.findings)
+        return any(finding.verdict.bad for finding in self.findings)
 
 
 def _judge_steps(

@@ -10,6 +10,7 @@ from lab.evidence.model import LinkProof
 from lab.evidence.proof import contradictions, describe, prove
 from lab.evidence.store import Evidence
 from lab.judging.around import went_around
+from lab.quantities import plural
 
 _SHOWN = 5  #: packets that an error names
 
@@ -45,7 +46,7 @@ def _wire_lost(evidence: Evidence) -> LabError | None:
     named = ", ".join(f"{j.source} → {j.target} #{j.packet.number}" for j in lost[:_SHOWN])
     more = f" and {len(lost) - _SHOWN} more" if len(lost) > _SHOWN else ""
     return WireError(
-        f"wire overloaded: {len(lost)} packets are missing that nothing configured explains ({named}{more})",
+        f"wire overloaded: nothing configured explains {plural(len(lost), 'missing packet')} ({named}{more})",
         hint=hint,
     )
 

@@ -276,7 +276,7 @@ def _case(result: Result, folder: str) -> dict[str, Any]:
     return {
         "name": result.name,
         "verdict": result.verdict.value,
-        "bad": result.verdict in (Verdict.FAIL, Verdict.ERROR),
+        "bad": result.verdict.bad,
         "reason": result.reason,
         "place": str(place) if place else "",
         "summary": result.summary,

@@ -77,6 +77,6 @@ def _details(result: Result) -> str:
         if result.error.hint:
             lines.append(f"next: {clean(result.error.hint)}")
     for finding in result.findings:
-        if finding.verdict in (Verdict.FAIL, Verdict.ERROR):
+        if finding.verdict.bad:
             lines += finding_lines(finding, Paint(False), indent="")
     return document("\n".join(lines))

@@ -221,7 +221,7 @@ class CaseRun:
         judged = self.judged
         findings = judged.findings if judged is not None else self.record.findings
         distrust = judged is not None and judged.distrust is not None
-        bad = any(one.verdict in (Verdict.FAIL, Verdict.ERROR) for one in findings)
+        bad = any(one.verdict.bad for one in findings)
         return bad or distrust or self.error is not None
 
     def finish(self) -> Result:

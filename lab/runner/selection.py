@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from lab.errors import UsageError
 from lab.policy import Policy
+from lab.quantities import plural
 from lab.scenario.load import Case, load_all, select
 
 
@@ -29,7 +30,7 @@ class Selection(Struct, frozen=True):
             asked = [f"-k {self.keyword}"] if self.keyword else []
             asked += [f"--tag {tag}" for tag in self.tags]
             raise UsageError(
-                f"nothing to run: none of {len(found)} cases matches {' '.join(asked)}",
+                f"nothing to run: none of {plural(len(found), 'case')} matches {' '.join(asked)}",
                 hint="`lab list` shows the cases and their tags",
             )
         return chosen

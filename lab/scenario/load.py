@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from lab.errors import UsageError
 from lab.files import project_root
 from lab.harmless import visible
-from lab.link import UNIMPAIRED, Impairment, problems
+from lab.link import DIRECTIONS, UNIMPAIRED, Impairment, problems
 from lab.place import Place
 from lab.policy import NETWORK_CAPABILITIES, Policy
 from lab.scenario import params as sweeps
@@ -447,7 +447,7 @@ def _links_over_time(scenario: Scenario, locator: Locator) -> Iterator[Problem]:
         if not isinstance(step, LinkStep):
             continue
         told: dict[str, None] = {}
-        for way, change in zip(("up", "down"), step.changes(), strict=True):
+        for way, change in zip(DIRECTIONS, step.changes(), strict=True):
             if change is None:
                 continue
             before = sides.get((step.host, way), UNIMPAIRED)

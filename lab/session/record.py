@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from lab.evidence.model import CallRecord, RunRecord, StateSample, StepRecord
 from lab.result import Phase
 from lab.session.events import Event
-from lab.verdict import Finding, Verdict
+from lab.verdict import Finding
 
 
 @dataclass
@@ -40,4 +40,4 @@ class Record:
 
     @property
     def failed(self) -> bool:
-        return any(finding.verdict in (Verdict.FAIL, Verdict.ERROR) for finding in list(self.findings))
+        return any(finding.verdict.bad for finding in list(self.findings))

@@ -46,7 +46,7 @@ def not_ready(error: NotReady, source: str, place: Place) -> Finding:
 
 @dataclass
 class Services:
-    """The programs beside the agents. `beside` gives the container of a host's agent and the agent itself."""
+    """The programs beside the agents."""
 
     plan: Plan
     host_image: str

@@ -265,7 +265,7 @@ def test_a_selection_of_nothing_is_an_error_that_says_what_was_asked(tmp_path: P
     file = tmp_path / "s.yml"
     file.write_text(SCENARIO)
     assert [case.name for case in Selection((file,), keyword="S").cases()] == ["s"]
-    with pytest.raises(UsageError, match="none of 1 cases matches -k other --tag slow"):
+    with pytest.raises(UsageError, match="none of 1 case matches -k other --tag slow"):
         Selection((file,), keyword="other", tags=("slow",)).cases()
 
 

@@ -9,7 +9,7 @@ from lab.evidence.services import went_wrong
 from lab.harmless import clean
 from lab.report.diagram.model import Moment
 from lab.report.text import cut
-from lab.verdict import Finding, LogRef, Verdict
+from lab.verdict import Finding, LogRef
 
 _MOMENTS = 120
 _LINE = 60  #: cells of a log line shown
@@ -67,7 +67,7 @@ def _lines(logs: Sequence[LogRecord], zero: int, findings: Sequence[Finding]) ->
     """Each line that a check matched, once."""
     wanted: dict[LogRef, bool] = {}
     for finding in findings:
-        bad = finding.verdict in (Verdict.FAIL, Verdict.ERROR)
+        bad = finding.verdict.bad
         for ref in finding.lines:
             wanted[ref] = wanted.get(ref, False) or bad
     for line in logs if wanted else ():

@@ -20,7 +20,7 @@ from lab.report.diagram.bundling import Budget, gather
 from lab.report.diagram.lanes import spread
 from lab.report.diagram.model import Band, Bundle, Call, Diagram, Flow, Host, Packet, State
 from lab.report.diagram.moments import moments_of
-from lab.verdict import Finding, Verdict
+from lab.verdict import Finding
 
 _CALLS_SIDE_BY_SIDE = 4
 _CALLS = 240
@@ -35,12 +35,9 @@ def diagram_of(
     records = evidence.records
     zero = zero_ns(evidence)
     decisive = {
-        (ref.host, ref.number)
-        for finding in findings
-        if finding.verdict in (Verdict.FAIL, Verdict.ERROR)
-        for ref in finding.packets
+        (ref.host, ref.number) for finding in findings if finding.verdict.bad for ref in finding.packets
     }
-    failed = {f.source for f in findings if f.verdict in (Verdict.FAIL, Verdict.ERROR)}
+    failed = {f.source for f in findings if f.verdict.bad}
     gathered = gather(evidence.trace, zero, decisive, budget or Budget())
     calls, hidden_calls = _calls(records, zero, failed)
     states = _states(records, zero, _connections(evidence.trace.flows))
