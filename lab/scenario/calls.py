@@ -292,10 +292,11 @@ class Close(PlainCall):
     on: Name
 
 
-_CLASSES: tuple[type[Call], ...] = (
+#: Every socket call, in the order of the documentation.
+CALL_STEPS: tuple[type[Call], ...] = (
     *(Socket, Bind, Listen, Accept, Connect, Send, Sendall, Sendto, Recv, RecvExactly, Peek, Recvfrom, Drain),
     *(Settimeout, Setsockopt, Getsockopt, Poll, Shutdown, Close),
 )
 
-#: Every socket call by its name, in the order of the documentation.
-CALLS: tuple[str, ...] = tuple(cls.model_fields["do"].default for cls in _CLASSES)
+#: Their names.
+CALLS: tuple[str, ...] = tuple(cls.model_fields["do"].default for cls in CALL_STEPS)

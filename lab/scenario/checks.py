@@ -17,6 +17,7 @@ from lab.scenario.base import AtMostOne, Model, Needs, Opt, Rule, problem, shown
 from lab.scenario.calls import CALLS
 from lab.scenario.element import NOWHERE, Element, union_of
 from lab.scenario.expects import AwaitedResult, HexValue, Linger, OptionValue
+from lab.scenario.matches import Match, Packets
 from lab.scenario.option_values import option_bytes
 from lab.scenario.quantities import (
     Count,
@@ -34,7 +35,7 @@ from lab.scenario.quantities import (
     one_of,
 )
 from lab.scenario.ranges import Bounds, Counted, Elapsed, Range, short_or
-from lab.scenario.values import Match, NonEmpty, Output, Packets, Party, Regex
+from lab.scenario.values import NonEmpty, Output, Party, Regex
 
 
 class Check(Element):

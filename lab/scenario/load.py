@@ -21,7 +21,6 @@ from lab.policy import NETWORK_CAPABILITIES, Policy
 from lab.scenario import params as sweeps
 from lab.scenario import tree
 from lab.scenario.budget import Budget, OverBudget, budgeted
-from lab.scenario.checks import Check
 from lab.scenario.compose.outside import Outside, Refused
 from lab.scenario.element import Element
 from lab.scenario.given import Given, yaml_of
@@ -456,6 +455,3 @@ def _links_over_time(scenario: Scenario, locator: Locator) -> Iterator[Problem]:
             told |= dict.fromkeys(text for text in problems(side) if text not in known)
         for text in told:
             yield Problem(step.place, step.path, f"{text} (the link of {step.host} after this step)")
-
-
-__all__ = ["Case", "Check", "ScenarioError", "find", "load", "load_all", "select"]

@@ -11,13 +11,14 @@ from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
 from lab.link import Link
 from lab.scenario.base import AtMostOne, Model, Opt, Rule, WhenMet, problem, shown
+from lab.scenario.calls import Step
 from lab.scenario.checks import AnyCheck, Check
 from lab.scenario.compose.models import NetworkKeys, ServiceKeys
 from lab.scenario.compose.words import Files
 from lab.scenario.links import LinkSpec
 from lab.scenario.quantities import Flag, HostName, Name, Text, Time, number, one_of
 from lab.scenario.services import HostFile, ServiceSpec
-from lab.scenario.steps import AnyStep, Step
+from lab.scenario.steps import AnyStep
 from lab.scenario.sysctls import Sysctls
 from lab.scenario.words import REQUIREMENTS
 from lab.units import Duration

@@ -15,12 +15,13 @@ from typing import Any, get_args
 
 from lab.place import Place
 from lab.scenario.base import Model, shown
+from lab.scenario.calls import Accept, Bind, Call, Connect, Listen, Sendto, Socket, Step
 from lab.scenario.checks import CHECKS, Check, TimedCheck
 from lab.scenario.expects import Expect, RunExpect
 from lab.scenario.locate import Locator, Path
 from lab.scenario.problems import Problem, did_you_mean, nearest
 from lab.scenario.quantities import is_host_name
-from lab.scenario.steps import STEPS, Accept, Bind, Call, Connect, Listen, Sendto, Socket, Step
+from lab.scenario.steps import STEPS
 
 MAX_SOCKETS = 100_000  #: of a scenario, by the counts of its `socket` steps
 _HOST = re.compile(r"([^:\[\]]+)(?::|\Z)")

@@ -15,37 +15,10 @@ from pydantic import BeforeValidator, Field, PlainValidator, TypeAdapter, WithJs
 from lab.link import Impairment
 from lab.place import Place
 from lab.scenario.base import AtLeastOne, AtMostOne, Excludes, Needs, Opt, Rule, problem, shown
-from lab.scenario.calls import (
-    Accept,
-    Bind,
-    Call,
-    Close,
-    Connect,
-    Drain,
-    Getsockopt,
-    Listen,
-    Peek,
-    PlainCall,
-    Poll,
-    Receiving,
-    Recv,
-    RecvExactly,
-    Recvfrom,
-    Send,
-    Sendall,
-    Sendto,
-    Setsockopt,
-    Settimeout,
-    Shutdown,
-    Socket,
-    Step,
-)
+from lab.scenario.calls import CALL_STEPS, Step
 from lab.scenario.compose.words import Pairs
 from lab.scenario.element import NOWHERE, union_of
-from lab.scenario.expects import (
-    AwaitExpect,
-    RunExpect,
-)
+from lab.scenario.expects import AwaitExpect, RunExpect
 from lab.scenario.links import LINK_KEYS, SPLIT_RULES, LinkChange, SideKeys
 from lab.scenario.matches import Droppable
 from lab.scenario.quantities import (
@@ -61,61 +34,7 @@ from lab.scenario.quantities import (
     number,
     one_of,
 )
-from lab.scenario.values import (
-    NonEmpty,
-    Recorded,
-    Regex,
-    WireDirection,
-)
-
-__all__ = [
-    "NOWHERE",
-    "STEPS",
-    "Accept",
-    "AnyStep",
-    "Await",
-    "Bind",
-    "Call",
-    "Close",
-    "Connect",
-    "Cut",
-    "Drain",
-    "Drop",
-    "Getsockopt",
-    "Heal",
-    "Kill",
-    "LinkStep",
-    "Listen",
-    "Parallel",
-    "Partition",
-    "Pause",
-    "Peek",
-    "PlainCall",
-    "Poll",
-    "Power",
-    "Receiving",
-    "Recv",
-    "RecvExactly",
-    "Recvfrom",
-    "Repeat",
-    "Restore",
-    "Resume",
-    "Run",
-    "Send",
-    "Sendall",
-    "Sendto",
-    "Setsockopt",
-    "Settimeout",
-    "Shutdown",
-    "Sleep",
-    "Socket",
-    "Start",
-    "Step",
-    "Stop",
-    "WaitFor",
-    "parse_step",
-]
-
+from lab.scenario.values import NonEmpty, Recorded, Regex, WireDirection
 
 # --- the wire ---------------------------------------------------------------------------------------------
 
@@ -387,8 +306,7 @@ class Repeat(Step):
 
 
 _CLASSES: tuple[type[Step], ...] = (
-    *(Socket, Bind, Listen, Accept, Connect, Send, Sendall, Sendto, Recv, RecvExactly, Peek, Recvfrom, Drain),
-    *(Settimeout, Setsockopt, Getsockopt, Poll, Shutdown, Close),
+    *CALL_STEPS,
     *(LinkStep, Cut, Restore, Partition, Heal, Drop),
     *(Kill, Pause, Resume, Power, Start, Stop, Run, Sleep, WaitFor, Await, Parallel, Repeat),
 )

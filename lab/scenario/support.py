@@ -13,9 +13,10 @@ from typing import Any
 from msgspec import Struct
 
 from lab.scenario.base import Model
+from lab.scenario.calls import Step
 from lab.scenario.checks import CallCheck
 from lab.scenario.compose.models import ServiceKeys
-from lab.scenario.steps import Run, Step
+from lab.scenario.steps import Run
 
 TRACE = "recording the socket calls of programs"
 IPV6 = "IPv6"

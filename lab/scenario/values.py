@@ -1,7 +1,4 @@
-"""The values that steps and checks share: addresses, packet matches, expected output.
-
-Ranges, elapsed times and data have modules of their own and are re-exported here.
-"""
+"""The values that steps and checks share: addresses and expected output."""
 
 from __future__ import annotations
 
@@ -14,34 +11,7 @@ from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 
 from lab import patterns
 from lab.scenario.base import problem, shown
-from lab.scenario.data import Data, DataExpect
-from lab.scenario.matches import Match, Packets
-from lab.scenario.quantities import Span, one_of, parse_host, parse_text
-from lab.scenario.ranges import Elapsed, Range, span_ns
-
-__all__ = [
-    "Address",
-    "Data",
-    "DataExpect",
-    "Elapsed",
-    "Family",
-    "Kind",
-    "LocalAddress",
-    "Match",
-    "NonEmpty",
-    "Output",
-    "Packets",
-    "Party",
-    "Range",
-    "Recorded",
-    "Regex",
-    "Span",
-    "Target",
-    "TextMatch",
-    "WireDirection",
-    "span_ns",
-]
-
+from lab.scenario.quantities import one_of, parse_host, parse_text
 
 _LONGEST = 2_000  #: characters of a regular expression
 

@@ -11,21 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from lab.scenario.calls import Connect, Getsockopt, Sendall, Settimeout
 from lab.scenario.checks import CHECKS, parse_check
 from lab.scenario.data import Data, DataExpect
-from lab.scenario.steps import (
-    STEPS,
-    Await,
-    Connect,
-    Getsockopt,
-    Kill,
-    LinkStep,
-    Run,
-    Sendall,
-    Settimeout,
-    parse_step,
-)
-from lab.scenario.values import Address, Elapsed, Match, Packets, Party, Range, Target, TextMatch
+from lab.scenario.matches import Match, Packets
+from lab.scenario.ranges import Elapsed, Range
+from lab.scenario.steps import STEPS, Await, Kill, LinkStep, Run, parse_step
+from lab.scenario.values import Address, Party, Target, TextMatch
 from lab.tolerance import Tolerance
 from lab.units import Duration, Percent
 
