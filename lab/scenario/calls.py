@@ -35,6 +35,7 @@ from lab.scenario.quantities import (
     one_of,
     parse_duration,
 )
+from lab.scenario.ranges import is_list
 from lab.scenario.values import Family, Kind, LocalAddress, NonEmpty, Target
 from lab.socket_options import OPTIONS, TIMES, encode
 from lab.units import Duration
@@ -272,7 +273,7 @@ class Poll(Call):
     do: Literal["poll"] = "poll"
     on: Annotated[
         Annotated[Name, Tag("<short>")] | Annotated[list[Name], Tag("<list>")],
-        Discriminator(lambda value: "<list>" if isinstance(value, list) else "<short>"),
+        Discriminator(is_list),
         AfterValidator(_sockets),
     ]
     events: Annotated[list[ReadyEvent], NonEmpty]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Discriminator, PlainValidator, Tag, TypeAdapter, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
@@ -15,9 +15,9 @@ from pydantic_core import PydanticCustomError
 from lab.place import Place
 from lab.scenario.base import AtMostOne, Model, Needs, Opt, Rule, problem, shown
 from lab.scenario.calls import CALLS
-from lab.scenario.element import NOWHERE, Element, union_of
+from lab.scenario.element import NOWHERE, Element, UnionOf
 from lab.scenario.expects import AwaitedResult, HexValue, Linger, OptionValue
-from lab.scenario.matches import Match, Packets
+from lab.scenario.matches import Match
 from lab.scenario.option_values import option_bytes
 from lab.scenario.quantities import (
     Count,
@@ -34,7 +34,7 @@ from lab.scenario.quantities import (
     Time,
     one_of,
 )
-from lab.scenario.ranges import Bounds, Counted, Elapsed, Range, short_or
+from lab.scenario.ranges import Bounds, Counted, Elapsed, Range, ShortOr, is_list
 from lab.scenario.values import NonEmpty, Output, Party, Regex
 
 
@@ -124,7 +124,7 @@ class PacketsCheck(TimedCheck):
     socket: Opt[Name] = None
     process: Opt[Name] = None
     nth: Opt[Count] = None
-    match: Packets = Match(word="any")
+    match: Match = Match(word="any")
     at: Annotated[
         Literal["sender", "receiver", "lost"], one_of(("sender", "receiver", "lost"), "a place to count")
     ] = "sender"
@@ -183,7 +183,7 @@ class ScheduleCheck(ConnectionCheck):
     ]
     gaps: Annotated[
         Annotated[list[SpanText], Tag("<list>")] | Annotated[_Kernel, Tag("<short>")],
-        Discriminator(lambda value: "<list>" if isinstance(value, list) else "<short>"),
+        Discriminator(is_list),
     ]
 
 
@@ -307,7 +307,7 @@ class OrderedPacket(Model):
 
     from_: Opt[Party] = None
     to: Opt[Party] = None
-    match: Packets = Match(word="any")
+    match: Match = Match(word="any")
     nth: Count = 1
     at: Annotated[Literal["sender", "receiver"], one_of(("sender", "receiver"), "a place to look")] = "sender"
 
@@ -317,17 +317,11 @@ class OrderedPacket(Model):
         return f"{self.match} packet{number}{ends} ({'sent' if self.at == 'sender' else 'received'})"
 
 
-if TYPE_CHECKING:
-    OrderItem = OrderedPacket | str
-else:
-    OrderItem = short_or(OrderedPacket, Name)
-
-
 class OrderCheck(Check):
     """The calls ended, and the packets were sent or received, in this order."""
 
     check: Literal["order"] = "order"
-    of: Annotated[list[OrderItem], NonEmpty]
+    of: Annotated[list[Annotated[OrderedPacket | str, ShortOr(OrderedPacket, Name)]], NonEmpty]
 
     def _hosts(self) -> Iterator[str]:
         for item in self.of:
@@ -351,10 +345,7 @@ _CLASSES: tuple[type[Check], ...] = (
 #: Every `check` and its class, in the order of the documentation.
 CHECKS: dict[str, type[Check]] = {cls.model_fields["check"].default: cls for cls in _CLASSES}
 
-if TYPE_CHECKING:
-    AnyCheck = Check
-else:
-    AnyCheck = union_of(CHECKS, "check")
+AnyCheck = Annotated[Check, UnionOf(CHECKS, "check")]
 
 
 @functools.cache

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, PlainValidator, Tag, WithJsonSchema
 
 from lab.scenario.base import Excludes, Model, Opt, Rule, problem, shown
 from lab.scenario.data import DataExpect
 from lab.scenario.quantities import ErrorName, Flag, InfoField, Name, number, one_of
-from lab.scenario.ranges import Counted, Elapsed, Range
+from lab.scenario.ranges import Counted, Elapsed, Range, ShortOr
 from lab.scenario.values import Output, Party
 
 
@@ -121,20 +121,13 @@ def _plain_result(value: object) -> object:
     return value
 
 
-if TYPE_CHECKING:
-    AwaitedResult = Any
-else:
-    #: For an `await`, which does not tell the call: a range or a mapping is one, anything else is itself.
-    AwaitedResult = Annotated[
-        Annotated[_OptionResult, Tag("<mapping>")]
-        | Annotated[
-            Any,
-            PlainValidator(_plain_result),
-            Tag("<short>"),
-            WithJsonSchema({"type": ["integer", "boolean", "string", "null"]}),
-        ],
-        Discriminator(lambda value: "<mapping>" if isinstance(value, (dict, Model)) else "<short>"),
-    ]
+_PlainResult = Annotated[
+    Any,
+    PlainValidator(_plain_result),
+    WithJsonSchema({"type": ["integer", "boolean", "string", "null"]}),
+]
+#: For an `await`, which does not tell the call: a range or a mapping is one, anything else is itself.
+AwaitedResult = Annotated[Any, ShortOr(_OptionResult, _PlainResult)]
 
 _WhateverHappens = Annotated[Literal[True], PlainValidator(_true), WithJsonSchema({"const": True})]
 _ALONE = Excludes(

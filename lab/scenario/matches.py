@@ -2,49 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
-from msgspec import Struct
-from pydantic import AfterValidator, GetCoreSchemaHandler, PlainValidator, WithJsonSchema
-from pydantic_core import CoreSchema, core_schema
+from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 
 from lab.packet_words import FLAGS, MATCHES, TCP_OPTIONS, Bounds, HeaderMatch, PacketMatch, match_text
 from lab.scenario.base import AtLeastOne, Model, Opt, Rule, problem, shown
 from lab.scenario.problems import did_you_mean
 from lab.scenario.quantities import one_of
-from lab.scenario.ranges import Range, short_or
-
-
-class Match(Struct, frozen=True):
-    """Which packets: a `word` (syn, syn-ack, fin, rst, data, ack, any, icmp …), exactly these TCP `flags`, or
-    fields of the `header`."""
-
-    word: str | None = None
-    flags: tuple[str, ...] = ()
-    header: HeaderMatch | None = None
-
-    @property
-    def value(self) -> PacketMatch:
-        """The match as records hold it."""
-        return self.header or (self.flags if self.word is None else self.word)
-
-    def __str__(self) -> str:
-        return f"({self.header})" if self.header is not None else match_text(self.value)
-
-    @classmethod
-    def _of(cls, value: Any, inner: Callable[[Any], Any]) -> Match:
-        if isinstance(value, cls):
-            return value
-        form = inner(value)
-        return form if isinstance(form, cls) else cls(header=form.header())
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        form = handler.generate_schema(short_or(HeaderForm, _SHORT_MATCH))
-        return core_schema.no_info_wrap_validator_function(
-            cls._of, form, serialization=core_schema.to_string_ser_schema()
-        )
+from lab.scenario.ranges import Range, ShortOr, Written
 
 
 def _flag_names(value: object) -> tuple[str, ...]:
@@ -135,8 +101,27 @@ class HeaderForm(Model):
         )
 
 
-#: The packets that a step or a check selects.
-Packets = Match
+class Match(Written, frozen=True):
+    """Which packets: a `word` (syn, syn-ack, fin, rst, data, ack, any, icmp …), exactly these TCP `flags`, or
+    fields of the `header`."""
+
+    forms = ShortOr(HeaderForm, _SHORT_MATCH)
+
+    word: str | None = None
+    flags: tuple[str, ...] = ()
+    header: HeaderMatch | None = None
+
+    @property
+    def value(self) -> PacketMatch:
+        """The match as records hold it."""
+        return self.header or (self.flags if self.word is None else self.word)
+
+    def __str__(self) -> str:
+        return f"({self.header})" if self.header is not None else match_text(self.value)
+
+    @classmethod
+    def of_form(cls, form: Any) -> Self:
+        return form if isinstance(form, cls) else cls(header=form.header())
 
 
 def _droppable(value: Match) -> Match:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, TypeAdapter, WithJsonSchema
 
@@ -17,7 +17,7 @@ from lab.place import Place
 from lab.scenario.base import AtLeastOne, AtMostOne, Excludes, Needs, Opt, Rule, problem, shown
 from lab.scenario.calls import CALL_STEPS, Step
 from lab.scenario.compose.words import Pairs
-from lab.scenario.element import NOWHERE, union_of
+from lab.scenario.element import NOWHERE, UnionOf
 from lab.scenario.expects import AwaitExpect, RunExpect
 from lab.scenario.links import LINK_KEYS, SPLIT_RULES, LinkChange, SideKeys
 from lab.scenario.matches import Droppable
@@ -315,12 +315,8 @@ _CLASSES: tuple[type[Step], ...] = (
 STEPS: dict[str, type[Step]] = {cls.model_fields["do"].default: cls for cls in _CLASSES}
 
 
-if TYPE_CHECKING:
-    InnerStep = Step
-    AnyStep = Step
-else:
-    InnerStep = union_of({name: cls for name, cls in STEPS.items() if name != "parallel"}, "do")
-    AnyStep = union_of(STEPS, "do")
+InnerStep = Annotated[Step, UnionOf({name: cls for name, cls in STEPS.items() if name != "parallel"}, "do")]
+AnyStep = Annotated[Step, UnionOf(STEPS, "do")]
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Discriminator, PlainValidator, Tag, WithJsonSchema
 
@@ -31,7 +31,7 @@ from lab.scenario.compose.words import (
 )
 from lab.scenario.problems import did_you_mean
 from lab.scenario.quantities import Flag, Name, Port, Text, number, one_of, parse_duration, parse_text
-from lab.scenario.ranges import short_or
+from lab.scenario.ranges import ShortOr, is_list
 from lab.scenario.services import Condition
 from lab.scenario.values import Recorded, Regex
 from lab.scenario.words import SIGNALS
@@ -78,10 +78,7 @@ class BuildKeys(ComposeModel):
     ] = None
 
 
-if TYPE_CHECKING:
-    BuildForm = BuildKeys | str
-else:
-    BuildForm = short_or(BuildKeys, Text)
+BuildForm = Annotated[BuildKeys | str, ShortOr(BuildKeys, Text)]
 
 # --- readiness --------------------------------------------------------------------------------------------
 
@@ -188,13 +185,8 @@ def _volume_short(value: object) -> VolumeShort:
     return value if isinstance(value, VolumeShort) else parse_volume(parse_text(value))
 
 
-if TYPE_CHECKING:
-    Volume = MountKeys | VolumeShort
-else:
-    Volume = short_or(
-        MountKeys,
-        Annotated[VolumeShort, PlainValidator(_volume_short), WithJsonSchema({"type": "string"})],
-    )
+_VolumeShort = Annotated[VolumeShort, PlainValidator(_volume_short), WithJsonSchema({"type": "string"})]
+Volume = Annotated[MountKeys | VolumeShort, ShortOr(MountKeys, _VolumeShort)]
 
 
 class EnvFileKeys(Model):
@@ -205,13 +197,10 @@ class EnvFileKeys(Model):
     format: Opt[Annotated[Literal["raw"], one_of(("raw",), "a format of env_file")]] = None
 
 
-if TYPE_CHECKING:
-    EnvFiles = str | list[EnvFileKeys | str]
-else:
-    EnvFiles = Annotated[
-        Annotated[list[short_or(EnvFileKeys, Text)], Tag("<list>")] | Annotated[Text, Tag("<short>")],
-        Discriminator(lambda value: "<list>" if isinstance(value, list) else "<short>"),
-    ]
+_EnvFile = Annotated[EnvFileKeys | str, ShortOr(EnvFileKeys, Text)]
+EnvFiles = Annotated[
+    Annotated[list[_EnvFile], Tag("<list>")] | Annotated[Text, Tag("<short>")], Discriminator(is_list)
+]
 
 
 class GrantKeys(Model):
@@ -224,34 +213,22 @@ class GrantKeys(Model):
     mode: Opt[Mode] = None
 
 
-if TYPE_CHECKING:
-    Grant = GrantKeys | str
-else:
-    Grant = short_or(GrantKeys, Name)
+Grant = Annotated[GrantKeys | str, ShortOr(GrantKeys, Name)]
 
 
 # --- what it waits for ------------------------------------------------------------------------------------
-
-_CONDITIONS: tuple[Condition, ...] = (
-    "service_started",
-    "service_healthy",
-    "service_completed_successfully",
-)
 
 
 class DependencyKeys(Model):
     """One entry of `depends_on` in its long form."""
 
-    condition: Annotated[Condition, one_of(_CONDITIONS, "a condition")]
+    condition: Annotated[Condition, one_of(get_args(Condition), "a condition")]
     required: Opt[Truth] = None
     restart: Opt[Truth] = None
 
 
 _DependsMap = dict[Name, DependencyKeys]
-DependsOn = Annotated[
-    Annotated[_DependsMap, Tag("<mapping>")] | Annotated[list[Name], Tag("<list>")],
-    Discriminator(lambda value: "<mapping>" if isinstance(value, dict) else "<list>"),
-]
+DependsOn = Annotated[_DependsMap | list[Name], ShortOr(_DependsMap, list[Name])]
 
 
 # --- a service --------------------------------------------------------------------------------------------
