@@ -54,7 +54,7 @@ class Element(Model):
 
 
 class UnionOf:
-    """In an `Annotated`: one of these classes, told apart by the value of `key`, each built when it is first met.
+    """In an `Annotated`: one of these classes, told apart by the value of `key`, each built when first met.
 
     A union of pydantic's own builds the schemas of all its members at once. The JSON Schema lists the members
     itself.
