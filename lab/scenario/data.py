@@ -18,10 +18,8 @@ from lab.scenario.ranges import Length, Range, ShortOr, Written
 
 _LARGEST = 1 << 30  #: 1 GiB: more would not fit into a small machine's memory beside the lab
 _AT_ONCE = 1 << 20  #: of random bytes: whole words of 32 bits, so the pieces equal the bytes of one call
-_Times = Annotated[
-    int, number(0, _LARGEST, "times"), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": _LARGEST})
-]
-_Seed = Annotated[int, number(-UNLIMITED, UNLIMITED, "seed"), WithJsonSchema({"type": "integer"})]
+_Times = Annotated[int, number(0, _LARGEST, "times")]
+_Seed = Annotated[int, number(-UNLIMITED, UNLIMITED, "seed")]
 
 
 def _hex(value: object) -> bytes:

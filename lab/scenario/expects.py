@@ -27,9 +27,7 @@ class Linger(Model):
     """The value of SO_LINGER."""
 
     onoff: Annotated[int, PlainValidator(_onoff), WithJsonSchema({"type": ["integer", "boolean"]})]
-    seconds: Annotated[
-        int, number(0, 65535, "seconds"), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 65535})
-    ]
+    seconds: Annotated[int, number(0, 65535, "seconds")]
 
 
 def _hex_text(value: object) -> str:

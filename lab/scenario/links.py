@@ -6,7 +6,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, get_args, get_origin
 
 from msgspec.structs import fields
-from pydantic import AfterValidator, WithJsonSchema, create_model, model_validator
+from pydantic import AfterValidator, create_model, model_validator
 
 from lab.link import (
     EXCLUSIVE,
@@ -39,11 +39,7 @@ def _written(name: str, kind: Any) -> Any:
     """The YAML type of the option with this name and type."""
     if get_origin(kind) is Annotated:
         whole, limits = get_args(kind)
-        return Annotated[
-            whole,
-            number(limits.ge, limits.le, name),
-            WithJsonSchema({"type": "integer", "minimum": limits.ge, "maximum": limits.le}),
-        ]
+        return Annotated[whole, number(limits.ge, limits.le, name)]
     if kind == Distribution:
         return Annotated[Distribution, one_of(get_args(Distribution), "a distribution")]
     if kind is GilbertElliott:

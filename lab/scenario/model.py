@@ -33,13 +33,7 @@ DEFAULT_NETWORK = "default"
 class Ulimits(Model):
     """Limits of the host's processes."""
 
-    nofile: Opt[
-        Annotated[
-            int,
-            number(16, 1 << 20, "nofile"),
-            WithJsonSchema({"type": "integer", "minimum": 16, "maximum": 1 << 20}),
-        ]
-    ] = None
+    nofile: Opt[Annotated[int, number(16, 1 << 20, "nofile")]] = None
 
     def limits(self) -> dict[str, int]:
         return {} if self.nofile is None else {"nofile": self.nofile}

@@ -142,8 +142,9 @@ UNLIMITED = 1 << 62
 
 
 def number(low: int, high: int, what: str) -> Any:
-    """The validator of a whole number from `low` to `high`."""
+    """The validator and the JSON Schema of a whole number from `low` to `high`."""
     limits = "" if high >= UNLIMITED else f" from {low} to {high}"
+    schema: dict[str, Any] = {"type": "integer", **({"minimum": low, "maximum": high} if limits else {})}
 
     def check(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
@@ -155,16 +156,12 @@ def number(low: int, high: int, what: str) -> Any:
             raise problem(f"{value} is out of range: {what} is a whole number{limits}")
         return value
 
-    return PlainValidator(check, json_schema_input_type=int)
+    return PlainValidator(check, json_schema_input_type=Annotated[int, WithJsonSchema(schema)])
 
 
-def _whole(low: int, high: int) -> WithJsonSchema:
-    return WithJsonSchema({"type": "integer", "minimum": low, "maximum": high})
-
-
-Port = Annotated[int, number(0, 65535, "a port"), _whole(0, 65535)]
-Count = Annotated[int, number(1, 1_000_000, "a count"), _whole(1, 1_000_000)]
-DropCount = Annotated[int, number(1, LARGEST_DROP, "the count of a drop"), _whole(1, LARGEST_DROP)]
+Port = Annotated[int, number(0, 65535, "a port")]
+Count = Annotated[int, number(1, 1_000_000, "a count")]
+DropCount = Annotated[int, number(1, LARGEST_DROP, "the count of a drop")]
 
 
 def parse_text(value: object) -> str:

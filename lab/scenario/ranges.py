@@ -67,9 +67,7 @@ class Written(Struct, frozen=True):
 
 N = TypeVar("N", int, Decimal)
 
-_COUNT = Annotated[
-    int, number(-UNLIMITED, UNLIMITED, "this, or its min and max,"), WithJsonSchema({"type": "integer"})
-]
+_COUNT = Annotated[int, number(-UNLIMITED, UNLIMITED, "this, or its min and max,")]
 
 
 def _bytes_as_int(value: object) -> int:

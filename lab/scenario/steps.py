@@ -286,11 +286,7 @@ class Repeat(Step):
 
     do: Literal["repeat"] = "repeat"
     host_keys = ()
-    times: Annotated[
-        int,
-        number(1, MAX_STEPS, "times"),
-        WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_STEPS}),
-    ]
+    times: Annotated[int, number(1, MAX_STEPS, "times")]
     n: Opt[
         Annotated[
             str,

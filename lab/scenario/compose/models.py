@@ -100,13 +100,7 @@ class ReadyKeys(Model):
     log: Opt[Regex] = None
     healthcheck: Opt[Annotated[Literal[True], PlainValidator(_true), WithJsonSchema({"const": True})]] = None
     command: Opt[Command] = None
-    exit: Opt[
-        Annotated[
-            int,
-            number(0, 255, "an exit status"),
-            WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 255}),
-        ]
-    ] = None
+    exit: Opt[Annotated[int, number(0, 255, "an exit status")]] = None
     timeout: Opt[_LabTime] = None
 
 
