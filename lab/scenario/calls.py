@@ -28,11 +28,11 @@ from lab.scenario.quantities import (
     Flag,
     HostName,
     Name,
+    OneOf,
     OptionName,
     Port,
     Time,
     number,
-    one_of,
     parse_duration,
 )
 from lab.scenario.ranges import is_list
@@ -127,8 +127,8 @@ class Connect(PlainCall):
 #: Which flags make sense where; a flag of the other direction is refused.
 SEND_FLAGS = ("MSG_OOB", "MSG_DONTWAIT", "MSG_MORE", "MSG_NOSIGNAL", "MSG_DONTROUTE", "MSG_CONFIRM")
 RECEIVE_FLAGS = ("MSG_WAITALL", "MSG_OOB", "MSG_DONTWAIT", "MSG_PEEK", "MSG_TRUNC")
-SendFlag = Annotated[str, one_of((*SEND_FLAGS, "MSG_FASTOPEN"), "a flag of a call that sends")]
-ReceiveFlag = Annotated[str, one_of(RECEIVE_FLAGS, "a flag of a call that receives")]
+SendFlag = Annotated[str, OneOf("a flag of a call that sends", (*SEND_FLAGS, "MSG_FASTOPEN"))]
+ReceiveFlag = Annotated[str, OneOf("a flag of a call that receives", RECEIVE_FLAGS)]
 
 
 class Send(Call):
@@ -283,9 +283,7 @@ class Poll(Call):
 class Shutdown(PlainCall):
     do: Literal["shutdown"] = "shutdown"
     on: Name
-    how: Annotated[
-        Literal["read", "write", "both"], one_of(("read", "write", "both"), "a way to shut a socket down")
-    ]
+    how: Annotated[Literal["read", "write", "both"], OneOf("a way to shut a socket down")]
 
 
 class Close(PlainCall):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, PlainValidator, Tag, TypeAdapter, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
@@ -26,13 +26,14 @@ from lab.scenario.quantities import (
     Flag,
     HostName,
     Name,
+    OneOf,
     OptionName,
     Port,
     Share,
     SpanText,
     StateName,
     Time,
-    one_of,
+    enum,
 )
 from lab.scenario.ranges import Bounds, Counted, Elapsed, Range, ShortOr, is_list
 from lab.scenario.values import NonEmpty, Output, Party, Regex
@@ -47,10 +48,6 @@ class Check(Element):
     def id(self) -> str:
         """`checks[2]`."""
         return self.path
-
-
-def _enum(words: Iterable[str]) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "enum": list(words)})
 
 
 class TimedCheck(Check):
@@ -101,7 +98,7 @@ class CloseCheck(ConnectionCheck):
     check: Literal["close"] = "close"
     host_keys = ("from", "to", "first")
     first: Opt[HostName] = None
-    how: Annotated[Literal["fin", "rst"], one_of(("fin", "rst"), "a way to close")]
+    how: Annotated[Literal["fin", "rst"], OneOf("a way to close")]
     count: Opt[Counted] = None  #: None: all connections that match must hold
     segments: Opt[
         Annotated[int, PlainValidator(_segments), WithJsonSchema({"type": "integer", "enum": [3, 4]})]
@@ -125,9 +122,7 @@ class PacketsCheck(TimedCheck):
     process: Opt[Name] = None
     nth: Opt[Count] = None
     match: Match = Match(word="any")
-    at: Annotated[
-        Literal["sender", "receiver", "lost"], one_of(("sender", "receiver", "lost"), "a place to count")
-    ] = "sender"
+    at: Annotated[Literal["sender", "receiver", "lost"], OneOf("a place to count")] = "sender"
     count: Counted
 
 
@@ -171,16 +166,11 @@ _Kernel = Annotated[
 ]
 
 
-SCHEDULED = ("syn", "syn-ack", "data", "fin", "probe")
-
-
 class ScheduleCheck(ConnectionCheck):
     """The gaps between the transmissions of one segment: as listed, or as the host's sysctls make them."""
 
     check: Literal["schedule"] = "schedule"
-    match: Annotated[
-        Literal["syn", "syn-ack", "data", "fin", "probe"], one_of(SCHEDULED, "a segment with a schedule")
-    ]
+    match: Annotated[Literal["syn", "syn-ack", "data", "fin", "probe"], OneOf("a segment with a schedule")]
     gaps: Annotated[
         Annotated[list[SpanText], Tag("<list>")] | Annotated[_Kernel, Tag("<short>")],
         Discriminator(is_list),
@@ -188,7 +178,6 @@ class ScheduleCheck(ConnectionCheck):
 
 
 TimerName = Literal["keepalive", "retransmit", "persist", "time_wait", "none"]
-TIMERS: tuple[TimerName, ...] = get_args(TimerName)
 
 
 class StateCheck(TimedCheck):
@@ -203,7 +192,7 @@ class StateCheck(TimedCheck):
     state: StateName
     when: Opt[Name] = None  #: end, ever, or the id of a step
     count: Opt[Counted] = None  #: None: at least one
-    timer: Opt[Annotated[TimerName, one_of(TIMERS, "a timer of a socket")]] = None
+    timer: Opt[Annotated[TimerName, OneOf("a timer of a socket")]] = None
     within: Opt[Time] = None  #: at most this much time is left on the timer
 
     @property
@@ -245,9 +234,7 @@ class LogCheck(TimedCheck):
     at: HostName
     service: Opt[Name] = None
     match: Regex
-    stream: Opt[
-        Annotated[Literal["stdout", "stderr"], one_of(("stdout", "stderr"), "a stream of a program")]
-    ] = None
+    stream: Opt[Annotated[Literal["stdout", "stderr"], OneOf("a stream of a program")]] = None
     count: Opt[Counted] = None
 
 
@@ -265,7 +252,7 @@ class CallCheck(TimedCheck):
     process: Opt[Name] = None  #: None: any of the host
     service: Opt[Name] = None
     run: Opt[Name] = None
-    call: Opt[Annotated[str, one_of(CALLS, "a socket call"), _enum(CALLS)]] = None
+    call: Opt[Annotated[str, OneOf("a socket call", CALLS), enum(CALLS)]] = None
     to: Opt[Party] = None
     port: Opt[Port] = None  #: of either end
     error: Opt[ErrorName] = None
@@ -309,7 +296,7 @@ class OrderedPacket(Model):
     to: Opt[Party] = None
     match: Match = Match(word="any")
     nth: Count = 1
-    at: Annotated[Literal["sender", "receiver"], one_of(("sender", "receiver"), "a place to look")] = "sender"
+    at: Annotated[Literal["sender", "receiver"], OneOf("a place to look")] = "sender"
 
     def __str__(self) -> str:
         ends = "".join(f" {w} {p}" for w, p in (("from", self.from_), ("to", self.to)) if p is not None)

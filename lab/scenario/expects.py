@@ -12,7 +12,7 @@ from pydantic import Discriminator, PlainValidator, Tag, WithJsonSchema
 
 from lab.scenario.base import Excludes, Model, Opt, Rule, problem, shown
 from lab.scenario.data import DataExpect
-from lab.scenario.quantities import ErrorName, Flag, InfoField, Name, number, one_of
+from lab.scenario.quantities import ErrorName, Flag, InfoField, Name, OneOf, number
 from lab.scenario.ranges import Counted, Elapsed, Range, ShortOr
 from lab.scenario.values import Output, Party
 
@@ -104,7 +104,7 @@ _Nothing = Annotated[None, PlainValidator(_nothing), WithJsonSchema({"type": "nu
 
 
 EVENTS = ("in", "pri", "out", "rdhup", "err", "hup", "nval")
-ReadyEvent = Annotated[str, one_of(EVENTS, "an event of poll")]
+ReadyEvent = Annotated[str, OneOf("an event of poll", EVENTS)]
 
 
 def _true(value: object) -> Literal[True]:
@@ -223,9 +223,7 @@ class RunExpect(Model):
         Excludes("error", ("exit",), "a program that is ended has none"),
         Excludes("any", ("error", "exit", "stdout", "stderr", "elapsed"), "any: true leaves all of it open"),
     )
-    error: Opt[
-        Annotated[Literal["killed", "timeout"], one_of(("killed", "timeout"), "an end of a program")]
-    ] = None
+    error: Opt[Annotated[Literal["killed", "timeout"], OneOf("an end of a program")]] = None
     exit: Opt[Range] = None
     stdout: Opt[Output] = None
     stderr: Opt[Output] = None

@@ -20,7 +20,7 @@ from lab.link import (
     unfit,
 )
 from lab.scenario.base import AtMostOne, Excludes, Model, Needs, Opt, Rule, optional, problem
-from lab.scenario.quantities import Bandwidth, Bytes, Share, Time, number, one_of
+from lab.scenario.quantities import Bandwidth, Bytes, OneOf, Share, Time, number
 from lab.units import Duration, Percent, Rate, Size
 
 
@@ -41,7 +41,7 @@ def _written(name: str, kind: Any) -> Any:
         whole, limits = get_args(kind)
         return Annotated[whole, number(limits.ge, limits.le, name)]
     if kind == Distribution:
-        return Annotated[Distribution, one_of(get_args(Distribution), "a distribution")]
+        return Annotated[Distribution, OneOf("a distribution")]
     if kind is GilbertElliott:
         return GemodelKeys
     quantity = {Duration: Time, Percent: Share, Rate: Bandwidth, Size: Bytes}[kind]

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 from lab.packet_words import FLAGS, MATCHES, TCP_OPTIONS, Bounds, HeaderMatch, PacketMatch, match_text
 from lab.scenario.base import AtLeastOne, Model, Opt, Rule, problem, shown
 from lab.scenario.problems import did_you_mean
-from lab.scenario.quantities import one_of
+from lab.scenario.quantities import OneOf, enum
 from lab.scenario.ranges import Range, ShortOr, Written
 
 
@@ -78,8 +78,8 @@ class HeaderForm(Model):
     option: Opt[
         Annotated[
             str,
-            one_of(tuple(TCP_OPTIONS), "an option of TCP"),
-            WithJsonSchema({"type": "string", "enum": list(TCP_OPTIONS)}),
+            OneOf("an option of TCP", TCP_OPTIONS),
+            enum(TCP_OPTIONS),
         ]
     ] = None
     ttl: Opt[_Ttl] = None

@@ -16,7 +16,7 @@ from lab.scenario.checks import AnyCheck, Check
 from lab.scenario.compose.models import NetworkKeys, ServiceKeys
 from lab.scenario.compose.words import Files
 from lab.scenario.links import LinkSpec
-from lab.scenario.quantities import Flag, HostName, Name, Text, Time, number, one_of
+from lab.scenario.quantities import Flag, HostName, Name, OneOf, Text, Time, enum, number
 from lab.scenario.services import HostFile, ServiceSpec
 from lab.scenario.steps import AnyStep
 from lab.scenario.sysctls import Sysctls
@@ -79,8 +79,8 @@ def _above_zero(value: Duration) -> Duration:
 
 _Requirement = Annotated[
     str,
-    one_of(REQUIREMENTS, "something that a scenario can require"),
-    WithJsonSchema({"type": "string", "enum": list(REQUIREMENTS)}),
+    OneOf("something that a scenario can require", REQUIREMENTS),
+    enum(REQUIREMENTS),
 ]
 
 
@@ -98,9 +98,7 @@ class ScenarioFile(Model):
     topology: Opt[Text] = None
     params: dict[str, Any] = Field(default_factory=dict)
     cases: list[dict[str, Any]] = Field(default_factory=list)
-    arp: Annotated[
-        Literal["static", "dynamic"], one_of(("static", "dynamic"), "a way to resolve addresses")
-    ] = "static"
+    arp: Annotated[Literal["static", "dynamic"], OneOf("a way to resolve addresses")] = "static"
     alone: Flag = False
     networks: Opt[dict[Name, NetworkKeys]] = None
     hosts: dict[HostName, Annotated[HostKeys, WhenMet(HostKeys)]] = Field(default_factory=dict)

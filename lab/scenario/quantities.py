@@ -6,11 +6,12 @@ Each is a type for a model's field: what it accepts, the error for anything else
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
+from pydantic import GetCoreSchemaHandler, PlainValidator, WithJsonSchema
+from pydantic_core import CoreSchema, core_schema
 
 from lab.errors import UnitError
 from lab.link import LARGEST_DROP
@@ -228,17 +229,23 @@ HostName = Annotated[
 ]
 
 
-def one_of(words: tuple[str, ...], what: str) -> BeforeValidator:
-    """A word of a short list, with a suggestion if it is misspelt. Goes before a Literal."""
+class OneOf:
+    """In an `Annotated`: one of `words`, with a suggestion if it is misspelt; without `words`, one of the
+    Literal's beside it."""
 
-    def check(value: object) -> object:
-        if value not in words:
-            raise problem(
-                f"{shown(value)} is not {what}; allowed: {', '.join(words)}{did_you_mean(value, words)}"
-            )
-        return value
+    def __init__(self, what: str, words: Collection[str] = ()) -> None:
+        self.what, self.words = what, words
 
-    return BeforeValidator(check)
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        words = tuple(self.words) or get_args(source)
+
+        def check(value: object) -> object:
+            if value not in words:
+                allowed = f"{', '.join(words)}{did_you_mean(value, words)}"
+                raise problem(f"{shown(value)} is not {self.what}; allowed: {allowed}")
+            return value
+
+        return core_schema.no_info_before_validator_function(check, handler(source))
 
 
 def word(allowed: tuple[str, ...], aliases: dict[str, str], what: str, *, listed: bool = True) -> Any:
@@ -255,8 +262,9 @@ def word(allowed: tuple[str, ...], aliases: dict[str, str], what: str, *, listed
     return PlainValidator(check)
 
 
-def _enum(words: tuple[str, ...]) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "enum": sorted(words)})
+def enum(words: Iterable[str]) -> WithJsonSchema:
+    """The JSON Schema of text that is one of these words."""
+    return WithJsonSchema({"type": "string", "enum": list(words)})
 
 
 _ERRORS = (*LAB_ERRORS, *sorted(ERRNOS))
@@ -268,24 +276,24 @@ ErrorName = Annotated[
         "an error: an errno's name like ECONNREFUSED, or timeout, EOF, killed, gaierror",
         listed=False,
     ),
-    _enum((*_ERRORS, *ERROR_ALIASES)),
+    enum(sorted((*_ERRORS, *ERROR_ALIASES))),
 ]
 OptionName = Annotated[
     str,
     word(tuple(sorted(OPTIONS)), {}, "a socket option of Linux, like SO_LINGER or TCP_NODELAY", listed=False),
-    _enum(tuple(OPTIONS)),
+    enum(sorted(OPTIONS)),
 ]
 InfoField = Annotated[
     str,
     word(tuple(TCP_INFO), {}, "a field of TCP_INFO, as the kernel names it without tcpi_"),
-    _enum(tuple(TCP_INFO)),
+    enum(sorted(TCP_INFO)),
 ]
 _STATES = STATE_ALIASES | {
     name.replace("_", "-"): STATE_ALIASES.get(name, name) for name in (*STATES, *STATE_ALIASES)
 }
-StateName = Annotated[str, word(STATES, _STATES, "a TCP state"), _enum((*STATES, *_STATES))]
+StateName = Annotated[str, word(STATES, _STATES, "a TCP state"), enum(sorted((*STATES, *_STATES)))]
 _SIGNALS = {f"SIG{name}": name for name in SIGNALS}
-SignalName = Annotated[str, word(SIGNALS, _SIGNALS, "a signal"), _enum((*SIGNALS, *_SIGNALS))]
+SignalName = Annotated[str, word(SIGNALS, _SIGNALS, "a signal"), enum(sorted((*SIGNALS, *_SIGNALS)))]
 
 
 def _counter(value: object) -> str:

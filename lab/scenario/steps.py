@@ -26,13 +26,14 @@ from lab.scenario.quantities import (
     Flag,
     HostName,
     Name,
+    OneOf,
     Port,
     SignalName,
     StateName,
     Text,
     Time,
+    enum,
     number,
-    one_of,
 )
 from lab.scenario.values import NonEmpty, Recorded, Regex, WireDirection
 
@@ -155,7 +156,7 @@ class Resume(Step):
 class Power(Step):
     do: Literal["power"] = "power"
     at: HostName
-    state: Annotated[Literal["off", "on"], one_of(("off", "on"), "a state of power")]
+    state: Annotated[Literal["off", "on"], OneOf("a state of power")]
 
 
 class Start(Step):
@@ -178,8 +179,8 @@ class Stop(Step):
 CAPABILITIES = ("NET_ADMIN", "NET_RAW")
 CapabilityName = Annotated[
     str,
-    one_of(CAPABILITIES, "a capability that a program can ask for"),
-    WithJsonSchema({"type": "string", "enum": list(CAPABILITIES)}),
+    OneOf("a capability that a program can ask for", CAPABILITIES),
+    enum(CAPABILITIES),
 ]
 
 

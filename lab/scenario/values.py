@@ -11,7 +11,7 @@ from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 
 from lab import patterns
 from lab.scenario.base import problem, shown
-from lab.scenario.quantities import one_of, parse_host, parse_text
+from lab.scenario.quantities import OneOf, parse_host, parse_text
 
 _LONGEST = 2_000  #: characters of a regular expression
 
@@ -166,9 +166,9 @@ def _local(value: object) -> str:
 LocalAddress = Annotated[str, PlainValidator(_local), WithJsonSchema({"type": "string"})]
 
 
-Kind = Annotated[Literal["tcp", "udp"], one_of(("tcp", "udp"), "a kind of socket")]
-Family = Annotated[Literal["ipv4", "ipv6"], one_of(("ipv4", "ipv6"), "an address family")]
-WireDirection = Annotated[Literal["up", "down", "both"], one_of(("up", "down", "both"), "a direction")]
+Kind = Annotated[Literal["tcp", "udp"], OneOf("a kind of socket")]
+Family = Annotated[Literal["ipv4", "ipv6"], OneOf("an address family")]
+WireDirection = Annotated[Literal["up", "down", "both"], OneOf("a direction")]
 
 
 def _nonempty(value: list[Any]) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, PlainValidator, Tag, WithJsonSchema
 
@@ -30,7 +30,7 @@ from lab.scenario.compose.words import (
     whole,
 )
 from lab.scenario.problems import did_you_mean
-from lab.scenario.quantities import Flag, Name, Port, Text, number, one_of, parse_duration, parse_text
+from lab.scenario.quantities import Flag, Name, OneOf, Port, Text, number, parse_duration, parse_text
 from lab.scenario.ranges import ShortOr, is_list
 from lab.scenario.services import Condition
 from lab.scenario.values import Recorded, Regex
@@ -73,7 +73,7 @@ class BuildKeys(ComposeModel):
     network: Opt[
         Annotated[
             Literal["none", "bridge", "default", "host"],
-            one_of((*BUILD_NETWORKS, "default"), "a network of a build"),
+            OneOf("a network of a build", (*BUILD_NETWORKS, "default")),
         ]
     ] = None
 
@@ -164,7 +164,7 @@ class MountKeys(Model):
 
     type: Annotated[
         Literal["bind", "volume", "tmpfs"],
-        one_of(("bind", "volume", "tmpfs"), "a type of volume that a lab has"),
+        OneOf("a type of volume that a lab has"),
     ]
     source: Opt[Text] = None
     target: Target
@@ -188,7 +188,7 @@ class EnvFileKeys(Model):
 
     path: Text
     required: Opt[Truth] = None
-    format: Opt[Annotated[Literal["raw"], one_of(("raw",), "a format of env_file")]] = None
+    format: Opt[Annotated[Literal["raw"], OneOf("a format of env_file")]] = None
 
 
 _EnvFile = Annotated[EnvFileKeys | str, ShortOr(EnvFileKeys, Text)]
@@ -216,7 +216,7 @@ Grant = Annotated[GrantKeys | str, ShortOr(GrantKeys, Name)]
 class DependencyKeys(Model):
     """One entry of `depends_on` in its long form."""
 
-    condition: Annotated[Condition, one_of(get_args(Condition), "a condition")]
+    condition: Annotated[Condition, OneOf("a condition")]
     required: Opt[Truth] = None
     restart: Opt[Truth] = None
 
