@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -44,7 +44,7 @@ class Where(Struct):
     folder: Path  #: the base of relative paths
     outside: Outside
     variables: Variables
-    volumes: Mapping[str, str | None] | None = None  #: of a Compose file, each with its problem; None: any
+    volumes: Collection[str] | None = None  #: of a Compose file; None: any
     problems: list[Problem] = []
     notes: list[Problem] = []
 
