@@ -19,7 +19,7 @@ from lab.link import (
     problems,
     unfit,
 )
-from lab.scenario.base import AtMostOne, Excludes, Model, Needs, Opt, Rule, optional, problem
+from lab.scenario.base import AtMostOne, Excludes, Model, Needs, Opt, Rule, optional, present, problem
 from lab.scenario.quantities import Bandwidth, Bytes, OneOf, Share, Time, number
 from lab.units import Duration, Percent, Rate, Size
 
@@ -60,12 +60,6 @@ def _keys(of: type[Impairment | GilbertElliott]) -> dict[str, Any]:
     return keys
 
 
-def _given(keys: Model, of: type[Impairment | GilbertElliott]) -> dict[str, Any]:
-    """The values of the keys that are there."""
-    found = {name: getattr(keys, name) for name in of.__struct_fields__}
-    return {key: value for key, value in found.items() if value is not None}
-
-
 if TYPE_CHECKING:
     _GemodelKeys = Model
 else:
@@ -76,7 +70,7 @@ class GemodelKeys(_GemodelKeys):
     """Gilbert-Elliott loss: p good→bad, r bad→good, loss in bad (default 100%), loss in good (default 0%)."""
 
     def model(self) -> GilbertElliott:
-        return GilbertElliott(**_given(self, GilbertElliott))
+        return GilbertElliott(**present(self, GilbertElliott.__struct_fields__))
 
 
 if TYPE_CHECKING:
@@ -85,18 +79,19 @@ else:
     _SideKeys = create_model("_SideKeys", __base__=Model, **_keys(Impairment))
 
 
+LINK_KEYS = Impairment.__struct_fields__
+
+
 class SideKeys(_SideKeys):
     """What a link does to packets in one direction, or in both."""
 
     def impairment(self) -> Impairment:
         """These keys alone; None for a key that is not given."""
-        given = _given(self, Impairment)
+        given = present(self, LINK_KEYS)
         if "gemodel" in given:
             given["gemodel"] = given["gemodel"].model()
         return Impairment(**given)
 
-
-LINK_KEYS = Impairment.__struct_fields__
 
 _EXCLUSIVE = AtMostOne(*EXCLUSIVE)
 SIDE_RULES: tuple[Rule, ...] = (
