@@ -92,6 +92,13 @@ class SideKeys(_SideKeys):
             given["gemodel"] = given["gemodel"].model()
         return Impairment(**given)
 
+    def ways(self, up: SideKeys | None, down: SideKeys | None) -> tuple[Impairment | None, Impairment | None]:
+        """Both directions, from their own keys or from those for both; None where a direction has none."""
+        if up is None and down is None:
+            both = self.impairment()
+            return both, both
+        return None if up is None else up.impairment(), None if down is None else down.impairment()
+
 
 _EXCLUSIVE = AtMostOne(*EXCLUSIVE)
 SIDE_RULES: tuple[Rule, ...] = (
@@ -134,10 +141,5 @@ class LinkSpec(LinkSide):
     down: Opt[LinkSide] = None
 
     def link(self) -> Link:
-        if self.up is None and self.down is None:
-            both = self.impairment()
-            return Link(both, both)
-        return Link(
-            UNIMPAIRED if self.up is None else self.up.impairment(),
-            UNIMPAIRED if self.down is None else self.down.impairment(),
-        )
+        up, down = self.ways(self.up, self.down)
+        return Link(up or UNIMPAIRED, down or UNIMPAIRED)

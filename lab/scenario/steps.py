@@ -56,27 +56,23 @@ class LinkStep(SideKeys, Step):
 
     def changes(self) -> tuple[Impairment | None, Impairment | None]:
         """The changes up and down; None if a direction stays as it is."""
-        if self.up is None and self.down is None:
-            both = self.impairment()
-            return both, both
-        return (
-            None if self.up is None else self.up.impairment(),
-            None if self.down is None else self.down.impairment(),
-        )
+        return self.ways(self.up, self.down)
 
 
-class Cut(Step):
+class Directed(Step):
+    """A step at a host's link, in one direction or both."""
+
+    host_keys = ("host",)
+    host: HostName
+    direction: WireDirection = "both"
+
+
+class Cut(Directed):
     do: Literal["cut"] = "cut"
-    host_keys = ("host",)
-    host: HostName
-    direction: WireDirection = "both"
 
 
-class Restore(Step):
+class Restore(Directed):
     do: Literal["restore"] = "restore"
-    host_keys = ("host",)
-    host: HostName
-    direction: WireDirection = "both"
 
 
 def _two(value: object) -> object:
@@ -119,38 +115,31 @@ class Drop(Step):
 
 # --- processes, programs and hosts ------------------------------------------------------------------------
 
-_WHO = ("process", "service", "run")
+
+class Signal(Step):
+    """To a process of socket calls (default `main`), a service, or the program of a background `run` step."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (AtMostOne(("process", "service", "run")),)
+    at: HostName
+    process: Opt[Name] = None
+    service: Opt[Name] = None
+    run: Opt[Name] = None
 
 
-class Kill(Step):
+class Kill(Signal):
     """A signal to a process of socket calls (default `main`), a service, or the program of a background
     `run` step."""
 
     do: Literal["kill"] = "kill"
-    rules: ClassVar[tuple[Rule, ...]] = (AtMostOne(_WHO),)
-    at: HostName
-    process: Opt[Name] = None
-    service: Opt[Name] = None
-    run: Opt[Name] = None
     signal: SignalName = "KILL"
 
 
-class Pause(Step):
+class Pause(Signal):
     do: Literal["pause"] = "pause"
-    rules: ClassVar[tuple[Rule, ...]] = (AtMostOne(_WHO),)
-    at: HostName
-    process: Opt[Name] = None
-    service: Opt[Name] = None
-    run: Opt[Name] = None
 
 
-class Resume(Step):
+class Resume(Signal):
     do: Literal["resume"] = "resume"
-    rules: ClassVar[tuple[Rule, ...]] = (AtMostOne(_WHO),)
-    at: HostName
-    process: Opt[Name] = None
-    service: Opt[Name] = None
-    run: Opt[Name] = None
 
 
 class Power(Step):
