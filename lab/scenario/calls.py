@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, PlainValidator, Tag, WithJsonSchema, model_validator
 
-from lab.scenario.base import AtLeastOne, AtMostOne, Excludes, Needs, Opt, Rule, problem, shown
+from lab.scenario.base import AtLeastOne, AtMostOne, Excludes, Needs, Opt, Rule, problem
 from lab.scenario.data import Data
 from lab.scenario.element import Element
 from lab.scenario.expects import (
@@ -22,6 +22,7 @@ from lab.scenario.expects import (
     ReadyEvent,
     StreamExpect,
 )
+from lab.scenario.option_values import check_option
 from lab.scenario.quantities import (
     Bytes,
     Count,
@@ -37,7 +38,7 @@ from lab.scenario.quantities import (
 )
 from lab.scenario.ranges import is_list
 from lab.scenario.values import Family, Kind, LocalAddress, NonEmpty, Target
-from lab.socket_options import OPTIONS, TIMES, encode
+from lab.socket_options import OPTIONS, TIMES
 from lab.units import Duration
 
 
@@ -230,16 +231,9 @@ class Setsockopt(PlainCall):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        option = OPTIONS[self.option]
-        if option.access == "get":
+        if OPTIONS[self.option].access == "get":
             raise problem(f"{self.option} can only be read, by getsockopt")
-        setting = self.setting
-        ns = setting.ns if isinstance(setting, Duration) else None
-        try:
-            encode(option, None if ns is not None else setting, ns=ns)
-        except ValueError as error:
-            given = self.value.model_dump() if isinstance(self.value, Linger | HexValue) else self.value
-            raise problem(f"{error}, not {shown(given)}") from None
+        check_option(self.option, self.value)
         return self
 
 

@@ -10,15 +10,14 @@ from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, PlainValidator, Tag, TypeAdapter, WithJsonSchema, model_validator
-from pydantic_core import PydanticCustomError
 
 from lab.place import Place
 from lab.scenario.base import AtMostOne, Model, Needs, Opt, Rule, problem, shown
 from lab.scenario.calls import CALLS
 from lab.scenario.element import NOWHERE, Element, UnionOf
-from lab.scenario.expects import AwaitedResult, HexValue, Linger, OptionValue
+from lab.scenario.expects import AwaitedResult, OptionValue
 from lab.scenario.matches import Match
-from lab.scenario.option_values import option_bytes
+from lab.scenario.option_values import check_option
 from lab.scenario.quantities import (
     Count,
     CounterName,
@@ -270,13 +269,7 @@ class CallCheck(TimedCheck):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.option is not None and self.value is not None:
-            try:
-                option_bytes(self.option, self.value)
-            except PydanticCustomError:
-                raise
-            except ValueError as error:
-                given = self.value.model_dump() if isinstance(self.value, Linger | HexValue) else self.value
-                raise problem(f"{error}, not {shown(given)}") from None
+            check_option(self.option, self.value)
         return self
 
 

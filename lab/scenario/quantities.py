@@ -6,9 +6,9 @@ Each is a type for a model's field: what it accepts, the error for anything else
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from decimal import Decimal
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import GetCoreSchemaHandler, PlainValidator, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
@@ -39,36 +39,38 @@ _SPAN_PATTERN = rf"{_NUMBER}(ns|us|ms|s|m|rtt)$"
 # --- quantities -------------------------------------------------------------------------------------------
 
 
-def _unit(parse: Callable[[str], Any], kind: type, value: object) -> Any:
+Q = TypeVar("Q", Duration, RoundTrips, Rate, Percent, Size)
+
+
+def _unit(kind: type[Q], value: object) -> Q:
     """One quantity of `kind` from a YAML value; the error for a bare number says that the unit is missing."""
     if isinstance(value, kind):
         return value
     if isinstance(value, (bool, list, dict)) or value is None:
-        raise problem(str(_try(parse, "?")).replace("'?'", shown(value), 1))
+        raise problem(str(_try(kind, "?")).replace("'?'", shown(value), 1))
     text = str(value)
-    result = _try(parse, text)
+    result = _try(kind, text)
     if isinstance(result, UnitError):
         said = str(result)
         raise problem(said if isinstance(value, str) else said.replace(repr(text), text, 1))
     return result
 
 
-def _try(parse: Callable[[str], Any], text: str) -> Any:
+def _try(kind: type[Q], text: str) -> Q | UnitError:
     try:
-        return parse(text)
+        return kind.parse(text)
     except UnitError as error:
         return error
 
 
 def parse_duration(value: object) -> Duration:
     """A duration in a unit of time; the error for a round trip says that it needs two hosts."""
-    if isinstance(value, str) and not isinstance(_try(RoundTrips.parse, value), UnitError):
+    if isinstance(value, str) and not isinstance(_try(RoundTrips, value), UnitError):
         raise problem(
             f"{value!r}: a round trip needs two hosts, and this has none or one: "
             "write a duration, like 5ms or 1.5s"
         )
-    result: Duration = _unit(Duration.parse, Duration, value)
-    return result
+    return _unit(Duration, value)
 
 
 def parse_span(value: object) -> Span:
@@ -76,22 +78,15 @@ def parse_span(value: object) -> Span:
     if isinstance(value, RoundTrips):
         return value
     if isinstance(value, str) and value.strip().endswith("rtt"):
-        trips: RoundTrips = _unit(RoundTrips.parse, RoundTrips, value)
-        return trips
-    result: Duration = _unit(Duration.parse, Duration, value)
-    return result
+        return _unit(RoundTrips, value)
+    return _unit(Duration, value)
 
 
 def _parse_rate(value: object) -> Rate:
-    rate: Rate = _unit(Rate.parse, Rate, value)
+    rate = _unit(Rate, value)
     if not rate.bits_per_second:
         raise problem(f"{shown(value)}: a rate is above 0")
     return rate
-
-
-def _parse_percent(value: object) -> Percent:
-    percent: Percent = _unit(Percent.parse, Percent, value)
-    return percent
 
 
 def parse_size(value: object) -> Size:
@@ -102,8 +97,7 @@ def parse_size(value: object) -> Size:
     if isinstance(value, str) and value.strip().isdecimal():
         zero = "with a leading zero it is text" if value.startswith("0") else "take the quotes away"
         raise problem(f"{shown(value)} is not a number ({zero}): a size is bytes, or like 64kB or 64KiB")
-    size: Size = _unit(Size.parse, Size, value)
-    return size
+    return _unit(Size, value)
 
 
 def _text_schema(pattern: str, description: str) -> WithJsonSchema:
@@ -124,7 +118,9 @@ Bandwidth = Annotated[
     Rate, PlainValidator(_parse_rate), _text_schema(rf"{_NUMBER}(bit|kbit|mbit|gbit)$", "a rate: 10mbit")
 ]
 Share = Annotated[
-    Percent, PlainValidator(_parse_percent), _text_schema(rf"{_NUMBER}%$", "a percentage: 0.5%")
+    Percent,
+    PlainValidator(lambda value: _unit(Percent, value)),
+    _text_schema(rf"{_NUMBER}%$", "a percentage: 0.5%"),
 ]
 SIZE_SCHEMA = {
     "anyOf": [

@@ -130,27 +130,26 @@ class Address(Struct, frozen=True):
         return cls(host, int(port))
 
 
-def _address(value: object) -> Address:
-    if isinstance(value, Address):
-        return value
-    if not isinstance(value, str):
-        raise problem(f"{shown(value)} is not an address: host:port, like server:8001")
-    return Address.parse(value, port_needed=True)
+def _address(what: str, *, port_needed: bool) -> PlainValidator:
+    def check(value: object) -> Address:
+        if isinstance(value, Address):
+            return value
+        if not isinstance(value, str):
+            raise problem(f"{shown(value)} is not {what}")
+        return Address.parse(value, port_needed=port_needed)
 
-
-def _party(value: object) -> Address:
-    if isinstance(value, Address):
-        return value
-    if not isinstance(value, str):
-        raise problem(f"{shown(value)} is not a host or host:port")
-    return Address.parse(value, port_needed=False)
+    return PlainValidator(check)
 
 
 Target = Annotated[
-    Address, PlainValidator(_address), WithJsonSchema({"type": "string", "pattern": ":[0-9]+$"})
+    Address,
+    _address("an address: host:port, like server:8001", port_needed=True),
+    WithJsonSchema({"type": "string", "pattern": ":[0-9]+$"}),
 ]
 Party = Annotated[
-    Address, PlainValidator(_party), WithJsonSchema({"type": "string", "description": "host, or host:port"})
+    Address,
+    _address("a host or host:port", port_needed=False),
+    WithJsonSchema({"type": "string", "description": "host, or host:port"}),
 ]
 
 
