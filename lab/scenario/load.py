@@ -24,7 +24,7 @@ from lab.scenario.budget import Budget, OverBudget, budgeted
 from lab.scenario.compose.outside import Outside, Refused
 from lab.scenario.element import Element
 from lab.scenario.given import Given, yaml_of
-from lab.scenario.hosts import Hosts, Joined, join, judge_services
+from lab.scenario.hosts import Hosts, Joined, Joiner, judge_services
 from lab.scenario.locate import Locator, all_places
 from lab.scenario.model import OWN_PAIR, HostSpec, Scenario, ScenarioFile, Topology
 from lab.scenario.params import Param
@@ -346,7 +346,7 @@ class _File:
             services = services_of(filled.data, programs)
             found += check_service_names(filled.data, services, hosts.recorded, locator)
         if model is not None and hosts is not None and hosts.hosts is not None:
-            joined = join(model, hosts, self.path.parent, self.outside, locator)
+            joined = Joiner(model, hosts, self.path.parent, self.outside, locator).join()
             found += joined.problems
             self.notes |= dict.fromkeys(joined.notes)
             scenario = self._typed(model, joined, tuple(hosts.hosts), locator)
