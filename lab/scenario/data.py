@@ -44,15 +44,20 @@ _Sha256 = Annotated[
 ]
 
 
+_TOGETHER: tuple[Rule, ...] = (
+    Needs("repeat", ("times",)),
+    Needs("times", ("repeat",)),
+    Needs("seed", ("random",)),
+)
+
+
 class DataForm(Model):
     """`{hex: "00ff"}`, `{repeat: "x", times: 1000}` or `{random: 1MB, seed: 7}`."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         AtLeastOne(("hex", "repeat", "random"), "or write the text itself"),
         AtMostOne(("hex", "repeat", "random")),
-        Needs("repeat", ("times",)),
-        Needs("times", ("repeat",)),
-        Needs("seed", ("random",)),
+        *_TOGETHER,
     )
     hex: Opt[_HexBytes] = None
     repeat: Opt[Text] = None
@@ -67,9 +72,7 @@ class DataExpectForm(DataForm):
     rules: ClassVar[tuple[Rule, ...]] = (
         AtLeastOne(("hex", "repeat", "random", "sha256", "same_as", "length"), "or write the text itself"),
         AtMostOne(("hex", "repeat", "random", "sha256", "same_as")),
-        Needs("repeat", ("times",)),
-        Needs("times", ("repeat",)),
-        Needs("seed", ("random",)),
+        *_TOGETHER,
     )
     sha256: Opt[_Sha256] = None
     same_as: Opt[Name] = None

@@ -92,12 +92,7 @@ class HeaderForm(Model):
             return None if value is None else Bounds(value.min, value.max)
 
         return HeaderMatch(
-            self.flags,
-            self.option,
-            bounds(self.ttl),
-            bounds(self.window),
-            bounds(self.tos),
-            bounds(self.length),
+            self.flags, self.option, *map(bounds, (self.ttl, self.window, self.tos, self.length))
         )
 
 

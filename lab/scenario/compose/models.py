@@ -268,8 +268,6 @@ class ServiceKeys(ComposeModel):
     """A user's program in the host's network: Compose's keys, and the lab's."""
 
     table = keys.SERVICE
-    rules: ClassVar[tuple[Rule, ...]] = ()
-
     image: Opt[Annotated[str, PlainValidator(_image), WithJsonSchema({"type": "string"})]] = None
     build: Opt[BuildForm] = None
     command: Command = None

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from lab.place import Place
 from lab.policy import SERVICE_CAPABILITIES, BuildNetwork
 from lab.scenario.base import present
+from lab.scenario.element import NOWHERE
 from lab.scenario.services import (
-    NOWHERE,
     Build,
     Condition,
     Dependency,
