@@ -172,12 +172,10 @@ class _File:
 
     def __post_init__(self) -> None:
         self.locator = Locator(self.root)
-
-    def say(self, path: Keys, text: str) -> None:
-        self.project.problems.append(self.locator.at(path, text))
-
-    def say_key(self, path: Keys, text: str) -> None:
-        self.project.problems.append(self.locator.at_key(path, text))
+        project = self.project
+        around = (self.folder, project.outside, self.variables, None, project.problems, project.notes)
+        self.where = Where(self.locator, (), *around)
+        self.say, self.say_key = self.where.say, self.where.say_key
 
     def judged(self, model: type[M], path: Keys, data: Any, paths: Mapping[int, Keys]) -> M | None:
         """Judge the value at `path` as a model; its problems have their whole path."""
@@ -327,16 +325,7 @@ class _File:
         if not isinstance(filled.data, dict):
             self.say(path, f"{shown(filled.data)} is not a mapping of a service's keys")
             return None
-        where = Where(
-            self.locator,
-            path,
-            self.folder,
-            self.project.outside,
-            self.variables,
-            self.volumes,
-            self.project.problems,
-            self.project.notes,
-        )
+        where = replace(self.where, path=path, volumes=self.volumes)
         lab = check_keys(filled.data, where)
         paths = {one: (*path, *at) for one, at in filled.paths.items()}
         keys = self.judged(ComposeServiceKeys, path, filled.data, paths)

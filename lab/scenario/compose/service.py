@@ -67,7 +67,7 @@ def merge_extra(base: Extra, more: Extra) -> Extra:
 def check_keys(data: dict[str, Any], where: Where) -> dict[str, Any]:
     """Judge each key by the table, and remove from `data` all that is not the program's: noted, refused and
     unknown keys, and the lab's own `x-lab`, which is returned."""
-    lab = data.get("x-lab", {})
+    lab: dict[str, Any] = data.get("x-lab", {})
     for key, value in list(data.items()):
         known = table.SERVICE.get(key)
         if key.startswith("x-"):
@@ -86,22 +86,16 @@ def check_keys(data: dict[str, Any], where: Where) -> dict[str, Any]:
         elif known.fate == "noted":
             where.note((key,), f"{key} means nothing here: {known.text}")
             del data[key]
-    build = data.get("build")
-    build = build if isinstance(build, dict) else {}
-    for key in list(build):
-        known = table.BUILD.get(key)
-        if key.startswith("x-"):
-            del build[key]
-        elif known is not None and known.fate == "noted":
-            where.note(("build", key), f"{key} means nothing here: {known.text}")
-            del build[key]
-    for name in ("healthcheck", "depends_on", "ulimits"):
-        inner = data.get(name)
-        inner = inner if isinstance(inner, dict) else {}
-        for key in [key for key in inner if key.startswith("x-")]:
-            del inner[key]
-    lab_keys: dict[str, Any] = lab
-    return lab_keys
+    for name in ("build", "healthcheck", "depends_on", "ulimits"):
+        inner: Any = data.get(name)
+        for key in list(inner) if isinstance(inner, dict) else ():
+            known = table.BUILD.get(key) if name == "build" else None
+            if key.startswith("x-"):
+                del inner[key]
+            elif known is not None and known.fate == "noted":
+                where.note((name, key), f"{key} means nothing here: {known.text}")
+                del inner[key]
+    return lab
 
 
 def _namespace(key: str, value: Any, where: Where) -> bool:
