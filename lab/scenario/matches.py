@@ -75,13 +75,7 @@ class HeaderForm(Model):
         AtLeastOne(("flags", "option", "ttl", "window", "tos", "length"), "otherwise any packet matches"),
     )
     flags: Opt[Annotated[tuple[str, ...], PlainValidator(_flag_names), WithJsonSchema(_FLAGS_SCHEMA)]] = None
-    option: Opt[
-        Annotated[
-            str,
-            OneOf("an option of TCP", TCP_OPTIONS),
-            enum(TCP_OPTIONS),
-        ]
-    ] = None
+    option: Opt[Annotated[str, OneOf("an option of TCP", TCP_OPTIONS), enum(TCP_OPTIONS)]] = None
     ttl: Opt[_Ttl] = None
     window: Opt[_Window] = None
     tos: Opt[_Tos] = None

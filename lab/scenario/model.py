@@ -78,9 +78,7 @@ def _above_zero(value: Duration) -> Duration:
 
 
 _Requirement = Annotated[
-    str,
-    OneOf("something that a scenario can require", REQUIREMENTS),
-    enum(REQUIREMENTS),
+    str, OneOf("something that a scenario can require", REQUIREMENTS), enum(REQUIREMENTS)
 ]
 
 

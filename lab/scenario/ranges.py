@@ -140,16 +140,14 @@ def _not_negative(value: Range) -> Range:
 Counted = Annotated[Range, AfterValidator(_not_negative)]
 
 
-_NUMBER = Annotated[
-    Decimal, PlainValidator(lambda value: _decimal(value)), WithJsonSchema({"type": "number"})
-]
-
-
 def _decimal(value: object) -> Decimal:
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
         return Decimal(value)
     hint = "; take the quotes away" if isinstance(value, str) and re.fullmatch(r"-?[0-9.]+", value) else ""
     raise problem(f"{shown(value)} is not a number{hint}: this is a number, or {{min, max}}")
+
+
+_NUMBER = Annotated[Decimal, PlainValidator(_decimal), WithJsonSchema({"type": "number"})]
 
 
 class BoundsForm(Model):

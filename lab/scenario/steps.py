@@ -167,9 +167,7 @@ class Stop(Step):
 #: What a program may request, if the `policy` in lab.yml allows it.
 CAPABILITIES = ("NET_ADMIN", "NET_RAW")
 CapabilityName = Annotated[
-    str,
-    OneOf("a capability that a program can ask for", CAPABILITIES),
-    enum(CAPABILITIES),
+    str, OneOf("a capability that a program can ask for", CAPABILITIES), enum(CAPABILITIES)
 ]
 
 

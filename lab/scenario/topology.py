@@ -96,11 +96,8 @@ class _Reader:
                 service, f"{shown(name)} is not a host's name: at most 63 letters, digits, '-', '_' and '.'"
             )
         networks = {DEFAULT_NETWORK: ()} if extra.networks is None else extra.networks
-        known = tuple(one for one in (extra.hostname, extra.container_name) if one not in (None, name))
-        names = {
-            network: tuple(dict.fromkeys([*(one for one in known if one), *aliases]))
-            for network, aliases in networks.items()
-        }
+        known = [one for one in (extra.hostname, extra.container_name) if one and one != name]
+        names = {network: tuple(dict.fromkeys([*known, *aliases])) for network, aliases in networks.items()}
         return HostSpec(
             name,
             sysctls=dict(extra.sysctls or {}),

@@ -162,10 +162,7 @@ class _TmpfsOptions(Model):
 class MountKeys(Model):
     """The long form of a volume."""
 
-    type: Annotated[
-        Literal["bind", "volume", "tmpfs"],
-        OneOf("a type of volume that a lab has"),
-    ]
+    type: Annotated[Literal["bind", "volume", "tmpfs"], OneOf("a type of volume that a lab has")]
     source: Opt[Text] = None
     target: Target
     read_only: Opt[Truth] = None

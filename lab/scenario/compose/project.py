@@ -168,7 +168,6 @@ class _File:
     grants: dict[str, dict[str, FileKeys]] = field(default_factory=dict)
     made: dict[str, tuple[Part, Extra] | None] = field(default_factory=dict)
     under_way: list[str] = field(default_factory=list)
-    _included: list[_File] | None = None
 
     def __post_init__(self) -> None:
         self.locator = Locator(self.root)
@@ -250,15 +249,14 @@ class _File:
     # --- include ------------------------------------------------------------------------------------------
 
     def included(self) -> list[_File]:
-        if self._included is None:
-            self._included = []
-            entry = self.root.entries.get("include")
-            if entry is not None and isinstance(entry.node, tree.Sequence):
-                for index in range(len(entry.node.items)):
-                    self._included += self._include(("include", index))
-            elif entry is not None:
-                self.say(("include",), "not a list of files")
-        return self._included
+        entry = self.root.entries.get("include")
+        if entry is None:
+            return []
+        if not isinstance(entry.node, tree.Sequence):
+            self.say(("include",), "not a list of files")
+            return []
+        found = [self._include(("include", index)) for index in range(len(entry.node.items))]
+        return [file for files in found for file in files]
 
     def _include(self, at: Keys) -> list[_File]:
         node = self.locator.resolve(at)[1]
