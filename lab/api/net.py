@@ -24,9 +24,9 @@ from lab.evidence.model import CallRecord, RunRecord
 from lab.host.channel import AgentRefused
 from lab.place import Place
 from lab.result import Environment, Result
+from lab.scenario.calls import Call as CallStep
 from lab.scenario.load import Case
 from lab.scenario.problems import Problem, ScenarioError, did_you_mean
-from lab.scenario.steps import Call as CallStep
 from lab.scenario.steps import Run as RunStep
 from lab.verdict import Finding, Verdict
 

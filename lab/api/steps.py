@@ -9,13 +9,14 @@ from typing import Any
 
 from lab.place import Place
 from lab.scenario.base import Model
+from lab.scenario.calls import Step
 from lab.scenario.checks import CHECKS, Check
 from lab.scenario.data import Data
 from lab.scenario.given import tree_of
 from lab.scenario.locate import Locator
 from lab.scenario.params import fill
 from lab.scenario.problems import Problem, ScenarioError, did_you_mean
-from lab.scenario.steps import STEPS, Step
+from lab.scenario.steps import STEPS
 from lab.scenario.validate import validate
 from lab.units import Duration
 

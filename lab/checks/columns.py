@@ -17,7 +17,7 @@ from lab.evidence.marks import RESENT
 from lab.evidence.match import NOBODY
 from lab.evidence.packets import TCP, Capture, protocol_name
 from lab.evidence.trace import WIRE, Flow, Trace
-from lab.scenario.values import Match
+from lab.scenario.matches import Match
 from lab.verdict import PacketRef
 
 _LAST_PROTOCOL = 255  #: of IP; a larger number is an ethertype (ARP)

@@ -14,9 +14,10 @@ from lab.limits import REACHED
 from lab.patterns import PatternTooSlow
 from lab.quantities import duration, plural
 from lab.scenario.base import Model
-from lab.scenario.data import Data
+from lab.scenario.data import Data, DataExpect
 from lab.scenario.expects import Expect, HexValue, RunExpect
-from lab.scenario.values import Address, DataExpect, Elapsed, Range
+from lab.scenario.ranges import Elapsed, Range
+from lab.scenario.values import Address
 from lab.scenario.words import ERROR_ALIASES
 from lab.socket_options import OPTIONS, TIMES, Option, error_number, nanoseconds
 from lab.tolerance import Tolerance

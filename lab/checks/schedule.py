@@ -26,8 +26,8 @@ from lab.evidence.store import Evidence
 from lab.evidence.trace import Flow, Journey
 from lab.quantities import duration, plural
 from lab.scenario.checks import ScheduleCheck
+from lab.scenario.matches import Match
 from lab.scenario.ranges import span_ns
-from lab.scenario.values import Match
 from lab.units import Duration, RoundTrips
 from lab.verdict import Finding, Verdict
 

@@ -18,8 +18,9 @@ from lab.evidence.store import Evidence
 from lab.judging.services import judge_services
 from lab.judging.steps import StepJudge
 from lab.judging.values import recorded
+from lab.scenario.calls import Call, Step
 from lab.scenario.model import Scenario
-from lab.scenario.steps import Await, Call, Parallel, Run, Step, all_steps
+from lab.scenario.steps import Await, Parallel, Run, all_steps
 from lab.verdict import Finding, Verdict
 
 

@@ -12,8 +12,9 @@ from lab.checks.expect import judge_call, judge_run
 from lab.evidence.model import CallRecord, RunRecord
 from lab.evidence.timeline import Timeline
 from lab.place import Place
+from lab.scenario.calls import Call, Connect, Sendto, Step
 from lab.scenario.expects import Expect, RunExpect
-from lab.scenario.steps import Await, Call, Connect, Run, Sendto, Step, all_steps
+from lab.scenario.steps import Await, Run, all_steps
 from lab.verdict import Finding
 
 

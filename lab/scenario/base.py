@@ -6,7 +6,7 @@ even if a value is wrong. A model built without the loader applies its own rules
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
@@ -52,6 +52,11 @@ def _given(value: object) -> object:
     if value is None:
         raise problem("nothing is given; leave the key out or give it a value")
     return value
+
+
+def present(of: object, names: Iterable[str]) -> dict[str, Any]:
+    """The fields with these names whose value is not None."""
+    return {name: value for name in names if (value := getattr(of, name)) is not None}
 
 
 #: A key that may be left out, but not be given without a value.

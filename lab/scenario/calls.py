@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Discriminator, PlainValidator, Tag, WithJsonSchema, model_validator
 
-from lab.scenario.base import AtLeastOne, AtMostOne, Excludes, Needs, Opt, Rule, problem, shown
+from lab.scenario.base import AtLeastOne, AtMostOne, Excludes, Needs, Opt, Rule, problem
 from lab.scenario.data import Data
 from lab.scenario.element import Element
 from lab.scenario.expects import (
@@ -22,21 +22,23 @@ from lab.scenario.expects import (
     ReadyEvent,
     StreamExpect,
 )
+from lab.scenario.option_values import check_option
 from lab.scenario.quantities import (
     Bytes,
     Count,
     Flag,
     HostName,
     Name,
+    OneOf,
     OptionName,
     Port,
     Time,
     number,
-    one_of,
     parse_duration,
 )
+from lab.scenario.ranges import is_list
 from lab.scenario.values import Family, Kind, LocalAddress, NonEmpty, Target
-from lab.socket_options import OPTIONS, TIMES, encode
+from lab.socket_options import OPTIONS, TIMES
 from lab.units import Duration
 
 
@@ -126,8 +128,8 @@ class Connect(PlainCall):
 #: Which flags make sense where; a flag of the other direction is refused.
 SEND_FLAGS = ("MSG_OOB", "MSG_DONTWAIT", "MSG_MORE", "MSG_NOSIGNAL", "MSG_DONTROUTE", "MSG_CONFIRM")
 RECEIVE_FLAGS = ("MSG_WAITALL", "MSG_OOB", "MSG_DONTWAIT", "MSG_PEEK", "MSG_TRUNC")
-SendFlag = Annotated[str, one_of((*SEND_FLAGS, "MSG_FASTOPEN"), "a flag of a call that sends")]
-ReceiveFlag = Annotated[str, one_of(RECEIVE_FLAGS, "a flag of a call that receives")]
+SendFlag = Annotated[str, OneOf("a flag of a call that sends", (*SEND_FLAGS, "MSG_FASTOPEN"))]
+ReceiveFlag = Annotated[str, OneOf("a flag of a call that receives", RECEIVE_FLAGS)]
 
 
 class Send(Call):
@@ -229,16 +231,9 @@ class Setsockopt(PlainCall):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        option = OPTIONS[self.option]
-        if option.access == "get":
+        if OPTIONS[self.option].access == "get":
             raise problem(f"{self.option} can only be read, by getsockopt")
-        setting = self.setting
-        ns = setting.ns if isinstance(setting, Duration) else None
-        try:
-            encode(option, None if ns is not None else setting, ns=ns)
-        except ValueError as error:
-            given = self.value.model_dump() if isinstance(self.value, Linger | HexValue) else self.value
-            raise problem(f"{error}, not {shown(given)}") from None
+        check_option(self.option, self.value)
         return self
 
 
@@ -272,7 +267,7 @@ class Poll(Call):
     do: Literal["poll"] = "poll"
     on: Annotated[
         Annotated[Name, Tag("<short>")] | Annotated[list[Name], Tag("<list>")],
-        Discriminator(lambda value: "<list>" if isinstance(value, list) else "<short>"),
+        Discriminator(is_list),
         AfterValidator(_sockets),
     ]
     events: Annotated[list[ReadyEvent], NonEmpty]
@@ -282,9 +277,7 @@ class Poll(Call):
 class Shutdown(PlainCall):
     do: Literal["shutdown"] = "shutdown"
     on: Name
-    how: Annotated[
-        Literal["read", "write", "both"], one_of(("read", "write", "both"), "a way to shut a socket down")
-    ]
+    how: Annotated[Literal["read", "write", "both"], OneOf("a way to shut a socket down")]
 
 
 class Close(PlainCall):
@@ -292,10 +285,11 @@ class Close(PlainCall):
     on: Name
 
 
-_CLASSES: tuple[type[Call], ...] = (
+#: Every socket call, in the order of the documentation.
+CALL_STEPS: tuple[type[Call], ...] = (
     *(Socket, Bind, Listen, Accept, Connect, Send, Sendall, Sendto, Recv, RecvExactly, Peek, Recvfrom, Drain),
     *(Settimeout, Setsockopt, Getsockopt, Poll, Shutdown, Close),
 )
 
-#: Every socket call by its name, in the order of the documentation.
-CALLS: tuple[str, ...] = tuple(cls.model_fields["do"].default for cls in _CLASSES)
+#: Their names.
+CALLS: tuple[str, ...] = tuple(cls.model_fields["do"].default for cls in CALL_STEPS)

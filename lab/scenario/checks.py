@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, PlainValidator, Tag, TypeAdapter, WithJsonSchema, model_validator
-from pydantic_core import PydanticCustomError
 
 from lab.place import Place
 from lab.scenario.base import AtMostOne, Model, Needs, Opt, Rule, problem, shown
 from lab.scenario.calls import CALLS
-from lab.scenario.element import NOWHERE, Element, union_of
-from lab.scenario.expects import AwaitedResult, HexValue, Linger, OptionValue
-from lab.scenario.option_values import option_bytes
+from lab.scenario.element import NOWHERE, Element, UnionOf
+from lab.scenario.expects import AwaitedResult, OptionValue
+from lab.scenario.matches import Match
+from lab.scenario.option_values import check_option
 from lab.scenario.quantities import (
     Count,
     CounterName,
@@ -25,16 +25,17 @@ from lab.scenario.quantities import (
     Flag,
     HostName,
     Name,
+    OneOf,
     OptionName,
     Port,
     Share,
     SpanText,
     StateName,
     Time,
-    one_of,
+    enum,
 )
-from lab.scenario.ranges import Bounds, Counted, Elapsed, Range, short_or
-from lab.scenario.values import Match, NonEmpty, Output, Packets, Party, Regex
+from lab.scenario.ranges import Bounds, Counted, Elapsed, Range, ShortOr, is_list
+from lab.scenario.values import NonEmpty, Output, Party, Regex
 
 
 class Check(Element):
@@ -46,10 +47,6 @@ class Check(Element):
     def id(self) -> str:
         """`checks[2]`."""
         return self.path
-
-
-def _enum(words: Iterable[str]) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "enum": list(words)})
 
 
 class TimedCheck(Check):
@@ -100,7 +97,7 @@ class CloseCheck(ConnectionCheck):
     check: Literal["close"] = "close"
     host_keys = ("from", "to", "first")
     first: Opt[HostName] = None
-    how: Annotated[Literal["fin", "rst"], one_of(("fin", "rst"), "a way to close")]
+    how: Annotated[Literal["fin", "rst"], OneOf("a way to close")]
     count: Opt[Counted] = None  #: None: all connections that match must hold
     segments: Opt[
         Annotated[int, PlainValidator(_segments), WithJsonSchema({"type": "integer", "enum": [3, 4]})]
@@ -123,10 +120,8 @@ class PacketsCheck(TimedCheck):
     socket: Opt[Name] = None
     process: Opt[Name] = None
     nth: Opt[Count] = None
-    match: Packets = Match(word="any")
-    at: Annotated[
-        Literal["sender", "receiver", "lost"], one_of(("sender", "receiver", "lost"), "a place to count")
-    ] = "sender"
+    match: Match = Match(word="any")
+    at: Annotated[Literal["sender", "receiver", "lost"], OneOf("a place to count")] = "sender"
     count: Counted
 
 
@@ -170,24 +165,18 @@ _Kernel = Annotated[
 ]
 
 
-SCHEDULED = ("syn", "syn-ack", "data", "fin", "probe")
-
-
 class ScheduleCheck(ConnectionCheck):
     """The gaps between the transmissions of one segment: as listed, or as the host's sysctls make them."""
 
     check: Literal["schedule"] = "schedule"
-    match: Annotated[
-        Literal["syn", "syn-ack", "data", "fin", "probe"], one_of(SCHEDULED, "a segment with a schedule")
-    ]
+    match: Annotated[Literal["syn", "syn-ack", "data", "fin", "probe"], OneOf("a segment with a schedule")]
     gaps: Annotated[
         Annotated[list[SpanText], Tag("<list>")] | Annotated[_Kernel, Tag("<short>")],
-        Discriminator(lambda value: "<list>" if isinstance(value, list) else "<short>"),
+        Discriminator(is_list),
     ]
 
 
 TimerName = Literal["keepalive", "retransmit", "persist", "time_wait", "none"]
-TIMERS: tuple[TimerName, ...] = get_args(TimerName)
 
 
 class StateCheck(TimedCheck):
@@ -202,7 +191,7 @@ class StateCheck(TimedCheck):
     state: StateName
     when: Opt[Name] = None  #: end, ever, or the id of a step
     count: Opt[Counted] = None  #: None: at least one
-    timer: Opt[Annotated[TimerName, one_of(TIMERS, "a timer of a socket")]] = None
+    timer: Opt[Annotated[TimerName, OneOf("a timer of a socket")]] = None
     within: Opt[Time] = None  #: at most this much time is left on the timer
 
     @property
@@ -244,9 +233,7 @@ class LogCheck(TimedCheck):
     at: HostName
     service: Opt[Name] = None
     match: Regex
-    stream: Opt[
-        Annotated[Literal["stdout", "stderr"], one_of(("stdout", "stderr"), "a stream of a program")]
-    ] = None
+    stream: Opt[Annotated[Literal["stdout", "stderr"], OneOf("a stream of a program")]] = None
     count: Opt[Counted] = None
 
 
@@ -264,7 +251,7 @@ class CallCheck(TimedCheck):
     process: Opt[Name] = None  #: None: any of the host
     service: Opt[Name] = None
     run: Opt[Name] = None
-    call: Opt[Annotated[str, one_of(CALLS, "a socket call"), _enum(CALLS)]] = None
+    call: Opt[Annotated[str, OneOf("a socket call", CALLS), enum(CALLS)]] = None
     to: Opt[Party] = None
     port: Opt[Port] = None  #: of either end
     error: Opt[ErrorName] = None
@@ -282,13 +269,7 @@ class CallCheck(TimedCheck):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.option is not None and self.value is not None:
-            try:
-                option_bytes(self.option, self.value)
-            except PydanticCustomError:
-                raise
-            except ValueError as error:
-                given = self.value.model_dump() if isinstance(self.value, Linger | HexValue) else self.value
-                raise problem(f"{error}, not {shown(given)}") from None
+            check_option(self.option, self.value)
         return self
 
 
@@ -306,9 +287,9 @@ class OrderedPacket(Model):
 
     from_: Opt[Party] = None
     to: Opt[Party] = None
-    match: Packets = Match(word="any")
+    match: Match = Match(word="any")
     nth: Count = 1
-    at: Annotated[Literal["sender", "receiver"], one_of(("sender", "receiver"), "a place to look")] = "sender"
+    at: Annotated[Literal["sender", "receiver"], OneOf("a place to look")] = "sender"
 
     def __str__(self) -> str:
         ends = "".join(f" {w} {p}" for w, p in (("from", self.from_), ("to", self.to)) if p is not None)
@@ -316,17 +297,11 @@ class OrderedPacket(Model):
         return f"{self.match} packet{number}{ends} ({'sent' if self.at == 'sender' else 'received'})"
 
 
-if TYPE_CHECKING:
-    OrderItem = OrderedPacket | str
-else:
-    OrderItem = short_or(OrderedPacket, Name)
-
-
 class OrderCheck(Check):
     """The calls ended, and the packets were sent or received, in this order."""
 
     check: Literal["order"] = "order"
-    of: Annotated[list[OrderItem], NonEmpty]
+    of: Annotated[list[Annotated[OrderedPacket | str, ShortOr(OrderedPacket, Name)]], NonEmpty]
 
     def _hosts(self) -> Iterator[str]:
         for item in self.of:
@@ -350,10 +325,7 @@ _CLASSES: tuple[type[Check], ...] = (
 #: Every `check` and its class, in the order of the documentation.
 CHECKS: dict[str, type[Check]] = {cls.model_fields["check"].default: cls for cls in _CLASSES}
 
-if TYPE_CHECKING:
-    AnyCheck = Check
-else:
-    AnyCheck = union_of(CHECKS, "check")
+AnyCheck = Annotated[Check, UnionOf(CHECKS, "check")]
 
 
 @functools.cache

@@ -6,24 +6,20 @@ import hashlib
 import itertools
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
-from msgspec import Struct
-from pydantic import GetCoreSchemaHandler, PlainValidator, WithJsonSchema
-from pydantic_core import CoreSchema, core_schema
+from pydantic import PlainValidator, WithJsonSchema
 
 from lab.scenario.base import AtLeastOne, AtMostOne, Model, Needs, Opt, Rule, problem, shown
 from lab.scenario.quantities import UNLIMITED, Bytes, Name, Text, number
-from lab.scenario.ranges import Length, Range, short_or
+from lab.scenario.ranges import Length, Range, ShortOr, Written
 
 _LARGEST = 1 << 30  #: 1 GiB: more would not fit into a small machine's memory beside the lab
 _AT_ONCE = 1 << 20  #: of random bytes: whole words of 32 bits, so the pieces equal the bytes of one call
-_Times = Annotated[
-    int, number(0, _LARGEST, "times"), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": _LARGEST})
-]
-_Seed = Annotated[int, number(-UNLIMITED, UNLIMITED, "seed"), WithJsonSchema({"type": "integer"})]
+_Times = Annotated[int, number(0, _LARGEST, "times")]
+_Seed = Annotated[int, number(-UNLIMITED, UNLIMITED, "seed")]
 
 
 def _hex(value: object) -> bytes:
@@ -48,15 +44,20 @@ _Sha256 = Annotated[
 ]
 
 
+_TOGETHER: tuple[Rule, ...] = (
+    Needs("repeat", ("times",)),
+    Needs("times", ("repeat",)),
+    Needs("seed", ("random",)),
+)
+
+
 class DataForm(Model):
     """`{hex: "00ff"}`, `{repeat: "x", times: 1000}` or `{random: 1MB, seed: 7}`."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         AtLeastOne(("hex", "repeat", "random"), "or write the text itself"),
         AtMostOne(("hex", "repeat", "random")),
-        Needs("repeat", ("times",)),
-        Needs("times", ("repeat",)),
-        Needs("seed", ("random",)),
+        *_TOGETHER,
     )
     hex: Opt[_HexBytes] = None
     repeat: Opt[Text] = None
@@ -71,9 +72,7 @@ class DataExpectForm(DataForm):
     rules: ClassVar[tuple[Rule, ...]] = (
         AtLeastOne(("hex", "repeat", "random", "sha256", "same_as", "length"), "or write the text itself"),
         AtMostOne(("hex", "repeat", "random", "sha256", "same_as")),
-        Needs("repeat", ("times",)),
-        Needs("times", ("repeat",)),
-        Needs("seed", ("random",)),
+        *_TOGETHER,
     )
     sha256: Opt[_Sha256] = None
     same_as: Opt[Name] = None
@@ -83,8 +82,10 @@ class DataExpectForm(DataForm):
 bytes_ = bytes  #: for where a method hides the name
 
 
-class Data(Struct, frozen=True):
+class Data(Written, frozen=True):
     """Bytes as a recipe: `unit` repeated `times`, or `random_length` bytes of `random.Random(seed)`."""
+
+    forms = ShortOr(DataForm, Text)
 
     unit: bytes = b""
     times: int = 1
@@ -145,11 +146,9 @@ class Data(Struct, frozen=True):
         return unit if self.times == 1 else f"{unit} × {self.times}"
 
     @classmethod
-    def of_text(cls, text: str) -> Data:
-        return cls(text.encode("utf-8", "surrogatepass"))
-
-    @classmethod
-    def of_form(cls, form: DataForm) -> Data:
+    def of_form(cls, form: DataForm | str) -> Self:
+        if isinstance(form, str):
+            return cls(form.encode("utf-8", "surrogatepass"))
         if form.random is not None:
             data = cls(random_length=form.random.bytes, seed=form.seed)
         elif form.repeat is not None:
@@ -160,18 +159,6 @@ class Data(Struct, frozen=True):
             raise problem(f"{data.length} bytes of data; at most 1GiB is allowed")
         return data
 
-    @classmethod
-    def _of(cls, value: Any, inner: Callable[[Any], Any]) -> Data:
-        if isinstance(value, cls):
-            return value
-        form = inner(value)
-        return cls.of_form(form) if isinstance(form, DataForm) else cls.of_text(form)
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        form = handler.generate_schema(short_or(DataForm, Text))
-        return core_schema.no_info_wrap_validator_function(cls._of, form)
-
 
 @lru_cache(64)
 def _sha256_of(data: Data) -> str:
@@ -181,9 +168,11 @@ def _sha256_of(data: Data) -> str:
     return digest.hexdigest()
 
 
-class DataExpect(Struct, frozen=True):
+class DataExpect(Written, frozen=True):
     """What received bytes must be: exactly `data`, with this `sha256`, the same as step `same_as`'s, of this
     `length`. None is not checked."""
+
+    forms = ShortOr(DataExpectForm, Text)
 
     data: Data | None = None
     sha256: str | None = None
@@ -200,17 +189,9 @@ class DataExpect(Struct, frozen=True):
         return ", ".join(parts)
 
     @classmethod
-    def _of(cls, value: Any, inner: Callable[[Any], Any]) -> DataExpect:
-        if isinstance(value, cls):
-            return value
-        form = inner(value)
-        if not isinstance(form, DataExpectForm):
-            return cls(Data.of_text(form))
+    def of_form(cls, form: DataExpectForm | str) -> Self:
+        if isinstance(form, str):
+            return cls(Data.of_form(form))
         given = (form.hex, form.repeat, form.random)
         data = Data.of_form(form) if any(part is not None for part in given) else None
         return cls(data, form.sha256, form.same_as, form.length)
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        form = handler.generate_schema(short_or(DataExpectForm, Text))
-        return core_schema.no_info_wrap_validator_function(cls._of, form)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from pydantic import PlainValidator, PrivateAttr, ValidationInfo, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, PrivateAttr, ValidationInfo
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from lab.place import Place
 from lab.scenario.base import Model, WhenMet
@@ -53,21 +53,27 @@ class Element(Model):
                     yield one
 
 
-def union_of(classes: Mapping[str, type[Model]], key: str) -> Any:
-    """The union of these classes, told apart by the value of `key`; each is built when it is first met.
+class UnionOf:
+    """In an `Annotated`: one of these classes, told apart by the value of `key`, each built when first met.
 
     A union of pydantic's own builds the schemas of all its members at once. The JSON Schema lists the members
     itself.
     """
-    kinds = tuple(classes.values())
 
-    def validated(value: Any, info: ValidationInfo) -> Model:
-        if isinstance(value, kinds):
+    def __init__(self, classes: Mapping[str, type[Model]], key: str) -> None:
+        self.classes, self.key, self.kinds = classes, key, tuple(classes.values())
+
+    def validated(self, value: Any, info: ValidationInfo) -> Model:
+        if isinstance(value, self.kinds):
             return value
-        name = value.get(key) if isinstance(value, dict) else None
-        cls = classes.get(name) if isinstance(name, str) else None
+        name = value.get(self.key) if isinstance(value, dict) else None
+        cls = self.classes.get(name) if isinstance(name, str) else None
         if cls is None:
-            raise PydanticCustomError(NO_MEMBER, "not one of those that {key} can name", {"key": key})
+            raise PydanticCustomError(NO_MEMBER, "not one of those that {key} can name", {"key": self.key})
         return WhenMet(cls).validated(value, info)
 
-    return Annotated[Any, PlainValidator(validated), WithJsonSchema({"type": "object"})]
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.with_info_plain_validator_function(self.validated)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> Any:
+        return {"type": "object"}

@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, PlainValidator, Tag, WithJsonSchema
 
 from lab.scenario.base import Excludes, Model, Opt, Rule, problem, shown
 from lab.scenario.data import DataExpect
-from lab.scenario.quantities import ErrorName, Flag, InfoField, Name, number, one_of
-from lab.scenario.ranges import Counted, Elapsed, Range
+from lab.scenario.quantities import ErrorName, Flag, InfoField, Name, OneOf, number
+from lab.scenario.ranges import Counted, Elapsed, Range, ShortOr
 from lab.scenario.values import Output, Party
 
 
@@ -27,9 +27,7 @@ class Linger(Model):
     """The value of SO_LINGER."""
 
     onoff: Annotated[int, PlainValidator(_onoff), WithJsonSchema({"type": ["integer", "boolean"]})]
-    seconds: Annotated[
-        int, number(0, 65535, "seconds"), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 65535})
-    ]
+    seconds: Annotated[int, number(0, 65535, "seconds")]
 
 
 def _hex_text(value: object) -> str:
@@ -106,7 +104,7 @@ _Nothing = Annotated[None, PlainValidator(_nothing), WithJsonSchema({"type": "nu
 
 
 EVENTS = ("in", "pri", "out", "rdhup", "err", "hup", "nval")
-ReadyEvent = Annotated[str, one_of(EVENTS, "an event of poll")]
+ReadyEvent = Annotated[str, OneOf("an event of poll", EVENTS)]
 
 
 def _true(value: object) -> Literal[True]:
@@ -121,20 +119,13 @@ def _plain_result(value: object) -> object:
     return value
 
 
-if TYPE_CHECKING:
-    AwaitedResult = Any
-else:
-    #: For an `await`, which does not tell the call: a range or a mapping is one, anything else is itself.
-    AwaitedResult = Annotated[
-        Annotated[_OptionResult, Tag("<mapping>")]
-        | Annotated[
-            Any,
-            PlainValidator(_plain_result),
-            Tag("<short>"),
-            WithJsonSchema({"type": ["integer", "boolean", "string", "null"]}),
-        ],
-        Discriminator(lambda value: "<mapping>" if isinstance(value, (dict, Model)) else "<short>"),
-    ]
+_PlainResult = Annotated[
+    Any,
+    PlainValidator(_plain_result),
+    WithJsonSchema({"type": ["integer", "boolean", "string", "null"]}),
+]
+#: For an `await`, which does not tell the call: a range or a mapping is one, anything else is itself.
+AwaitedResult = Annotated[Any, ShortOr(_OptionResult, _PlainResult)]
 
 _WhateverHappens = Annotated[Literal[True], PlainValidator(_true), WithJsonSchema({"const": True})]
 _ALONE = Excludes(
@@ -232,9 +223,7 @@ class RunExpect(Model):
         Excludes("error", ("exit",), "a program that is ended has none"),
         Excludes("any", ("error", "exit", "stdout", "stderr", "elapsed"), "any: true leaves all of it open"),
     )
-    error: Opt[
-        Annotated[Literal["killed", "timeout"], one_of(("killed", "timeout"), "an end of a program")]
-    ] = None
+    error: Opt[Annotated[Literal["killed", "timeout"], OneOf("an end of a program")]] = None
     exit: Opt[Range] = None
     stdout: Opt[Output] = None
     stderr: Opt[Output] = None

@@ -62,10 +62,10 @@ def tree_of(
                     problems.append(Problem(place, path_text(path), f"the key {key!r} is not text"))
                     continue
                 entries[key] = tree.Entry(place, tree_of(item, place, problems, (*path, key)))
-            return tree.Mapping(place, entries, 1 + sum(entry.node.size + 1 for entry in entries.values()))
+            return tree.mapping(place, entries)
         case Items() if not isinstance(value, (bytes, bytearray)):
-            items = tuple(tree_of(item, place, problems, (*path, n)) for n, item in enumerate(value))
-            return tree.Sequence(place, items, 1 + sum(item.size for item in items))
+            items = [tree_of(item, place, problems, (*path, n)) for n, item in enumerate(value)]
+            return tree.sequence(place, items)
         case _:
             shown = repr(value)
             shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
@@ -85,7 +85,7 @@ def _merged(file: tree.Mapping, own: tree.Mapping) -> tree.Mapping:
         if before is not None and isinstance(before.node, tree.Mapping) and isinstance(node, tree.Mapping):
             node = _merged(before.node, node)
         entries[key] = tree.Entry(entry.place, node)
-    return tree.Mapping(file.place, entries, 1 + sum(entry.node.size + 1 for entry in entries.values()))
+    return tree.mapping(file.place, entries)
 
 
 def _moved(keys: Keys[str, Any], base: Path, folder: Path) -> dict[str, Any]:

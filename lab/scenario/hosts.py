@@ -58,12 +58,6 @@ class Joined:
     notes: list[Problem] = field(default_factory=list)
 
 
-def join(model: ScenarioFile, topology: Hosts, folder: Path, outside: Outside, locator: Locator) -> Joined:
-    """The hosts of a scenario; its own paths are relative to `folder`."""
-    joiner = _Joiner(model, topology, folder, outside, locator)
-    return joiner.join()
-
-
 def judge_services(filled: Filled, folder: Path, outside: Outside, locator: Locator) -> list[Problem]:
     """The problems of a scenario's programs when it has other mistakes, as far as they can be read alone."""
     problems: list[Problem] = []
@@ -89,10 +83,12 @@ def judge_services(filled: Filled, folder: Path, outside: Outside, locator: Loca
 
 
 @dataclass
-class _Joiner:
+class Joiner:
+    """Joins a topology and a scenario's own hosts."""
+
     model: ScenarioFile
     topology: Hosts
-    folder: Path
+    folder: Path  #: the base of the scenario's relative paths
     outside: Outside
     locator: Locator
     problems: list[Problem] = field(default_factory=list)
@@ -160,24 +156,21 @@ class _Joiner:
     def parts(self, host: str, keys: HostKeys | None) -> dict[str, Part]:
         """The programs of a host: the topology's, with the scenario's additions."""
         found = {host: self.topology.parts[host]} if host in self.topology.parts else {}
-        if keys is not None:
-            self.more(found, host, keys)
-        return found
-
-    def more(self, found: dict[str, Part], host: str, keys: HostKeys) -> None:
-        given = {host: keys.service} if keys.service is not None else dict(keys.services or {})
-        for name, service in given.items():
-            at: Keys = ("hosts", host, "service" if keys.service is not None else "services")
-            at = at if keys.service is not None else (*at, name)
+        if keys is None:
+            return found
+        only = keys.service
+        for name, service in ((keys.services or {}) if only is None else {host: only}).items():
+            at: Keys = ("hosts", host, "services", name) if only is None else ("hosts", host, "service")
             where = Where(
                 self.locator, at, self.folder, self.outside, self.variables, None, self.problems, self.notes
             )
             part = resolve(service, where)
-            if keys.service is not None and len(found) == 1:
+            if only is not None and len(found) == 1:
                 name = next(iter(found))
             if name in found:
                 part = replace(merge_over(found[name], part), place=part.place, path=part.path)
             found[name] = part
+        return found
 
 
 class _Dependencies:

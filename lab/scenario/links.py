@@ -6,7 +6,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, get_args, get_origin
 
 from msgspec.structs import fields
-from pydantic import AfterValidator, WithJsonSchema, create_model, model_validator
+from pydantic import AfterValidator, create_model, model_validator
 
 from lab.link import (
     EXCLUSIVE,
@@ -19,8 +19,8 @@ from lab.link import (
     problems,
     unfit,
 )
-from lab.scenario.base import AtMostOne, Excludes, Model, Needs, Opt, Rule, optional, problem
-from lab.scenario.quantities import Bandwidth, Bytes, Share, Time, number, one_of
+from lab.scenario.base import AtMostOne, Excludes, Model, Needs, Opt, Rule, optional, present, problem
+from lab.scenario.quantities import Bandwidth, Bytes, OneOf, Share, Time, number
 from lab.units import Duration, Percent, Rate, Size
 
 
@@ -39,13 +39,9 @@ def _written(name: str, kind: Any) -> Any:
     """The YAML type of the option with this name and type."""
     if get_origin(kind) is Annotated:
         whole, limits = get_args(kind)
-        return Annotated[
-            whole,
-            number(limits.ge, limits.le, name),
-            WithJsonSchema({"type": "integer", "minimum": limits.ge, "maximum": limits.le}),
-        ]
+        return Annotated[whole, number(limits.ge, limits.le, name)]
     if kind == Distribution:
-        return Annotated[Distribution, one_of(get_args(Distribution), "a distribution")]
+        return Annotated[Distribution, OneOf("a distribution")]
     if kind is GilbertElliott:
         return GemodelKeys
     quantity = {Duration: Time, Percent: Share, Rate: Bandwidth, Size: Bytes}[kind]
@@ -64,12 +60,6 @@ def _keys(of: type[Impairment | GilbertElliott]) -> dict[str, Any]:
     return keys
 
 
-def _given(keys: Model, of: type[Impairment | GilbertElliott]) -> dict[str, Any]:
-    """The values of the keys that are there."""
-    found = {name: getattr(keys, name) for name in of.__struct_fields__}
-    return {key: value for key, value in found.items() if value is not None}
-
-
 if TYPE_CHECKING:
     _GemodelKeys = Model
 else:
@@ -80,7 +70,7 @@ class GemodelKeys(_GemodelKeys):
     """Gilbert-Elliott loss: p good→bad, r bad→good, loss in bad (default 100%), loss in good (default 0%)."""
 
     def model(self) -> GilbertElliott:
-        return GilbertElliott(**_given(self, GilbertElliott))
+        return GilbertElliott(**present(self, GilbertElliott.__struct_fields__))
 
 
 if TYPE_CHECKING:
@@ -89,18 +79,26 @@ else:
     _SideKeys = create_model("_SideKeys", __base__=Model, **_keys(Impairment))
 
 
+LINK_KEYS = Impairment.__struct_fields__
+
+
 class SideKeys(_SideKeys):
     """What a link does to packets in one direction, or in both."""
 
     def impairment(self) -> Impairment:
         """These keys alone; None for a key that is not given."""
-        given = _given(self, Impairment)
+        given = present(self, LINK_KEYS)
         if "gemodel" in given:
             given["gemodel"] = given["gemodel"].model()
         return Impairment(**given)
 
+    def ways(self, up: SideKeys | None, down: SideKeys | None) -> tuple[Impairment | None, Impairment | None]:
+        """Both directions, from their own keys or from those for both; None where a direction has none."""
+        if up is None and down is None:
+            both = self.impairment()
+            return both, both
+        return None if up is None else up.impairment(), None if down is None else down.impairment()
 
-LINK_KEYS = Impairment.__struct_fields__
 
 _EXCLUSIVE = AtMostOne(*EXCLUSIVE)
 SIDE_RULES: tuple[Rule, ...] = (
@@ -143,10 +141,5 @@ class LinkSpec(LinkSide):
     down: Opt[LinkSide] = None
 
     def link(self) -> Link:
-        if self.up is None and self.down is None:
-            both = self.impairment()
-            return Link(both, both)
-        return Link(
-            UNIMPAIRED if self.up is None else self.up.impairment(),
-            UNIMPAIRED if self.down is None else self.down.impairment(),
-        )
+        up, down = self.ways(self.up, self.down)
+        return Link(up or UNIMPAIRED, down or UNIMPAIRED)

@@ -21,11 +21,10 @@ from lab.policy import NETWORK_CAPABILITIES, Policy
 from lab.scenario import params as sweeps
 from lab.scenario import tree
 from lab.scenario.budget import Budget, OverBudget, budgeted
-from lab.scenario.checks import Check
 from lab.scenario.compose.outside import Outside, Refused
 from lab.scenario.element import Element
 from lab.scenario.given import Given, yaml_of
-from lab.scenario.hosts import Hosts, Joined, join, judge_services
+from lab.scenario.hosts import Hosts, Joined, Joiner, judge_services
 from lab.scenario.locate import Locator, all_places
 from lab.scenario.model import OWN_PAIR, HostSpec, Scenario, ScenarioFile, Topology
 from lab.scenario.params import Param
@@ -347,7 +346,7 @@ class _File:
             services = services_of(filled.data, programs)
             found += check_service_names(filled.data, services, hosts.recorded, locator)
         if model is not None and hosts is not None and hosts.hosts is not None:
-            joined = join(model, hosts, self.path.parent, self.outside, locator)
+            joined = Joiner(model, hosts, self.path.parent, self.outside, locator).join()
             found += joined.problems
             self.notes |= dict.fromkeys(joined.notes)
             scenario = self._typed(model, joined, tuple(hosts.hosts), locator)
@@ -456,6 +455,3 @@ def _links_over_time(scenario: Scenario, locator: Locator) -> Iterator[Problem]:
             told |= dict.fromkeys(text for text in problems(side) if text not in known)
         for text in told:
             yield Problem(step.place, step.path, f"{text} (the link of {step.host} after this step)")
-
-
-__all__ = ["Case", "Check", "ScenarioError", "find", "load", "load_all", "select"]

@@ -2,49 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
-from msgspec import Struct
-from pydantic import AfterValidator, GetCoreSchemaHandler, PlainValidator, WithJsonSchema
-from pydantic_core import CoreSchema, core_schema
+from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 
 from lab.packet_words import FLAGS, MATCHES, TCP_OPTIONS, Bounds, HeaderMatch, PacketMatch, match_text
 from lab.scenario.base import AtLeastOne, Model, Opt, Rule, problem, shown
 from lab.scenario.problems import did_you_mean
-from lab.scenario.quantities import one_of
-from lab.scenario.ranges import Range, short_or
-
-
-class Match(Struct, frozen=True):
-    """Which packets: a `word` (syn, syn-ack, fin, rst, data, ack, any, icmp …), exactly these TCP `flags`, or
-    fields of the `header`."""
-
-    word: str | None = None
-    flags: tuple[str, ...] = ()
-    header: HeaderMatch | None = None
-
-    @property
-    def value(self) -> PacketMatch:
-        """The match as records hold it."""
-        return self.header or (self.flags if self.word is None else self.word)
-
-    def __str__(self) -> str:
-        return f"({self.header})" if self.header is not None else match_text(self.value)
-
-    @classmethod
-    def _of(cls, value: Any, inner: Callable[[Any], Any]) -> Match:
-        if isinstance(value, cls):
-            return value
-        form = inner(value)
-        return form if isinstance(form, cls) else cls(header=form.header())
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        form = handler.generate_schema(short_or(HeaderForm, _SHORT_MATCH))
-        return core_schema.no_info_wrap_validator_function(
-            cls._of, form, serialization=core_schema.to_string_ser_schema()
-        )
+from lab.scenario.quantities import OneOf, enum
+from lab.scenario.ranges import Range, ShortOr, Written
 
 
 def _flag_names(value: object) -> tuple[str, ...]:
@@ -109,13 +75,7 @@ class HeaderForm(Model):
         AtLeastOne(("flags", "option", "ttl", "window", "tos", "length"), "otherwise any packet matches"),
     )
     flags: Opt[Annotated[tuple[str, ...], PlainValidator(_flag_names), WithJsonSchema(_FLAGS_SCHEMA)]] = None
-    option: Opt[
-        Annotated[
-            str,
-            one_of(tuple(TCP_OPTIONS), "an option of TCP"),
-            WithJsonSchema({"type": "string", "enum": list(TCP_OPTIONS)}),
-        ]
-    ] = None
+    option: Opt[Annotated[str, OneOf("an option of TCP", TCP_OPTIONS), enum(TCP_OPTIONS)]] = None
     ttl: Opt[_Ttl] = None
     window: Opt[_Window] = None
     tos: Opt[_Tos] = None
@@ -126,17 +86,31 @@ class HeaderForm(Model):
             return None if value is None else Bounds(value.min, value.max)
 
         return HeaderMatch(
-            self.flags,
-            self.option,
-            bounds(self.ttl),
-            bounds(self.window),
-            bounds(self.tos),
-            bounds(self.length),
+            self.flags, self.option, *map(bounds, (self.ttl, self.window, self.tos, self.length))
         )
 
 
-#: The packets that a step or a check selects.
-Packets = Match
+class Match(Written, frozen=True):
+    """Which packets: a `word` (syn, syn-ack, fin, rst, data, ack, any, icmp …), exactly these TCP `flags`, or
+    fields of the `header`."""
+
+    forms = ShortOr(HeaderForm, _SHORT_MATCH)
+
+    word: str | None = None
+    flags: tuple[str, ...] = ()
+    header: HeaderMatch | None = None
+
+    @property
+    def value(self) -> PacketMatch:
+        """The match as records hold it."""
+        return self.header or (self.flags if self.word is None else self.word)
+
+    def __str__(self) -> str:
+        return f"({self.header})" if self.header is not None else match_text(self.value)
+
+    @classmethod
+    def of_form(cls, form: Any) -> Self:
+        return form if isinstance(form, cls) else cls(header=form.header())
 
 
 def _droppable(value: Match) -> Match:

@@ -12,13 +12,14 @@ from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
 from lab.link import Link
 from lab.scenario.base import AtMostOne, Model, Opt, Rule, WhenMet, problem, shown
+from lab.scenario.calls import Step
 from lab.scenario.checks import AnyCheck, Check
 from lab.scenario.compose.models import NetworkKeys, ServiceKeys
 from lab.scenario.compose.words import Files
 from lab.scenario.links import LinkSpec
-from lab.scenario.quantities import Flag, HostName, Name, Text, Time, number, one_of
+from lab.scenario.quantities import Flag, HostName, Name, OneOf, Text, Time, enum, number
 from lab.scenario.services import HostFile, ServiceSpec
-from lab.scenario.steps import AnyStep, Step
+from lab.scenario.steps import AnyStep
 from lab.scenario.sysctls import Sysctls
 from lab.scenario.words import REQUIREMENTS
 from lab.units import Duration
@@ -33,13 +34,7 @@ DEFAULT_NETWORK = "default"
 class Ulimits(Model):
     """Limits of the host's processes."""
 
-    nofile: Opt[
-        Annotated[
-            int,
-            number(16, 1 << 20, "nofile"),
-            WithJsonSchema({"type": "integer", "minimum": 16, "maximum": 1 << 20}),
-        ]
-    ] = None
+    nofile: Opt[Annotated[int, number(16, 1 << 20, "nofile")]] = None
 
     def limits(self) -> dict[str, int]:
         return {} if self.nofile is None else {"nofile": self.nofile}
@@ -84,9 +79,7 @@ def _above_zero(value: Duration) -> Duration:
 
 
 _Requirement = Annotated[
-    str,
-    one_of(REQUIREMENTS, "something that a scenario can require"),
-    WithJsonSchema({"type": "string", "enum": list(REQUIREMENTS)}),
+    str, OneOf("something that a scenario can require", REQUIREMENTS), enum(REQUIREMENTS)
 ]
 
 
@@ -104,9 +97,7 @@ class ScenarioFile(Model):
     topology: Opt[Text] = None
     params: dict[str, Any] = Field(default_factory=dict)
     cases: list[dict[str, Any]] = Field(default_factory=list)
-    arp: Annotated[
-        Literal["static", "dynamic"], one_of(("static", "dynamic"), "a way to resolve addresses")
-    ] = "static"
+    arp: Annotated[Literal["static", "dynamic"], OneOf("a way to resolve addresses")] = "static"
     alone: Flag = False
     networks: Opt[dict[Name, NetworkKeys]] = None
     hosts: dict[HostName, Annotated[HostKeys, WhenMet(HostKeys)]] = Field(default_factory=dict)

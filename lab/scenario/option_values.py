@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pydantic_core import PydanticCustomError
+
+from lab.scenario.base import problem, shown
 from lab.scenario.expects import HexValue, Linger
 from lab.scenario.quantities import parse_duration
 from lab.socket_options import OPTIONS, TIMES, encode
@@ -23,3 +26,14 @@ def option_bytes(option: str, value: Written) -> bytes:
     if isinstance(value, str) and known.kind in TIMES:
         return encode(known, None, ns=parse_duration(value).ns)
     return encode(known, value)
+
+
+def check_option(option: str, value: Written) -> None:
+    """Raises pydantic's error if the option does not take the value."""
+    try:
+        option_bytes(option, value)
+    except PydanticCustomError:
+        raise
+    except ValueError as error:
+        given = "a mapping" if isinstance(value, Linger | HexValue) else shown(value)
+        raise problem(f"{error}, not {given}") from None

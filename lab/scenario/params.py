@@ -200,7 +200,7 @@ def read_cases(
 def _single(item: tree.Mapping) -> dict[str, tree.Entry]:
     """Each value as a list of one: a list is one value here, not several."""
     return {
-        name: tree.Entry(entry.place, tree.Sequence(entry.node.place, (entry.node,), entry.node.size + 1))
+        name: tree.Entry(entry.place, tree.sequence(entry.node.place, (entry.node,)))
         for name, entry in item.entries.items()
     }
 

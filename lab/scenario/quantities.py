@@ -6,11 +6,12 @@ Each is a type for a model's field: what it accepts, the error for anything else
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Collection, Iterable
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
+from pydantic import GetCoreSchemaHandler, PlainValidator, WithJsonSchema
+from pydantic_core import CoreSchema, core_schema
 
 from lab.errors import UnitError
 from lab.link import LARGEST_DROP
@@ -38,36 +39,38 @@ _SPAN_PATTERN = rf"{_NUMBER}(ns|us|ms|s|m|rtt)$"
 # --- quantities -------------------------------------------------------------------------------------------
 
 
-def _unit(parse: Callable[[str], Any], kind: type, value: object) -> Any:
+Q = TypeVar("Q", Duration, RoundTrips, Rate, Percent, Size)
+
+
+def _unit(kind: type[Q], value: object) -> Q:
     """One quantity of `kind` from a YAML value; the error for a bare number says that the unit is missing."""
     if isinstance(value, kind):
         return value
     if isinstance(value, (bool, list, dict)) or value is None:
-        raise problem(str(_try(parse, "?")).replace("'?'", shown(value), 1))
+        raise problem(str(_try(kind, "?")).replace("'?'", shown(value), 1))
     text = str(value)
-    result = _try(parse, text)
+    result = _try(kind, text)
     if isinstance(result, UnitError):
         said = str(result)
         raise problem(said if isinstance(value, str) else said.replace(repr(text), text, 1))
     return result
 
 
-def _try(parse: Callable[[str], Any], text: str) -> Any:
+def _try(kind: type[Q], text: str) -> Q | UnitError:
     try:
-        return parse(text)
+        return kind.parse(text)
     except UnitError as error:
         return error
 
 
 def parse_duration(value: object) -> Duration:
     """A duration in a unit of time; the error for a round trip says that it needs two hosts."""
-    if isinstance(value, str) and not isinstance(_try(RoundTrips.parse, value), UnitError):
+    if isinstance(value, str) and not isinstance(_try(RoundTrips, value), UnitError):
         raise problem(
             f"{value!r}: a round trip needs two hosts, and this has none or one: "
             "write a duration, like 5ms or 1.5s"
         )
-    result: Duration = _unit(Duration.parse, Duration, value)
-    return result
+    return _unit(Duration, value)
 
 
 def parse_span(value: object) -> Span:
@@ -75,22 +78,15 @@ def parse_span(value: object) -> Span:
     if isinstance(value, RoundTrips):
         return value
     if isinstance(value, str) and value.strip().endswith("rtt"):
-        trips: RoundTrips = _unit(RoundTrips.parse, RoundTrips, value)
-        return trips
-    result: Duration = _unit(Duration.parse, Duration, value)
-    return result
+        return _unit(RoundTrips, value)
+    return _unit(Duration, value)
 
 
 def _parse_rate(value: object) -> Rate:
-    rate: Rate = _unit(Rate.parse, Rate, value)
+    rate = _unit(Rate, value)
     if not rate.bits_per_second:
         raise problem(f"{shown(value)}: a rate is above 0")
     return rate
-
-
-def _parse_percent(value: object) -> Percent:
-    percent: Percent = _unit(Percent.parse, Percent, value)
-    return percent
 
 
 def parse_size(value: object) -> Size:
@@ -101,8 +97,7 @@ def parse_size(value: object) -> Size:
     if isinstance(value, str) and value.strip().isdecimal():
         zero = "with a leading zero it is text" if value.startswith("0") else "take the quotes away"
         raise problem(f"{shown(value)} is not a number ({zero}): a size is bytes, or like 64kB or 64KiB")
-    size: Size = _unit(Size.parse, Size, value)
-    return size
+    return _unit(Size, value)
 
 
 def _text_schema(pattern: str, description: str) -> WithJsonSchema:
@@ -123,7 +118,9 @@ Bandwidth = Annotated[
     Rate, PlainValidator(_parse_rate), _text_schema(rf"{_NUMBER}(bit|kbit|mbit|gbit)$", "a rate: 10mbit")
 ]
 Share = Annotated[
-    Percent, PlainValidator(_parse_percent), _text_schema(rf"{_NUMBER}%$", "a percentage: 0.5%")
+    Percent,
+    PlainValidator(lambda value: _unit(Percent, value)),
+    _text_schema(rf"{_NUMBER}%$", "a percentage: 0.5%"),
 ]
 SIZE_SCHEMA = {
     "anyOf": [
@@ -142,8 +139,9 @@ UNLIMITED = 1 << 62
 
 
 def number(low: int, high: int, what: str) -> Any:
-    """The validator of a whole number from `low` to `high`."""
+    """The validator and the JSON Schema of a whole number from `low` to `high`."""
     limits = "" if high >= UNLIMITED else f" from {low} to {high}"
+    schema: dict[str, Any] = {"type": "integer", **({"minimum": low, "maximum": high} if limits else {})}
 
     def check(value: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
@@ -155,16 +153,12 @@ def number(low: int, high: int, what: str) -> Any:
             raise problem(f"{value} is out of range: {what} is a whole number{limits}")
         return value
 
-    return PlainValidator(check, json_schema_input_type=int)
+    return PlainValidator(check, json_schema_input_type=Annotated[int, WithJsonSchema(schema)])
 
 
-def _whole(low: int, high: int) -> WithJsonSchema:
-    return WithJsonSchema({"type": "integer", "minimum": low, "maximum": high})
-
-
-Port = Annotated[int, number(0, 65535, "a port"), _whole(0, 65535)]
-Count = Annotated[int, number(1, 1_000_000, "a count"), _whole(1, 1_000_000)]
-DropCount = Annotated[int, number(1, LARGEST_DROP, "the count of a drop"), _whole(1, LARGEST_DROP)]
+Port = Annotated[int, number(0, 65535, "a port")]
+Count = Annotated[int, number(1, 1_000_000, "a count")]
+DropCount = Annotated[int, number(1, LARGEST_DROP, "the count of a drop")]
 
 
 def parse_text(value: object) -> str:
@@ -231,17 +225,23 @@ HostName = Annotated[
 ]
 
 
-def one_of(words: tuple[str, ...], what: str) -> BeforeValidator:
-    """A word of a short list, with a suggestion if it is misspelt. Goes before a Literal."""
+class OneOf:
+    """In an `Annotated`: one of `words`, with a suggestion if it is misspelt; without `words`, one of the
+    Literal's beside it."""
 
-    def check(value: object) -> object:
-        if value not in words:
-            raise problem(
-                f"{shown(value)} is not {what}; allowed: {', '.join(words)}{did_you_mean(value, words)}"
-            )
-        return value
+    def __init__(self, what: str, words: Collection[str] = ()) -> None:
+        self.what, self.words = what, words
 
-    return BeforeValidator(check)
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        words = tuple(self.words) or get_args(source)
+
+        def check(value: object) -> object:
+            if value not in words:
+                allowed = f"{', '.join(words)}{did_you_mean(value, words)}"
+                raise problem(f"{shown(value)} is not {self.what}; allowed: {allowed}")
+            return value
+
+        return core_schema.no_info_before_validator_function(check, handler(source))
 
 
 def word(allowed: tuple[str, ...], aliases: dict[str, str], what: str, *, listed: bool = True) -> Any:
@@ -258,8 +258,9 @@ def word(allowed: tuple[str, ...], aliases: dict[str, str], what: str, *, listed
     return PlainValidator(check)
 
 
-def _enum(words: tuple[str, ...]) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "enum": sorted(words)})
+def enum(words: Iterable[str]) -> WithJsonSchema:
+    """The JSON Schema of text that is one of these words."""
+    return WithJsonSchema({"type": "string", "enum": list(words)})
 
 
 _ERRORS = (*LAB_ERRORS, *sorted(ERRNOS))
@@ -271,24 +272,24 @@ ErrorName = Annotated[
         "an error: an errno's name like ECONNREFUSED, or timeout, EOF, killed, gaierror",
         listed=False,
     ),
-    _enum((*_ERRORS, *ERROR_ALIASES)),
+    enum(sorted((*_ERRORS, *ERROR_ALIASES))),
 ]
 OptionName = Annotated[
     str,
     word(tuple(sorted(OPTIONS)), {}, "a socket option of Linux, like SO_LINGER or TCP_NODELAY", listed=False),
-    _enum(tuple(OPTIONS)),
+    enum(sorted(OPTIONS)),
 ]
 InfoField = Annotated[
     str,
     word(tuple(TCP_INFO), {}, "a field of TCP_INFO, as the kernel names it without tcpi_"),
-    _enum(tuple(TCP_INFO)),
+    enum(sorted(TCP_INFO)),
 ]
 _STATES = STATE_ALIASES | {
     name.replace("_", "-"): STATE_ALIASES.get(name, name) for name in (*STATES, *STATE_ALIASES)
 }
-StateName = Annotated[str, word(STATES, _STATES, "a TCP state"), _enum((*STATES, *_STATES))]
+StateName = Annotated[str, word(STATES, _STATES, "a TCP state"), enum(sorted((*STATES, *_STATES)))]
 _SIGNALS = {f"SIG{name}": name for name in SIGNALS}
-SignalName = Annotated[str, word(SIGNALS, _SIGNALS, "a signal"), _enum((*SIGNALS, *_SIGNALS))]
+SignalName = Annotated[str, word(SIGNALS, _SIGNALS, "a signal"), enum(sorted((*SIGNALS, *_SIGNALS)))]
 
 
 def _counter(value: object) -> str:

@@ -22,20 +22,52 @@ def is_mapping(value: Any) -> str:
     return "<mapping>" if isinstance(value, (dict, Model)) else "<short>"
 
 
-def short_or(mapping: Any, short: Any) -> Any:
-    """A union that never tries both: a mapping is judged as `mapping`, anything else as `short`."""
-    if isinstance(mapping, type) and issubclass(mapping, Model):
-        mapping = Annotated[mapping, WhenMet(mapping)]
-    return Annotated[
-        Annotated[mapping, Tag("<mapping>")] | Annotated[short, Tag("<short>")], Discriminator(is_mapping)
-    ]
+def is_list(value: Any) -> str:
+    """The discriminator of values with a short form and a list."""
+    return "<list>" if isinstance(value, list) else "<short>"
+
+
+class ShortOr:
+    """In an `Annotated`: a mapping is judged as `mapping`, anything else as `short`; never are both tried."""
+
+    def __init__(self, mapping: Any, short: Any) -> None:
+        if isinstance(mapping, type) and issubclass(mapping, Model):
+            mapping = Annotated[mapping, WhenMet(mapping)]
+        self.union = Annotated[
+            Annotated[mapping, Tag("<mapping>")] | Annotated[short, Tag("<short>")], Discriminator(is_mapping)
+        ]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema = handler.generate_schema(self.union)
+        if not (isinstance(source, type) and issubclass(source, Written)):
+            return schema
+        return core_schema.no_info_wrap_validator_function(
+            source.read, schema, serialization=core_schema.to_string_ser_schema()
+        )
+
+
+class Written(Struct, frozen=True):
+    """A value that the file has in a short form or as a mapping, its `forms`."""
+
+    forms: ClassVar[ShortOr]
+
+    @classmethod
+    def of_form(cls, form: Any) -> Self:
+        """The value of a valid form. Raises pydantic's error where its parts do not go together."""
+        raise NotImplementedError
+
+    @classmethod
+    def read(cls, value: Any, inner: Callable[[Any], Any]) -> Self:
+        return value if isinstance(value, cls) else cls.of_form(inner(value))
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return cls.forms.__get_pydantic_core_schema__(cls, handler)
 
 
 N = TypeVar("N", int, Decimal)
 
-_COUNT = Annotated[
-    int, number(-UNLIMITED, UNLIMITED, "this, or its min and max,"), WithJsonSchema({"type": "integer"})
-]
+_COUNT = Annotated[int, number(-UNLIMITED, UNLIMITED, "this, or its min and max,")]
 
 
 def _bytes_as_int(value: object) -> int:
@@ -61,7 +93,7 @@ class LengthForm(Model):
     max: Opt[_LENGTH] = None
 
 
-class Between(Struct, Generic[N], frozen=True):
+class Between(Written, Generic[N], frozen=True):
     """A range: exactly (`min` equals `max`), at least, at most, or between, ends included."""
 
     min: N | None = None
@@ -76,10 +108,7 @@ class Between(Struct, Generic[N], frozen=True):
         return str(self.min) if self.min == self.max else f"{self.min} to {self.max}"
 
     @classmethod
-    def _of(cls, value: Any, inner: Callable[[Any], Any]) -> Self:
-        if isinstance(value, cls):
-            return value
-        form = inner(value)
+    def of_form(cls, form: Any) -> Self:
         if is_mapping(form) == "<short>":
             return cls(form, form)
         if form.min is not None and form.max is not None and form.min > form.max:
@@ -90,6 +119,8 @@ class Between(Struct, Generic[N], frozen=True):
 class Range(Between[int], frozen=True):
     """The range of a count."""
 
+    forms = ShortOr(RangeForm, _COUNT)
+
     @classmethod
     def exactly(cls, count: int) -> Range:
         return cls(count, count)
@@ -97,11 +128,6 @@ class Range(Between[int], frozen=True):
     @property
     def exact(self) -> int | None:
         return self.min if self.min == self.max else None
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        form = handler.generate_schema(short_or(RangeForm, _COUNT))
-        return core_schema.no_info_wrap_validator_function(cls._of, form)
 
 
 def _not_negative(value: Range) -> Range:
@@ -114,16 +140,14 @@ def _not_negative(value: Range) -> Range:
 Counted = Annotated[Range, AfterValidator(_not_negative)]
 
 
-_NUMBER = Annotated[
-    Decimal, PlainValidator(lambda value: _decimal(value)), WithJsonSchema({"type": "number"})
-]
-
-
 def _decimal(value: object) -> Decimal:
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
         return Decimal(value)
     hint = "; take the quotes away" if isinstance(value, str) and re.fullmatch(r"-?[0-9.]+", value) else ""
     raise problem(f"{shown(value)} is not a number{hint}: this is a number, or {{min, max}}")
+
+
+_NUMBER = Annotated[Decimal, PlainValidator(_decimal), WithJsonSchema({"type": "number"})]
 
 
 class BoundsForm(Model):
@@ -137,21 +161,11 @@ class BoundsForm(Model):
 class Bounds(Between[Decimal], frozen=True):
     """The range of a number."""
 
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        form = handler.generate_schema(short_or(BoundsForm, _NUMBER))
-        return core_schema.no_info_wrap_validator_function(cls._of, form)
+    forms = ShortOr(BoundsForm, _NUMBER)
 
 
-class LengthSchema:
-    """Makes a `Range` read sizes: `{length: 64kB}`."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        form = handler.generate_schema(short_or(LengthForm, _LENGTH))
-        return core_schema.no_info_wrap_validator_function(Range._of, form)
-
-
-Length = Annotated[Range, LengthSchema()]
+#: A range of bytes: its limits may be sizes, `{length: 64kB}`.
+Length = Annotated[Range, ShortOr(LengthForm, _LENGTH)]
 
 
 class ElapsedForm(Model):
@@ -162,8 +176,10 @@ class ElapsedForm(Model):
     max: Opt[SpanText] = None
 
 
-class Elapsed(Struct, frozen=True):
+class Elapsed(Written, frozen=True):
     """How long: `exact` within the default tolerance, or between `min` and `max` with none."""
+
+    forms = ShortOr(ElapsedForm, SpanText)
 
     exact: Span | None = None
     min: Span | None = None
@@ -189,10 +205,7 @@ class Elapsed(Struct, frozen=True):
         return f"{self.min} to {self.max}"
 
     @classmethod
-    def _of(cls, value: Any, inner: Callable[[Any], Any]) -> Elapsed:
-        if isinstance(value, cls):
-            return value
-        form = inner(value)
+    def of_form(cls, form: Any) -> Self:
         if not isinstance(form, ElapsedForm):
             return cls(exact=form)
         low, high = form.min, form.max
@@ -205,11 +218,6 @@ class Elapsed(Struct, frozen=True):
         if upside_down:
             raise problem(f"min {low} is above max {high}")
         return cls(None, low, high)
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        form = handler.generate_schema(short_or(ElapsedForm, SpanText))
-        return core_schema.no_info_wrap_validator_function(cls._of, form)
 
 
 def span_ns(span: Span, rtt: Duration | None) -> int:

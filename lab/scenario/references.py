@@ -7,7 +7,6 @@ is taken as it was meant, so one slip is reported once.
 from __future__ import annotations
 
 import functools
-import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,12 +14,14 @@ from typing import Any, get_args
 
 from lab.place import Place
 from lab.scenario.base import Model, shown
+from lab.scenario.calls import Accept, Bind, Call, Connect, Listen, Sendto, Socket, Step
 from lab.scenario.checks import CHECKS, Check, TimedCheck
 from lab.scenario.expects import Expect, RunExpect
 from lab.scenario.locate import Locator, Path
 from lab.scenario.problems import Problem, did_you_mean, nearest
 from lab.scenario.quantities import is_host_name
-from lab.scenario.steps import STEPS, Accept, Bind, Call, Connect, Listen, Sendto, Socket, Step
+from lab.scenario.steps import STEPS
+from lab.scenario.values import Address
 
 MAX_SOCKETS = 100_000  #: of a scenario, by the counts of its `socket` steps
 _HOST = re.compile(r"([^:\[\]]+)(?::|\Z)")
@@ -54,6 +55,10 @@ class Item:
         if key in self.keys:
             return key
         return self.misspelt.get(key)
+
+    def at(self, key: str) -> Path:
+        """The path of the value of a key."""
+        return (*self.path, self.key(key) or key)
 
     @functools.cached_property
     def misspelt(self) -> dict[str, str]:
@@ -177,7 +182,7 @@ class _Names:
             self.say(item.path, "id is missing: a background step needs one, so that it can be awaited")
         if name is None:
             return
-        path = (*item.path, item.key("id") or "id")
+        path = item.at("id")
         if name in self.ids:
             first = self.locator.at(self.ids[name].path, "").place.line
             self.say(path, f"id {name!r} is used twice; the first is in line {first}")
@@ -193,7 +198,7 @@ class _Names:
             # sendto needs no address of its own: it makes the socket that it needs
             sockets[on] = item.text("kind") or ("tcp" if _opens(item) else "udp")
         given = item.get("on")
-        at: Path = (*item.path, item.key("on") or "on")
+        at: Path = item.at("on")
         several = enumerate(given) if isinstance(given, list) else ()
         for path, name in [(at, on), *(((*at, number), one) for number, one in several)]:
             if isinstance(name, str) and name not in sockets:
@@ -228,7 +233,7 @@ class _Names:
         expect = item.get("expect")
         if not isinstance(expect, dict):
             return
-        path = (*item.path, item.key("expect") or "expect")
+        path = item.at("expect")
         if isinstance(expect.get("peer"), str):
             self.host(expect["peer"], (*path, "peer"))
         if isinstance(ready := expect.get("ready"), dict):
@@ -259,7 +264,7 @@ class _Names:
             self.many += max(count, 0)
             if self.many > MAX_SOCKETS:
                 self.say(
-                    (*item.path, item.key("count") or "count"),
+                    item.at("count"),
                     f"the scenario makes {self.many:,} sockets by then; at most {MAX_SOCKETS:,} are allowed",
                 )
                 return
@@ -335,7 +340,7 @@ class _Names:
                 ends = [_host_of(item.text(key)) for key in ("from", "to")]
                 if None not in ends and first not in ends and self.is_host(first):
                     text = f"{first!r} is not an end of this connection; allowed: {ends[0]}, {ends[1]}"
-                    self.say((*item.path, item.key("first") or "first"), text)
+                    self.say(item.at("first"), text)
 
     def caller(self, item: Item) -> None:
         """`process`: one that some step names."""
@@ -345,19 +350,19 @@ class _Names:
         there = sorted(name for host, name in self.processes if host == at)
         has = f"allowed: {self.few(there)}" if there else "it has none"
         text = f"no step has a process {process!r} at {at}; {has}{self.hint(process, there)}"
-        self.say((*item.path, item.key("process") or "process"), text)
+        self.say(item.at("process"), text)
 
     def window(self, item: Item) -> None:
         """`after` and `before`: steps that exist, with time between them."""
         ends = {
-            key: self.known_step((*item.path, item.key(key) or key), name, self.ids)
+            key: self.known_step(item.at(key), name, self.ids)
             for key in ("after", "before")
             if (name := item.text(key)) is not None
         }
         after, before = ends.get("after"), ends.get("before")
         if after is not None and before is not None and self.not_before(after, before):
             text = f"{item.text('before')!r} begins before {item.text('after')!r} ends: nothing lies between"
-            self.say((*item.path, item.key("before") or "before"), text)
+            self.say(item.at("before"), text)
 
     def not_before(self, first: _Known, second: _Known) -> bool:
         """Whether `second` surely begins before `first` has ended."""
@@ -371,7 +376,7 @@ class _Names:
         when = item.text("when")
         if when is None:
             return
-        path = (*item.path, item.key("when") or "when")
+        path = item.at("when")
         if when not in ("end", "ever") and when not in self.ids:
             allowed = ["end", "ever", *self.ids]
             text = f"no step has the id {when!r}; allowed: {self.few(allowed)}{self.hint(when, allowed)}"
@@ -391,13 +396,13 @@ class _Names:
         if name not in there:
             has = f"it has {self.few(there)}" if there else "it has none"
             text = f"no socket {name!r} at {host}, process {process}; {has}{self.hint(name, there)}"
-            self.say((*item.path, item.key("socket") or "socket"), text)
+            self.say(item.at("socket"), text)
             return
         nth, count = item.get("nth"), self.connected.get((host, process, name), 0)
         if isinstance(nth, int) and count and nth > count and not self.repeats:
             times = "once" if count == 1 else f"{count} times"
             text = f"nth: {nth}, but {name!r} is connected {times}"
-            self.say((*item.path, item.key("nth") or "nth"), text)
+            self.say(item.at("nth"), text)
 
     def order(self, item: Item) -> None:
         of = item.get("of")
@@ -443,7 +448,7 @@ class _Names:
         """Judge all hosts that an item names; gives the one of `at`, as it was probably meant."""
         for key in keys:
             value = item.get(key)
-            path = (*item.path, item.key(key) or key)
+            path = item.at(key)
             for index, one in enumerate(value if isinstance(value, list) else [value]):
                 if isinstance(one, str):
                     where = (*path, index) if isinstance(value, list) else path
@@ -455,7 +460,7 @@ class _Names:
 
     def host(self, text: str | None, path: Path, *, literal: bool = False) -> None:
         name = _host_of(text)
-        if self.hosts is None or name is None or name in self.hosts or (literal and _is_ip(name)):
+        if self.hosts is None or name is None or name in self.hosts or (literal and Address(name).literal):
             return
         if not is_host_name(name):
             return  # not even a name: that is reported for its value
@@ -471,14 +476,6 @@ def few(names: Iterable[str]) -> str:
 def _host_of(text: str | None) -> str | None:
     match = _HOST.match(text) if text is not None else None
     return match[1] if match is not None else None
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def items(raw: Any, path: Path, table: Any, key: str) -> Iterator[Item]:

@@ -70,19 +70,13 @@ def expand(root: tree.Mapping, values: Values) -> Expanded:
     expansion = _Expansion(values, result)
     try:
         items = expansion.steps(entry.node, (), "steps", "steps")
-    except _TooMany as error:
+    except tree.Unreadable as error:
         result.problems.append(error.problem)
         items = []
-    steps = tree.Sequence(entry.node.place, tuple(items), 1 + sum(item.size for item in items))
+    steps = tree.sequence(entry.node.place, items)
     size = root.size - entry.node.size + steps.size
     result.root = tree.Mapping(root.place, {**root.entries, "steps": replace(entry, node=steps)}, size)
     return result
-
-
-class _TooMany(Exception):
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
 
 
 class _Round(Struct, frozen=True):
@@ -126,7 +120,7 @@ class _Expansion:
             if not rounds:
                 assert isinstance(item, tree.Mapping)
                 self.outermost = Problem(item.entries["times"].node.place, f"{where}.times", "")
-            ids = frozenset(_ids(body))
+            ids = frozenset(_ids(body.items))
             for number in range(1, times + 1):
                 inner = (*rounds, _Round(name, number, ids))
                 found += self.steps(body, inner, f"{where}.steps", into, begin + len(found))
@@ -138,14 +132,14 @@ class _Expansion:
         if self.steps_left < 0 or self.values_left < 0:
             limit = f"{MAX_STEPS:,} steps" if self.steps_left < 0 else f"{MAX_VALUES:,} values in its steps"
             text = f"with every round of its repeats the scenario has more than {limit}; do fewer rounds"
-            raise _TooMany(replace(self.outermost or Problem(item.place, where, ""), text=text))
+            raise tree.Unreadable(replace(self.outermost or Problem(item.place, where, ""), text=text))
 
     def _header(self, item: tree.Node, rounds: _Rounds, where: str) -> tuple[int, str, tree.Sequence] | None:
         """How often, by which name and what; None if the keys of the `repeat` itself are wrong."""
         assert isinstance(item, tree.Mapping)
         entries = item.entries
         times = fill(_put_in(entries["times"].node, rounds), self.values).data if "times" in entries else None
-        name = _scalar(entries["n"].node) if "n" in entries else "n"
+        name = _scalar_at(item, "n", "n")
         body = entries["steps"].node if "steps" in entries else None
         right = (
             entries.keys() <= {"do", "times", "n", "steps"}
@@ -171,28 +165,24 @@ class _Expansion:
             return self._put_in(item, rounds)
         entries: dict[str, tree.Entry] = {}
         do = _do(item)
-        size = 1
         for key, entry in item.entries.items():
+            node = entry.node
             if key == "steps" and do == "parallel":
-                inner = self.steps(entry.node, rounds, f"{path}.steps", f"{into}.steps")
-                node: tree.Node = tree.Sequence(
-                    entry.node.place, tuple(inner), 1 + sum(one.size for one in inner)
-                )
-                node = node if isinstance(entry.node, tree.Sequence) else entry.node
+                inner = self.steps(node, rounds, f"{path}.steps", f"{into}.steps")
+                node = tree.sequence(node.place, inner) if isinstance(node, tree.Sequence) else node
             elif key == "steps" and do == "repeat":
-                name = _scalar(item.entries["n"].node) if "n" in item.entries else "n"
+                name = _scalar_at(item, "n", "n")
                 first = _Round(name if isinstance(name, str) else "n", 1, frozenset())
-                node = self._put_in(entry.node, rounds if first.name in self.values else (*rounds, first))
+                node = self._put_in(node, rounds if first.name in self.values else (*rounds, first))
             elif rounds and (key == "id" or (do, key) in _NAMES_A_STEP):
                 declares = key == "id" and do != "await"
-                node = _with_rounds(entry.node, rounds, declares=declares)
+                node = _with_rounds(node, rounds, declares=declares)
             elif rounds and key == "expect":
-                node = self._expect(entry.node, rounds)
+                node = self._expect(node, rounds)
             else:
-                node = self._put_in(entry.node, rounds)
+                node = self._put_in(node, rounds)
             entries[key] = entry if node is entry.node else tree.Entry(entry.place, node)
-            size += node.size + 1
-        return tree.Mapping(item.place, entries, size)
+        return tree.mapping(item.place, entries)
 
     def _expect(self, node: tree.Node, rounds: _Rounds) -> tree.Node:
         """`expect.data.same_as` names a step too."""
@@ -274,15 +264,13 @@ def _with_rounds(node: tree.Node, rounds: _Rounds, *, declares: bool) -> tree.No
     return tree.Scalar(node.place, full, full)
 
 
-def _ids(body: tree.Sequence) -> Iterator[str]:
-    for step in body.items:
+def _ids(steps: tuple[tree.Node, ...]) -> Iterator[str]:
+    for step in steps:
         if isinstance(step, tree.Mapping) and _do(step) not in ("repeat", "await"):
             text = _scalar_at(step, "id", None)
             if isinstance(text, (str, int)):
                 yield str(text)
-            inner = step.entries["steps"].node if "steps" in step.entries else None
-            if isinstance(inner, tree.Sequence):
-                yield from _ids(inner)
+            yield from _ids(_items(step))
 
 
 def _with_inner(steps: tuple[tree.Node, ...]) -> Iterator[tree.Node]:

@@ -8,8 +8,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from lab.scenario.calls import Step
 from lab.scenario.model import Scenario
-from lab.scenario.steps import Await, Parallel, Step
+from lab.scenario.steps import Await, Parallel
 
 #: What determines how a case is run, besides its steps and hosts. Name, summary, tags and `alone` do not.
 _HOW = ("timeout", "requires", "arp")

@@ -86,7 +86,7 @@ def _service(item: Item, known: Services, locator: Locator) -> Iterator[Problem]
         if name not in services:
             has = f"it has {', '.join(services)}" if services else "it has none"
             text = f"{at} has no service {name!r}; {has}{did_you_mean(name, services)}"
-            yield locator.at((*item.path, item.key(key) or key), text)
+            yield locator.at(item.at(key), text)
     elif item.get(key) is None and (
         issubclass(item.cls, _NEEDS_ONE) or (item.cls is WaitFor and item.get("log") is not None)
     ):

@@ -14,14 +14,13 @@ from msgspec import Struct
 
 from lab.place import Place
 from lab.policy import SERVICE_CAPABILITIES, BuildNetwork
+from lab.scenario.element import NOWHERE
 from lab.scenario.values import TextMatch
 from lab.units import Duration
 
 Condition = Literal["service_started", "service_healthy", "service_completed_successfully"]
 MountKind = Literal["bind", "volume", "tmpfs", "content"]
 ReadyKind = Literal["listening", "log", "healthcheck", "command", "exit", "running"]
-
-NOWHERE = Place("<scenario>", 0, 0)
 
 _0S, _5S, _10S, _30S = (Duration.parse(text) for text in ("0s", "5s", "10s", "30s"))
 

@@ -8,44 +8,17 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator, TypeAdapter, WithJsonSchema
 
 from lab.link import Impairment
 from lab.place import Place
 from lab.scenario.base import AtLeastOne, AtMostOne, Excludes, Needs, Opt, Rule, problem, shown
-from lab.scenario.calls import (
-    Accept,
-    Bind,
-    Call,
-    Close,
-    Connect,
-    Drain,
-    Getsockopt,
-    Listen,
-    Peek,
-    PlainCall,
-    Poll,
-    Receiving,
-    Recv,
-    RecvExactly,
-    Recvfrom,
-    Send,
-    Sendall,
-    Sendto,
-    Setsockopt,
-    Settimeout,
-    Shutdown,
-    Socket,
-    Step,
-)
+from lab.scenario.calls import CALL_STEPS, Step
 from lab.scenario.compose.words import Pairs
-from lab.scenario.element import NOWHERE, union_of
-from lab.scenario.expects import (
-    AwaitExpect,
-    RunExpect,
-)
+from lab.scenario.element import NOWHERE, UnionOf
+from lab.scenario.expects import AwaitExpect, RunExpect
 from lab.scenario.links import LINK_KEYS, SPLIT_RULES, LinkChange, SideKeys
 from lab.scenario.matches import Droppable
 from lab.scenario.quantities import (
@@ -53,69 +26,16 @@ from lab.scenario.quantities import (
     Flag,
     HostName,
     Name,
+    OneOf,
     Port,
     SignalName,
     StateName,
     Text,
     Time,
+    enum,
     number,
-    one_of,
 )
-from lab.scenario.values import (
-    NonEmpty,
-    Recorded,
-    Regex,
-    WireDirection,
-)
-
-__all__ = [
-    "NOWHERE",
-    "STEPS",
-    "Accept",
-    "AnyStep",
-    "Await",
-    "Bind",
-    "Call",
-    "Close",
-    "Connect",
-    "Cut",
-    "Drain",
-    "Drop",
-    "Getsockopt",
-    "Heal",
-    "Kill",
-    "LinkStep",
-    "Listen",
-    "Parallel",
-    "Partition",
-    "Pause",
-    "Peek",
-    "PlainCall",
-    "Poll",
-    "Power",
-    "Receiving",
-    "Recv",
-    "RecvExactly",
-    "Recvfrom",
-    "Repeat",
-    "Restore",
-    "Resume",
-    "Run",
-    "Send",
-    "Sendall",
-    "Sendto",
-    "Setsockopt",
-    "Settimeout",
-    "Shutdown",
-    "Sleep",
-    "Socket",
-    "Start",
-    "Step",
-    "Stop",
-    "WaitFor",
-    "parse_step",
-]
-
+from lab.scenario.values import NonEmpty, Recorded, Regex, WireDirection
 
 # --- the wire ---------------------------------------------------------------------------------------------
 
@@ -136,27 +56,23 @@ class LinkStep(SideKeys, Step):
 
     def changes(self) -> tuple[Impairment | None, Impairment | None]:
         """The changes up and down; None if a direction stays as it is."""
-        if self.up is None and self.down is None:
-            both = self.impairment()
-            return both, both
-        return (
-            None if self.up is None else self.up.impairment(),
-            None if self.down is None else self.down.impairment(),
-        )
+        return self.ways(self.up, self.down)
 
 
-class Cut(Step):
+class Directed(Step):
+    """A step at a host's link, in one direction or both."""
+
+    host_keys = ("host",)
+    host: HostName
+    direction: WireDirection = "both"
+
+
+class Cut(Directed):
     do: Literal["cut"] = "cut"
-    host_keys = ("host",)
-    host: HostName
-    direction: WireDirection = "both"
 
 
-class Restore(Step):
+class Restore(Directed):
     do: Literal["restore"] = "restore"
-    host_keys = ("host",)
-    host: HostName
-    direction: WireDirection = "both"
 
 
 def _two(value: object) -> object:
@@ -199,44 +115,37 @@ class Drop(Step):
 
 # --- processes, programs and hosts ------------------------------------------------------------------------
 
-_WHO = ("process", "service", "run")
+
+class Signal(Step):
+    """To a process of socket calls (default `main`), a service, or the program of a background `run` step."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (AtMostOne(("process", "service", "run")),)
+    at: HostName
+    process: Opt[Name] = None
+    service: Opt[Name] = None
+    run: Opt[Name] = None
 
 
-class Kill(Step):
+class Kill(Signal):
     """A signal to a process of socket calls (default `main`), a service, or the program of a background
     `run` step."""
 
     do: Literal["kill"] = "kill"
-    rules: ClassVar[tuple[Rule, ...]] = (AtMostOne(_WHO),)
-    at: HostName
-    process: Opt[Name] = None
-    service: Opt[Name] = None
-    run: Opt[Name] = None
     signal: SignalName = "KILL"
 
 
-class Pause(Step):
+class Pause(Signal):
     do: Literal["pause"] = "pause"
-    rules: ClassVar[tuple[Rule, ...]] = (AtMostOne(_WHO),)
-    at: HostName
-    process: Opt[Name] = None
-    service: Opt[Name] = None
-    run: Opt[Name] = None
 
 
-class Resume(Step):
+class Resume(Signal):
     do: Literal["resume"] = "resume"
-    rules: ClassVar[tuple[Rule, ...]] = (AtMostOne(_WHO),)
-    at: HostName
-    process: Opt[Name] = None
-    service: Opt[Name] = None
-    run: Opt[Name] = None
 
 
 class Power(Step):
     do: Literal["power"] = "power"
     at: HostName
-    state: Annotated[Literal["off", "on"], one_of(("off", "on"), "a state of power")]
+    state: Annotated[Literal["off", "on"], OneOf("a state of power")]
 
 
 class Start(Step):
@@ -258,9 +167,7 @@ class Stop(Step):
 #: What a program may request, if the `policy` in lab.yml allows it.
 CAPABILITIES = ("NET_ADMIN", "NET_RAW")
 CapabilityName = Annotated[
-    str,
-    one_of(CAPABILITIES, "a capability that a program can ask for"),
-    WithJsonSchema({"type": "string", "enum": list(CAPABILITIES)}),
+    str, OneOf("a capability that a program can ask for", CAPABILITIES), enum(CAPABILITIES)
 ]
 
 
@@ -367,11 +274,7 @@ class Repeat(Step):
 
     do: Literal["repeat"] = "repeat"
     host_keys = ()
-    times: Annotated[
-        int,
-        number(1, MAX_STEPS, "times"),
-        WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_STEPS}),
-    ]
+    times: Annotated[int, number(1, MAX_STEPS, "times")]
     n: Opt[
         Annotated[
             str,
@@ -387,8 +290,7 @@ class Repeat(Step):
 
 
 _CLASSES: tuple[type[Step], ...] = (
-    *(Socket, Bind, Listen, Accept, Connect, Send, Sendall, Sendto, Recv, RecvExactly, Peek, Recvfrom, Drain),
-    *(Settimeout, Setsockopt, Getsockopt, Poll, Shutdown, Close),
+    *CALL_STEPS,
     *(LinkStep, Cut, Restore, Partition, Heal, Drop),
     *(Kill, Pause, Resume, Power, Start, Stop, Run, Sleep, WaitFor, Await, Parallel, Repeat),
 )
@@ -397,12 +299,8 @@ _CLASSES: tuple[type[Step], ...] = (
 STEPS: dict[str, type[Step]] = {cls.model_fields["do"].default: cls for cls in _CLASSES}
 
 
-if TYPE_CHECKING:
-    InnerStep = Step
-    AnyStep = Step
-else:
-    InnerStep = union_of({name: cls for name, cls in STEPS.items() if name != "parallel"}, "do")
-    AnyStep = union_of(STEPS, "do")
+InnerStep = Annotated[Step, UnionOf({name: cls for name, cls in STEPS.items() if name != "parallel"}, "do")]
+AnyStep = Annotated[Step, UnionOf(STEPS, "do")]
 
 
 @functools.cache

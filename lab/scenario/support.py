@@ -13,9 +13,10 @@ from typing import Any
 from msgspec import Struct
 
 from lab.scenario.base import Model
+from lab.scenario.calls import Step
 from lab.scenario.checks import CallCheck
 from lab.scenario.compose.models import ServiceKeys
-from lab.scenario.steps import Run, Step
+from lab.scenario.steps import Run
 
 TRACE = "recording the socket calls of programs"
 IPV6 = "IPv6"
@@ -41,12 +42,8 @@ def _bare_v6(value: Any) -> bool:
     return isinstance(value, str) and value.count(":") >= 2
 
 
-def _true(value: Any) -> bool:
-    return value is True
-
-
 USES = (
-    Use(TRACE, (Run, ServiceKeys), "trace", _true),
+    Use(TRACE, (Run, ServiceKeys), "trace", lambda value: value is True),
     Use(TRACE, (CallCheck,), "service"),
     Use(TRACE, (CallCheck,), "run"),
     Use(IPV6, (Step,), "family", lambda value: value == "ipv6"),

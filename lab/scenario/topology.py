@@ -19,9 +19,8 @@ from lab.scenario.base import shown
 from lab.scenario.compose.outside import Outside, Refused
 from lab.scenario.compose.parts import Part, Wanted
 from lab.scenario.compose.project import Project, Service
-from lab.scenario.compose.service import DEFAULT, OnNetwork
 from lab.scenario.hosts import Hosts
-from lab.scenario.model import HostSpec, LabKeys
+from lab.scenario.model import DEFAULT_NETWORK, HostSpec, LabKeys
 from lab.scenario.problems import Problem
 from lab.scenario.quantities import is_host_name
 from lab.scenario.services import Ulimit
@@ -75,14 +74,14 @@ class _Reader:
         self.aliases(hosts, services)
         parts = {name: self.with_links(services[name], part) for name, part in parts.items()}
         used = {network for host in hosts.values() for network in host.networks}
-        networks = tuple(name for name in (*self.project.networks, DEFAULT) if name in used) or (DEFAULT,)
+        networks = [name for name in (*self.project.networks, DEFAULT_NETWORK) if name in used]
         return Hosts(
             hosts,
             tuple(self.project.problems),
             tuple(self.project.notes),
             parts,
             keys,
-            tuple(dict.fromkeys(networks)),
+            tuple(dict.fromkeys(networks)) or (DEFAULT_NETWORK,),
         )
 
     def has_program(self, service: Service) -> bool:
@@ -96,12 +95,9 @@ class _Reader:
             self.say(
                 service, f"{shown(name)} is not a host's name: at most 63 letters, digits, '-', '_' and '.'"
             )
-        networks = {DEFAULT: OnNetwork()} if extra.networks is None else extra.networks
-        known = tuple(one for one in (extra.hostname, extra.container_name) if one not in (None, name))
-        names = {
-            network: tuple(dict.fromkeys([*(one for one in known if one), *attached.aliases]))
-            for network, attached in networks.items()
-        }
+        networks = {DEFAULT_NETWORK: ()} if extra.networks is None else extra.networks
+        known = [one for one in (extra.hostname, extra.container_name) if one and one != name]
+        names = {network: tuple(dict.fromkeys([*known, *aliases])) for network, aliases in networks.items()}
         return HostSpec(
             name,
             sysctls=dict(extra.sysctls or {}),

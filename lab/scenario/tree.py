@@ -8,7 +8,7 @@ size, its depth, and what its aliases expand to.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -67,6 +67,17 @@ class Mapping(Struct, frozen=True, eq=False):
 
 
 Node = Scalar | Sequence | Mapping
+
+
+def sequence(place: Place, items: Iterable[Node], weight: int = 0) -> Sequence:
+    """A sequence with its size."""
+    found = tuple(items)
+    return Sequence(place, found, 1 + sum(item.size for item in found), weight)
+
+
+def mapping(place: Place, entries: dict[str, Entry], weight: int = 0) -> Mapping:
+    """A mapping with its size."""
+    return Mapping(place, entries, 1 + sum(entry.node.size + 1 for entry in entries.values()), weight)
 
 
 def scalars(node: Node) -> Iterator[Scalar]:
@@ -273,8 +284,7 @@ class _Builder:
         return Scalar(place, value, event.value)
 
     def _sequence(self, frame: _Frame) -> Sequence:
-        size, weight = 1 + sum(node.size for node in frame.nodes), sum(node.weight for node in frame.nodes)
-        return Sequence(frame.place, tuple(frame.nodes), size, weight)
+        return sequence(frame.place, frame.nodes, sum(node.weight for node in frame.nodes))
 
     def _mapping(self, frame: _Frame) -> Mapping:
         entries: dict[str, Entry] = {}
@@ -300,6 +310,5 @@ class _Builder:
                 raise Unreadable(Problem(part.place, self._path("<<"), text))
             for name, entry in part.entries.items():
                 entries.setdefault(name, entry)
-        size = 1 + sum(entry.node.size + 1 for entry in entries.values())
         weight = sum(entry.node.weight + len(name) for name, entry in entries.items())
-        return Mapping(frame.place, entries, size, weight)
+        return mapping(frame.place, entries, weight)

@@ -1,7 +1,4 @@
-"""The values that steps and checks share: addresses, packet matches, expected output.
-
-Ranges, elapsed times and data have modules of their own and are re-exported here.
-"""
+"""The values that steps and checks share: addresses and expected output."""
 
 from __future__ import annotations
 
@@ -14,34 +11,7 @@ from pydantic import AfterValidator, PlainValidator, WithJsonSchema
 
 from lab import patterns
 from lab.scenario.base import problem, shown
-from lab.scenario.data import Data, DataExpect
-from lab.scenario.matches import Match, Packets
-from lab.scenario.quantities import Span, one_of, parse_host, parse_text
-from lab.scenario.ranges import Elapsed, Range, span_ns
-
-__all__ = [
-    "Address",
-    "Data",
-    "DataExpect",
-    "Elapsed",
-    "Family",
-    "Kind",
-    "LocalAddress",
-    "Match",
-    "NonEmpty",
-    "Output",
-    "Packets",
-    "Party",
-    "Range",
-    "Recorded",
-    "Regex",
-    "Span",
-    "Target",
-    "TextMatch",
-    "WireDirection",
-    "span_ns",
-]
-
+from lab.scenario.quantities import OneOf, parse_host, parse_text
 
 _LONGEST = 2_000  #: characters of a regular expression
 
@@ -160,27 +130,26 @@ class Address(Struct, frozen=True):
         return cls(host, int(port))
 
 
-def _address(value: object) -> Address:
-    if isinstance(value, Address):
-        return value
-    if not isinstance(value, str):
-        raise problem(f"{shown(value)} is not an address: host:port, like server:8001")
-    return Address.parse(value, port_needed=True)
+def _address(what: str, *, port_needed: bool) -> PlainValidator:
+    def check(value: object) -> Address:
+        if isinstance(value, Address):
+            return value
+        if not isinstance(value, str):
+            raise problem(f"{shown(value)} is not {what}")
+        return Address.parse(value, port_needed=port_needed)
 
-
-def _party(value: object) -> Address:
-    if isinstance(value, Address):
-        return value
-    if not isinstance(value, str):
-        raise problem(f"{shown(value)} is not a host or host:port")
-    return Address.parse(value, port_needed=False)
+    return PlainValidator(check)
 
 
 Target = Annotated[
-    Address, PlainValidator(_address), WithJsonSchema({"type": "string", "pattern": ":[0-9]+$"})
+    Address,
+    _address("an address: host:port, like server:8001", port_needed=True),
+    WithJsonSchema({"type": "string", "pattern": ":[0-9]+$"}),
 ]
 Party = Annotated[
-    Address, PlainValidator(_party), WithJsonSchema({"type": "string", "description": "host, or host:port"})
+    Address,
+    _address("a host or host:port", port_needed=False),
+    WithJsonSchema({"type": "string", "description": "host, or host:port"}),
 ]
 
 
@@ -196,9 +165,9 @@ def _local(value: object) -> str:
 LocalAddress = Annotated[str, PlainValidator(_local), WithJsonSchema({"type": "string"})]
 
 
-Kind = Annotated[Literal["tcp", "udp"], one_of(("tcp", "udp"), "a kind of socket")]
-Family = Annotated[Literal["ipv4", "ipv6"], one_of(("ipv4", "ipv6"), "an address family")]
-WireDirection = Annotated[Literal["up", "down", "both"], one_of(("up", "down", "both"), "a direction")]
+Kind = Annotated[Literal["tcp", "udp"], OneOf("a kind of socket")]
+Family = Annotated[Literal["ipv4", "ipv6"], OneOf("an address family")]
+WireDirection = Annotated[Literal["up", "down", "both"], OneOf("a direction")]
 
 
 def _nonempty(value: list[Any]) -> list[Any]:

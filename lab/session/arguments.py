@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from lab.evidence.model import Json
 from lab.scenario.base import Model
-from lab.scenario.calls import Setsockopt
+from lab.scenario.calls import Call, Setsockopt
 from lab.scenario.data import Data
-from lab.scenario.steps import Call
 from lab.scenario.values import Address
 from lab.units import Duration, Size
 

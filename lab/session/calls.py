@@ -17,7 +17,8 @@ from lab.evidence.model import KEPT_DATA, CallError, CallRecord, RunRecord
 from lab.host import CallSpec, RunSpec
 from lab.host.channel import AgentRefused
 from lab.host.convert import unheard_record
-from lab.scenario.steps import Await, Call, Run, Step
+from lab.scenario.calls import Call, Step
+from lab.scenario.steps import Await, Run
 from lab.session.arguments import arguments
 from lab.session.events import Events
 from lab.session.inside import Inside

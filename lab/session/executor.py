@@ -16,10 +16,10 @@ from lab.errors import AgentError, CannotBeDone, DeadlineExceeded, LabEnvironmen
 from lab.evidence.model import CallRecord, RunRecord, StepRecord
 from lab.host.channel import AgentRefused
 from lab.link import Link
+from lab.scenario.calls import Call, Step
 from lab.scenario.steps import (
     STEPS,
     Await,
-    Call,
     Cut,
     Drop,
     Heal,
@@ -34,7 +34,6 @@ from lab.scenario.steps import (
     Run,
     Sleep,
     Start,
-    Step,
     Stop,
     WaitFor,
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lab.engine.base import Engine
 from lab.engine.images import Images
-from lab.scenario.steps import Step
+from lab.scenario.calls import Step
 from lab.session.events import Events
 from lab.session.interrupt import Interrupt
 from lab.session.plan import Plan

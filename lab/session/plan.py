@@ -10,9 +10,9 @@ from msgspec import Struct
 from lab.engine.base import LABEL_HOST, LABEL_ROLE
 from lab.host import Identity
 from lab.link import PLAIN, Link
-from lab.scenario.calls import Send, Sendall, Sendto
+from lab.scenario.calls import Send, Sendall, Sendto, Step
 from lab.scenario.model import HostSpec, Scenario
-from lab.scenario.steps import WIRE_STEPS, Drop, Run, Step, all_steps
+from lab.scenario.steps import WIRE_STEPS, Drop, Run, all_steps
 from lab.site import WireChoice
 from lab.wire.container import Kind
 

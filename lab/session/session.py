@@ -18,8 +18,8 @@ from lab.evidence.model import CallRecord, RunRecord
 from lab.evidence.store import Evidence
 from lab.evidence.timeline import Timeline
 from lab.judging.steps import StepJudge
+from lab.scenario.calls import Call, Step
 from lab.scenario.checks import Check
-from lab.scenario.steps import Call, Step
 from lab.session.calls import Calls
 from lab.session.collect import collect, read_counters
 from lab.session.events import Events

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 
-from lab.scenario.steps import Kill, Pause, Resume, Step
+from lab.scenario.calls import Step
+from lab.scenario.steps import Kill, Pause, Resume
 
 #: Signals that ask for an end. One of another kind (HUP, USR1) is a message to a program that goes on: it
 #: ended the service only if the service died of it, which process 1 of a container does not by default.

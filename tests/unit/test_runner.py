@@ -23,8 +23,9 @@ from lab.result import Result
 from lab.runner.case import CaseRunner
 from lab.runner.selection import Selection
 from lab.runner.suite import Outcome, plan_jobs, run_jobs
+from lab.scenario.calls import Call
 from lab.scenario.load import Case, load
-from lab.scenario.steps import Call, parse_step
+from lab.scenario.steps import parse_step
 from lab.session.arguments import arguments
 from lab.session.events import Events, Listener, Said
 from lab.session.folder import RunFolder, file_name, link_latest, make_folder

@@ -9,13 +9,14 @@ import pytest
 
 from lab.packet_words import MATCHES
 from lab.scenario import support
+from lab.scenario.calls import Call, Step
 from lab.scenario.checks import CHECKS, Check
 from lab.scenario.data import DataExpectForm
 from lab.scenario.expects import Expect, RunExpect
 from lab.scenario.links import LINK_KEYS
 from lab.scenario.load import load
 from lab.scenario.model import HostKeys, ScenarioFile
-from lab.scenario.steps import STEPS, Call, Step
+from lab.scenario.steps import STEPS
 from lab.scenario.support import NOT_YET
 from lab.scenario.words import REQUIREMENTS
 from tests.golden.documents import document, validator

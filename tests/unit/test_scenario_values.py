@@ -11,21 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from lab.scenario.calls import Connect, Getsockopt, Sendall, Settimeout
 from lab.scenario.checks import CHECKS, parse_check
 from lab.scenario.data import Data, DataExpect
-from lab.scenario.steps import (
-    STEPS,
-    Await,
-    Connect,
-    Getsockopt,
-    Kill,
-    LinkStep,
-    Run,
-    Sendall,
-    Settimeout,
-    parse_step,
-)
-from lab.scenario.values import Address, Elapsed, Match, Packets, Party, Range, Target, TextMatch
+from lab.scenario.matches import Match
+from lab.scenario.ranges import Elapsed, Range
+from lab.scenario.steps import STEPS, Await, Kill, LinkStep, Run, parse_step
+from lab.scenario.values import Address, Party, Target, TextMatch
 from lab.tolerance import Tolerance
 from lab.units import Duration, Percent
 
@@ -121,11 +113,11 @@ def test_elapsed() -> None:
 
 
 def test_matches() -> None:
-    assert of(Packets, "syn-ack") == Match(word="syn-ack")
-    assert of(Packets, ["ACK", "fin"]) == Match(flags=("fin", "ack"))
-    assert of(Packets, ["ACK", "fin"]).value == ("fin", "ack")
-    assert "did you mean 'syn-ack'?" in said(Packets, "synack")
-    assert "not a TCP flag" in said(Packets, ["ack", "foo"])
+    assert of(Match, "syn-ack") == Match(word="syn-ack")
+    assert of(Match, ["ACK", "fin"]) == Match(flags=("fin", "ack"))
+    assert of(Match, ["ACK", "fin"]).value == ("fin", "ack")
+    assert "did you mean 'syn-ack'?" in said(Match, "synack")
+    assert "not a TCP flag" in said(Match, ["ack", "foo"])
 
 
 def test_addresses() -> None:

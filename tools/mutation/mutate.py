@@ -18,9 +18,10 @@ from lab.judging.case import judge_case, live_findings
 from lab.judging.recheck import stored_case
 from lab.place import Place
 from lab.result import Result, read_result
+from lab.scenario.calls import Step
 from lab.scenario.checks import Check
 from lab.scenario.model import Scenario
-from lab.scenario.steps import Parallel, Step
+from lab.scenario.steps import Parallel
 from lab.verdict import Finding, Verdict
 from tools.mutation.mutations import mutated_checks, mutated_expects
 

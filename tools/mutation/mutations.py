@@ -27,9 +27,10 @@ from lab.scenario.checks import (
     StateCheck,
     ValueCheck,
 )
+from lab.scenario.data import Data, DataExpect
 from lab.scenario.expects import EVENTS, Expect, Linger, RunExpect
 from lab.scenario.ranges import Bounds, Elapsed, Range
-from lab.scenario.values import Address, Data, DataExpect, TextMatch
+from lab.scenario.values import Address, TextMatch
 from lab.units import Duration, Percent, RoundTrips
 
 #: A falsification: its description, and the changed value.

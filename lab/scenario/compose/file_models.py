@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Discriminator, PlainValidator, Tag, WithJsonSchema
+from pydantic import PlainValidator, WithJsonSchema
 
 from lab.scenario.base import AtLeastOne, AtMostOne, Model, Opt, Rule, problem, shown
 from lab.scenario.compose.models import ComposeModel, Grant, ServiceKeys
 from lab.scenario.compose.words import Pairs, TextList, Texts, Truth
 from lab.scenario.quantities import Name, Text
-from lab.scenario.ranges import short_or
+from lab.scenario.ranges import ShortOr
 
 
 class ExtendsKeys(Model):
@@ -34,19 +34,9 @@ class AttachmentKeys(Model):
     interface_name: Any = None
 
 
-def _networks(value: Any) -> str:
-    return "<mapping>" if isinstance(value, dict) else "<list>"
-
-
-if TYPE_CHECKING:
-    Networks = dict[str, AttachmentKeys | None] | list[str]
-    Extends = ExtendsKeys | str
-else:
-    Networks = Annotated[
-        Annotated[dict[Name, AttachmentKeys | None], Tag("<mapping>")] | Annotated[list[Name], Tag("<list>")],
-        Discriminator(_networks),
-    ]
-    Extends = short_or(ExtendsKeys, Name)
+_NetworksMap = dict[Name, AttachmentKeys | None]
+Networks = Annotated[_NetworksMap | list[Name], ShortOr(_NetworksMap, list[Name])]
+Extends = Annotated[ExtendsKeys | str, ShortOr(ExtendsKeys, Name)]
 
 
 def _host_name(value: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, PlainValidator, Tag, WithJsonSchema
 
@@ -30,8 +30,8 @@ from lab.scenario.compose.words import (
     whole,
 )
 from lab.scenario.problems import did_you_mean
-from lab.scenario.quantities import Flag, Name, Port, Text, number, one_of, parse_duration, parse_text
-from lab.scenario.ranges import short_or
+from lab.scenario.quantities import Flag, Name, OneOf, Port, Text, number, parse_duration, parse_text
+from lab.scenario.ranges import ShortOr, is_list
 from lab.scenario.services import Condition
 from lab.scenario.values import Recorded, Regex
 from lab.scenario.words import SIGNALS
@@ -73,15 +73,12 @@ class BuildKeys(ComposeModel):
     network: Opt[
         Annotated[
             Literal["none", "bridge", "default", "host"],
-            one_of((*BUILD_NETWORKS, "default"), "a network of a build"),
+            OneOf("a network of a build", (*BUILD_NETWORKS, "default")),
         ]
     ] = None
 
 
-if TYPE_CHECKING:
-    BuildForm = BuildKeys | str
-else:
-    BuildForm = short_or(BuildKeys, Text)
+BuildForm = Annotated[BuildKeys | str, ShortOr(BuildKeys, Text)]
 
 # --- readiness --------------------------------------------------------------------------------------------
 
@@ -103,13 +100,7 @@ class ReadyKeys(Model):
     log: Opt[Regex] = None
     healthcheck: Opt[Annotated[Literal[True], PlainValidator(_true), WithJsonSchema({"const": True})]] = None
     command: Opt[Command] = None
-    exit: Opt[
-        Annotated[
-            int,
-            number(0, 255, "an exit status"),
-            WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 255}),
-        ]
-    ] = None
+    exit: Opt[Annotated[int, number(0, 255, "an exit status")]] = None
     timeout: Opt[_LabTime] = None
 
 
@@ -171,10 +162,7 @@ class _TmpfsOptions(Model):
 class MountKeys(Model):
     """The long form of a volume."""
 
-    type: Annotated[
-        Literal["bind", "volume", "tmpfs"],
-        one_of(("bind", "volume", "tmpfs"), "a type of volume that a lab has"),
-    ]
+    type: Annotated[Literal["bind", "volume", "tmpfs"], OneOf("a type of volume that a lab has")]
     source: Opt[Text] = None
     target: Target
     read_only: Opt[Truth] = None
@@ -188,13 +176,8 @@ def _volume_short(value: object) -> VolumeShort:
     return value if isinstance(value, VolumeShort) else parse_volume(parse_text(value))
 
 
-if TYPE_CHECKING:
-    Volume = MountKeys | VolumeShort
-else:
-    Volume = short_or(
-        MountKeys,
-        Annotated[VolumeShort, PlainValidator(_volume_short), WithJsonSchema({"type": "string"})],
-    )
+_VolumeShort = Annotated[VolumeShort, PlainValidator(_volume_short), WithJsonSchema({"type": "string"})]
+Volume = Annotated[MountKeys | VolumeShort, ShortOr(MountKeys, _VolumeShort)]
 
 
 class EnvFileKeys(Model):
@@ -202,16 +185,13 @@ class EnvFileKeys(Model):
 
     path: Text
     required: Opt[Truth] = None
-    format: Opt[Annotated[Literal["raw"], one_of(("raw",), "a format of env_file")]] = None
+    format: Opt[Annotated[Literal["raw"], OneOf("a format of env_file")]] = None
 
 
-if TYPE_CHECKING:
-    EnvFiles = str | list[EnvFileKeys | str]
-else:
-    EnvFiles = Annotated[
-        Annotated[list[short_or(EnvFileKeys, Text)], Tag("<list>")] | Annotated[Text, Tag("<short>")],
-        Discriminator(lambda value: "<list>" if isinstance(value, list) else "<short>"),
-    ]
+_EnvFile = Annotated[EnvFileKeys | str, ShortOr(EnvFileKeys, Text)]
+EnvFiles = Annotated[
+    Annotated[list[_EnvFile], Tag("<list>")] | Annotated[Text, Tag("<short>")], Discriminator(is_list)
+]
 
 
 class GrantKeys(Model):
@@ -224,34 +204,22 @@ class GrantKeys(Model):
     mode: Opt[Mode] = None
 
 
-if TYPE_CHECKING:
-    Grant = GrantKeys | str
-else:
-    Grant = short_or(GrantKeys, Name)
+Grant = Annotated[GrantKeys | str, ShortOr(GrantKeys, Name)]
 
 
 # --- what it waits for ------------------------------------------------------------------------------------
-
-_CONDITIONS: tuple[Condition, ...] = (
-    "service_started",
-    "service_healthy",
-    "service_completed_successfully",
-)
 
 
 class DependencyKeys(Model):
     """One entry of `depends_on` in its long form."""
 
-    condition: Annotated[Condition, one_of(_CONDITIONS, "a condition")]
+    condition: Annotated[Condition, OneOf("a condition")]
     required: Opt[Truth] = None
     restart: Opt[Truth] = None
 
 
 _DependsMap = dict[Name, DependencyKeys]
-DependsOn = Annotated[
-    Annotated[_DependsMap, Tag("<mapping>")] | Annotated[list[Name], Tag("<list>")],
-    Discriminator(lambda value: "<mapping>" if isinstance(value, dict) else "<list>"),
-]
+DependsOn = Annotated[_DependsMap | list[Name], ShortOr(_DependsMap, list[Name])]
 
 
 # --- a service --------------------------------------------------------------------------------------------
@@ -297,8 +265,6 @@ class ServiceKeys(ComposeModel):
     """A user's program in the host's network: Compose's keys, and the lab's."""
 
     table = keys.SERVICE
-    rules: ClassVar[tuple[Rule, ...]] = ()
-
     image: Opt[Annotated[str, PlainValidator(_image), WithJsonSchema({"type": "string"})]] = None
     build: Opt[BuildForm] = None
     command: Command = None

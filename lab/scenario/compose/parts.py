@@ -11,8 +11,9 @@ from msgspec.structs import replace
 
 from lab.place import Place
 from lab.policy import SERVICE_CAPABILITIES, BuildNetwork
+from lab.scenario.base import present
+from lab.scenario.element import NOWHERE
 from lab.scenario.services import (
-    NOWHERE,
     Build,
     Condition,
     Dependency,
@@ -58,7 +59,7 @@ class HealthPart(Struct, frozen=True):
     retries: int | None = None
     start_period: Duration | None = None
     start_interval: Duration | None = None
-    disabled: bool | None = None
+    disable: bool | None = None
 
 
 class Part(Struct, frozen=True):
@@ -133,7 +134,7 @@ def merge_over(base: Part, more: Part) -> Part:
 
 
 def _over(old: Any, new: Any) -> Any:
-    named = {name: value for name in new.__struct_fields__ if (value := getattr(new, name)) is not None}
+    named = present(new, new.__struct_fields__)
     if isinstance(old, BuildPart):
         del named["folder"]
         if old.args and new.args:
@@ -142,8 +143,8 @@ def _over(old: Any, new: Any) -> Any:
             named["dockerfile"] = None
         elif new.dockerfile is not None:
             named["inline"] = None
-    elif new.test is not None and new.disabled is None:
-        named["disabled"] = None
+    elif new.test is not None and new.disable is None:
+        named["disable"] = None
     return replace(old, **named)
 
 
@@ -152,17 +153,13 @@ def finished(
 ) -> ServiceSpec:
     """A part with every default filled in. `build_network` is the default network of a build."""
     environment = {**(part.env_files or {}), **(part.environment or {})}
-    spec = {
-        one: value
-        for one in (
-            *("image", "command", "entrypoint", "working_dir", "user", "groups", "mounts", "ulimits", "init"),
-            *("stop_signal", "stop_grace_period", "read_only", "ready", "autostart", "trace", "record"),
-        )
-        if (value := getattr(part, one)) is not None
-    }
+    as_it_is = (
+        *("image", "command", "entrypoint", "working_dir", "user", "groups", "mounts", "ulimits", "init"),
+        *("stop_signal", "stop_grace_period", "read_only", "ready", "autostart", "trace", "record"),
+    )
     return ServiceSpec(
         name,
-        **spec,
+        **present(part, as_it_is),
         build=None if part.build is None else _build(part.build, build_network),
         environment={key: value for key, value in environment.items() if value is not None},
         healthcheck=None if part.healthcheck is None else _healthcheck(part.healthcheck),
@@ -187,13 +184,9 @@ def _build(part: BuildPart, network: BuildNetwork) -> Build:
 
 
 def _healthcheck(part: HealthPart) -> Healthcheck:
-    disabled = bool(part.disabled) or part.test == ("NONE",)
-    named = {
-        name: value
-        for name in part.__struct_fields__
-        if name != "disabled" and (value := getattr(part, name)) is not None
-    }
-    return Healthcheck(**{**named, "disabled": disabled, **({"test": None} if disabled else {})})
+    disabled = bool(part.disable) or part.test == ("NONE",)
+    given = present(replace(part, test=None if disabled else part.test, disable=None), part.__struct_fields__)
+    return Healthcheck(**given, disabled=disabled)
 
 
 def capabilities(add: tuple[str, ...], drop: tuple[str, ...]) -> tuple[str, ...]:

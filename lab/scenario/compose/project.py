@@ -31,6 +31,7 @@ from lab.scenario.compose.resolve import Where, read_variables, resolve
 from lab.scenario.compose.service import Extra, check_keys, extra_of, grants, merge_extra
 from lab.scenario.locate import Locator
 from lab.scenario.locate import Path as Keys
+from lab.scenario.model import LabKeys
 from lab.scenario.params import Filled, fill
 from lab.scenario.problems import Problem, did_you_mean, path_text
 from lab.scenario.validate import validate
@@ -60,7 +61,7 @@ class Project:
     notes: list[Problem] = field(default_factory=list)
     unfilled: list[Problem] = field(default_factory=list)  #: texts that could not be interpolated
     services: dict[str, Service] | None = None
-    networks: dict[str, Place] = field(default_factory=dict)
+    networks: list[str] = field(default_factory=list)
     profiles: frozenset[str] = frozenset()
     files: dict[Path, _File] = field(default_factory=dict)
 
@@ -71,7 +72,7 @@ class Project:
         Raises `tree.Unreadable` if the file itself is not YAML.
         """
         project, folder = cls(outside), path.parent
-        variables = project.variables(folder, (".env",))
+        variables = project.variables(folder, _own_variables(folder))
         file = project.open(path, shown_as, folder, variables)
         if file is not None:
             active = variables.lookup("COMPOSE_PROFILES") or ""
@@ -81,9 +82,7 @@ class Project:
         project.problems = project.unfilled + [one for one in project.problems if one.place not in unfilled]
         return project
 
-    def variables(
-        self, folder: Path, names: Iterable[str], outer: Variables | None = None, at: Where | None = None
-    ) -> Variables:
+    def variables(self, folder: Path, names: Iterable[str], outer: Variables | None = None) -> Variables:
         """The variables for a file read from `folder`: the caller's, then those of its files."""
         result = Variables(
             dict(outer.known if outer is not None else self.outside.allowed_environment()),
@@ -92,8 +91,6 @@ class Project:
             self.notes,
         )
         for name in names:
-            if at is None and not os.path.isfile(folder / name):
-                continue
             nowhere = tree.Scalar(Place(str(folder / name), 0, 0), None, "")
             where = Where(Locator(nowhere), (), folder, self.outside, result)
             values = read_variables(name, (), where) or {}
@@ -140,7 +137,7 @@ class Project:
         seen.add(file.path)
         for included in file.included():
             self._collect(included, found, seen)
-        self.networks |= file.networks
+        self.networks += file.networks
         for name in file.names or ():
             made = file.service(name)
             key = file.locator.at_key(("services", name), "")
@@ -149,6 +146,11 @@ class Project:
                 self.problems.append(Problem(key.place, key.path, text))
             else:
                 found[name] = Service(name, *(made or (Part(), Extra())), key.place, key.path)
+
+
+def _own_variables(folder: Path) -> tuple[str, ...]:
+    """The file of variables that a folder has by itself, if any."""
+    return (".env",) if os.path.isfile(folder / ".env") else ()
 
 
 @dataclass
@@ -161,21 +163,18 @@ class _File:
     folder: Path
     variables: Variables
     names: tuple[str, ...] | None = None
-    networks: dict[str, Place] = field(default_factory=dict)
-    volumes: dict[str, str | None] = field(default_factory=dict)
+    networks: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
     grants: dict[str, dict[str, FileKeys]] = field(default_factory=dict)
     made: dict[str, tuple[Part, Extra] | None] = field(default_factory=dict)
     under_way: list[str] = field(default_factory=list)
-    _included: list[_File] | None = None
 
     def __post_init__(self) -> None:
         self.locator = Locator(self.root)
-
-    def say(self, path: Keys, text: str) -> None:
-        self.project.problems.append(self.locator.at(path, text))
-
-    def say_key(self, path: Keys, text: str) -> None:
-        self.project.problems.append(self.locator.at_key(path, text))
+        project = self.project
+        around = (self.folder, project.outside, self.variables, None, project.problems, project.notes)
+        self.where = Where(self.locator, (), *around)
+        self.say, self.say_key = self.where.say, self.where.say_key
 
     def judged(self, model: type[M], path: Keys, data: Any, paths: Mapping[int, Keys]) -> M | None:
         """Judge the value at `path` as a model; its problems have their whole path."""
@@ -202,12 +201,12 @@ class _File:
                 self.say_key((key,), f"{key} cannot be honoured: {known.text}")
         services = self._entries("services")
         self.names = None if services is None else tuple(services)
-        for name in self._entries("networks") or {}:
+        self.networks = tuple(self._entries("networks") or ())
+        for name in self.networks:
             self._each(NetworkKeys, ("networks", name))
-            self.networks[name] = self.locator.at_key(("networks", name), "").place
-        for name in self._entries("volumes") or {}:
+        self.volumes = tuple(self._entries("volumes") or ())
+        for name in self.volumes:
             volume = self._each(VolumeKeys, ("volumes", name))
-            self.volumes[name] = None
             if volume is not None:
                 self._judge_volume(name, volume)
         for kind in ("configs", "secrets"):
@@ -250,15 +249,14 @@ class _File:
     # --- include ------------------------------------------------------------------------------------------
 
     def included(self) -> list[_File]:
-        if self._included is None:
-            self._included = []
-            entry = self.root.entries.get("include")
-            if entry is not None and isinstance(entry.node, tree.Sequence):
-                for index in range(len(entry.node.items)):
-                    self._included += self._include(("include", index))
-            elif entry is not None:
-                self.say(("include",), "not a list of files")
-        return self._included
+        entry = self.root.entries.get("include")
+        if entry is None:
+            return []
+        if not isinstance(entry.node, tree.Sequence):
+            self.say(("include",), "not a list of files")
+            return []
+        found = [self._include(("include", index)) for index in range(len(entry.node.items))]
+        return [file for files in found for file in files]
 
     def _include(self, at: Keys) -> list[_File]:
         node = self.locator.resolve(at)[1]
@@ -276,10 +274,10 @@ class _File:
         for name in keys.path:
             base = self.folder
             folder = base / (keys.project_directory or os.path.dirname(name) or ".")
-            where = Where(self.locator, at, base, self.project.outside, self.variables)
-            names = keys.env_file or ((".env",) if os.path.isfile(folder / ".env") else ())
-            outer = self.variables
-            inner = self.project.variables(base if keys.env_file else folder, names, outer, where)
+            if keys.env_file:
+                inner = self.project.variables(base, keys.env_file, self.variables)
+            else:
+                inner = self.project.variables(folder, _own_variables(folder), self.variables)
             file = self.other(name, folder, inner, at)
             if file is not None:
                 files.append(file)
@@ -325,26 +323,18 @@ class _File:
         if not isinstance(filled.data, dict):
             self.say(path, f"{shown(filled.data)} is not a mapping of a service's keys")
             return None
-        where = Where(
-            self.locator,
-            path,
-            self.folder,
-            self.project.outside,
-            self.variables,
-            self.volumes,
-            self.project.problems,
-            self.project.notes,
-        )
+        where = replace(self.where, path=path, volumes=self.volumes)
         lab = check_keys(filled.data, where)
         paths = {one: (*path, *at) for one, at in filled.paths.items()}
         keys = self.judged(ComposeServiceKeys, path, filled.data, paths)
-        extra = extra_of(keys, lab, self, where, paths)
+        host = None if lab is None else self.judged(LabKeys, (*path, "x-lab"), lab, paths)
         if keys is None:
             return None
+        extra = extra_of(keys, host, self.networks, where)
         part = resolve(keys, where)
-        if extra.host is not None and extra.host.service is not None:
+        if host is not None and host.service is not None:
             more = replace(where, path=(*path, "x-lab", "service"), volumes=None)
-            part = merge_over(part, resolve(extra.host.service, more))
+            part = merge_over(part, resolve(host.service, more))
         granted = grants(keys, self.grants, where)
         if granted:
             part = merge(part, Part(mounts=granted))

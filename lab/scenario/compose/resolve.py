@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -12,13 +12,13 @@ from msgspec import Struct
 from lab.place import Place
 from lab.policy import BUILD_NETWORKS, SERVICE_CAPABILITIES, BuildNetwork
 from lab.scenario import tree
+from lab.scenario.base import present
 from lab.scenario.compose import dotenv
 from lab.scenario.compose.interpolate import BadTemplate, Variables
 from lab.scenario.compose.models import (
     BuildKeys,
     DependencyKeys,
     EnvFileKeys,
-    HealthcheckKeys,
     MountKeys,
     ReadyKeys,
     ServiceKeys,
@@ -29,10 +29,12 @@ from lab.scenario.compose.words import parse_bytes
 from lab.scenario.locate import Locator
 from lab.scenario.locate import Path as Keys
 from lab.scenario.problems import Problem, did_you_mean, path_text
-from lab.scenario.services import Mount, Ready
-from lab.units import Duration
+from lab.scenario.services import Mount, Ready, ReadyKind
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://|git@|github\.com/", re.IGNORECASE)
+#: The kinds of `ready` that have a value.
+_CONDITIONS: tuple[ReadyKind, ...] = ("listening", "log", "command", "exit")
+_TMPFS_OPTIONS = ("mode", "uid", "gid", "noexec", "exec", "nosuid", "nodev", "ro", "rw", "noatime")
 _NO_NEW = ("no-new-privileges", "no-new-privileges:true", "no-new-privileges=true")
 
 
@@ -44,7 +46,7 @@ class Where(Struct):
     folder: Path  #: the base of relative paths
     outside: Outside
     variables: Variables
-    volumes: Mapping[str, str | None] | None = None  #: of a Compose file, each with its problem; None: any
+    volumes: Collection[str] | None = None  #: of a Compose file; None: any
     problems: list[Problem] = []
     notes: list[Problem] = []
 
@@ -79,6 +81,7 @@ def resolve(keys: ServiceKeys, where: Where) -> Part:
         if option not in _NO_NEW:
             text = f"{option} is refused by the policy; allowed: no-new-privileges"
             where.say(("security_opt", index), text)
+    health = keys.healthcheck
     return Part(
         image=keys.image,
         build=None if keys.build is None else _build(keys.build, where),
@@ -96,7 +99,7 @@ def resolve(keys: ServiceKeys, where: Where) -> Part:
         init=keys.init,
         stop_signal=keys.stop_signal,
         stop_grace_period=keys.stop_grace_period,
-        healthcheck=None if keys.healthcheck is None else _healthcheck(keys.healthcheck),
+        healthcheck=None if health is None else HealthPart(**present(health, HealthPart.__struct_fields__)),
         depends_on=None if keys.depends_on is None else _depends_on(keys, where),
         read_only=keys.read_only,
         cap_add=None if keys.cap_add is None else tuple(keys.cap_add),
@@ -292,18 +295,7 @@ def _tmpfs(keys: ServiceKeys, where: Where) -> Iterator[Mount]:
                     size = parse_bytes(value)
                 except ValueError:
                     where.say(at, f"{value!r} is not a size: bytes, or like 64k, 64m, 1g")
-            elif name not in (
-                "mode",
-                "uid",
-                "gid",
-                "noexec",
-                "exec",
-                "nosuid",
-                "nodev",
-                "ro",
-                "rw",
-                "noatime",
-            ):
+            elif name not in _TMPFS_OPTIONS:
                 where.say(
                     at, f"{option!r} is not an option of a tmpfs here; allowed: size, mode, uid, gid, noexec"
                 )
@@ -335,18 +327,6 @@ def _capabilities(keys: ServiceKeys, where: Where) -> None:
             where.say(("cap_add", index), text)
 
 
-def _healthcheck(keys: HealthcheckKeys) -> HealthPart:
-    return HealthPart(
-        test=keys.test,
-        interval=keys.interval,
-        timeout=keys.timeout,
-        retries=keys.retries,
-        start_period=keys.start_period,
-        start_interval=keys.start_interval,
-        disabled=keys.disable,
-    )
-
-
 def _depends_on(keys: ServiceKeys, where: Where) -> dict[str, Wanted]:
     given = keys.depends_on or []
     result: dict[str, Wanted] = {}
@@ -361,16 +341,8 @@ def _depends_on(keys: ServiceKeys, where: Where) -> dict[str, Wanted]:
 
 
 def _ready(keys: ReadyKeys, where: Where) -> Ready:
-    timeout = keys.timeout or Duration.parse("30s")
-    place, path = where.place("ready"), path_text((*where.path, "ready"))
-    if keys.listening is not None:
-        return Ready("listening", listening=keys.listening, timeout=timeout, place=place, path=path)
-    if keys.log is not None:
-        return Ready("log", log=keys.log, timeout=timeout, place=place, path=path)
-    if keys.command is not None:
-        if not keys.command:
-            where.say(("ready", "command"), "the list is empty")
-        return Ready("command", command=keys.command, timeout=timeout, place=place, path=path)
-    if keys.exit is not None:
-        return Ready("exit", exit=keys.exit, timeout=timeout, place=place, path=path)
-    return Ready("healthcheck", timeout=timeout, place=place, path=path)
+    if keys.command == ():
+        where.say(("ready", "command"), "the list is empty")
+    given = present(keys, (*_CONDITIONS, "timeout"))
+    kind: ReadyKind = next((kind for kind in _CONDITIONS if kind in given), "healthcheck")
+    return Ready(kind, **given, place=where.place("ready"), path=path_text((*where.path, "ready")))

@@ -3,47 +3,25 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 from pydantic import TypeAdapter, ValidationError
 
 from lab.place import Place
-from lab.scenario.base import Model, shown
+from lab.scenario.base import shown
 from lab.scenario.compose import keys as table
 from lab.scenario.compose.file_models import ComposeServiceKeys, FileKeys
 from lab.scenario.compose.models import GrantKeys
 from lab.scenario.compose.resolve import Where
 from lab.scenario.locate import Path as Keys
-from lab.scenario.model import LabKeys
+from lab.scenario.model import DEFAULT_NETWORK, LabKeys
 from lab.scenario.problems import did_you_mean
 from lab.scenario.services import Mount, Ulimit
 from lab.scenario.sysctls import Sysctls
-
-M = TypeVar("M", bound=Model)
-
-#: The network of services that name none.
-DEFAULT = "default"
-
-
-class ComposeFile(Protocol):
-    """The file of a service, as far as the service needs it."""
-
-    networks: dict[str, Place]
-
-    def judged(self, model: type[M], path: Keys, data: Any, paths: Mapping[int, Keys]) -> M | None:
-        """The value at `path` as a model; None, and a problem, if it is not one."""
-        ...
-
-
-class OnNetwork(Struct, frozen=True):
-    """A service on one network, with its other names there."""
-
-    aliases: tuple[str, ...] = ()
-    place: Place | None = None
 
 
 class Limit(Struct, frozen=True):
@@ -57,7 +35,7 @@ class Limit(Struct, frozen=True):
 class Extra(Struct, frozen=True):
     """What a service describes besides its program; None for what it leaves open."""
 
-    networks: Mapping[str, OnNetwork] | None = None  #: empty: it is on none
+    networks: Mapping[str, tuple[str, ...]] | None = None  #: with its aliases there; empty: it is on none
     hostname: str | None = None
     container_name: str | None = None
     links: tuple[str, ...] | None = None
@@ -65,7 +43,6 @@ class Extra(Struct, frozen=True):
     sysctls: Mapping[str, str] | None = None
     host: LabKeys | None = None  #: `x-lab`
     ulimits: Mapping[str, Limit] | None = None
-    place: Place | None = None
 
 
 def merge_extra(base: Extra, more: Extra) -> Extra:
@@ -90,7 +67,7 @@ def merge_extra(base: Extra, more: Extra) -> Extra:
 def check_keys(data: dict[str, Any], where: Where) -> dict[str, Any]:
     """Judge each key by the table, and remove from `data` all that is not the program's: noted, refused and
     unknown keys, and the lab's own `x-lab`, which is returned."""
-    lab = data.get("x-lab", {})
+    lab: dict[str, Any] = data.get("x-lab", {})
     for key, value in list(data.items()):
         known = table.SERVICE.get(key)
         if key.startswith("x-"):
@@ -109,22 +86,16 @@ def check_keys(data: dict[str, Any], where: Where) -> dict[str, Any]:
         elif known.fate == "noted":
             where.note((key,), f"{key} means nothing here: {known.text}")
             del data[key]
-    build = data.get("build")
-    build = build if isinstance(build, dict) else {}
-    for key in list(build):
-        known = table.BUILD.get(key)
-        if key.startswith("x-"):
-            del build[key]
-        elif known is not None and known.fate == "noted":
-            where.note(("build", key), f"{key} means nothing here: {known.text}")
-            del build[key]
-    for name in ("healthcheck", "depends_on", "ulimits"):
-        inner = data.get(name)
-        inner = inner if isinstance(inner, dict) else {}
-        for key in [key for key in inner if key.startswith("x-")]:
-            del inner[key]
-    lab_keys: dict[str, Any] = lab
-    return lab_keys
+    for name in ("build", "healthcheck", "depends_on", "ulimits"):
+        inner: Any = data.get(name)
+        for key in list(inner) if isinstance(inner, dict) else ():
+            known = table.BUILD.get(key) if name == "build" else None
+            if key.startswith("x-"):
+                del inner[key]
+            elif known is not None and known.fate == "noted":
+                where.note((name, key), f"{key} means nothing here: {known.text}")
+                del inner[key]
+    return lab
 
 
 def _namespace(key: str, value: Any, where: Where) -> bool:
@@ -145,19 +116,11 @@ def _namespace(key: str, value: Any, where: Where) -> bool:
 
 
 def extra_of(
-    keys: ComposeServiceKeys | None,
-    lab: Any,
-    file: ComposeFile,
-    where: Where,
-    paths: Mapping[int, Keys],
+    keys: ComposeServiceKeys, host: LabKeys | None, networks: Collection[str], where: Where
 ) -> Extra:
-    """The service's keys about its host."""
-    at = (*where.path, "x-lab")
-    host = file.judged(LabKeys, at, lab, paths) if lab is not None else None
-    if keys is None:
-        return Extra(host=host)
+    """The service's keys about its host. `networks` are the file's, `host` is what `x-lab` says."""
     return Extra(
-        networks=_networks(keys, file, where),
+        networks=_networks(keys, networks, where),
         hostname=keys.hostname,
         container_name=keys.container_name,
         links=_links(keys, where),
@@ -165,7 +128,6 @@ def extra_of(
         sysctls=_sysctls(keys, where),
         host=host,
         ulimits=_limits(keys, where),
-        place=where.place(),
     )
 
 
@@ -190,7 +152,9 @@ def _limits(keys: ComposeServiceKeys, where: Where) -> dict[str, Limit] | None:
     return {name: Limit(limit, at[name].place, at[name].path) for name, limit in keys.ulimits.items()}
 
 
-def _networks(keys: ComposeServiceKeys, file: ComposeFile, where: Where) -> dict[str, OnNetwork] | None:
+def _networks(
+    keys: ComposeServiceKeys, known: Collection[str], where: Where
+) -> dict[str, tuple[str, ...]] | None:
     mode = keys.network_mode
     if mode is not None and keys.networks is not None:
         where.say_key(("networks",), "networks and network_mode exclude each other")
@@ -200,21 +164,19 @@ def _networks(keys: ComposeServiceKeys, file: ComposeFile, where: Where) -> dict
         where.say(("network_mode",), f"{shown(mode)} cannot be honoured; allowed: none, bridge")
     if keys.networks is None:
         return None
-    result: dict[str, OnNetwork] = {}
+    result: dict[str, tuple[str, ...]] = {}
     for index, name in enumerate(keys.networks):
         at: Keys = ("networks", name if isinstance(keys.networks, dict) else index)
         one = keys.networks[name] if isinstance(keys.networks, dict) else None
-        problem = where.locator.at_key((*where.path, *at), "")
-        if name != DEFAULT and name not in file.networks:
-            known = ", ".join([*file.networks, DEFAULT])
-            where.say_key(
-                at, f"{name!r} is not one of the file's networks: {known}{did_you_mean(name, file.networks)}"
-            )
+        if name != DEFAULT_NETWORK and name not in known:
+            has = ", ".join([*known, DEFAULT_NETWORK])
+            hint = did_you_mean(name, known)
+            where.say_key(at, f"{name!r} is not one of the file's networks: {has}{hint}")
         if one is not None and (
             addresses := [key for key in ("ipv4_address", "ipv6_address") if getattr(one, key)]
         ):
             where.note((*at, addresses[0]), f"{addresses[0]} means nothing here: the lab gives the addresses")
-        result[name] = OnNetwork(() if one is None else one.aliases or (), problem.place)
+        result[name] = () if one is None else one.aliases or ()
     return result
 
 
