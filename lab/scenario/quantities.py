@@ -287,7 +287,7 @@ InfoField = Annotated[
 _STATES = STATE_ALIASES | {
     name.replace("_", "-"): STATE_ALIASES.get(name, name) for name in (*STATES, *STATE_ALIASES)
 }
-StateName = Annotated[str, word(STATES, _STATES, "a TCP state"), enum(sorted((*STATES, *_STATES)))]
+StateName = Annotated[str, word(STATES, _STATES, "a TCP state"), enum(sorted({*STATES, *_STATES}))]
 _SIGNALS = {f"SIG{name}": name for name in SIGNALS}
 SignalName = Annotated[str, word(SIGNALS, _SIGNALS, "a signal"), enum(sorted((*SIGNALS, *_SIGNALS)))]
 

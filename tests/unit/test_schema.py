@@ -27,6 +27,21 @@ def test_the_committed_schema_is_the_models() -> None:
     assert committed == schema_text(), "run: python -m lab schema > schema/scenario-v1.json"
 
 
+def test_no_word_is_listed_twice() -> None:
+    """An editor would offer it twice."""
+    lists: list[list[Any]] = []
+
+    def keep(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if isinstance(found.get("enum"), list):
+            lists.append(found["enum"])
+        return found
+
+    json.loads(schema_text(), object_pairs_hook=keep)
+    assert lists
+    assert [words for words in lists if len(set(map(str, words))) < len(words)] == []
+
+
 def test_there_are_files() -> None:
     assert SCENARIOS
     assert TOPOLOGIES
