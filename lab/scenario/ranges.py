@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
@@ -52,9 +53,9 @@ class Written(Struct, frozen=True):
     forms: ClassVar[ShortOr]
 
     @classmethod
+    @abstractmethod
     def of_form(cls, form: Any) -> Self:
         """The value of a valid form. Raises pydantic's error where its parts do not go together."""
-        raise NotImplementedError
 
     @classmethod
     def read(cls, value: Any, inner: Callable[[Any], Any]) -> Self:
