@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 
+from lab.attachment import WIRE
 from lab.checks.common import MAX_REFS, Context, refs
 from lab.checks.flows import RULES, Pair
 from lab.checks.moments import Window
@@ -16,7 +17,7 @@ from lab.evidence.journeys import CORRUPTED, LOST, RECEIVED, Journeys
 from lab.evidence.marks import RESENT
 from lab.evidence.match import NOBODY
 from lab.evidence.packets import TCP, Capture, protocol_name
-from lab.evidence.trace import WIRE, Flow, Trace
+from lab.evidence.trace import Flow, Trace
 from lab.scenario.matches import Match
 from lab.verdict import PacketRef
 

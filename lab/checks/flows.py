@@ -5,9 +5,10 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.structs import replace
 
+from lab.attachment import WIRE
 from lab.checks.common import Context
 from lab.evidence.store import Evidence
-from lab.evidence.trace import WIRE, End, Flow
+from lab.evidence.trace import End, Flow
 from lab.scenario.values import Address
 
 #: Causes of a loss that the scenario configured explicitly.

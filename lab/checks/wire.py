@@ -6,6 +6,7 @@ from statistics import median
 
 from msgspec import Struct
 
+from lab.attachment import WIRE
 from lab.checks.columns import Packets
 from lab.checks.common import Context, failed, finding, found, hold_count, refs
 from lab.checks.expect import hold_elapsed
@@ -13,7 +14,6 @@ from lab.checks.flows import Pair, no_packets
 from lab.checks.moments import Window
 from lab.checks.which import Which, choose, picks
 from lab.evidence.store import Evidence
-from lab.evidence.trace import WIRE
 from lab.quantities import duration, percentage, plural
 from lab.scenario.checks import (
     DuplicatedCheck,

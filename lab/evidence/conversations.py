@@ -6,10 +6,11 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from lab.attachment import WIRE
 from lab.evidence.flows import Flow
 from lab.evidence.journeys import Journeys
 from lab.evidence.packets import ACK, FIN, ICMP, ICMPV6, RST, SYN, TCP, UDP, Capture, Packet
-from lab.evidence.types import WIRE, End
+from lab.evidence.types import End
 
 _ALL, _HALF = (1 << 32) - 1, 1 << 31
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import overload
 
+from lab.attachment import WIRE
 from lab.evidence.marks import MARKS, Marks
 from lab.evidence.match import NOBODY, Matching
 from lab.evidence.packets import Capture, Packet
-from lab.evidence.types import WIRE, Cause, Fate, Journey
+from lab.evidence.types import Cause, Fate, Journey
 
 FATES = tuple(Fate)
 RECEIVED, CORRUPTED, LOST, IN_FLIGHT, UNKNOWN = range(len(FATES))

@@ -20,9 +20,9 @@ from lab.evidence.marks import Marks, mark
 from lab.evidence.match import Matching, match
 from lab.evidence.model import Records
 from lab.evidence.packets import Capture
-from lab.evidence.types import RETRANSMISSIONS, WIRE, Close, End, Fate, Journey, Point
+from lab.evidence.types import RETRANSMISSIONS, Close, End, Fate, Journey, Point
 
-__all__ = ["RETRANSMISSIONS", "WIRE", "Close", "End", "Fate", "Flow", "Journey", "Point", "Trace"]
+__all__ = ["RETRANSMISSIONS", "Close", "End", "Fate", "Flow", "Journey", "Point", "Trace"]
 
 
 @dataclass(eq=False)

@@ -12,7 +12,6 @@ from lab.evidence.packets import Packet
 from lab.verdict import PacketRef
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
-WIRE = "wire"  #: as a journey's source or target: the address is not a host's
 
 Mark = Literal[
     "",

@@ -155,8 +155,8 @@ def live_findings(findings: Sequence[Finding], scenario: Scenario) -> tuple[Find
 
 def _of_no_file(finding: Finding, steps: Mapping[str, Step]) -> bool:
     """Whether a finding came from a program that used the lab: no scenario can reproduce it."""
-    told = finding.source in steps or finding.source.startswith("checks[") or finding.name == "service.end"
-    return not told
+    of_file = finding.source in steps or finding.source.startswith("checks[") or finding.name == "service.end"
+    return not of_file
 
 
 def _only_live(name: str) -> bool:

@@ -18,8 +18,8 @@ _SHOWN = 5  #: packets that an error names
 def assess(evidence: Evidence) -> tuple[tuple[LinkProof, ...], LabError | None]:
     """Configured against measured for every link, and the reason not to trust the run, if any."""
     proofs = prove(evidence.trace)
-    doubt = _capture_lost(evidence) or went_around(evidence) or _wire_lost(evidence)
-    return proofs, doubt or _contradiction(proofs)
+    reason = _capture_lost(evidence) or went_around(evidence) or _wire_lost(evidence)
+    return proofs, reason or _contradiction(proofs)
 
 
 def _capture_lost(evidence: Evidence) -> LabError | None:

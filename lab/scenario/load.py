@@ -445,13 +445,13 @@ def _links_over_time(scenario: Scenario, locator: Locator) -> Iterator[Problem]:
     for step in all_steps(scenario.steps):
         if not isinstance(step, LinkStep):
             continue
-        told: dict[str, None] = {}
+        found: dict[str, None] = {}
         for way, change in zip(DIRECTIONS, step.changes(), strict=True):
             if change is None:
                 continue
             before = sides.get((step.host, way), UNIMPAIRED)
             sides[step.host, way] = side = before.changed(change)
             known = problems(before)
-            told |= dict.fromkeys(text for text in problems(side) if text not in known)
-        for text in told:
+            found |= dict.fromkeys(text for text in problems(side) if text not in known)
+        for text in found:
             yield Problem(step.place, step.path, f"{text} (the link of {step.host} after this step)")

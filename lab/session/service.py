@@ -47,9 +47,8 @@ class _Started:
     container: str
     log: ServiceLog | None = None
     ended: threading.Event = field(default_factory=threading.Event)
-    told: dict[str, str] = field(
-        default_factory=dict
-    )  #: other signals that it received, and the steps that sent them
+    #: Other signals that it received, and the steps that sent them.
+    signals: dict[str, str] = field(default_factory=dict)
     metering: threading.Thread | None = None
     power_off_ns: int | None = None  #: when its host lost its power
 
@@ -159,7 +158,7 @@ class Service:
 
     def _note_end(self, started: _Started, status: ContainerStatus) -> None:
         if not status.running and started.record.ended_wall_ns is None:
-            by = started.told.get(name_of(status.signal)) if status.signal else None
+            by = started.signals.get(name_of(status.signal)) if status.signal else None
             started.record = replace(
                 started.record,
                 ended_wall_ns=status.finished_ns,
@@ -315,7 +314,7 @@ class Service:
         if name in ENDING or name == self._stop_signal(container):
             started.record = replace(started.record, ended_by=step)
         else:
-            started.told[name] = step
+            started.signals[name] = step
         self.engine.kill(container, name)
         if name == "KILL":
             started.ended.wait(5.0)

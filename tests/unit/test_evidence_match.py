@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.evidence.trace import WIRE, Fate
+from lab.attachment import WIRE
+from lab.evidence.trace import Fate
 from tests.unit.evidence_frames import (
     ACK,
     HOSTS,

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from lab.quantities import duration
 from lab.report.diagram.model import Band, Bundle, Call, Diagram, Moment, Packet, State
-from lab.report.diagram.silences import sentence, told
+from lab.report.diagram.silences import sentence, what_happens
 from lab.report.diagram.timemap import scale_for
 
 
@@ -101,7 +101,7 @@ def events(diagram: Diagram) -> Iterator[Event]:
 
 def _silence(diagram: Diagram, start_ns: int, end_ns: int) -> Silence:
     took = duration(end_ns - start_ns)
-    return Silence(start_ns, sentence(took, told(diagram, start_ns, end_ns)))
+    return Silence(start_ns, sentence(took, what_happens(diagram, start_ns, end_ns)))
 
 
 def _all(diagram: Diagram) -> Iterator[Event]:

@@ -38,7 +38,7 @@ from lab.report.diagram.shapes import (
     Metrics,
     Tick,
 )
-from lab.report.diagram.silences import told
+from lab.report.diagram.silences import what_happens
 from lab.report.diagram.timemap import Mark, TimeMap, build, scale_for
 from lab.report.text import folded
 
@@ -85,7 +85,7 @@ def lay_out(diagram: Diagram, metrics: Metrics | None = None) -> Layout:
             for b in diagram.bands
         ),
         folds=tuple(
-            FoldShape(fold.y, duration(fold.ns), told(diagram, fold.start_ns, fold.end_ns))
+            FoldShape(fold.y, duration(fold.ns), what_happens(diagram, fold.start_ns, fold.end_ns))
             for fold in times.folds
         ),
         ticks=tuple(_ticks(diagram, times)),

@@ -77,8 +77,8 @@ def _lines(diagram: Diagram) -> Iterator[str]:
                     yield f"Note over {ids[moment_.host]}: {at} {_text(moment_.text)}"
             case Done(_, band):
                 yield f"Note over {over}: {at} {_text(band.text)}"
-            case Silence(_, told):
-                yield f"Note over {over}: … {_text(told)} …"
+            case Silence(_, words):
+                yield f"Note over {over}: … {_text(words)} …"
     for flow in diagram.flows:
         if flow.tag:
             yield f"Note over {over}: {flow.tag} is {_text(flow.name)} ({_text(flow.protocol)})"

@@ -10,10 +10,10 @@ from typing import Literal
 
 from msgspec import Struct
 
+from lab.attachment import WIRE
+
 PacketKind = Literal["syn", "data", "ack", "fin", "rst", "udp", "icmp", "arp", "other"]
 Fate = Literal["received", "corrupted", "lost", "in flight", "unknown"]
-
-WIRE = "wire"  #: source or target of a packet that the wire itself made or consumed
 
 
 def spoken_name(host: str) -> str:

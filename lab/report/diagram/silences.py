@@ -8,7 +8,7 @@ from lab.report.diagram.model import Diagram
 _NOTHING = "nothing happens"
 
 
-def told(diagram: Diagram, start_ns: int, end_ns: int) -> str:
+def what_happens(diagram: Diagram, start_ns: int, end_ns: int) -> str:
     """`nothing happens`, `2 packets on their way`, `102 segments go on`."""
     going = [
         bundle

@@ -156,11 +156,11 @@ class _Picture(Grid):
                 self._moment(t, moment)
             case Done(t, band):
                 self._across(t, f" {band.text} ", "╌", ("yellow", "bold"))
-            case Silence(_, told):
+            case Silence(_, words):
                 row = self._row(None)
                 for column in self.lines.values():
                     row.cells[column] = "⋮"
-                text = f" {told} "
+                text = f" {words} "
                 self.put(row, (_TIME + self.width - len(text)) // 2, text, ("dim",))
 
     def _side(self, host: str) -> int:

@@ -104,7 +104,7 @@ class Variables:
     withheld: frozenset[str] = frozenset()  #: set in the caller's environment, and not named by the policy
     problems: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
-    told: set[str] = field(default_factory=set)
+    noted: set[str] = field(default_factory=set)  #: variables that have their note
     filled: int = 0  #: characters put in so far
 
     def lookup(self, name: str) -> str | None:
@@ -150,8 +150,8 @@ class Variables:
 
     def tell(self, name: str, node: tree.Scalar, path: Path) -> None:
         """Add a note, once for each variable."""
-        if name not in self.told:
-            self.told.add(name)
+        if name not in self.noted:
+            self.noted.add(name)
             self.notes.append(Problem(node.place, path_text(path), self.why_unset(name)))
 
     def why_unset(self, name: str) -> str:

@@ -121,8 +121,8 @@ def environment(given: Mapping[str, str | None], at: Keys, where: Where) -> dict
     result: dict[str, str | None] = {}
     for name, value in given.items():
         known = value if value is not None else where.variables.lookup(name)
-        if known is None and name not in where.variables.told:
-            where.variables.told.add(name)
+        if known is None and name not in where.variables.noted:
+            where.variables.noted.add(name)
             where.note((*at, name), where.variables.why_unset(name))
         result[name] = known
     return result
