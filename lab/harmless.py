@@ -63,15 +63,15 @@ def yaml_text(value: Any) -> str:
 def _dumped(value: Any, base: Any) -> str:
     import yaml  # as above
 
-    class Dumper(base):  # type: ignore[misc]  # libyaml's or PyYAML's, as chosen above
-        pass
+    # A class of its own: representers belong to a class, and PyYAML's is everybody's.
+    of_lab: Any = type("Dumper", (base,), {})
 
     def text(dumper: Any, one: str) -> Any:
         style = "|" if "\n" in one.rstrip("\n") else None  # PyYAML quotes what such a block cannot hold
         return dumper.represent_scalar("tag:yaml.org,2002:str", one, style=style)
 
-    Dumper.add_representer(str, text)
-    return str(yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=False, width=110))
+    of_lab.add_representer(str, text)
+    return str(yaml.dump(value, Dumper=of_lab, sort_keys=False, allow_unicode=False, width=110))
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
